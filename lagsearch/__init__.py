@@ -1,0 +1,33 @@
+"""Find the best way to grow a trained transformer, and say how sure that is.
+
+    space = lagsearch.load_space("search_spaces/quickstart.yaml")
+    lagsearch.plan(space)
+    result = lagsearch.run(space, lag=200)
+
+Importing this loads neither torch nor ray; the first call of a function does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lagsearch.pipeline import RunResult, plan, run
+    from lagsearch.planning import RunPlan
+    from lagsearch.space import SpaceFile, load_space
+
+__all__ = ["RunPlan", "RunResult", "SpaceFile", "load_space", "plan", "run"]
+
+_HOMES = {
+    "RunPlan": "lagsearch.planning",
+    "RunResult": "lagsearch.pipeline",
+    "SpaceFile": "lagsearch.space",
+    "load_space": "lagsearch.space",
+    "plan": "lagsearch.pipeline",
+    "run": "lagsearch.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lagsearch' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,174 @@
+"""The command line: verbs only. Nothing heavy is imported before a verb needs it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from lagsearch.errors import LagsearchError
+
+if TYPE_CHECKING:
+    from lagsearch.planning import RunPlan
+    from lagsearch.space import SpaceFile
+
+app = typer.Typer(
+    help="Find the best way to grow a trained transformer, and say how sure that is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE", help="The space file (YAML).")]
+LagOption = Annotated[int | None, typer.Option("--lag", help="K: steps before the ranking.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. training.steps=500."),
+]
+
+
+@app.command("plan")
+def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = None) -> None:
+    """Show every candidate and the cost of the search; nothing is trained."""
+    from lagsearch.pipeline import plan
+
+    _show_plan(plan(_load(space, set_), lag=lag))
+
+
+@app.command("run")
+def run_command(
+    space: SpaceArgument,
+    lag: LagOption = None,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Train all to completion and score the ranking.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder instead of reports/<name>.")
+    ] = None,
+    serial: Annotated[
+        bool, typer.Option("--serial", help="One candidate at a time, without Ray.")
+    ] = False,
+    set_: SetOption = None,
+) -> None:
+    """Train all candidates K steps, rank them, train the winner on. Run it again to continue."""
+    from lagsearch.pipeline import run
+
+    result = run(_load(space, set_), lag=lag, oracle=oracle, out=out, serial=serial)
+    _show_result(result.folder, result.report)
+
+
+@app.command("report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUNFOLDER", help="A folder that a run left.")],
+) -> None:
+    """Build a run folder's report again."""
+    from lagsearch.report.build import build_report
+
+    _show_result(folder, build_report(folder))
+
+
+@app.command("operators")
+def operators_command() -> None:
+    """List the growth operators and their settings."""
+    from rich.table import Table
+
+    from lagsearch.operators import all_operators
+
+    table = Table("operator", "grows", "preserves", "settings", "paper", "what it does")
+    for each in all_operators():
+        settings = ", ".join(each.settings.model_fields) or "none"
+        table.add_row(each.name, each.grows, each.preserves, settings, each.paper, each.summary)
+    _console().print(table)
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line on stderr."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+    except LagsearchError as error:
+        _stop(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command continues where this stopped", 130)
+    except typer.Abort:
+        _stop("interrupted; the same command continues where this stopped", 130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong command line, as click says it
+            _stop(error.format_message(), 2)
+        raise
+
+
+def _stop(line: str, code: int) -> NoReturn:
+    sys.stderr.write(f"lagsearch: {line}\n")
+    sys.stderr.flush()
+    raise SystemExit(code)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _load(space: Path, overrides: list[str] | None) -> "SpaceFile":
+    from lagsearch.space import load_space
+
+    return load_space(space, overrides or ())
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def _show_plan(plan: "RunPlan") -> None:
+    from rich.table import Table
+
+    console = _console()
+    space = plan.space
+    table = Table("candidate", "layers", box=None, pad_edge=False)
+    for heading in ("parameters", "FLOPs/step", "memory"):
+        table.add_column(heading, justify="right")
+    for each in plan.candidates:
+        cost = each.cost
+        memory = f"{cost.memory_bytes / 2**20:,.0f} MiB"
+        flops = f"{cost.flops_per_step:.2e}"
+        table.add_row(each.name, each.layer_map, f"{cost.parameters:,}", flops, memory)
+    console.print(table)
+    lag, steps, count = plan.lag, space.training.steps, len(plan.candidates)
+    search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
+    source = plan.source_flops()
+    console.print(
+        f"\n{count} candidates; layers from the embedding up, * a new copy, R a new random layer. "
+        f"Memory: weights, gradients, moments and activations in fp32, an estimate."
+    )
+    rows = Table("training FLOPs", "", "", box=None, pad_edge=False)
+    rows.add_row("source", "not known" if source is None else f"{source:.2e}", "")
+    rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps")
+    rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
+    share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
+    rows.add_row("search + winner", f"{search + winner:.2e}", share)
+    console.print(rows)
+
+
+def _show_result(folder: Path, report: dict[str, Any]) -> None:
+    from lagsearch.progress import clock
+    from lagsearch.report.verdict import judge
+
+    cost = report["cost"]
+    wall = ", ".join(f"{phase} {clock(seconds)}" for phase, seconds in cost["wall_s"].items())
+    spent = cost["search_flops"] + cost["winner_flops"]
+    share = spent / cost["oracle_flops"]
+    lines = [
+        *judge(report).lines,
+        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all; "
+        f"{wall}.",
+        f"Report: {folder / 'report.md'}",
+        f"Checkpoint: {folder / 'winner'}",
+    ]
+    sys.stdout.write("\n".join(lines) + os.linesep)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Corpora, tokenizers, the token store, batch(step) as a pure function, objectives."""

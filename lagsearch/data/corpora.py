@@ -1,0 +1,108 @@
+"""Where text comes from: local files, a hub dataset, or the Python standard library."""
+
+import hashlib
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lagsearch.errors import DataError
+from lagsearch.space import Corpus
+from lagsearch.storage import file_digest
+
+_TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A corpus, ready to be read as often as needed.
+
+    Attributes:
+        name: In words.
+        digest: Hash of the content.
+        read: Begins a reading of all documents, in a fixed order.
+    """
+
+    name: str
+    digest: str
+    read: Callable[[], Iterator[str]]
+
+
+def open_corpus(corpus: Corpus) -> Documents:
+    """Find a corpus and hash its content.
+
+    Raises:
+        DataError: A file or dataset is missing or is not text.
+    """
+    if corpus.files is not None:
+        return _files([Path(name).expanduser() for name in corpus.files])
+    if corpus.hub is not None:
+        return _hub(corpus)
+    return _python_stdlib()
+
+
+def _files(paths: list[Path]) -> Documents:
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file (relative paths start at {Path.cwd().name}/)")
+    hashes = [file_digest(path) for path in paths]
+
+    def read() -> Iterator[str]:
+        for path in paths:
+            try:
+                yield path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path}: not UTF-8 text ({error.reason})") from None
+
+    return Documents(", ".join(map(str, paths)), _combined(hashes), read)
+
+
+def _python_stdlib() -> Documents:
+    root = Path(sysconfig.get_paths()["stdlib"])
+    paths = sorted(
+        path
+        for path in root.rglob("*.py")
+        if not _TEST_FOLDERS.intersection(path.relative_to(root).parts)
+    )
+    if not paths:
+        raise DataError(f"python-stdlib: this Python has no *.py files in {root}")
+
+    def read() -> Iterator[str]:
+        for path in paths:
+            yield path.read_text(encoding="utf-8", errors="replace")
+
+    return Documents("python-stdlib", _combined([file_digest(path) for path in paths]), read)
+
+
+def _hub(corpus: Corpus) -> Documents:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        rows: Any = datasets.load_dataset(corpus.hub, corpus.config, split=corpus.split)
+    except Exception as error:  # datasets and the hub raise many types; all mean: not to be had
+        first = (str(error).strip() or repr(error)).splitlines()[0][:160]
+        raise DataError(
+            f"dataset {corpus.hub!r} cannot be fetched ({first}); give local `files`, a local "
+            "folder, or set HF_HOME to a cache that has it"
+        ) from error
+    if corpus.column not in rows.column_names:
+        raise DataError(
+            f"dataset {corpus.hub!r} has no column {corpus.column!r}; it has: "
+            f"{', '.join(rows.column_names)}"
+        )
+
+    def read() -> Iterator[str]:
+        for row in rows.select_columns([corpus.column]):
+            yield str(row[corpus.column])
+
+    name = " ".join(filter(None, [corpus.hub, corpus.config, corpus.split]))
+    hasher = hashlib.sha256()
+    for text in read():
+        hasher.update(text.encode() + b"\0")
+    return Documents(name, hasher.hexdigest()[:16], read)
+
+
+def _combined(hashes: list[str]) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]

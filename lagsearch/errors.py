@@ -1,0 +1,59 @@
+"""The errors a user can meet: each is one line, and each has an exit code."""
+
+
+class LagsearchError(Exception):
+    """Base of every error that is reported to the user as one line.
+
+    Attributes:
+        exit_code: What the process returns: 2 the input is wrong, 3 no candidate survived.
+    """
+
+    exit_code = 2
+
+
+class SpaceError(LagsearchError):
+    """The space file, or an override of it, is wrong."""
+
+
+class OperatorError(LagsearchError):
+    """An operator is unknown, or its settings do not fit source and target."""
+
+
+class ModelError(LagsearchError):
+    """A model cannot be built, read, or grown."""
+
+
+class DataError(LagsearchError):
+    """A corpus or a tokenizer is missing or does not fit."""
+
+
+class RunFolderError(LagsearchError):
+    """A run folder is in use, belongs to another space, or is incomplete."""
+
+
+class NoSurvivorError(LagsearchError):
+    """Every candidate failed."""
+
+    exit_code = 3
+
+
+class CandidateFailed(LagsearchError):
+    """One candidate cannot go on: its loss is not finite, or its growth is not sound.
+
+    Args:
+        step: The step after growth at which it failed.
+        reason: What happened, in one line.
+    """
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"step {step}: {reason}")
+        self.step = step
+        self.reason = reason
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest known word, or an empty string."""
+    import difflib
+
+    nearest = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

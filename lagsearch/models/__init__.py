@@ -1,0 +1,1 @@
+"""Hugging Face models seen as named tensors. Import from its modules: some need torch."""

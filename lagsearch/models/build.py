@@ -1,0 +1,69 @@
+"""Models made from a configuration: without memory, or with seeded random weights."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lagsearch.errors import ModelError
+
+KINDS = ("causal", "masked")
+"""What a model is for: the head that `transformers` puts on it."""
+
+
+def quiet() -> None:
+    """Keep transformers' own messages and progress bars out of the output."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def auto_class(kind: str) -> Any:
+    """Return the transformers class that builds and loads models of a kind."""
+    import transformers
+
+    names = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM"}
+    return getattr(transformers, names[kind])
+
+
+def empty_model(config: Any, kind: str, attention: str | None = None) -> nn.Module:
+    """Build a model on the `meta` device: shapes without memory.
+
+    Raises:
+        ModelError: transformers cannot build this configuration for this kind.
+    """
+    quiet()
+    extra = {"attn_implementation": attention} if attention else {}
+    try:
+        with torch.device("meta"):
+            model: nn.Module = auto_class(kind).from_config(config, **extra)
+    except Exception as error:  # transformers raises many types here; all mean the configuration
+        line = " ".join(str(error).split())[:300]
+        raise ModelError(f"model_type {config.model_type} as a {kind} model: {line}") from error
+    return model
+
+
+def fresh_model(config: Any, kind: str, seed: int) -> nn.Module:
+    """Build a model in fp32 with the random weights of its family, the same for the same seed.
+
+    The global random state is as before afterwards.
+    """
+    quiet()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: nn.Module = auto_class(kind).from_config(config, dtype=torch.float32)
+    return model
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Count parameters, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return what makes a model: parameters, tied ones once, and buffers that are saved."""
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters())
+    saved = model.state_dict(keep_vars=True)
+    tensors.update({name: buffer for name, buffer in model.named_buffers() if name in saved})
+    return tensors

@@ -1,0 +1,83 @@
+"""Hugging Face checkpoints that users bring: found, read without pickle, and identified."""
+
+from pathlib import Path
+from typing import Any
+
+from lagsearch.errors import ModelError
+from lagsearch.models.build import auto_class, quiet
+from lagsearch.storage import digest, file_digest
+
+
+def locate_checkpoint(name: str) -> Path:
+    """Return the local folder of a checkpoint, fetching a hub name when it is not a folder.
+
+    Raises:
+        ModelError: It is neither, or it cannot be fetched.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError("there is no such folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # the hub raises many types; all mean: not to be had
+        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
+        raise ModelError(
+            f"is no folder here and cannot be fetched from the hub ({first}); give a local "
+            "path, or set HF_HOME to a cache that has it"
+        ) from error
+
+
+def load_config(folder: Path) -> Any:
+    """Read a checkpoint's configuration.
+
+    Raises:
+        ModelError: There is no readable `config.json` of a known model type.
+    """
+    quiet()
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint")
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # transformers raises many types here
+        raise ModelError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from error
+
+
+def load_checkpoint(folder: Path, kind: str) -> Any:
+    """Load a checkpoint's model in fp32, from safetensors only.
+
+    Raises:
+        ModelError: The weights are missing, not safetensors, or do not fit the configuration.
+    """
+    import torch
+
+    quiet()
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} has no *.safetensors; pickled weights are not read")
+    try:
+        model, info = auto_class(kind).from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises many types here
+        raise ModelError(f"{folder}: {' '.join(str(error).split())[:200]}") from error
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{folder} lacks {len(missing)} tensors of a {kind} model, e.g. {missing[0]}"
+        )
+    return model
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """Return a hash of the configuration and the weights of a checkpoint."""
+    files = sorted([folder / "config.json", *folder.glob("*.safetensors")])
+    return digest([[path.name, file_digest(path)] for path in files])

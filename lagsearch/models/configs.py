@@ -1,0 +1,137 @@
+"""transformers configurations: built from a space's keys, and grown to the target's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lagsearch.errors import ModelError, did_you_mean
+
+PER_LAYER_KEYS = ("layer_types", "mlp_layer_types")
+"""Configuration keys that hold one value for each layer."""
+
+_BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What an operator may know of a model.
+
+    Attributes:
+        n_layers: Depth.
+        keys: All other configuration keys, by the names that the configuration stores.
+    """
+
+    n_layers: int
+    keys: Mapping[str, Any]
+
+    def differences(self, other: "ModelShape") -> dict[str, tuple[Any, Any]]:
+        """Return the keys, depth left out, in which two shapes differ: (this, other)."""
+        names = sorted(set(self.keys) | set(other.keys))
+        pairs = {name: (self.keys.get(name), other.keys.get(name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def build_config(keys: Mapping[str, Any]) -> Any:
+    """Build a transformers configuration from `model_type` and its keys.
+
+    Raises:
+        ModelError: The model type or a key is unknown, or a value does not fit.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    model_type = keys["model_type"]
+    if model_type not in CONFIG_MAPPING_NAMES:
+        hint = did_you_mean(str(model_type), list(CONFIG_MAPPING_NAMES))
+        raise ModelError(f"model_type {model_type!r} is unknown to transformers{hint}")
+    settings = {key: value for key, value in keys.items() if key != "model_type"}
+    check_keys(AutoConfig.for_model(model_type), settings)
+    try:
+        return AutoConfig.for_model(model_type, **settings)
+    except Exception as error:  # transformers raises many types here; all mean the values
+        raise ModelError(f"{model_type}: {_one_line(error)}") from error
+
+
+def check_keys(config: Any, keys: Mapping[str, Any]) -> None:
+    """Refuse keys that the configuration's class does not have (transformers takes any).
+
+    Raises:
+        ModelError: A key is unknown.
+    """
+    known = set(config.to_dict()) | set(config.attribute_map)
+    if "rope_parameters" in known:
+        known |= {"rope_theta", "rope_scaling"}
+    for key in keys:
+        if key not in known:
+            hint = did_you_mean(key, sorted(known))
+            raise ModelError(f"key {key!r} is unknown to model_type {config.model_type}{hint}")
+
+
+def shape_of(config: Any) -> ModelShape:
+    """Return the shape of a configuration, with stored names in place of aliases."""
+    hidden = {"model_type", *PER_LAYER_KEYS, stored_name(config, "num_hidden_layers")}
+    keys = {key: value for key, value in plain_config(config).items() if key not in hidden}
+    return ModelShape(n_layers=n_layers(config), keys=keys)
+
+
+def stored_name(config: Any, key: str) -> str:
+    """Return the name under which a configuration stores an aliased key."""
+    name: str = config.attribute_map.get(key, key)
+    return name
+
+
+def n_layers(config: Any) -> int:
+    """Return the depth of a configuration.
+
+    Raises:
+        ModelError: The model type has no `num_hidden_layers`.
+    """
+    depth = getattr(config, "num_hidden_layers", None)
+    if not isinstance(depth, int):
+        raise ModelError(f"model_type {config.model_type} has no num_hidden_layers to grow")
+    return depth
+
+
+def target_shape(source: Any, changes: Mapping[str, Any]) -> ModelShape:
+    """Return the shape that the target's changed keys lead to.
+
+    Raises:
+        ModelError: A key is unknown, or a value does not fit.
+    """
+    check_keys(source, changes)
+    depth = stored_name(source, "num_hidden_layers")
+    plain = {stored_name(source, key): value for key, value in changes.items()}
+    layers = plain.pop(depth, n_layers(source))
+    if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
+        raise ModelError(f"{depth} must be a whole number of at least 1")
+    return ModelShape(layers, {**shape_of(source).keys, **plain})
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """Return the keys that build the same configuration again, `model_type` included."""
+    keys = {key: value for key, value in config.to_dict().items() if key not in _BOOKKEEPING}
+    return {"model_type": config.model_type, **keys}
+
+
+def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int | None]) -> Any:
+    """Return the target's configuration: a copied layer carries its per-layer keys along.
+
+    Args:
+        source: The source's configuration.
+        changes: The keys of the target that differ.
+        origins: For each target layer the source layer whose place it takes, if any.
+
+    Raises:
+        ModelError: The values do not make a configuration.
+    """
+    keys = plain_config(source)
+    for key in PER_LAYER_KEYS:
+        listed = keys.pop(key, None)
+        if listed and all(origin is not None for origin in origins):
+            keys[key] = [listed[origin] for origin in origins if origin is not None]
+    keys.update({stored_name(source, key): value for key, value in changes.items()})
+    return build_config(keys)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,283 @@
+"""From a space to all that can be known before training: configurations, plans, sizes, costs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lagsearch.data.corpora import open_corpus
+from lagsearch.data.tokenizers import make_tokenizer, vocabulary_size
+from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError
+from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.configs import (
+    build_config,
+    grown_config,
+    plain_config,
+    shape_of,
+    stored_name,
+    target_shape,
+)
+from lagsearch.operators import Candidate, GrowthPlan, make_candidate
+from lagsearch.operators.scratch import fresh_plan
+from lagsearch.space import Source, Space, SpaceFile, evaluation_steps, expand, log_ladder
+from lagsearch.storage import digest
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What one model takes.
+
+    Attributes:
+        parameters: Tied ones once.
+        flops_per_step: Training FLOPs of one step.
+        evaluation_flops: FLOPs of one evaluation.
+        memory_bytes: Estimate of training in fp32.
+    """
+
+    parameters: int
+    flops_per_step: int
+    evaluation_flops: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class PlannedSource:
+    """A source before it is trained or read.
+
+    Attributes:
+        source: What the space says.
+        config: Its transformers configuration.
+        cost: What one step of its own training takes.
+        checkpoint: Local folder of its checkpoint, if it is one.
+    """
+
+    source: Source
+    config: Any
+    cost: ModelCost
+    checkpoint: Path | None
+
+    @property
+    def plan(self) -> GrowthPlan:
+        """How it is made when it is pretrained: from random weights."""
+        return fresh_plan(shape_of(self.config).n_layers)
+
+
+@dataclass(frozen=True)
+class PlannedCandidate:
+    """A candidate before it is grown.
+
+    Attributes:
+        candidate: Its name, operator, settings and growth plan.
+        config: The target's configuration as plain values.
+        cost: What one step takes.
+    """
+
+    candidate: Candidate
+    config: dict[str, Any]
+    cost: ModelCost
+
+    @property
+    def name(self) -> str:
+        """The candidate's name."""
+        return self.candidate.name
+
+    @property
+    def layer_map(self) -> str:
+        """The layers drawn, e.g. `1 2 1* 2* 3`."""
+        return self.candidate.plan.layer_map()
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A whole run before it begins.
+
+    Attributes:
+        space: What was asked for.
+        sources: In the order of the space.
+        candidates: In the order of the space.
+        steps: Evaluated steps.
+    """
+
+    space: Space
+    sources: tuple[PlannedSource, ...]
+    candidates: tuple[PlannedCandidate, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def lag(self) -> int:
+        """K."""
+        return self.space.search.lag or 0
+
+    def source_flops(self) -> int | None:
+        """Return the training FLOPs of all sources; None where a checkpoint's are not known."""
+        total = 0
+        for each in self.sources:
+            if each.source.pretrain is None:
+                return None
+            total += each.source.pretrain.steps * each.cost.flops_per_step
+        return total
+
+    def flops(self, steps: int) -> int:
+        """Return the training FLOPs of all candidates for a number of steps."""
+        return steps * sum(each.cost.flops_per_step for each in self.candidates)
+
+    def winner_flops(self) -> int:
+        """Return the FLOPs of training one candidate from K to completion, the dearest if any."""
+        dearest = max(each.cost.flops_per_step for each in self.candidates)
+        return (self.space.training.steps - self.lag) * dearest
+
+
+def make_plan(file: SpaceFile, tokenizer: Any = None) -> RunPlan:
+    """Work out a run without training anything.
+
+    Args:
+        file: The space.
+        tokenizer: The space's tokenizer, where it is loaded already.
+
+    Raises:
+        LagsearchError: Something cannot be; the message has the line of the space file.
+    """
+    space = file.space
+    if tokenizer is None:
+        tokenizer = find_tokenizer(file)
+    costs = _Costs(space)
+    sources = tuple(_source(file, index, tokenizer, costs) for index in range(len(space.sources)))
+    base = sources[0].config
+    try:
+        target = target_shape(base, space.target)
+    except ModelError as error:
+        raise file.error(("target",), str(error)) from None
+    shapes = tuple(shape_of(each.config) for each in sources)
+    planned: list[PlannedCandidate] = []
+    names: dict[str, str] = {}
+    plans: dict[str, str] = {}
+    for entry in expand(space):
+        try:
+            candidate = make_candidate(entry.operator, entry.settings, shapes, target)
+            _check_new(candidate, names, plans)
+            origins = [layer.layer for layer in candidate.plan.layers]
+            config = grown_config(base, space.target, origins)
+            planned.append(PlannedCandidate(candidate, plain_config(config), costs.of(config)))
+        except (OperatorError, ModelError) as error:
+            raise file.error(_blame(entry, str(error)), str(error)) from None
+    return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
+
+
+def find_tokenizer(file: SpaceFile) -> Any:
+    """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
+
+    Raises:
+        SpaceError: It or the corpus it needs is missing.
+    """
+    space = file.space
+    try:
+        texts = open_corpus(space.data.train).read() if space.tokenizer == "characters" else ()
+        return make_tokenizer(space.tokenizer, texts)
+    except DataError as error:
+        raise file.error(("data",), str(error)) from None
+
+
+def _blame(entry: Any, message: str) -> tuple[str | int, ...]:
+    """Return the setting that a message begins with, or the whole entry."""
+    for key in ("operator", *entry.settings):
+        if message.startswith(f"{key} ") or message.startswith(f"{entry.operator}: {key} "):
+            return (*entry.at, key)
+    return tuple(entry.at)
+
+
+def _check_new(candidate: Candidate, names: dict[str, str], plans: dict[str, str]) -> None:
+    key = digest(candidate.plan.to_dict())
+    twin = names.get(candidate.name) or plans.get(key)
+    if twin is not None:
+        raise OperatorError(f"{candidate.name} is the same growth as {twin}: list it once")
+    names[candidate.name] = plans[key] = candidate.name
+
+
+def _source(file: SpaceFile, index: int, tokenizer: Any, costs: "_Costs") -> PlannedSource:
+    """Find a source's configuration and cost."""
+    source = file.space.sources[index]
+    at: tuple[str | int, ...] = ("sources", index)
+    checkpoint = None
+    try:
+        if source.pretrain is not None:
+            at = (*at, "pretrain", "config")
+            config = _complete(source.pretrain.config, tokenizer)
+        else:
+            at = (*at, "checkpoint")
+            checkpoint = locate_checkpoint(source.checkpoint or "")
+            config = load_config(checkpoint)
+        _check_fit(config, tokenizer, file.space)
+        batch_size = source.pretrain.batch_size if source.pretrain else None
+        return PlannedSource(source, config, costs.of(config, batch_size), checkpoint)
+    except LagsearchError as error:
+        raise file.error(at, str(error)) from None
+
+
+def _complete(keys: dict[str, Any], tokenizer: Any) -> Any:
+    """Build a configuration, with vocabulary and special tokens from the tokenizer."""
+    known = build_config(keys).to_dict()
+    found = {
+        "vocab_size": vocabulary_size(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    missing = {key: value for key, value in found.items() if key in known and key not in keys}
+    return build_config({**keys, **missing})
+
+
+def _check_fit(config: Any, tokenizer: Any, space: Space) -> None:
+    """Check vocabulary and positions.
+
+    Raises:
+        ModelError: The model is too small for the tokenizer or the sequences.
+    """
+    needed = vocabulary_size(tokenizer)
+    if config.vocab_size < needed:
+        raise ModelError(
+            f"vocab_size {config.vocab_size} is less than the {needed} tokens of "
+            f"tokenizer {space.tokenizer}"
+        )
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and positions < space.data.sequence_length:
+        key = stored_name(config, "max_position_embeddings")
+        raise ModelError(
+            f"{key} {positions} is less than data.sequence_length {space.data.sequence_length}"
+        )
+
+
+class _Costs:
+    """What configurations take, each worked out once."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._known: dict[str, ModelCost] = {}
+
+    def of(self, config: Any, batch_size: int | None = None) -> ModelCost:
+        key = digest([plain_config(config), batch_size])
+        if key not in self._known:
+            self._known[key] = self._work_out(config, batch_size)
+        return self._known[key]
+
+    def _work_out(self, config: Any, batch_size: int | None) -> ModelCost:
+        from lagsearch.models.build import empty_model, n_parameters
+        from lagsearch.models.layers import find_layers
+        from lagsearch.training.flops import forward_flops_per_token, training_flops
+        from lagsearch.training.memory import training_bytes
+
+        space = self._space
+        rows, length = batch_size or space.training.batch_size, space.data.sequence_length
+        model = empty_model(config, space.objective.name)
+        find_layers(model, config)
+        forward = forward_flops_per_token(model, config, length)
+        evaluated = space.evaluation.batches * rows * length
+        return ModelCost(
+            parameters=n_parameters(model),
+            flops_per_step=training_flops(forward, rows * length),
+            evaluation_flops=forward * evaluated,
+            memory_bytes=training_bytes(model, rows, length, space.objective.name),
+        )
+
+
+def source_steps(steps: int) -> tuple[int, ...]:
+    """Return the steps at which a source is evaluated while it is pretrained."""
+    return tuple(sorted({*log_ladder(steps), steps}))

@@ -1,0 +1,216 @@
+"""What a person sees while a run goes on: a live table, or plain lines without a terminal."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from lagsearch.training.loop import Progress
+
+_PLAIN_EVERY_S = 15.0
+
+
+class Watch:
+    """Follows a run. This one is silent; others override what they show."""
+
+    def say(self, line: str) -> None:
+        """Show one line that stays."""
+
+    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
+        """Begin a phase in which the named models train up to a step."""
+
+    def progress(self, progress: "Progress") -> None:
+        """Note a sign of life."""
+
+    def finished(self, name: str) -> None:
+        """Note that a model reached the step."""
+
+    def failed(self, name: str, reason: str) -> None:
+        """Note that a model failed."""
+
+    def end(self) -> None:
+        """End the phase."""
+
+
+class _Phase(Watch):
+    """Keeps what both shown forms need: steps, losses, ranks so far and the time left."""
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+
+    @override
+    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
+        self.phase, self.names, self.until = phase, tuple(names), until
+        self.steps = dict.fromkeys(names, 0)
+        self.losses: dict[str, float] = {}
+        self.measured: dict[str, int] = {}
+        self.state = dict.fromkeys(names, "")
+        self.began: float | None = None
+        self.skipped = 0
+
+    @override
+    def progress(self, progress: "Progress") -> None:
+        name = progress.name
+        if self.began is None:
+            self.began = time.monotonic()
+        if not self.state[name]:  # what a resumed model did before does not tell its pace
+            self.skipped += progress.step
+            self.state[name] = "running"
+        self.steps[name] = progress.step
+        if progress.val_loss is not None:
+            self.losses[name] = progress.val_loss
+
+    @override
+    def finished(self, name: str) -> None:
+        self.state[name] = "done"
+        self.steps[name] = self.until
+
+    @override
+    def failed(self, name: str, reason: str) -> None:
+        self.state[name] = "failed"
+        self.losses.pop(name, None)
+
+    def rank(self, name: str) -> int | None:
+        """Return the rank among the finished ones."""
+        done = [each for each in self.names if self.state[each] == "done"]
+        if name not in done or name not in self.losses:
+            return None
+        return 1 + sum(self.losses[each] < self.losses[name] for each in done)
+
+    def time_left(self) -> str:
+        """Return the time left as `m:ss`, from the pace so far."""
+        if self.began is None:
+            return "?"
+        total = self.until * sum(self.state[name] != "failed" for name in self.names)
+        done = sum(self.steps[name] for name in self.names if self.state[name] != "failed")
+        elapsed = time.monotonic() - self.began
+        if done <= self.skipped or elapsed < 1:
+            return "?"
+        return clock((total - done) * elapsed / (done - self.skipped))
+
+
+class PlainWatch(_Phase):
+    """Writes a line when a model ends, and now and then in between."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+        self.wrote = 0.0
+
+    @override
+    def say(self, line: str) -> None:
+        self.stream.write(line + "\n")
+        self.stream.flush()
+
+    @override
+    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
+        super().begin(phase, names, until)
+        many = f"{len(names)} candidates" if len(names) > 1 else names[0]
+        self.say(f"{phase}: {many} to step {until:,}")
+        self.wrote = time.monotonic()
+
+    @override
+    def progress(self, progress: "Progress") -> None:
+        super().progress(progress)
+        if time.monotonic() - self.wrote > _PLAIN_EVERY_S:
+            self._line(progress.name)
+
+    @override
+    def finished(self, name: str) -> None:
+        super().finished(name)
+        self._line(name)
+
+    @override
+    def failed(self, name: str, reason: str) -> None:
+        super().failed(name, reason)
+        self.say(f"  {name}: failed, {reason}")
+
+    def _line(self, name: str) -> None:
+        self.wrote = time.monotonic()
+        ended = sum(state in ("done", "failed") for state in self.state.values())
+        parts = [f"  [{ended}/{len(self.names)}] {name}", f"step {self.steps[name]:,}"]
+        if name in self.losses:
+            parts.append(f"val loss {self.losses[name]:.4f}")
+        if (rank := self.rank(name)) and len(self.names) > 1:
+            parts.append(f"rank {rank} so far")
+        if ended < len(self.names):
+            parts.append(f"{self.time_left()} left")
+        self.say(", ".join(parts))
+
+
+class LiveWatch(_Phase):
+    """Shows one live table in a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+
+        self.console = Console(stderr=True)
+        self.live: Any = None
+
+    @override
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False)
+
+    @override
+    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
+        super().begin(phase, names, until)
+        from rich.live import Live
+
+        self.live = Live(
+            get_renderable=self._table, console=self.console, refresh_per_second=2, transient=True
+        )
+        self.live.start()
+
+    @override
+    def failed(self, name: str, reason: str) -> None:
+        super().failed(name, reason)
+        self.say(f"{name}: failed, {reason}")
+
+    @override
+    def end(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+        ended = sum(state == "done" for state in self.state.values())
+        self.say(f"{self.phase}: {ended} of {len(self.names)} done")
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        title = f"{self.phase}, to step {self.until:,}, {self.time_left()} left"
+        table = Table(title=title, title_justify="left")
+        for heading in ("candidate", "step", "val loss", "rank so far"):
+            table.add_column(heading, justify="left" if heading == "candidate" else "right")
+        for name in self._shown():
+            loss = f"{self.losses[name]:.4f}" if name in self.losses else ""
+            state = self.state[name]
+            step = "failed" if state == "failed" else f"{self.steps[name]:,}"
+            style = {"running": "bold", "": "dim"}.get(state)
+            table.add_row(name, step, loss, str(self.rank(name) or ""), style=style)
+        return table
+
+    def _shown(self) -> list[str]:
+        """Return the rows that fit: running ones first, then by loss, then those to come."""
+        order = {"running": 0, "done": 1, "failed": 2, "": 3}
+        far = float("inf")
+        ranked = sorted(
+            self.names, key=lambda name: (order[self.state[name]], self.losses.get(name, far))
+        )
+        return ranked[: max(4, self.console.size.height - 6)]
+
+
+def make_watch() -> Watch:
+    """Return a live table where stderr is a terminal, else plain lines."""
+    return LiveWatch() if sys.stderr.isatty() else PlainWatch(sys.stderr)
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as `m:ss` or `h:mm:ss`."""
+    whole = round(seconds)
+    minutes, seconds_left = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"

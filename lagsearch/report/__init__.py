@@ -1,0 +1,1 @@
+"""The run folder's format; tables and figures. Reads run folders only."""

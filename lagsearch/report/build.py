@@ -1,0 +1,60 @@
+"""A run folder's report, built or built again from its files."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lagsearch.report.folder import RunFolder
+from lagsearch.report.numbers import build_numbers, read_run
+from lagsearch.space import dump_space
+from lagsearch.storage import write_json, write_text
+
+
+def build_report(path: Path) -> dict[str, Any]:
+    """Write `report.json`, `report.md`, `figures/` and `schedule.yaml`; return the numbers.
+
+    Raises:
+        RunFolderError: The folder is none of a run, or no candidate has reached K.
+    """
+    began = time.monotonic()
+    folder = RunFolder(path)
+    run = read_run(folder)
+    report = build_numbers(run)
+    from lagsearch.report.figures import draw_figures
+    from lagsearch.report.markdown import write_page
+
+    figures = draw_figures(report, folder.figures)
+    write_text(folder.path / "report.md", write_page(report, figures))
+    winner = run.plans[run.winner]
+    chosen = {"operator": winner["operator"], **winner["settings"]}
+    search = run.space.search.model_copy(update={"oracle": False})
+    schedule = run.space.model_copy(
+        update={
+            "name": f"{run.space.name[:90]}-schedule",
+            "candidates": (chosen,),
+            "search": search,
+        }
+    )
+    write_text(folder.path / "schedule.yaml", dump_space(schedule))
+    report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
+    write_json(folder.report_file, report)
+    return report
+
+
+def curves_table(path: Path) -> pd.DataFrame:
+    """Return all evaluations of a run: candidate, step, val_loss, wall_s, flops."""
+    folder = RunFolder(path)
+    rows = [
+        {
+            "candidate": entry["name"],
+            "step": each.step,
+            "val_loss": each.val_loss,
+            "wall_s": each.wall_s,
+            "flops": each.flops,
+        }
+        for entry in folder.plans()["candidates"]
+        for each in folder.curve(entry["name"]).evaluations
+    ]
+    return pd.DataFrame(rows, columns=["candidate", "step", "val_loss", "wall_s", "flops"])

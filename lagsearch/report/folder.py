@@ -1,0 +1,225 @@
+"""A run folder: what is in it, under which name, and how it is begun and continued."""
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lagsearch.errors import RunFolderError
+from lagsearch.space import Space, dump_space, load_space, written_out
+from lagsearch.storage import write_json, write_text
+from lagsearch.training.curve import Curve, read_curve
+
+PHASES = ("sources", "search", "winner", "report")
+
+_PACKAGES = ("lagsearch", "torch", "ray", "transformers", "datasets", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def space_file(self) -> Path:
+        """The space as resolved."""
+        return self.path / "space.yaml"
+
+    @property
+    def plans_file(self) -> Path:
+        """Every candidate's growth plan and cost."""
+        return self.path / "plans.json"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, host, devices, seeds, sources and seconds."""
+        return self.path / "environment.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The numbers of the report."""
+        return self.path / "report.json"
+
+    @property
+    def figures(self) -> Path:
+        """The report's pictures."""
+        return self.path / "figures"
+
+    @property
+    def winner(self) -> Path:
+        """The winner's Hugging Face checkpoint."""
+        return self.path / "winner"
+
+    @property
+    def states(self) -> Path:
+        """Weights and moments while the run goes on; gone when it is complete."""
+        return self.path / "states"
+
+    def curve_file(self, candidate: str) -> Path:
+        """Return the file of a candidate's evaluations."""
+        return self.path / "curves" / f"{candidate}.jsonl"
+
+    def state_file(self, candidate: str) -> Path:
+        """Return the file of a candidate's weights and moments."""
+        return self.states / f"{candidate}.safetensors"
+
+    def curve(self, candidate: str) -> Curve:
+        """Read a candidate's evaluations."""
+        return read_curve(self.curve_file(candidate))
+
+    def space(self) -> Space:
+        """Read the space of this run.
+
+        Raises:
+            RunFolderError: This is no run folder.
+        """
+        if not self.space_file.is_file():
+            raise RunFolderError(f"{self.path}: not a run folder, it has no space.yaml")
+        return load_space(self.space_file).space
+
+    def plans(self) -> dict[str, Any]:
+        """Read every candidate's plan and cost.
+
+        Raises:
+            RunFolderError: There is none.
+        """
+        return self._json(self.plans_file)
+
+    def environment(self) -> dict[str, Any]:
+        """Read versions, host, devices, sources and seconds.
+
+        Raises:
+            RunFolderError: There is none.
+        """
+        return self._json(self.environment_file)
+
+    def note(self, **values: Any) -> None:
+        """Change entries of `environment.json`."""
+        write_json(self.environment_file, {**self.environment(), **values})
+
+    def spend(self, phase: str, seconds: float) -> None:
+        """Add seconds to a phase."""
+        wall_s = self.environment()["wall_s"]
+        wall_s[phase] = round(wall_s[phase] + seconds, 3)
+        self.note(wall_s=wall_s)
+
+    def lock(self) -> FileLock:
+        """Take the folder for this process alone.
+
+        Raises:
+            RunFolderError: Another process has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(f"{self.path}: another process is running in it") from None
+        return lock
+
+    def check(self, space: Space) -> Space:
+        """Return the space to run here; what is recorded as scored by an oracle stays so.
+
+        Raises:
+            RunFolderError: The folder belongs to another space; the message names what differs.
+        """
+        if not self.space_file.is_file():
+            if self.path.is_dir() and any(self.path.iterdir()) and not self._is_only_lock():
+                raise RunFolderError(f"{self.path}: has files, but is no run folder")
+            return space
+        recorded = self.space()
+        if recorded.search.oracle:
+            search = space.search.model_copy(update={"oracle": True})
+            space = space.model_copy(update={"search": search})
+        if differences := _differences(written_out(recorded), written_out(space)):
+            shown = "; ".join(
+                f"{key} is {old!r} there and {new!r} here" for key, old, new in differences[:3]
+            )
+            more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+            raise RunFolderError(
+                f"{self.path} holds another run: {shown}{more}; choose another folder with --out"
+            )
+        return space
+
+    def begin(self, space: Space, plans: dict[str, Any], devices: dict[str, Any]) -> None:
+        """Write what is known before training; a folder that was begun keeps its record."""
+        write_text(self.space_file, dump_space(space))
+        write_json(self.plans_file, plans)
+        if not self.environment_file.is_file():
+            environment = {
+                "versions": _versions(),
+                "git_commit": _git_commit(),
+                "host": platform.node(),
+                "devices": devices,
+                "seeds": [space.seed],
+                "slots": 1,
+                "sources": [],
+                "wall_s": dict.fromkeys(PHASES, 0.0),
+                "start": now(),
+                "end": None,
+            }
+            write_json(self.environment_file, environment)
+
+    def _is_only_lock(self) -> bool:
+        return [each.name for each in self.path.iterdir()] == ["run.lock"]
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            value: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path}: incomplete, it has no {path.name}") from None
+        except json.JSONDecodeError as error:
+            raise RunFolderError(f"{path}: not valid JSON: {error}") from None
+        return value
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
+    """Return the keys in which two spaces differ, but for an oracle that is added."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            found
+            for key in {**old, **new}
+            for found in _differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
+        ]
+    if old == new or (at == "search.oracle" and new):
+        return []
+    return [(at, old, new)]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the code, where it runs from a git checkout."""
+    here = Path(__file__).parent
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,158 @@
+"""`report.md`: the numbers as a page that reads alone."""
+
+from typing import Any
+
+from lagsearch.progress import clock
+from lagsearch.report.verdict import judge
+
+
+def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
+    """Return the page.
+
+    Args:
+        report: As `report.json`.
+        figures: File name and caption of each figure.
+    """
+    parts = [
+        f"# {report['name']}",
+        "\n".join(f"**{line}**  " for line in judge(report).lines),
+        _ranking(report),
+        *(f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[:1]),
+    ]
+    if report["oracle"]:
+        parts += [_table_one(report), _scores(report)]
+    parts += [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[1:]]
+    parts += [_cost(report), _reading(report)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _ranking(report: dict[str, Any]) -> str:
+    lag, steps = str(report["lag"]), str(report["steps"])
+    tied = set(report["doubt"]["indistinguishable_from_winner"])
+    best = report["winner"]["val_loss"][lag]
+    rows = []
+    for each in report["candidates"]:
+        losses = each["val_loss"]
+        is_ok = each["status"] == "ok"
+        error = each["val_loss_se"].get(lag)
+        row = [
+            str(each["rank"]),
+            f"`{each['name']}`" + (" (baseline)" if each["is_baseline"] else ""),
+            each["layer_map"],
+            _loss(losses.get("0")),
+            (_loss(losses.get(lag)) + (f" ± {error:.4f}" if error else "")) if is_ok else "failed",
+            f"{losses[lag] - best:+.4f}" if is_ok else "",
+            "=" if each["name"] in tied else "",
+        ]
+        if report["oracle"]:
+            row.append(_loss(losses.get(steps)))
+        rows.append(row)
+    head = ["rank", "candidate", "layers", "loss at 0", f"loss at {lag}", "to the winner", "tied"]
+    head += [f"loss at {steps}"] if report["oracle"] else []
+    layers = (
+        "Layers are the source's, from the embedding up; `*` is a new copy, `R` a new random "
+        "layer. ± is the standard error over the validation batches; it is shared by all "
+        "candidates, so differences are surer than it says. `=`: cannot be told apart from the "
+        "winner."
+    )
+    return f"## Ranking at step {lag}\n\n{_grid(head, rows)}\n\n{layers}"
+
+
+def _table_one(report: dict[str, Any]) -> str:
+    rows = [
+        [
+            each["name"],
+            f"`{each['candidate']}`",
+            f"{each['final_val_loss']:.4f}",
+            f"{each['regret']:.4f}",
+            f"{each['relative_regret']:.4f}",
+        ]
+        for each in report["baselines"]
+    ]
+    head = ["strategy", "candidate", "final validation loss", "regret", "relative regret"]
+    note = "A choice at random has a relative regret of "
+    chance = report["oracle"]["random_choice_relative_regret"]
+    return (
+        f"## What each strategy comes to\n\n{_grid(head, rows)}\n\n{note}{chance:.4f} on average."
+    )
+
+
+def _scores(report: dict[str, Any]) -> str:
+    oracle = report["oracle"]
+    rows = []
+    for step in oracle["spearman"]:
+        row = [f"**{step}**" if int(step) == report["lag"] else step]
+        for metric in ("spearman", "pearson", "regret", "relative_regret"):
+            row.append(_score(oracle[metric][step], 4 if metric == "regret" else 2))
+        row += [f"{scores[step]['value']:.0f}" for scores in oracle["recall"].values()]
+        rows.append(row)
+    head = ["step", "Spearman", "Pearson", "regret", "relative regret"]
+    head += [f"recall@{at}" for at in oracle["recall"]]
+    count = len(oracle["scored"])
+    note = (
+        f"Loss at each step against the loss at step {report['steps']}, over the {count} growths "
+        "that got there; in brackets 95 % bootstrap intervals over the validation batches. They "
+        "do not hold what another seed would change."
+    )
+    return f"## What the ranking at each step was worth\n\n{_grid(head, rows)}\n\n{note}"
+
+
+def _cost(report: dict[str, Any]) -> str:
+    cost = report["cost"]
+    wall = cost["wall_s"]
+    rows = [
+        ["source", _flops(cost["source_flops"]), clock(wall["sources"])],
+        [f"search, all to step {report['lag']}", _flops(cost["search_flops"]), _search(report)],
+        ["winner, from there to completion", _flops(cost["winner_flops"]), _winner(report)],
+        ["all candidates to completion", _flops(cost["oracle_flops"]), _oracle_wall(report)],
+    ]
+    spent = cost["search_flops"] + cost["winner_flops"]
+    share = f"Search and winner took {spent / cost['oracle_flops']:.0%} of the training FLOPs of "
+    note = (
+        f"{share}training all candidates. FLOPs are those of training, attention counted in full; "
+        f"the search's evaluations took {_flops(cost['evaluation_flops'])} more. "
+        f"{cost['slots']} candidates ran at a time. A source from the cache takes no time."
+    )
+    return f"## Cost\n\n{_grid(['', 'training FLOPs', 'time'], rows)}\n\n{note}"
+
+
+def _search(report: dict[str, Any]) -> str:
+    return "in the row below" if report["oracle"] else clock(report["cost"]["wall_s"]["search"])
+
+
+def _winner(report: dict[str, Any]) -> str:
+    return "in the row below" if report["oracle"] else clock(report["cost"]["wall_s"]["winner"])
+
+
+def _oracle_wall(report: dict[str, Any]) -> str:
+    return clock(report["cost"]["wall_s"]["search"]) if report["oracle"] else "not done"
+
+
+def _reading(report: dict[str, Any]) -> str:
+    return (
+        "## Files\n\n`report.json` holds all numbers of this page, `curves/` every evaluation with "
+        "the loss of each batch, `plans.json` every growth, `space.yaml` what was run, "
+        "`schedule.yaml` the winner alone as a space, `environment.json` where it ran, and "
+        "`winner/` the trained model as a Hugging Face checkpoint. Losses are nats per predicted "
+        "token; steps count from growth."
+    )
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _score(score: dict[str, Any], digits: int) -> str:
+    if score["value"] is None:
+        return "not defined"
+    low, high = score["interval"]
+    return f"{score['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _flops(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2e}"
+
+
+def _grid(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)

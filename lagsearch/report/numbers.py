@@ -1,0 +1,269 @@
+"""The numbers of a report, from a run folder alone: what `report.json` holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lagsearch.errors import RunFolderError
+from lagsearch.operators.plan import GrowthPlan
+from lagsearch.report.folder import RunFolder
+from lagsearch.selection import LossTable, rank_candidates, rank_correlation, score_step
+from lagsearch.selection.doubt import indistinguishable, stability
+from lagsearch.space import Space
+from lagsearch.storage import derive_seed
+from lagsearch.training.curve import Curve
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run folder, read.
+
+    Attributes:
+        space: What was run.
+        plans: `plans.json`: each candidate's entry by its name.
+        environment: `environment.json`.
+        curves: Each candidate's evaluations.
+        table: Losses of all candidates that did not fail.
+        ranking: All candidates, best at K first, failed ones last.
+    """
+
+    space: Space
+    plans: Mapping[str, dict[str, Any]]
+    environment: Mapping[str, Any]
+    curves: Mapping[str, Curve]
+    table: LossTable
+    ranking: tuple[str, ...]
+
+    @property
+    def lag(self) -> int:
+        """K."""
+        return self.space.search.lag or 0
+
+    @property
+    def completion(self) -> int:
+        """The last step."""
+        return self.space.training.steps
+
+    @property
+    def winner(self) -> str:
+        """The best candidate at K that did not fail."""
+        return self.ranking[0]
+
+    def final(self, name: str) -> float | None:
+        """Return a candidate's loss at completion, if it got there."""
+        evaluation = self.curves[name].at(self.completion)
+        return evaluation.val_loss if evaluation else None
+
+
+def read_run(folder: RunFolder) -> Recorded:
+    """Read a run folder.
+
+    Raises:
+        RunFolderError: It is none, or no candidate has reached K.
+    """
+    space = folder.space()
+    plans = {entry["name"]: entry for entry in folder.plans()["candidates"]}
+    curves = {name: folder.curve(name) for name in plans}
+    lag = space.search.lag or 0
+    alive = {
+        name: {each.step: each.val_loss_batches for each in curve.evaluations}
+        for name, curve in curves.items()
+        if curve.failure is None and curve.at(lag) is not None
+    }
+    if not alive:
+        raise RunFolderError(f"{folder.path}: no candidate has reached step {lag}")
+    table = LossTable.of(alive)
+    ranking = rank_candidates(table, lag)
+    ranking += [name for name in plans if name not in alive]
+    return Recorded(space, plans, folder.environment(), curves, table, tuple(ranking))
+
+
+def build_numbers(run: Recorded) -> dict[str, Any]:
+    """Return what `report.json` holds."""
+    oracle = _oracle(run) if run.space.search.oracle else None
+    return {
+        "format": FORMAT,
+        "name": run.space.name,
+        "lag": run.lag,
+        "steps": run.completion,
+        "seeds": list(run.environment["seeds"]),
+        "candidates": [_candidate(run, name) for name in run.ranking],
+        "winner": {
+            "name": run.winner,
+            "val_loss": _losses(run.curves[run.winner], (0, run.lag, run.completion)),
+            "checkpoint": "winner",
+        },
+        "doubt": _doubt(run),
+        "cost": _cost(run),
+        "oracle": oracle,
+        "baselines": _baselines(run) if oracle else [],
+    }
+
+
+def _candidate(run: Recorded, name: str) -> dict[str, Any]:
+    curve, plan = run.curves[name], run.plans[name]
+    at_lag = curve.at(run.lag)
+    last = at_lag or (curve.evaluations[-1] if curve.evaluations else None)
+    is_ok = name in run.table.candidates
+    entry = {
+        "name": name,
+        "operator": plan["operator"],
+        "settings": plan["settings"],
+        "rank": run.ranking.index(name) + 1,
+        "status": "ok" if is_ok else "failed",
+        "is_baseline": plan["is_baseline"],
+        "layer_map": plan["layer_map"],
+        "wall_s": last.wall_s if last else 0.0,
+        "val_loss": _losses(curve),
+        "val_loss_se": {
+            str(each.step): _standard_error(each.val_loss_batches) for each in curve.evaluations
+        },
+        "parameters": plan["parameters"],
+        "flops": last.flops if last else 0,
+    }
+    if not is_ok:
+        failure = curve.failure
+        entry["failure"] = f"step {failure.step}: {failure.failed}" if failure else "did not run"
+    return entry
+
+
+def _losses(curve: Curve, steps: tuple[int, ...] | None = None) -> dict[str, float]:
+    return {
+        str(each.step): each.val_loss
+        for each in curve.evaluations
+        if steps is None or each.step in steps
+    }
+
+
+def _standard_error(batches: tuple[float, ...]) -> float | None:
+    if len(batches) < 2:
+        return None
+    return float(np.std(batches, ddof=1) / np.sqrt(len(batches)))
+
+
+def _doubt(run: Recorded) -> dict[str, Any]:
+    """How far the ranking at K can be trusted, known without an oracle."""
+    settled = stability(run.table, run.lag)
+    return {
+        "indistinguishable_from_winner": indistinguishable(run.table, run.lag),
+        "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
+    }
+
+
+def _cost(run: Recorded) -> dict[str, Any]:
+    """FLOPs of training; those of evaluation stand apart."""
+    sources = [source["flops"] for source in run.environment["sources"]]
+    spent = evaluated = 0
+    for name, curve in run.curves.items():
+        until_lag = [each for each in curve.evaluations if each.step <= run.lag]
+        spent += until_lag[-1].flops if until_lag else 0
+        evaluated += len(until_lag) * run.plans[name]["evaluation_flops"]
+    winner = run.plans[run.winner]
+    after = run.completion - run.lag
+    return {
+        "source_flops": None if None in sources else sum(sources),
+        "search_flops": spent,
+        "winner_flops": after * winner["flops_per_step"],
+        "oracle_flops": run.completion * sum(each["flops_per_step"] for each in run.plans.values()),
+        "evaluation_flops": evaluated,
+        "slots": run.environment["slots"],
+        "wall_s": dict(run.environment["wall_s"]),
+    }
+
+
+def growths(run: Recorded) -> list[str]:
+    """Return the candidates that are growing strategies and did not fail, in table order."""
+    return [name for name in run.table.candidates if not run.plans[name]["is_baseline"]]
+
+
+def complete_growths(run: Recorded) -> list[str]:
+    """Return the growing strategies that reached completion: what a ranking is scored over."""
+    return [name for name in growths(run) if run.final(name) is not None]
+
+
+def _oracle(run: Recorded) -> dict[str, Any] | None:
+    """Score the ranking at each evaluated step against the one at completion."""
+    scored = complete_growths(run)
+    if not scored:
+        return None
+    table = run.table.only(scored)
+    best = rank_candidates(table, run.completion)[0]
+    generator = np.random.default_rng(derive_seed(run.space.seed, "bootstrap"))
+    result: dict[str, Any] = {
+        "candidate": best,
+        "val_loss": run.final(best),
+        "scored": scored,
+        "random_choice_relative_regret": _random_choice(run, scored),
+    }
+    for step in table.steps:
+        named, recalls = score_step(table, step, run.completion, generator)
+        for name, score in named.items():
+            result.setdefault(name, {})[str(step)] = _plain(score)
+        for at, score in recalls.items():
+            result.setdefault("recall", {}).setdefault(str(at), {})[str(step)] = _plain(score)
+    matrix = rank_correlation(table)
+    result["rank_correlation"] = {
+        "steps": list(table.steps),
+        "matrix": [[None if np.isnan(x) else float(x) for x in row] for row in matrix],
+    }
+    return result
+
+
+def _plain(score: Any) -> dict[str, Any]:
+    interval = None if score.low is None else [score.low, score.high]
+    return {"value": score.value, "interval": interval}
+
+
+def _random_choice(run: Recorded, scored: list[str]) -> float:
+    """Return the expected relative regret of a choice at random."""
+    finals = np.array([run.final(name) for name in scored], dtype=np.float64)
+    span = finals.max() - finals.min()
+    return float((finals.mean() - finals.min()) / span) if span > 0 else 0.0
+
+
+def _baselines(run: Recorded) -> list[dict[str, Any]]:
+    """The rows of the paper's Table 1 that this space has candidates for."""
+    scored = complete_growths(run)
+    table = run.table.only(scored)
+    finals = {name: run.final(name) or 0.0 for name in scored}
+    best, worst = min(finals.values()), max(finals.values())
+    chosen = {
+        "oracle": rank_candidates(table, run.completion)[0],
+        f"LAG@{run.lag}": rank_candidates(table, run.lag)[0],
+        "best at initialization (LAG@0)": rank_candidates(table, 0)[0],
+        "last block on top": _on_top(run, scored, "copy"),
+        "random block on top": _on_top(run, scored, "random"),
+    }
+    return [
+        {
+            "name": row,
+            "candidate": name,
+            "final_val_loss": finals[name],
+            "regret": finals[name] - best,
+            "relative_regret": (finals[name] - best) / (worst - best) if worst > best else 0.0,
+        }
+        for row, name in chosen.items()
+        if name is not None
+    ]
+
+
+def _on_top(run: Recorded, names: list[str], treatment: str) -> str | None:
+    """Find the growth that leaves the source as it is and puts one block on its top.
+
+    A copied block is that of the last layers: last stacking (Reddi et al. 2023).
+    """
+    for name in names:
+        layers = GrowthPlan.from_dict(run.plans[name]["plan"]).layers
+        old = [layer for layer in layers if not layer.is_new]
+        new = [layer for layer in layers if layer.is_new]
+        last = [layer.layer for layer in old[-len(new) :]] if new else []
+        is_on_top = layers == tuple(old + new) and all(
+            layer.treatment == treatment for layer in new
+        )
+        if new and is_on_top and (treatment == "random" or [each.layer for each in new] == last):
+            return name
+    return None

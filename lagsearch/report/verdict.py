@@ -1,0 +1,114 @@
+"""The first lines of a report: who won, by how much, and whether to believe it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Trust = Literal["useful", "partly", "misleading", "settled", "unsettled"]
+"""The first three are known from an oracle, the last two from the ranking at K alone."""
+
+SETTLED = 0.8
+"""Spearman's correlation between K/2 and K from which a ranking counts as settled."""
+USEFUL_REGRET = 0.1
+"""Largest relative regret at which a choice counts as good."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader must know first.
+
+    Attributes:
+        trust: In one word.
+        lines: In sentences.
+    """
+
+    trust: Trust
+    lines: tuple[str, ...]
+
+
+def judge(report: dict[str, Any]) -> Verdict:
+    """Judge a run by its numbers."""
+    lines = [_winner(report)]
+    if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
+        named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed)
+        lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
+    lines += _scratch_ahead(report)
+    trust, reason = _with_oracle(report) if report["oracle"] else _without_oracle(report)
+    headline = {
+        "useful": "The ranking did useful work",
+        "partly": "The ranking is to be trusted in part",
+        "misleading": "The ranking is NOT to be trusted",
+        "settled": "The ranking has settled, as far as it can tell by itself",
+        "unsettled": "The ranking is NOT settled",
+    }[trust]
+    return Verdict(trust, (*lines, f"{headline}: {reason}"))
+
+
+def _winner(report: dict[str, Any]) -> str:
+    winner, lag, steps = report["winner"], report["lag"], report["steps"]
+    losses = winner["val_loss"]
+    line = f"Winner at step {lag:,}: {winner['name']}, validation loss {losses[str(lag)]:.4f}"
+    if str(steps) in losses and steps != lag:
+        line += f", and {losses[str(steps)]:.4f} at completion (step {steps:,})"
+    return line + "."
+
+
+def _scratch_ahead(report: dict[str, Any]) -> list[str]:
+    winner, lag = report["winner"]["name"], str(report["lag"])
+    for each in report["candidates"]:
+        if each["is_baseline"] and each["name"] == winner:
+            return [f"No growth is better than {winner} at step {lag}: growing does not pay here."]
+    return []
+
+
+def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
+    """Judge the ranking at K by what all candidates came to."""
+    oracle, lag = report["oracle"], str(report["lag"])
+    rank, regret = oracle["spearman"][lag]["value"], oracle["relative_regret"][lag]["value"]
+    at_zero = oracle["spearman"]["0"]["value"]
+    chance = oracle["random_choice_relative_regret"]
+    spread = _spread(report)
+    facts = (
+        f"over the {len(oracle['scored'])} growths trained to completion, Spearman's correlation "
+        f"of the loss at step {lag} with the final loss is {_number(rank)} (at step 0: "
+        f"{_number(at_zero)}); the choice gives away {regret:.0%} of the spread of final losses "
+        f"({spread:.4f} nats), a choice at random {chance:.0%} on average."
+    )
+    if regret <= USEFUL_REGRET and rank is not None and rank >= 0.5:
+        return "useful", facts
+    if rank is None or rank <= 0 or regret >= chance:
+        return "misleading", facts + " At this K the search chose no better than chance."
+    return "partly", facts
+
+
+def _spread(report: dict[str, Any]) -> float:
+    scored, steps = set(report["oracle"]["scored"]), str(report["steps"])
+    finals = [each["val_loss"][steps] for each in report["candidates"] if each["name"] in scored]
+    return float(max(finals) - min(finals))
+
+
+def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
+    """Judge the ranking at K by its own noise and by whether it still moves."""
+    doubt, lag = report["doubt"], report["lag"]
+    tied, settled = doubt["indistinguishable_from_winner"], doubt["stability"]
+    others = sum(each["status"] == "ok" for each in report["candidates"]) - 1
+    noise = (
+        f"{len(tied)} of the {others} others cannot be told apart from the winner at step {lag} "
+        "(paired t-test over the validation batches, Holm-corrected, 5 %)"
+    )
+    if settled is None:
+        moves = "there is no earlier step to say whether the ranking still moves"
+    else:
+        moves = (
+            f"Spearman's correlation of the rankings at steps {settled['since']} and {lag} is "
+            f"{_number(settled['spearman'])}"
+        )
+    caution = " Only --oracle shows how it ends, and only several seeds how it varies."
+    is_settled = settled is not None and settled["spearman"] >= SETTLED
+    if is_settled and not tied:
+        return "settled", f"{noise}; {moves}.{caution}"
+    why = "it is still moving" if not is_settled else "the first places are a tie"
+    return "unsettled", f"{why}; {noise}; {moves}.{caution}"
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.2f}"

@@ -1,0 +1,1 @@
+"""Many candidates: in parallel with Ray Tune, or one after the other."""

@@ -1,0 +1,151 @@
+"""Candidates in parallel in reused Ray actors. The only module that imports ray.
+
+Ray Tune places, starts and reuses workers; nothing is ever restored from its state. What a
+candidate did is in its own files.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+for _name, _value in _QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  (ray reads these variables when it is imported)
+from ray import tune  # noqa: E402
+
+from lagsearch.errors import LagsearchError  # noqa: E402
+from lagsearch.progress import Watch  # noqa: E402
+from lagsearch.search.serial import Finished, Outcome  # noqa: E402
+from lagsearch.search.slots import Slots  # noqa: E402
+from lagsearch.training.job import Job  # noqa: E402
+from lagsearch.training.loop import Progress, train  # noqa: E402
+
+
+class _Worker(tune.Trainable):  # type: ignore[misc]
+    """One slot: trains candidate after candidate; each `step` is one sign of life."""
+
+    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], until: int) -> None:
+        self._jobs, self._until = jobs, until
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._signs.close()
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._signs = train(self._jobs[config["candidate"]], self._until)
+
+    def step(self) -> dict[str, Any]:
+        try:
+            sign = next(self._signs, None)
+        except LagsearchError as error:
+            return {"failed": str(error), "done": True}
+        return {"done": True} if sign is None else {"sign": sign}
+
+    def cleanup(self) -> None:
+        self._signs.close()
+
+
+class _Follow(tune.Callback):  # type: ignore[misc]
+    """Hands what Tune hears from the workers to the watch."""
+
+    def __init__(self, jobs: Mapping[str, Job], watch: Watch, finished: Finished) -> None:
+        self.jobs, self.watch, self.finished = jobs, watch, finished
+        self.failures: dict[str, str] = {}
+        self.began: float | None = None
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if self.began is None:
+            self.began = time.monotonic()
+        name = trial.config["candidate"]
+        sign: Progress | None = result.get("sign")
+        if sign is not None:
+            self.watch.progress(sign)
+        elif "failed" in result:
+            self._fail(name, result["failed"])
+        else:
+            self.finished(self.jobs[name])
+            self.watch.finished(name)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        lines = str(getattr(trial, "get_error", lambda: "")() or "").strip().splitlines()
+        self._fail(trial.config["candidate"], f"its worker died: {lines[-1] if lines else '?'}")
+
+    def _fail(self, name: str, reason: str) -> None:
+        self.failures[name] = reason
+        self.watch.failed(name, reason)
+
+
+def run_ray(
+    jobs: Sequence[Job], until: int, slots: Slots, watch: Watch, finished: Finished
+) -> Outcome:
+    """Train jobs to a step, as many at a time as there are slots.
+
+    Args:
+        jobs: What to train.
+        until: The step to reach.
+        slots: Where they run.
+        watch: Follows.
+        finished: Is called in this process with each job that reached the step.
+    """
+    by_name = {job.name: job for job in jobs}
+    follow = _Follow(by_name, watch, finished)
+    worker = tune.with_parameters(_Worker, jobs=by_name, until=until)
+    with _ray(slots) as number, tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
+            param_space={"candidate": tune.grid_search(list(by_name))},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[follow],
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+    return Outcome(follow.failures, follow.began or time.monotonic(), number)
+
+
+@contextmanager
+def _ray(slots: Slots) -> Iterator[int]:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; give the slots."""
+    address = os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {"address": "local", "num_cpus": slots.cpus * slots.number}
+    ray.init(
+        **({"address": address} if address else own),
+        include_dashboard=None if address else False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield _slots_in(ray.cluster_resources(), slots)
+    finally:
+        ray.shutdown()
+
+
+def _slots_in(resources: Mapping[str, float], slots: Slots) -> int:
+    """Return how many candidates fit in Ray's resources at a time."""
+    number = resources.get("CPU", 0) // slots.cpus
+    if slots.gpus:
+        number = min(number, resources.get("GPU", 0) // slots.gpus)
+    return max(1, int(number))

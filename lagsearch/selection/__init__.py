@@ -1,0 +1,17 @@
+"""Pure functions on a table of losses: ranking, correlation, regret, recall, doubt."""
+
+from lagsearch.selection.doubt import indistinguishable, stability
+from lagsearch.selection.ranking import rank_candidates
+from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
+from lagsearch.selection.table import LossTable
+
+__all__ = [
+    "METRICS",
+    "LossTable",
+    "Score",
+    "indistinguishable",
+    "rank_candidates",
+    "rank_correlation",
+    "score_step",
+    "stability",
+]

@@ -1,0 +1,140 @@
+"""How well the ranking at a step foretells the one at completion.
+
+All functions work on the last axis, so that one point estimate and a thousand bootstrap
+resamples are the same code. Shape letters: C candidates, N validation batches, R resamples.
+
+Source:
+    Karp et al. 2024, arXiv:2406.02469, section 3.3; regret is equation 1, relative regret 2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from lagsearch.selection.table import LossTable
+
+Array = NDArray[np.float64]
+
+RECALL_AT = (1, 2, 3, 4, 5)
+
+
+def pearson(early: Array, final: Array) -> Array:
+    """Return Pearson's correlation over candidates: (..., C) twice to (...); NaN if constant."""
+    x = early - early.mean(axis=-1, keepdims=True)
+    y = final - final.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation: Array = np.where(scale > 0, (x * y).sum(axis=-1) / scale, np.nan)
+    return correlation
+
+
+def spearman(early: Array, final: Array) -> Array:
+    """Return Spearman's rank correlation, ties averaged: (..., C) twice to (...)."""
+    return pearson(rankdata(early, axis=-1), rankdata(final, axis=-1))
+
+
+def regret(early: Array, final: Array) -> Array:
+    """Return what the choice by early loss gives away at completion, in nats (equation 1)."""
+    chosen = early.argmin(axis=-1)[..., None]
+    lost: Array = np.take_along_axis(final, chosen, axis=-1)[..., 0] - final.min(axis=-1)
+    return lost
+
+
+def relative_regret(early: Array, final: Array) -> Array:
+    """Return regret over the range of final losses (equation 2); 0 where that range is 0."""
+    span = final.max(axis=-1) - final.min(axis=-1)
+    share: Array = regret(early, final) / np.where(span > 0, span, 1.0)
+    return share
+
+
+def recall(early: Array, final: Array, at: int) -> Array:
+    """Return 1 where the best at completion is among the `at` best by early loss, else 0."""
+    best = final.argmin(axis=-1)[..., None]
+    ahead = (early < np.take_along_axis(early, best, axis=-1)).sum(axis=-1)
+    hit: Array = (ahead < at).astype(np.float64)
+    return hit
+
+
+METRICS = {
+    "spearman": spearman,
+    "pearson": pearson,
+    "regret": regret,
+    "relative_regret": relative_regret,
+}
+"""Scores of an early against the final loss, by name; recall has a parameter of its own."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score and its 95 % bootstrap interval.
+
+    Attributes:
+        value: On all validation batches; None where it is not defined.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def score_step(
+    table: LossTable, step: int, final: int, generator: np.random.Generator, resamples: int = 1000
+) -> tuple[dict[str, Score], dict[int, Score]]:
+    """Score the losses at a step against those at completion.
+
+    Candidates without a loss at either step are left out. The interval resamples the validation
+    batches, the same ones for all candidates and both steps: it says how far the score hangs on
+    the choice of validation text, not how another seed would train.
+
+    Args:
+        table: All losses.
+        step: The early step.
+        final: Completion.
+        generator: Draws the resamples.
+        resamples: R.
+
+    Returns:
+        The scores of `METRICS` by name, and recall by its parameter.
+    """
+    early_CN, final_CN = table.batches_at(step), table.batches_at(final)
+    present = ~(np.isnan(early_CN).any(axis=1) | np.isnan(final_CN).any(axis=1))
+    early_CN, final_CN = early_CN[present], final_CN[present]
+    size = early_CN.shape[1]
+    weights_RN = generator.multinomial(size, np.full(size, 1 / size), size=resamples) / size
+    pairs = [
+        (early_CN.mean(axis=1), final_CN.mean(axis=1)),
+        (weights_RN @ early_CN.T, weights_RN @ final_CN.T),
+    ]
+    if not present.any():
+        return {}, {}
+    named = {name: _score(*(metric(*pair) for pair in pairs)) for name, metric in METRICS.items()}
+    recalls = {at: _score(*(recall(*pair, at) for pair in pairs)) for at in RECALL_AT}
+    return named, recalls
+
+
+def rank_correlation(table: LossTable) -> Array:
+    """Return Spearman's correlation between every two steps: (S, S).
+
+    Candidates without a loss at one of the steps are left out of that pair.
+    """
+    size = len(table.steps)
+    matrix = np.full((size, size), np.nan)
+    for row in range(size):
+        for column in range(size):
+            pair = table.losses[:, [row, column]]
+            pair = pair[~np.isnan(pair).any(axis=1)]
+            if len(pair) > 1:
+                matrix[row, column] = spearman(pair[:, 0], pair[:, 1])
+    return matrix
+
+
+def _score(value: Array, resampled: Array) -> Score:
+    defined = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or not len(defined):
+        return Score(None, None, None)
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return Score(float(value), float(low), float(high))

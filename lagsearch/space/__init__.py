@@ -1,0 +1,45 @@
+"""YAML to frozen objects to the list of candidates. No torch, no ray."""
+
+from lagsearch.space.candidates import Entry, expand
+from lagsearch.space.ladder import evaluation_steps, log_ladder
+from lagsearch.space.reading import SpaceFile, dump_space, load_space, with_flags, written_out
+from lagsearch.space.schema import (
+    Corpus,
+    Data,
+    Evaluation,
+    Objective,
+    Optimizer,
+    Pretrain,
+    Resources,
+    Schedule,
+    Search,
+    Source,
+    Space,
+    Training,
+    Validation,
+)
+
+__all__ = [
+    "Corpus",
+    "Data",
+    "Entry",
+    "Evaluation",
+    "Objective",
+    "Optimizer",
+    "Pretrain",
+    "Resources",
+    "Schedule",
+    "Search",
+    "Source",
+    "Space",
+    "SpaceFile",
+    "Training",
+    "Validation",
+    "dump_space",
+    "evaluation_steps",
+    "expand",
+    "load_space",
+    "log_ladder",
+    "with_flags",
+    "written_out",
+]

@@ -1,0 +1,78 @@
+"""Plain trees of YAML values with the line of each key, and `--set` overrides put into them."""
+
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from lagsearch.errors import SpaceError
+
+Key = tuple[str | int, ...]
+
+
+def plain_tree(node: Any, at: Key, lines: dict[Key, int | str]) -> Any:
+    """Turn ruamel's tree into plain values and note the line of each key in `lines`."""
+    if isinstance(node, dict):
+        for key in node:
+            if hasattr(node, "lc"):
+                lines[(*at, str(key))] = node.lc.key(key)[0] + 1
+        return {str(key): plain_tree(value, (*at, str(key)), lines) for key, value in node.items()}
+    if isinstance(node, list):
+        for index in range(len(node)):
+            if hasattr(node, "lc"):
+                lines[(*at, index)] = node.lc.item(index)[0] + 1
+        return [plain_tree(value, (*at, index), lines) for index, value in enumerate(node)]
+    if isinstance(node, bool) or node is None:
+        return node
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def apply_override(
+    plain: dict[str, Any], lines: dict[Key, int | str], override: str, words: str
+) -> None:
+    """Put one `key.path=value` into the tree.
+
+    Args:
+        plain: The tree, changed in place.
+        lines: The line of each key, changed in place.
+        override: Path and value.
+        words: What the user wrote, e.g. `--lag 200`; takes the place of the key's line.
+
+    Raises:
+        SpaceError: The text is no `key=value`, or the path leads nowhere.
+    """
+    path, equals, value_text = override.partition("=")
+    if not equals or not path:
+        raise SpaceError(f"{words}: write key=value, e.g. training.steps=500")
+    try:
+        value = plain_tree(YAML().load(value_text), (), {})
+    except MarkedYAMLError:
+        raise SpaceError(f"{words}: the value is not valid YAML") from None
+    *parents, last = path.split(".")
+    node: Any = plain
+    at: Key = ()
+    for part in parents:
+        key = _key_in(node, part, words)
+        at = (*at, key)
+        if isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = node[key]
+    key = _key_in(node, last, words)
+    at = (*at, key)
+    node[key] = value
+    for below in [known for known in lines if known[: len(at)] == at]:
+        del lines[below]
+    lines[at] = words
+
+
+def _key_in(node: Any, part: str, words: str) -> str | int:
+    """Return the key or index that a part of a path means in a node."""
+    if isinstance(node, dict):
+        return part
+    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+        return int(part)
+    length = f"a list of {len(node)}" if isinstance(node, list) else "a single value"
+    raise SpaceError(f"{words}: {part!r} leads nowhere: {length} stands there")

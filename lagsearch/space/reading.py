@@ -1,0 +1,200 @@
+"""YAML text to a checked `Space`, with a line for every mistake."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from lagsearch.errors import SpaceError, did_you_mean
+from lagsearch.space.overrides import Key, apply_override, plain_tree
+from lagsearch.space.rules import broken_rules
+from lagsearch.space.schema import Space
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A checked space together with where each of its keys was written.
+
+    Attributes:
+        space: The space, overrides included.
+        path: The file it was read from.
+        plain: The same as nested dicts and lists, defaults left out.
+        lines: Line of each key, by its path; an override has its own words instead.
+    """
+
+    space: Space
+    path: Path
+    plain: dict[str, Any]
+    lines: dict[Key, int | str]
+
+    def error(self, at: Key, message: str) -> SpaceError:
+        """Return an error that names file, line, key, value and `message`."""
+        return _located(self.path, self.plain, self.lines, at, message)
+
+
+def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile:
+    """Read and check a space file.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.path=value` texts, as `--set` takes them; they win over the file.
+
+    Raises:
+        SpaceError: Anything in the file or in an override is not as it must be.
+    """
+    path = Path(path)
+    plain, lines = _read(path)
+    for override in overrides:
+        apply_override(plain, lines, override, f"--set {override}")
+    return _checked(path, plain, lines)
+
+
+def with_flags(file: SpaceFile, flags: Mapping[str, str]) -> SpaceFile:
+    """Return a space with further overrides.
+
+    Args:
+        file: The space as it is.
+        flags: `key.path=value` by what the user wrote, e.g. `{"--lag 200": "search.lag=200"}`.
+
+    Raises:
+        SpaceError: An override is not as it must be.
+    """
+    plain, lines = deepcopy(file.plain), dict(file.lines)
+    for words, override in flags.items():
+        apply_override(plain, lines, override, words)
+    return _checked(file.path, plain, lines)
+
+
+def _checked(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> SpaceFile:
+    """Check a tree against the schema and the rules between keys."""
+    try:
+        space = Space.model_validate_json(json.dumps(plain, default=str))
+    except ValidationError as error:
+        explained = [_explain(each) for each in error.errors(include_url=False)]
+        at = explained[0][0]
+        message = " or ".join(dict.fromkeys(text for where, text in explained if where == at))
+        raise _located(path, plain, lines, at, message) from None
+    for at, message in broken_rules(space):
+        raise _located(path, plain, lines, at, message)
+    return SpaceFile(space, path, plain, lines)
+
+
+def dump_space(space: Space) -> str:
+    """Return the space as YAML, every default written out, so that running it repeats the run."""
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = None
+    yaml.width = 100
+    yaml.dump(written_out(space), stream)
+    return stream.getvalue()
+
+
+def written_out(part: BaseModel) -> dict[str, Any]:
+    """Return a part of the space as plain values with every default, but for keys not in use."""
+    values = part.model_dump(mode="json")
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if value is None and field.default is None:
+            del values[name]
+        elif isinstance(value, BaseModel):
+            values[name] = written_out(value)
+        elif isinstance(value, tuple):
+            values[name] = [
+                written_out(each) if isinstance(each, BaseModel) else each for each in value
+            ]
+    return values
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpaceError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    try:
+        tree = YAML().load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = " ".join((error.problem or "not valid YAML").split())
+        raise SpaceError(f"{path}:{line}: {problem}") from None
+    if not isinstance(tree, dict):
+        raise SpaceError(f"{path}:1: a space file is a mapping of keys to values")
+    lines: dict[Key, int | str] = {(): 1}
+    plain: dict[str, Any] = plain_tree(tree, (), lines)
+    return plain, lines
+
+
+def _explain(error: ErrorDetails) -> tuple[Key, str]:
+    """Turn a pydantic error into a path and words of the space file."""
+    at = tuple(part for part in error["loc"] if part not in _UNION_TAGS)
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _keys_at(at[:-1])
+        hint = did_you_mean(str(at[-1]), known)
+        return at, f"unknown key{hint}; known: {', '.join(known)}"
+    if kind == "missing":
+        return at, "is required"
+    if kind == "literal_error":
+        return at, f"must be {context['expected']}"
+    if kind == "too_short":
+        return at, f"must list at least {context['min_length']}"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return at, "must be a mapping of keys to values"
+    if kind == "string_pattern_mismatch":
+        return at, "use letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+    message = error["msg"].removeprefix("Input ").removeprefix("should be ").removeprefix("Value ")
+    return at, f"must be {message}" if message != error["msg"] else message
+
+
+_UNION_TAGS = frozenset({"constrained-float", "float", "literal['auto']"})
+
+
+def _keys_at(at: Key) -> list[str]:
+    """Return the keys that the schema knows at a path."""
+    model: Any = Space
+    for part in at:
+        if isinstance(part, int):
+            continue
+        model = _model_in(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """Find the model class inside an annotation such as `tuple[Source, ...] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None
+
+
+def _located(
+    path: Path, plain: Any, lines: dict[Key, int | str], at: Key, message: str
+) -> SpaceError:
+    """Compose `file:line: key value: message`, with the nearest line that is known."""
+    known = at
+    while known not in lines:
+        known = known[:-1]
+    line = lines[known]
+    where = line if isinstance(line, str) else f"{path}:{line}"
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
+    value: Any = plain
+    for part in at:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return SpaceError(f"{where}: {key}: {message}")
+    shown = json.dumps(value, default=str) if at else ""
+    shown = f" {shown}" if shown and len(shown) <= 60 else ""
+    return SpaceError(f"{where}: {key}{shown}: {message}" if key else f"{where}: {message}")

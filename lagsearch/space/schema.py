@@ -1,0 +1,201 @@
+"""What a space file may say: every key, its type, its range and its default.
+
+Defaults stand here and nowhere else. Unknown keys are errors.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class Part(BaseModel):
+    """A part of the space: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Corpus(Part):
+    """Where text comes from: exactly one of `corpus`, `files` and `hub`."""
+
+    corpus: Literal["python-stdlib"] | None = None
+    """The embedded default: the source text of the running Python's standard library."""
+    files: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """UTF-8 text files, a document each; relative paths start at the working directory."""
+    hub: str | None = None
+    """A dataset on the Hugging Face hub, or a folder that `datasets.load_dataset` reads."""
+    config: str | None = None
+    """The configuration of the hub dataset."""
+    split: str = "train"
+    """The split of the hub dataset."""
+    column: str = "text"
+    """The column of the hub dataset that holds the text. One row, one document."""
+
+
+class Validation(Corpus):
+    """Held-out text: a fraction of the training corpus, or a corpus of its own."""
+
+    fraction: Fraction | None = None
+    """Every 1/fraction-th stretch of the training corpus is held out."""
+
+
+class Data(Part):
+    """Text, tokens and the length of a sequence."""
+
+    train: Corpus
+    """The text that is trained on."""
+    validation: Validation = Validation(fraction=0.05)
+    """The text that losses are measured on."""
+    tokenizer: str | None = None
+    """`bytes`, `characters`, or a Hugging Face folder or hub name; when left out, the tokenizer of
+    the first source that is a checkpoint, else `bytes`."""
+    sequence_length: Annotated[int, Field(ge=2)] = 128
+    """Tokens in a sequence."""
+
+
+class Objective(Part):
+    """What is predicted."""
+
+    name: Literal["causal", "masked"] = "causal"
+    """`causal` (the next token) or `masked` (BERT)."""
+    mask_fraction: Fraction = 0.15
+    """`masked` only: the share of a sequence's tokens that is predicted."""
+
+
+class Optimizer(Part):
+    """The optimizer; matrices decay, vectors do not."""
+
+    name: Literal["adamw"] = "adamw"
+    """AdamW."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay of tensors with two dimensions or more."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.95,
+    )
+    """Decay rates of the two moments."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the root of the second moment."""
+
+
+class Schedule(Part):
+    """The learning rate over the steps."""
+
+    name: Literal["constant", "cosine"] = "constant"
+    """`constant`, or `cosine` down to `final_fraction` at the last step."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the rate rises linearly from zero."""
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """`cosine` only: the last rate as a share of the peak rate."""
+
+
+class Training(Part):
+    """How every candidate is trained."""
+
+    steps: PositiveInt
+    """Completion: steps after growth."""
+    batch_size: PositiveInt = 16
+    """Sequences in a step."""
+    optimizer: Optimizer = Optimizer()
+    """The optimizer and its rate."""
+    schedule: Schedule = Schedule()
+    """The learning rate over the steps after growth."""
+    optimizer_state: Literal["keep", "reset"] = "keep"
+    """`keep` grows the source's moments by the plan of the weights; `reset` starts from zero."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the whole gradient; null does not clip."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` is bf16 autocast on a GPU that has it, else fp32; evaluation is always fp32."""
+
+
+class Pretrain(Part):
+    """A source that is trained first. What it leaves out is as in `training`."""
+
+    config: dict[str, Any]
+    """A transformers configuration: `model_type` and its keys."""
+    steps: PositiveInt
+    """Training steps."""
+    batch_size: PositiveInt | None = None
+    """Sequences in a step."""
+    optimizer: Optimizer | None = None
+    """The optimizer and its rate."""
+    schedule: Schedule | None = None
+    """The learning rate over the source's steps; constant when left out."""
+
+
+class Source(Part):
+    """A trained smaller model: a checkpoint, or one to be trained first."""
+
+    name: Name
+    """Its name in reports."""
+    checkpoint: str | None = None
+    """A Hugging Face checkpoint folder or hub name; safetensors only."""
+    pretrain: Pretrain | None = None
+    """How to train it; cached by the hash of all that made it."""
+
+
+class Evaluation(Part):
+    """How the validation loss is measured."""
+
+    batches: PositiveInt = 32
+    """Validation batches, the same ones at every evaluation of every candidate."""
+    steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Steps to evaluate at, else a log-spaced ladder; 0, K and completion are always in."""
+
+
+class Search(Part):
+    """How the winner is found."""
+
+    lag: PositiveInt | None = None
+    """K: the steps after growth at which candidates are ranked."""
+    oracle: bool = False
+    """Train all candidates to completion and score the ranking."""
+
+
+class Resources(Part):
+    """What one candidate may use."""
+
+    cpus_per_candidate: PositiveInt = 1
+    """Threads of one candidate; as many candidates run at a time as fit."""
+    gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+
+
+class Space(Part):
+    """A whole space file: one growth, all candidates for it, and how they are judged."""
+
+    name: Name
+    """Names the run folder."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """The root of every random number."""
+    data: Data
+    """Text and tokens."""
+    objective: Objective = Objective()
+    """What is predicted."""
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    """The trained smaller models."""
+    target: Annotated[dict[str, Any], Field(min_length=1)]
+    """The configuration keys of the target that differ from the source's."""
+    candidates: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
+    """Operators with their settings; a list of values means one candidate each."""
+    training: Training
+    """The training after growth."""
+    evaluation: Evaluation = Evaluation()
+    """The measurement."""
+    search: Search = Search()
+    """The search."""
+    resources: Resources = Resources()
+    """The resources of one candidate."""
+
+    @property
+    def tokenizer(self) -> str:
+        """The tokenizer's name, found where it is left out."""
+        checkpoints = [each.checkpoint for each in self.sources if each.checkpoint]
+        return self.data.tokenizer or next(iter(checkpoints), "bytes")

@@ -1,0 +1,92 @@
+"""A candidate's evaluations, one JSON object a line: the file that a run is resumed from."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lagsearch.storage import write_text
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The validation loss of one candidate at one step.
+
+    Attributes:
+        step: Steps since growth.
+        val_loss: Mean over the validation batches, nats per predicted token.
+        val_loss_batches: Loss of each validation batch, nats per predicted token.
+        wall_s: Seconds of training and evaluation since growth, of this candidate alone.
+        flops: Training FLOPs since growth; evaluation is not in them.
+    """
+
+    step: int
+    val_loss: float
+    val_loss_batches: tuple[float, ...]
+    wall_s: float
+    flops: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The end of a candidate that cannot go on.
+
+    Attributes:
+        step: Steps since growth.
+        failed: What happened, in one line.
+        again: Whether another try may end otherwise: its worker died, say, and not its loss.
+    """
+
+    step: int
+    failed: str
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """All that a candidate's file says.
+
+    Attributes:
+        evaluations: In the order of their steps.
+        failure: How it failed, if it did.
+    """
+
+    evaluations: tuple[Evaluation, ...] = ()
+    failure: Failure | None = None
+
+    def at(self, step: int) -> Evaluation | None:
+        """Return the evaluation at a step, if there is one."""
+        return next((each for each in self.evaluations if each.step == step), None)
+
+
+def read_curve(path: Path) -> Curve:
+    """Read a curve; a last line that was cut off when the writer was killed is left out."""
+    if not path.is_file():
+        return Curve()
+    evaluations: dict[int, Evaluation] = {}
+    failure = None
+    for line in path.read_text().splitlines():
+        try:
+            entry: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if "failed" in entry:
+            failure = Failure(**entry)
+            continue
+        entry["val_loss_batches"] = tuple(entry["val_loss_batches"])
+        evaluations[entry["step"]] = Evaluation(**entry)
+    ordered = tuple(evaluations[step] for step in sorted(evaluations))
+    return Curve(ordered, failure)
+
+
+def append(path: Path, entry: Evaluation | Failure) -> None:
+    """Append one entry and hand it to the operating system at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(asdict(entry), allow_nan=False) + "\n")
+
+
+def rewrite(path: Path, evaluations: Iterable[Evaluation]) -> None:
+    """Write a curve anew, whole or not at all: what a resumed candidate will repeat is left out."""
+    write_text(path, "".join(json.dumps(asdict(each)) + "\n" for each in evaluations))

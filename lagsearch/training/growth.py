@@ -1,0 +1,41 @@
+"""A job's model and optimizer at step 0: built, grown by the plan, and checked."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lagsearch.models.build import fresh_model, tensors_of
+from lagsearch.models.checks import check_model
+from lagsearch.models.configs import build_config
+from lagsearch.models.layers import find_layers
+from lagsearch.models.tensors import TensorFile
+from lagsearch.operators.execute import fill
+from lagsearch.training.job import Job
+from lagsearch.training.optimizer import MOMENTS, make_optimizer, zero_state
+from lagsearch.training.state import WEIGHT
+
+
+def build(job: Job) -> tuple[nn.Module, torch.optim.AdamW, Any]:
+    """Build the job's model with random weights, and its optimizer without state."""
+    config = build_config(job.config)
+    model = fresh_model(config, job.text.objective.kind, job.init_seed)
+    model.to(job.compute.device)
+    return model, make_optimizer(model, job.training.optimizer), config
+
+
+def grow(job: Job, model: nn.Module, optimizer: torch.optim.AdamW, config: Any) -> None:
+    """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
+
+    Raises:
+        ModelError: The grown model is not sound.
+    """
+    stack = find_layers(model, config)
+    fill(job.plan, stack, [TensorFile(path, WEIGHT) for path in job.sources], tensors_of(model))
+    if job.sources and job.training.optimizer_state == "keep":
+        moments = zero_state(optimizer, model)
+        for moment in MOMENTS:
+            kept = [TensorFile(path, moment + ".") for path in job.sources]
+            if all(len(each) for each in kept):
+                fill(job.plan, stack, kept, moments[moment])
+    check_model(model, config, job.text.objective.kind, job.n_parameters)

@@ -1,0 +1,82 @@
+"""All that one process needs to train one model: plain values and paths, no tensors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lagsearch.data.objectives import Predicts
+from lagsearch.operators.plan import GrowthPlan
+from lagsearch.space import Training
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a model is trained and measured on.
+
+    Attributes:
+        store: Folder of the token store.
+        sequence_length: Tokens in a sequence.
+        stream: Names the order of the training batches: equal for all that must see the same.
+        validation_batches: Fixed batches of every evaluation.
+        objective: What is predicted.
+        seed: The root seed.
+    """
+
+    store: Path
+    sequence_length: int
+    stream: str
+    validation_batches: int
+    objective: Predicts
+    seed: int
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a model may use.
+
+    Attributes:
+        threads: Threads on the CPU.
+        device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16` (autocast).
+        save_every_s: Seconds of training after which the state is saved again.
+    """
+
+    threads: int = 1
+    device: str = "cpu"
+    precision: str = "fp32"
+    save_every_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to be trained: a candidate, or a source (which grows from nothing).
+
+    Attributes:
+        name: The candidate's or the source's name.
+        config: The model's configuration as plain values, `model_type` included.
+        plan: How its weights at step 0 are made.
+        sources: State files of the source models that the plan refers to.
+        n_parameters: What the plan expects; checked after growth.
+        init_seed: Seed of random weights.
+        training: Batch size, optimizer, schedule, completion.
+        text: What it is trained and measured on.
+        compute: What it may use.
+        evaluate_at: Steps of evaluation.
+        curve: File its evaluations are appended to.
+        state: File its weights and optimizer are kept in.
+        flops_per_step: FLOPs of one training step.
+    """
+
+    name: str
+    config: dict[str, Any]
+    plan: GrowthPlan
+    sources: tuple[Path, ...]
+    n_parameters: int
+    init_seed: int
+    training: Training
+    text: Text
+    compute: Compute
+    evaluate_at: tuple[int, ...]
+    curve: Path
+    state: Path
+    flops_per_step: int

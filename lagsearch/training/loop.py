@@ -1,0 +1,254 @@
+"""The training loop of one model. It knows of no other candidate and of no scheduler.
+
+Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from lagsearch.data.batches import TrainingRows, validation_rows
+from lagsearch.data.objectives import IGNORED, example_seed
+from lagsearch.data.store import TokenStore
+from lagsearch.errors import CandidateFailed
+from lagsearch.storage import derive_seed
+from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
+from lagsearch.training.growth import build, grow
+from lagsearch.training.job import Job
+from lagsearch.training.optimizer import learning_rate
+from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
+
+_CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
+_TELL_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life.
+
+    Attributes:
+        name: The job's name.
+        step: Updates so far.
+        val_loss: The newest validation loss, nats per predicted token, if there is one.
+        wall_s: Seconds of training and evaluation so far.
+    """
+
+    name: str
+    step: int
+    val_loss: float | None
+    wall_s: float
+
+
+def train(job: Job, until: int) -> Generator[Progress, None, None]:
+    """Train a job up to a step, from its saved state or from its growth, and save the state there.
+
+    Every evaluation is appended to the job's curve; the same job, interrupted anywhere and begun
+    again, gives the same losses bit for bit.
+
+    Args:
+        job: What to train.
+        until: The step to reach, at most `job.training.steps`.
+
+    Yields:
+        Progress: at the start, after every evaluation and about once a second.
+
+    Raises:
+        CandidateFailed: A loss is NaN or infinite; the curve says so too.
+        ModelError: The grown model is not sound.
+    """
+    yield Progress(job.name, 0, None, 0.0)
+    with _threads(job.compute.threads):
+        run = _Run(job)
+        try:
+            yield from run.train(until)
+        except CandidateFailed as failed:
+            append(job.curve, Failure(failed.step, failed.reason))
+            raise
+
+
+class _Run:
+    """A model in training: its state, and what is needed to go on."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.device = torch.device(job.compute.device)
+        store = TokenStore(job.text.store)
+        size = (job.text.sequence_length, job.training.batch_size)
+        self.rows = TrainingRows(store.tokens("train"), *size, job.text.seed, job.text.stream)
+        self.validation = [
+            self._example(rows, "validation", number)
+            for number, rows in enumerate(
+                validation_rows(store.tokens("validation"), *size, job.text.validation_batches)
+            )
+        ]
+        self.model, self.optimizer, config = build(job)
+        saved = saved_at(job.state)
+        if saved is None:
+            grow(job, self.model, self.optimizer, config)
+        else:
+            load_state(job.state, self.model, self.optimizer)
+        self.step = saved.step if saved else 0
+        self.wall_s = saved.wall_s if saved else 0.0
+        curve = read_curve(job.curve)
+        self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
+        if len(self.evaluations) < len(curve.evaluations) or curve.failure:
+            rewrite(job.curve, self.evaluations)
+        self.drops = _has_dropout(self.model)
+        self.losses: list[torch.Tensor] = []
+        self.autocast = job.compute.precision == "bf16"
+        self.extra = {"use_cache": False} if job.text.objective.kind == "causal" else {}
+
+    def train(self, until: int) -> Iterator[Progress]:
+        """Train up to a step; see `train`."""
+        evaluate_at = set(self.job.evaluate_at) - {each.step for each in self.evaluations}
+        told = saved = time.perf_counter()
+        self.model.train()
+        while True:
+            now = time.perf_counter()
+            if self.step == until or now - saved > self.job.compute.save_every_s:
+                self._save()
+                saved = now
+            if self.step in evaluate_at:
+                self._evaluate()
+            if self.step in evaluate_at or now - told > _TELL_EVERY_S:
+                yield self._progress()
+                told = time.perf_counter()
+            if self.step == until:
+                return
+            self._update()
+
+    def _save(self) -> None:
+        self._check_losses()
+        at = SavedAt(self.step, self.wall_s)
+        save_state(self.job.state, self.model, self.optimizer, at)
+
+    def _update(self) -> None:
+        """Do one step of training."""
+        began = time.perf_counter()
+        job, step = self.job, self.step
+        rate = learning_rate(
+            step, job.training.steps, job.training.optimizer.lr, job.training.schedule
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        inputs_BT, labels_BT = self._example(self.rows(step), job.text.stream, step)
+        with (
+            self._dropout_of(step),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
+        ):
+            logits_BTV = self.model(inputs_BT, **self.extra).logits
+            loss = _loss(logits_BTV, labels_BT)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if job.training.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
+        self.optimizer.step()
+        self.losses.append(loss.detach())
+        self.step += 1
+        if len(self.losses) >= _CHECK_EVERY:
+            self._check_losses()
+        self.wall_s += time.perf_counter() - began
+
+    def _evaluate(self) -> None:
+        """Measure the validation loss in fp32 and write it down."""
+        self._check_losses()
+        began = time.perf_counter()
+        self.model.eval()
+        with torch.inference_mode():
+            batches = [
+                _loss(self.model(inputs_BT, **self.extra).logits, labels_BT)
+                for inputs_BT, labels_BT in self.validation
+            ]
+            losses: list[float] = torch.stack(batches).tolist()
+        self.model.train()
+        self.wall_s += time.perf_counter() - began
+        mean = sum(losses) / len(losses)
+        if not isfinite(mean):
+            raise CandidateFailed(self.step, f"the validation loss is {mean}")
+        evaluation = Evaluation(
+            step=self.step,
+            val_loss=mean,
+            val_loss_batches=tuple(losses),
+            wall_s=round(self.wall_s, 3),
+            flops=self.step * self.job.flops_per_step,
+        )
+        append(self.job.curve, evaluation)
+        self.evaluations.append(evaluation)
+
+    def _example(
+        self, rows: NDArray[np.int64], stream: str, number: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn rows of tokens into inputs and labels on the device, both (B, T)."""
+        seed = example_seed(self.job.text.seed, stream, number)
+        inputs, labels = self.job.text.objective.example(rows, seed)
+        return (
+            torch.from_numpy(inputs).to(self.device, non_blocking=True),
+            torch.from_numpy(labels).to(self.device, non_blocking=True),
+        )
+
+    def _check_losses(self) -> None:
+        """Fail at the first step whose training loss was not finite."""
+        if not self.losses:
+            return
+        first = self.step - len(self.losses)
+        losses = torch.stack(self.losses).tolist()
+        self.losses.clear()
+        for number, loss in enumerate(losses):
+            if not isfinite(loss):
+                raise CandidateFailed(first + number, f"the training loss is {loss}")
+
+    def _progress(self) -> Progress:
+        val_loss = self.evaluations[-1].val_loss if self.evaluations else None
+        return Progress(self.job.name, self.step, val_loss, self.wall_s)
+
+    def _dropout_of(self, step: int) -> AbstractContextManager[None]:
+        if not self.drops:
+            return nullcontext()
+        return _seeded(derive_seed(self.job.text.seed, "dropout", step), self.device)
+
+
+def _loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy over the predicted tokens, in nats."""
+    return cross_entropy(
+        logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED
+    )
+
+
+def _has_dropout(model: nn.Module) -> bool:
+    """Return whether training draws random numbers: any module or attention that drops."""
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    config = getattr(model, "config", None)
+    rates += [
+        value
+        for key, value in (config.to_dict() if config else {}).items()
+        if ("drop" in key) and isinstance(value, float)
+    ]
+    return any(rate > 0 for rate in rates)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seed inside, and leave the global random state as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Use a number of threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,33 @@
+"""The memory that training one candidate takes, from a forward pass on `meta`."""
+
+import torch
+from torch import nn
+
+
+def training_bytes(model: nn.Module, batch_size: int, sequence_length: int, kind: str) -> int:
+    """Estimate the bytes of training in fp32: weights, gradients, two moments, activations.
+
+    Activations are all tensors that autograd keeps for the backward pass, counted on `meta`, and
+    the logits with their gradient. The allocator's own losses are not in it.
+
+    Args:
+        model: On the `meta` device.
+        batch_size: Sequences in a step.
+        sequence_length: Tokens in a sequence.
+        kind: `causal` or `masked`.
+    """
+    weights = {each.untyped_storage()._cdata: each.numel() * 4 for each in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
+        return tensor
+
+    tokens = torch.zeros(batch_size, sequence_length, dtype=torch.long, device="meta")
+    extra = {"use_cache": True} if kind == "causal" else {}  # its branch runs on `meta`
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        logits = model(tokens, **extra).logits
+    activations = sum(storage.nbytes() for storage in kept.values())
+    return 4 * sum(weights.values()) + activations + 2 * int(logits.numel()) * 4

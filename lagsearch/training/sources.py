@@ -1,0 +1,96 @@
+"""Trained sources in the cache: pretrained once, or a checkpoint made ready once.
+
+A source's folder holds `state.safetensors` (weights and, if it was trained here, moments),
+`curve.jsonl` and, when it is complete, `source.json`.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from lagsearch.models.checkpoints import checkpoint_digest, load_checkpoint
+from lagsearch.storage import cache_root, digest, write_json
+from lagsearch.training.curve import read_curve
+from lagsearch.training.job import Job
+from lagsearch.training.loop import Progress, train
+from lagsearch.training.state import SavedAt, save_state
+
+FORMAT = 1
+"""Raise when the same words would train another source."""
+
+
+@dataclass(frozen=True)
+class CachedSource:
+    """A source that is ready to be grown.
+
+    Attributes:
+        state: Its weights and moments.
+        facts: Its name, steps, validation loss, FLOPs, and whether its optimizer state is there.
+    """
+
+    state: Path
+    facts: dict[str, Any]
+
+
+def pretrained(job: Job, made_of: Any, follow: Callable[[Progress], None]) -> CachedSource:
+    """Train a source, or take it from the cache; an interrupted one goes on.
+
+    Args:
+        job: How to train it; its files are placed here.
+        made_of: All that decides its weights, as plain values.
+        follow: Is told of every sign of life.
+
+    Raises:
+        CandidateFailed: Its loss is NaN or infinite.
+    """
+    folder = cache_root() / "sources" / digest([FORMAT, made_of])
+    job = replace(job, state=folder / "state.safetensors", curve=folder / "curve.jsonl")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "source.json").is_file():
+            for progress in train(job, job.training.steps):
+                follow(progress)
+            last = read_curve(job.curve).evaluations[-1]
+            facts = {
+                "kind": "pretrained",
+                "steps": last.step,
+                "val_loss": last.val_loss,
+                "flops": last.flops,
+                "wall_s": last.wall_s,
+                "has_optimizer_state": True,
+                "made_of": made_of,
+            }
+            write_json(folder / "source.json", facts)
+    return _cached(folder, job.name)
+
+
+def from_checkpoint(name: str, checkpoint: Path, kind: str) -> CachedSource:
+    """Make a checkpoint's weights ready, once for each content.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    folder = cache_root() / "sources" / digest([FORMAT, checkpoint_digest(checkpoint), kind])
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "source.json").is_file():
+            model = load_checkpoint(checkpoint, kind)
+            save_state(folder / "state.safetensors", model, None, SavedAt(0, 0.0))
+            facts = {"kind": "checkpoint", "flops": None, "has_optimizer_state": False}
+            write_json(folder / "source.json", facts)
+    return _cached(folder, name)
+
+
+def is_cached(made_of: Any) -> bool:
+    """Return whether a pretrained source is complete in the cache."""
+    return (cache_root() / "sources" / digest([FORMAT, made_of]) / "source.json").is_file()
+
+
+def _cached(folder: Path, name: str) -> CachedSource:
+    facts = json.loads((folder / "source.json").read_text())
+    facts.pop("made_of", None)
+    return CachedSource(folder / "state.safetensors", {"name": name, **facts})

@@ -1,0 +1,71 @@
+"""A model in training as one safetensors file: weights, moments and the step. No pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lagsearch.models.build import tensors_of
+from lagsearch.models.tensors import TensorFile, write_tensors
+from lagsearch.training.optimizer import MOMENTS, state_tensors, zero_state
+
+WEIGHT = "weight."
+
+
+@dataclass(frozen=True)
+class SavedAt:
+    """When a state was saved.
+
+    Attributes:
+        step: Updates so far.
+        wall_s: Seconds of training and evaluation so far.
+    """
+
+    step: int
+    wall_s: float
+
+
+def save_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, at: SavedAt
+) -> None:
+    """Save weights and optimizer, whole or not at all."""
+    tensors = {WEIGHT + name: tensor for name, tensor in tensors_of(model).items()}
+    if optimizer is not None:
+        tensors |= dict(state_tensors(optimizer, model))
+    write_tensors(path, tensors, {"step": json.dumps(at.step), "wall_s": json.dumps(at.wall_s)})
+
+
+def saved_at(path: Path) -> SavedAt | None:
+    """Return when the state was saved, or None where there is none."""
+    if not path.is_file():
+        return None
+    metadata = TensorFile(path).metadata
+    return SavedAt(json.loads(metadata["step"]), json.loads(metadata["wall_s"]))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put a state's weights into a model of the same shape."""
+    _put(TensorFile(path, WEIGHT), tensors_of(model))
+
+
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a state's weights and moments into a model and its optimizer."""
+    load_weights(path, model)
+    moments = zero_state(optimizer, model)
+    for moment in MOMENTS:
+        saved = TensorFile(path, moment + ".")
+        _put(saved, {name: moments[moment][name] for name in saved})
+
+
+def has_moments(path: Path) -> bool:
+    """Return whether a state holds an optimizer's moments."""
+    return len(TensorFile(path, MOMENTS[0] + ".")) > 0
+
+
+def _put(saved: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in into.items():
+            tensor.copy_(saved[name])
