@@ -16,7 +16,16 @@ class SpaceError(LagsearchError):
 
 
 class OperatorError(LagsearchError):
-    """An operator is unknown, or its settings do not fit source and target."""
+    """An operator is unknown, or its settings do not fit source and target.
+
+    Args:
+        message: What is wrong, in one line.
+        setting: The setting that is wrong, where it is one.
+    """
+
+    def __init__(self, message: str, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class ModelError(LagsearchError):
@@ -24,7 +33,16 @@ class ModelError(LagsearchError):
 
 
 class DataError(LagsearchError):
-    """A corpus or a tokenizer is missing or does not fit."""
+    """A corpus or a tokenizer is missing or does not fit.
+
+    Args:
+        message: What is wrong, in one line.
+        at: The key of the space file that is wrong.
+    """
+
+    def __init__(self, message: str, at: tuple[str, ...] = ("data",)) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class RunFolderError(LagsearchError):

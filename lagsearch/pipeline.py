@@ -17,7 +17,7 @@ from lagsearch.data.objectives import make_objective
 from lagsearch.data.store import TokenStore, check_length, open_store
 from lagsearch.data.tokenizers import vocabulary_size
 from lagsearch.errors import DataError, NoSurvivorError, RunFolderError
-from lagsearch.planning import PlannedCandidate, RunPlan, make_plan, source_steps
+from lagsearch.planning import PlannedCandidate, RunPlan, find_tokenizer, make_plan, source_steps
 from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
@@ -79,7 +79,8 @@ def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
     Raises:
         LagsearchError: Something in the space cannot be.
     """
-    return make_plan(_with_lag(space, lag, oracle=False))
+    file = _with_lag(space, lag, oracle=False)
+    return make_plan(file, find_tokenizer(file))
 
 
 def run(
@@ -109,9 +110,10 @@ def run(
     file = _with_lag(space, lag, oracle=oracle)
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
-    store = _open_store(file, watch)
-    plan = make_plan(file, store.tokenizer())
+    tokenizer = find_tokenizer(file)
+    plan = make_plan(file, tokenizer)
     compute, slots = _resources(file, plan)
+    store = _open_store(file, tokenizer, watch)
     lock = folder.lock()
     try:
         folder.begin(file.space, _plans(plan), _devices(compute))
@@ -346,13 +348,14 @@ def _with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) -
     return file
 
 
-def _open_store(file: SpaceFile, watch: Watch) -> TokenStore:
+def _open_store(file: SpaceFile, tokenizer: Any, watch: Watch) -> TokenStore:
     space = file.space
     try:
-        store = open_store(space.data, space.tokenizer, watch.say)
+        make_objective(space.objective, tokenizer, vocabulary_size(tokenizer))
+        store = open_store(space.data, tokenizer, watch.say)
         check_length(store, space.data, space.evaluation.batches * space.training.batch_size)
     except DataError as error:
-        raise file.error(("data",), str(error)) from None
+        raise file.error(error.at, str(error)) from None
     return store
 
 

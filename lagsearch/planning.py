@@ -9,6 +9,7 @@ from lagsearch.data.tokenizers import make_tokenizer, vocabulary_size
 from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import (
+    ModelShape,
     build_config,
     grown_config,
     plain_config,
@@ -126,26 +127,21 @@ class RunPlan:
         return (self.space.training.steps - self.lag) * dearest
 
 
-def make_plan(file: SpaceFile, tokenizer: Any = None) -> RunPlan:
+def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
     """Work out a run without training anything.
 
     Args:
         file: The space.
-        tokenizer: The space's tokenizer, where it is loaded already.
+        tokenizer: The space's tokenizer.
 
     Raises:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
     space = file.space
-    if tokenizer is None:
-        tokenizer = find_tokenizer(file)
     costs = _Costs(space)
     sources = tuple(_source(file, index, tokenizer, costs) for index in range(len(space.sources)))
     base = sources[0].config
-    try:
-        target = target_shape(base, space.target)
-    except ModelError as error:
-        raise file.error(("target",), str(error)) from None
+    target = _target(file, base)
     shapes = tuple(shape_of(each.config) for each in sources)
     planned: list[PlannedCandidate] = []
     names: dict[str, str] = {}
@@ -158,7 +154,9 @@ def make_plan(file: SpaceFile, tokenizer: Any = None) -> RunPlan:
             config = grown_config(base, space.target, origins)
             planned.append(PlannedCandidate(candidate, plain_config(config), costs.of(config)))
         except (OperatorError, ModelError) as error:
-            raise file.error(_blame(entry, str(error)), str(error)) from None
+            setting = getattr(error, "setting", None)
+            at = (*entry.at, setting) if setting else entry.at
+            raise file.error(at, str(error)) from None
     return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
 
 
@@ -170,18 +168,24 @@ def find_tokenizer(file: SpaceFile) -> Any:
     """
     space = file.space
     try:
-        texts = open_corpus(space.data.train).read() if space.tokenizer == "characters" else ()
+        needs_text = space.tokenizer == "characters"
+        texts = open_corpus(space.data.train, "train").read() if needs_text else ()
         return make_tokenizer(space.tokenizer, texts)
     except DataError as error:
-        raise file.error(("data",), str(error)) from None
+        raise file.error(error.at, str(error)) from None
 
 
-def _blame(entry: Any, message: str) -> tuple[str | int, ...]:
-    """Return the setting that a message begins with, or the whole entry."""
-    for key in ("operator", *entry.settings):
-        if message.startswith(f"{key} ") or message.startswith(f"{entry.operator}: {key} "):
-            return (*entry.at, key)
-    return tuple(entry.at)
+def _target(file: SpaceFile, source: Any) -> ModelShape:
+    """Find the shape to grow to, and check that it is not shallower than the source."""
+    changes = file.space.target
+    try:
+        target = target_shape(source, changes)
+    except ModelError as error:
+        raise file.error(("target",), str(error)) from None
+    if target.n_layers < (depth := shape_of(source).n_layers):
+        key = next(key for key in changes if stored_name(source, key) not in target.keys)
+        raise file.error(("target", key), f"is shallower than the source's {depth} layers")
+    return target
 
 
 def _check_new(candidate: Candidate, names: dict[str, str], plans: dict[str, str]) -> None:

@@ -29,12 +29,23 @@ class Documents:
     read: Callable[[], Iterator[str]]
 
 
-def open_corpus(corpus: Corpus) -> Documents:
+def open_corpus(corpus: Corpus, part: str) -> Documents:
     """Find a corpus and hash its content.
+
+    Args:
+        corpus: What the space says.
+        part: Its key in the space's `data`: `train` or `validation`.
 
     Raises:
         DataError: A file or dataset is missing or is not text.
     """
+    try:
+        return _open(corpus)
+    except DataError as error:
+        raise DataError(str(error), ("data", part)) from None
+
+
+def _open(corpus: Corpus) -> Documents:
     if corpus.files is not None:
         return _files([Path(name).expanduser() for name in corpus.files])
     if corpus.hub is not None:
@@ -78,6 +89,9 @@ def _python_stdlib() -> Documents:
 def _hub(corpus: Corpus) -> Documents:
     import datasets
 
+    from lagsearch.models.build import quiet
+
+    quiet()
     datasets.disable_progress_bars()
     try:
         rows: Any = datasets.load_dataset(corpus.hub, corpus.config, split=corpus.split)

@@ -85,7 +85,7 @@ def make_objective(objective: Objective, tokenizer: Any, n_vocabulary: int) -> P
     if objective.name == "causal":
         return Causal()
     if tokenizer.mask_token_id is None:
-        raise DataError("objective masked needs a tokenizer with a mask token")
+        raise DataError("masked needs a tokenizer with a mask token", ("objective", "name"))
     return Masked(objective.mask_fraction, tokenizer.mask_token_id, n_vocabulary)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.data.corpora import Documents, open_corpus
-from lagsearch.data.tokenizers import encode, make_tokenizer, vocabulary_size
+from lagsearch.data.tokenizers import encode, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Data
 from lagsearch.storage import cache_root, digest, replacing, write_json
@@ -51,20 +51,20 @@ class TokenStore:
         return AutoTokenizer.from_pretrained(self.folder / "tokenizer", trust_remote_code=False)
 
 
-def open_store(data: Data, tokenizer_name: str, tell: Tell = lambda line: None) -> TokenStore:
+def open_store(data: Data, tokenizer: Any, tell: Tell = lambda line: None) -> TokenStore:
     """Return the token store of a space's data, making it when the cache lacks it.
 
     Args:
         data: What the space says.
-        tokenizer_name: As `make_tokenizer` takes it.
+        tokenizer: As `make_tokenizer` makes it.
         tell: Is told in a line when there is something to wait for.
 
     Raises:
         DataError: A corpus or tokenizer is missing or does not fit.
     """
-    train = open_corpus(data.train)
-    held_out = None if data.validation.fraction else open_corpus(data.validation)
-    tokenizer = make_tokenizer(tokenizer_name, train.read())
+    train = open_corpus(data.train, "train")
+    is_apart = data.validation.fraction is None
+    held_out = open_corpus(data.validation, "validation") if is_apart else None
     made_of = {
         "format": 1,
         "train": train.digest,
@@ -74,7 +74,7 @@ def open_store(data: Data, tokenizer_name: str, tell: Tell = lambda line: None) 
     }
     store = TokenStore(cache_root() / "tokens" / digest(made_of))
     if not (store.folder / "store.json").is_file():
-        tell(f"tokenizing {train.name} ({tokenizer_name})")
+        tell(f"tokenizing {train.name}")
         _write_store(store, data.validation.fraction, tokenizer, train, held_out)
     return store
 
@@ -170,10 +170,15 @@ def check_length(store: TokenStore, data: Data, rows: int) -> None:
     """
     length = data.sequence_length
     facts = store.facts
-    for part, needed in (("corpus", 2 * length + 1), ("validation", rows * length + 1)):
+    parts = (
+        ("corpus", 2 * length + 1, ("data", "train")),
+        ("validation", rows * length + 1, ("evaluation", "batches")),
+    )
+    for part, needed, at in parts:
         if (found := facts[part]["tokens"]) < needed:
             name = facts[part]["name"]
             raise DataError(
                 f"{name}: {found:,} tokens, but {needed:,} are needed "
-                f"({needed // length} sequences of {length})"
+                f"({needed // length} sequences of {length})",
+                at,
             )

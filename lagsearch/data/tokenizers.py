@@ -10,7 +10,7 @@ from lagsearch.errors import DataError
 
 SEPARATOR, PAD, MASK, UNKNOWN = "<|endoftext|>", "<pad>", "<mask>", "<unk>"
 
-BUILT_IN = ("bytes", "characters")
+_AT = ("data", "tokenizer")
 
 
 def make_tokenizer(name: str, texts: Iterable[str]) -> Any:
@@ -109,7 +109,7 @@ def _pretrained(name: str) -> Any:
     quiet()
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if is_path and not Path(name).expanduser().is_dir():
-        raise DataError(f"tokenizer folder {name!r} does not exist; built in: bytes, characters")
+        raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name,
@@ -120,8 +120,9 @@ def _pretrained(name: str) -> Any:
         first = (str(error).strip() or repr(error)).splitlines()[0][:160]
         raise DataError(
             f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can be "
-            f"fetched ({first}); give a local folder, or set HF_HOME to a cache that has it"
+            f"fetched ({first}); give a local folder, or set HF_HOME to a cache that has it",
+            _AT,
         ) from error
     if not hasattr(tokenizer, "backend_tokenizer"):
-        raise DataError(f"tokenizer {name!r} has no fast (tokenizers) version")
+        raise DataError(f"tokenizer {name!r} has no fast (tokenizers) version", _AT)
     return tokenizer

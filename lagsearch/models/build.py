@@ -1,5 +1,6 @@
 """Models made from a configuration: without memory, or with seeded random weights."""
 
+from logging import ERROR, getLogger
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ def quiet() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    for name in ("huggingface_hub", "datasets"):
+        getLogger(name).setLevel(ERROR)
 
 
 def auto_class(kind: str) -> Any:

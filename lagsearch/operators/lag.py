@@ -64,12 +64,13 @@ def lag(
         )
     last_index = source.n_layers - n_new
     if index > last_index:
-        raise OperatorError(f"index {index} is outside of 0..{last_index} (L - n)")
+        raise OperatorError(f"index {index} is outside of 0..{last_index} (L - n)", "index")
     if n_new % block_size:
         divisors = [size for size in range(1, n_new + 1) if n_new % size == 0]
         allowed = ", ".join(map(str, divisors))
         raise OperatorError(
-            f"block_size {block_size} does not divide the {n_new} new layers; allowed: {allowed}"
+            f"block_size {block_size} does not divide the {n_new} new layers; allowed: {allowed}",
+            "block_size",
         )
     treatment: Literal["copy", "random"] = "copy" if init == "duplicate" else "random"
     layers = [LayerOrigin(layer=layer) for layer in range(index)]

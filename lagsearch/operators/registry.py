@@ -122,7 +122,8 @@ def find_operator(name: str) -> Operator:
     if name not in _TABLE:
         known = sorted(_TABLE)
         hint = did_you_mean(name, known)
-        raise OperatorError(f"operator {name!r} is unknown{hint}; known: {', '.join(known)}")
+        message = f"operator {name!r} is unknown{hint}; known: {', '.join(known)}"
+        raise OperatorError(message, "operator")
     return _TABLE[name]
 
 
@@ -138,7 +139,7 @@ def make_candidate(
     try:
         checked = found.settings.model_validate(dict(settings))
     except ValidationError as error:
-        raise OperatorError(f"{name}: {_explain(error, found)}") from None
+        raise _explained(error, found) from None
     if len(sources) != 1:
         raise OperatorError(f"{name} grows one source; the space has {len(sources)}")
     values = checked.model_dump()
@@ -147,15 +148,17 @@ def make_candidate(
     return Candidate("-".join(parts), name, values, plan, found.is_baseline)
 
 
-def _explain(error: ValidationError, found: Operator) -> str:
+def _explained(error: ValidationError, found: Operator) -> OperatorError:
     """Say in one line what is wrong with an operator's settings."""
     first = error.errors(include_url=False)[0]
     setting = str(first["loc"][0])
     known = list(found.settings.model_fields)
     if first["type"] == "extra_forbidden":
         hint = did_you_mean(setting, known)
-        return f"setting {setting!r} is unknown{hint}; known: {', '.join(known) or 'none'}"
+        names = ", ".join(known) or "none"
+        message = f"{found.name} has no setting {setting!r}{hint}; known: {names}"
+        return OperatorError(message, setting)
     if first["type"] == "missing":
-        return f"setting {setting!r} is required"
+        return OperatorError(f"{found.name} needs the setting {setting!r}")
     message = first["msg"].removeprefix("Input should be ")
-    return f"{setting} {first['input']!r} must be {message}"
+    return OperatorError(f"{found.name}: {setting} must be {message}", setting)

@@ -78,7 +78,9 @@ def _checked(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> 
     try:
         space = Space.model_validate_json(json.dumps(plain, default=str))
     except ValidationError as error:
-        explained = [_explain(each) for each in error.errors(include_url=False)]
+        errors = error.errors(include_url=False)
+        errors.sort(key=lambda each: each["type"] == "missing")  # a misspelt key says more
+        explained = [_explain(each) for each in errors]
         at = explained[0][0]
         message = " or ".join(dict.fromkeys(text for where, text in explained if where == at))
         raise _located(path, plain, lines, at, message) from None

@@ -1,0 +1,76 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from lagsearch.progress import Watch
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+SPACE = """\
+name: tiny
+seed: 3
+data:
+  train: {{files: [{corpus}]}}
+  validation: {{fraction: 0.2}}
+  tokenizer: bytes
+  sequence_length: 16
+objective: {{name: causal}}
+sources:
+  - name: small
+    pretrain:
+      config: {{model_type: llama, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32,
+                num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}}
+      steps: 20
+target: {{num_hidden_layers: 4}}
+candidates:
+  - {{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}}
+training:
+  steps: 24
+  batch_size: 4
+  optimizer: {{name: adamw, lr: 3e-3}}
+  schedule: {{name: cosine, warmup_steps: 2}}
+evaluation: {{batches: 4}}
+search: {{lag: 10}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """Every test has a cache of its own, and no way to a hub."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LAGSEARCH_CACHE", str(folder))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A text of 60 kB with something to learn in it."""
+    words = "the layer grows and the loss falls before a step is done with all of it".split()
+    draw = random.Random(0)
+    lines = (" ".join(draw.choices(words, k=9)) + ".\n" for _ in range(1400))
+    path = tmp_path_factory.mktemp("text") / "corpus.txt"
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture
+def write_space(tmp_path, corpus):
+    """Write the tiny space, with replacements, and return its path."""
+
+    def write(*replacements: tuple[str, str], name: str = "space.yaml") -> Path:
+        text = SPACE.format(corpus=corpus)
+        for old, new in replacements:
+            assert old in text, old
+            text = text.replace(old, new)
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def silent():
+    return Watch()

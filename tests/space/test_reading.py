@@ -1,0 +1,137 @@
+import re
+
+import pytest
+
+from lagsearch.errors import SpaceError
+from lagsearch.space import dump_space, evaluation_steps, expand, load_space, log_ladder, with_flags
+
+
+def line_of(path, text):
+    lines = path.read_text().splitlines()
+    return 1 + next(number for number, line in enumerate(lines) if text in line)
+
+
+MISTAKES = [
+    ("seed: 3", "sead: 3", "sead", "unknown key; did you mean 'seed'"),
+    ("  steps: 24", "  stesp: 24", "training.stesp 24", "did you mean 'steps'"),
+    ("  steps: 24", "  steps: many", 'training.steps "many"', "must be a valid integer"),
+    ("  steps: 24", "  steps: '24'", 'training.steps "24"', "must be a valid integer"),
+    ("  steps: 24", "  steps: 0", "training.steps 0", "must be greater than or equal to 1"),
+    ("seed: 3", "seed: true", "seed true", "must be a valid integer"),
+    ("lr: 3e-3", "lr: -1", "training.optimizer.lr -1", "must be greater than 0"),
+    ("name: cosine", "name: cosin", 'training.schedule.name "cosin"', "'constant' or 'cosine'"),
+    ("name: tiny", "name: ../up", 'name "../up"', "use letters, digits"),
+    ("fraction: 0.2", "fraction: 1.5", "data.validation.fraction 1.5", "must be less than 1"),
+    ("{lag: 10}", "{lag: 25}", "search.lag 25", "beyond completion, training.steps 24"),
+    ("warmup_steps: 2", "warmup_steps: 99", "warmup_steps 99", "beyond completion"),
+    ("batches: 4", "batches: 4, steps: [1, 50]", "evaluation.steps[1] 50", "beyond completion"),
+    ("index: [0, 2]", "index: []", "candidates[0].index []", "would give no candidate"),
+    ("operator: lag, ", "", "candidates[0]", "operator is required"),
+    ("model_type: llama, ", "", "sources[0].pretrain.config", "model_type is required"),
+    ("{fraction: 0.2}", "{}", "data.validation {}", "exactly one of corpus, files, hub, fraction"),
+    ("fraction: 0.2", "fraction: 0.2, split: dev", "validation.split", "belongs to a hub dataset"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "key", "message"), MISTAKES, ids=[m[1] for m in MISTAKES])
+def test_a_mistake_names_file_line_key_value_and_what_is_allowed(
+    write_space, old, new, key, message
+):
+    path = write_space((old, new))
+    with pytest.raises(SpaceError, match=re.escape(key)) as caught:
+        load_space(path)
+    text = str(caught.value)
+    assert message in text
+    assert "\n" not in text
+    line = int(re.match(re.escape(str(path)) + r":(\d+): ", text)[1])
+    key_line = line_of(path, new or "index:")
+    if "model_type is required" in message:
+        key_line = line_of(path, "config:")
+    assert line == key_line
+
+
+def test_an_empty_candidate_list_is_refused(write_space):
+    path = write_space(
+        ("candidates:\n  - {operator: lag, index: [0, 2], block_size: 1, ", "candidates: []\nx: {"),
+    )
+    with pytest.raises(SpaceError, match=r"candidates \[\]: must list at least 1"):
+        load_space(path)
+
+
+def test_a_missing_file_and_broken_yaml_are_one_line(tmp_path):
+    with pytest.raises(SpaceError, match=r"none\.yaml: no such file"):
+        load_space(tmp_path / "none.yaml")
+    path = tmp_path / "broken.yaml"
+    path.write_text("name: a\nseed: [1\n")
+    with pytest.raises(SpaceError, match=r"broken\.yaml:3: expected"):
+        load_space(path)
+    path.write_text("name: a\nseed: 1\nseed: 2\n")
+    with pytest.raises(SpaceError, match=r'broken\.yaml:3: found duplicate key "seed"'):
+        load_space(path)
+    path.write_text("- 1\n")
+    with pytest.raises(SpaceError, match="a space file is a mapping"):
+        load_space(path)
+
+
+def test_two_sources_of_one_name_are_refused(write_space):
+    more = "target:"
+    path = write_space((more, "  - {name: small, checkpoint: here}\ntarget:"))
+    with pytest.raises(SpaceError, match=r"sources\[1\]\.name \"small\": is the name of another"):
+        load_space(path)
+
+
+def test_overrides_win_and_errors_name_them(write_space):
+    path = write_space()
+    space = load_space(path, ["training.steps=50", "candidates.0.index=1", "seed=7"]).space
+    assert (space.training.steps, space.candidates[0]["index"], space.seed) == (50, 1, 7)
+    with pytest.raises(SpaceError, match=r"^--set training\.stesp=3: training\.stesp 3: unknown"):
+        load_space(path, ["training.stesp=3"])
+    with pytest.raises(SpaceError, match="write key=value"):
+        load_space(path, ["training.steps"])
+    with pytest.raises(SpaceError, match="'9' leads nowhere: a list of 1"):
+        load_space(path, ["candidates.9.index=1"])
+    with pytest.raises(SpaceError, match=r"^--lag 999: search\.lag 999: is beyond completion"):
+        with_flags(load_space(path), {"--lag 999": "search.lag=999"})
+
+
+def test_flags_leave_the_loaded_space_as_it_was(write_space):
+    file = load_space(write_space())
+    assert with_flags(file, {"--lag 5": "search.lag=5"}).space.search.lag == 5
+    assert file.space.search.lag == 10
+    assert file.plain["search"] == {"lag": 10}
+
+
+@pytest.mark.parametrize("override", ["training.gradient_clip=null", "seed=9", "search.lag=null"])
+def test_a_dumped_space_reads_back_as_the_same(write_space, tmp_path, override):
+    space = load_space(write_space(), [override]).space
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_space(space))
+    assert load_space(again).space == space
+
+
+def test_a_list_of_values_means_one_candidate_each(write_space):
+    entries = list(expand(load_space(write_space()).space))
+    settings = [tuple(entry.settings.values()) for entry in entries]
+    assert settings == [
+        (0, 1, "duplicate"),
+        (0, 1, "random"),
+        (2, 1, "duplicate"),
+        (2, 1, "random"),
+    ]
+    assert {entry.at for entry in entries} == {("candidates", 0)}
+
+
+def test_the_ladder_holds_zero_k_and_completion(write_space):
+    space = load_space(write_space(), ["training.steps=730", "search.lag=130"]).space
+    steps = (0, 1, 2, 5, 10, 20, 50, 100, 130, 150, 200, 300, 500, 700, 730)
+    assert evaluation_steps(space) == steps
+    listed = load_space(write_space(), ["evaluation.steps=[3, 7]"]).space
+    assert evaluation_steps(listed) == (0, 3, 7, 10, 24)
+    assert log_ladder(3) == (0, 1, 2)
+
+
+def test_the_tokenizer_left_out_is_the_checkpoints_own(write_space):
+    path = write_space(("  tokenizer: bytes\n", ""))
+    assert load_space(path).space.tokenizer == "bytes"
+    space = load_space(path, ["sources=[{name: a, checkpoint: some/model}]"]).space
+    assert space.tokenizer == "some/model"

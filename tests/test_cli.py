@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lagsearch import cli
+
+HEAVY = ["torch", "ray", "transformers", "datasets", "matplotlib", "scipy", "pandas", "pydantic"]
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+    monkeypatch.setattr(sys, "argv", ["lagsearch", *map(str, arguments)])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("module", ["lagsearch", "lagsearch.cli"])
+def test_importing_loads_nothing_heavy(module):
+    code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_planning_does_not_load_ray(write_space):
+    code = (
+        f"import sys, lagsearch; lagsearch.plan({str(write_space())!r}, lag=5);"
+        "print('ray' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False False"
+
+
+def test_plan_shows_maps_sizes_and_costs(monkeypatch, capsys, write_space):
+    code, out, _ = call(monkeypatch, capsys, "plan", write_space(), "--lag", 12)
+    assert code == 0
+    rows = {line.split()[0]: line for line in out.splitlines() if line.startswith("lag-")}
+    assert list(rows) == [
+        "lag-i0-b1-duplicate",
+        "lag-i0-b1-random",
+        "lag-i2-b1-duplicate",
+        "lag-i2-b1-random",
+    ]
+    assert "1 1* 2 3 " in rows["lag-i0-b1-duplicate"]
+    assert "1 2 3 R " in rows["lag-i2-b1-random"]
+    # by hand: per layer q 16x16, k and v 16x8, o 16x16, three of 16x32 and two norms; 259 tokens
+    # in an embedding and a head of their own, and the last norm
+    parameters = 4 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32 + 2 * 16) + 2 * 259 * 16 + 16
+    assert all(f"{parameters:,}" in row for row in rows.values())
+    assert "4 x 12 steps" in out
+    assert "12 steps" in out
+    # search 4 x 12 of 4 x 24 steps and 12 more for the winner
+    assert f"{(4 * 12 + 12) / (4 * 24):.0%} of training all" in out
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("candidates.0.index=9", r"index 9 is outside of 0\.\.2"),
+        ("candidates.0.block_size=2", "block_size 2 does not divide the 1 new layers; allowed: 1"),
+        ("candidates.0.operator=lga", "did you mean 'lag'?; known: lag, scratch"),
+        ("candidates.0.inti=copy", "lag has no setting 'inti'; did you mean 'init'?"),
+        ("target.num_hidden_layers=2", "is shallower than the source's 3 layers"),
+        ("target.hidden_size=32", "lag grows in depth only; the target changes hidden_size 16"),
+        ("target.depth=9", "key 'depth' is unknown to model_type llama"),
+        ("data.train={files: [gone.txt]}", "gone.txt: no such file"),
+        ("data.tokenizer=./gone", "there is no tokenizer folder './gone'"),
+        ("candidates.0.index=[0, 0]", "is the same growth as lag-i0-b1-duplicate"),
+        ("sources.0={name: a, checkpoint: /gone}", "there is no such folder"),
+        ("sources.0.pretrain.config.model_type=lama", "did you mean 'llama'?"),
+        ("evaluation.batches=4000", "evaluation.batches 4000: 0.2 of "),
+        ("resources.cpus_per_candidate=9999", "needs more than this machine has"),
+        ("search.lag=null", "search.lag null: is required"),
+        ("training.steps=3", "search.lag 10: is beyond completion, training.steps 3"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2_and_writes_nothing(
+    monkeypatch, capsys, tmp_path, write_space, override, message
+):
+    folder = tmp_path / "run"
+    arguments = ["run", write_space(), "--out", folder, "--serial", "--set", override]
+    code, out, error = call(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    lines = [line for line in error.splitlines() if not line.startswith("tokenizing")]
+    assert len(lines) == 1
+    assert message.replace("\\", "") in lines[0]
+    assert not folder.exists()
+
+
+def test_wrong_command_lines_are_one_line(monkeypatch, capsys, write_space):
+    code, _, error = call(monkeypatch, capsys, "run", write_space(), "--orcale")
+    assert (code, len(error.splitlines())) == (2, 1)
+    assert "--orcale" in error
+    code, _, error = call(monkeypatch, capsys, "run", "none.yaml", "--lag", "5")
+    assert (code, error.strip()) == (2, "lagsearch: none.yaml: no such file")
+
+
+def test_run_and_report_end_with_winner_cost_report_and_checkpoint(
+    monkeypatch, capsys, tmp_path, write_space
+):
+    folder = tmp_path / "run"
+    code, out, _ = call(monkeypatch, capsys, "run", write_space(), "--serial", "--out", folder)
+    report = json.loads((folder / "report.json").read_text())
+    assert code == 0
+    assert out.startswith(f"Winner at step 10: {report['winner']['name']}, validation loss")
+    assert out.splitlines()[-2:] == [
+        f"Report: {folder / 'report.md'}",
+        f"Checkpoint: {folder / 'winner'}",
+    ]
+    (folder / "report.json").unlink()
+    code, again, _ = call(monkeypatch, capsys, "report", folder)
+    assert code == 0
+    rebuilt = json.loads((folder / "report.json").read_text())
+    for numbers in (report, rebuilt):
+        numbers["cost"].pop("wall_s")
+    assert rebuilt == report
+
+
+def test_report_of_something_else_is_one_line(monkeypatch, capsys, tmp_path):
+    code, _, error = call(monkeypatch, capsys, "report", tmp_path)
+    assert code == 2
+    assert error.strip().endswith("not a run folder, it has no space.yaml")
+
+
+def test_operators_are_listed(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "operators")
+    assert code == 0
+    assert "lag" in out
+    assert "scratch" in out
+    assert "block_size" in out
