@@ -132,7 +132,7 @@ def _show_plan(plan: "RunPlan") -> None:
         table.add_column(heading, justify="right")
     for each in plan.candidates:
         cost = each.cost
-        memory = f"{cost.memory_bytes / 2**20:,.0f} MiB"
+        memory = f"{cost.memory_bytes / 2**20:,.0f} MiB" if cost.memory_bytes else "not known"
         flops = f"{cost.flops_per_step:.2e}"
         table.add_row(each.name, each.layer_map, f"{cost.parameters:,}", flops, memory)
     console.print(table)

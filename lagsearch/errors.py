@@ -45,6 +45,19 @@ class DataError(LagsearchError):
         self.at = at
 
 
+class ResourceError(LagsearchError):
+    """This machine has not what a candidate is to use.
+
+    Args:
+        message: What is wrong, in one line.
+        at: The key of the space file that asks for it.
+    """
+
+    def __init__(self, message: str, at: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.at = at
+
+
 class RunFolderError(LagsearchError):
     """A run folder is in use, belongs to another space, or is incomplete."""
 

@@ -9,30 +9,63 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.objectives import make_objective
+from lagsearch.data.objectives import Predicts, make_objective
 from lagsearch.data.store import TokenStore, check_length, open_store
 from lagsearch.data.tokenizers import vocabulary_size
-from lagsearch.errors import DataError, NoSurvivorError, RunFolderError
-from lagsearch.planning import PlannedCandidate, RunPlan, find_tokenizer, make_plan, source_steps
+from lagsearch.errors import DataError, NoSurvivorError, ResourceError, RunFolderError
+from lagsearch.jobs import JobMaker, made_of
+from lagsearch.planning import RunPlan, find_tokenizer, make_plan, recorded
 from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.report.numbers import read_run
 from lagsearch.search.keep import BestStateOnly
 from lagsearch.search.serial import Finished, Outcome, run_serial
-from lagsearch.search.slots import Slots, count_slots, gpu_share, n_cpus
-from lagsearch.space import SpaceFile, Training, load_space, with_flags, written_out
-from lagsearch.storage import derive_seed
+from lagsearch.search.slots import Slots, decide, describe
+from lagsearch.space import SpaceFile, load_space, with_flags
 from lagsearch.training.curve import Failure, append
-from lagsearch.training.job import Compute, Job, Text
+from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource, from_checkpoint, is_cached, pretrained
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Runner = Callable[[Sequence[Job], int, Watch, Finished], Outcome]
+"""Trains jobs to a step, in parallel or one after the other."""
+
+
+@dataclass(frozen=True)
+class RankedCandidate:
+    """A candidate and what it came to.
+
+    Attributes:
+        name: Unique in its run.
+        operator: The operator's name.
+        settings: The operator's settings.
+        layer_map: Its layers drawn, e.g. `1 2 1* 2* 3`.
+        rank: 1 is the lowest loss at K; failed ones come last.
+        status: `ok` or `failed`.
+        val_loss: Nats per predicted token, by step.
+        parameters: Tied ones once.
+        flops: Training FLOPs up to K.
+        wall_s: Seconds of its own training and evaluation up to K.
+    """
+
+    name: str
+    operator: str
+    settings: dict[str, Any]
+    layer_map: str
+    rank: int
+    status: str
+    val_loss: dict[int, float]
+    parameters: int
+    flops: int
+    wall_s: float
 
 
 @dataclass(frozen=True)
@@ -48,9 +81,14 @@ class RunResult:
     report: dict[str, Any]
 
     @property
-    def candidates(self) -> list[dict[str, Any]]:
-        """All candidates, best at K first: name, settings, rank, losses, cost."""
-        ranked: list[dict[str, Any]] = self.report["candidates"]
+    def candidates(self) -> list[RankedCandidate]:
+        """All candidates, best at K first."""
+        names = [each.name for each in fields(RankedCandidate)]
+        ranked = []
+        for entry in self.report["candidates"]:
+            losses = {int(step): loss for step, loss in entry["val_loss"].items()}
+            values = {name: entry[name] for name in names}
+            ranked.append(RankedCandidate(**{**values, "val_loss": losses}))
         return ranked
 
     @property
@@ -113,17 +151,18 @@ def run(
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, tokenizer)
     compute, slots = _resources(file, plan)
-    store = _open_store(file, tokenizer, watch)
+    store, objective = _open_data(file, tokenizer, watch)
+    threads = 1 if slots.gpus else slots.cpus * slots.number
+    make = JobMaker(plan, store, objective, folder, compute, threads)
     lock = folder.lock()
     try:
-        folder.begin(file.space, _plans(plan), _devices(compute))
-        prepared = _Run(file, plan, store, folder, compute, slots, watch)
-        sources = prepared.sources()
-        jobs = prepared.jobs([source.state for source in sources])
-        runner = run_serial if serial else _parallel(slots)
-        prepared.search(jobs, runner)
-        winner = prepared.winner(jobs, runner)
-        prepared.save_winner(winner)
+        folder.begin(file.space, recorded(plan), describe(compute))
+        phases = _Phases(plan, make, run_serial if serial else _parallel(slots), watch)
+        sources = phases.sources()
+        jobs = make.candidates([source.state for source in sources])
+        phases.search(jobs)
+        winner = phases.winner(jobs)
+        phases.save_winner(winner)
         began = time.monotonic()
         report = build_report(folder.path)
         folder.spend("report", time.monotonic() - began)
@@ -134,41 +173,32 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One run's parts, and its phases in order."""
+class _Phases:
+    """The phases of one run, in order."""
 
-    file: SpaceFile
     plan: RunPlan
-    store: TokenStore
-    folder: RunFolder
-    compute: Compute
-    slots: Slots
+    make: JobMaker
+    runner: Runner
     watch: Watch
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run leaves its files."""
+        return self.make.folder
 
     def sources(self) -> list[CachedSource]:
         """Train or read every source."""
         ready: list[CachedSource] = []
         with self._timed("sources"):
-            for index, planned in enumerate(self.plan.sources):
-                source = planned.source
+            for planned in self.plan.sources:
                 if planned.checkpoint is not None:
-                    kind = self.file.space.objective.name
-                    ready.append(from_checkpoint(source.name, planned.checkpoint, kind))
-                    continue
-                job = self._source_job(index)
-                made_of = _made_of(job, self.store)
-                if is_cached(made_of):
-                    self.watch.say(f"source {source.name}: from the cache")
-                    ready.append(pretrained(job, made_of, self.watch.progress))
-                    continue
-                self.watch.begin(f"source {source.name}", [source.name], job.training.steps)
-                try:
-                    ready.append(pretrained(job, made_of, self.watch.progress))
-                    self.watch.finished(source.name)
-                finally:
-                    self.watch.end()
+                    kind = self.make.objective.kind
+                    name = planned.source.name
+                    ready.append(from_checkpoint(name, planned.checkpoint, kind))
+                else:
+                    ready.append(self._pretrained(self.make.source(planned)))
         self.folder.note(sources=[each.facts for each in ready])
-        keeps = self.file.space.training.optimizer_state == "keep"
+        keeps = self.plan.space.training.optimizer_state == "keep"
         for each in ready:
             if keeps and not each.facts["has_optimizer_state"]:
                 self.watch.say(
@@ -176,28 +206,30 @@ class _Run:
                 )
         return ready
 
-    def jobs(self, sources: Sequence[Path]) -> dict[str, Job]:
-        """Return what each candidate's process needs, by name."""
-        return {each.name: self._job(each, tuple(sources)) for each in self.plan.candidates}
+    def _pretrained(self, job: Job) -> CachedSource:
+        """Train a source, or take it from the cache."""
+        origin = made_of(job)
+        if is_cached(origin):
+            self.watch.say(f"source {job.name}: from the cache")
+            return pretrained(job, origin, self.watch.progress)
+        with self._watched(f"source {job.name}", [job], job.training.steps):
+            source = pretrained(job, origin, self.watch.progress)
+            self.watch.finished(job.name)
+        return source
 
-    def search(
-        self, jobs: dict[str, Job], runner: Callable[[Sequence[Job], int, Watch, Finished], Outcome]
-    ) -> None:
+    def search(self, jobs: dict[str, Job]) -> None:
         """Train all candidates to K, or to completion with an oracle."""
-        space = self.file.space
+        space = self.plan.space
         until = space.training.steps if space.search.oracle else self.plan.lag
         missing = [job for job in jobs.values() if not self._has(job, until)]
         if not missing:
             return
         keep = BestStateOnly(self.plan.lag)
         for job in jobs.values():
-            if self._has(job, until):
+            if self.folder.curve(job.name).at(until) is not None:
                 keep.finished(job)
-        self.watch.begin("search", [job.name for job in missing], until)
-        try:
-            outcome = runner(missing, until, self.watch, keep.finished)
-        finally:
-            self.watch.end()
+        with self._watched("search", missing, until):
+            outcome = self.runner(missing, until, self.watch, keep.finished)
         for name, reason in outcome.failures.items():
             if self.folder.curve(name).failure is None:
                 step = max((e.step for e in self.folder.curve(name).evaluations), default=0)
@@ -205,23 +237,17 @@ class _Run:
         self.folder.spend("search", time.monotonic() - outcome.began)
         self.folder.note(slots=outcome.slots)
 
-    def winner(
-        self, jobs: dict[str, Job], runner: Callable[[Sequence[Job], int, Watch, Finished], Outcome]
-    ) -> Job:
+    def winner(self, jobs: dict[str, Job]) -> Job:
         """Rank at K and train the best to completion; if it fails there, the next best."""
-        steps = self.file.space.training.steps
+        steps = self.plan.space.training.steps
+        # on this machine there is no need to start a worker for one model
+        runner = self.runner if os.environ.get("RAY_ADDRESS") else run_serial
         while True:
             job = jobs[self._ranking()[0]]
-            if self._has(job, steps) and (self.folder.winner.is_dir() or job.state.is_file()):
+            if self._has(job, steps) and (self._is_saved(job) or job.state.is_file()):
                 return job
-            if os.environ.get("RAY_ADDRESS") is None:
-                runner = run_serial  # no worker to start for one model on this machine
-            with self._timed("winner"):
-                self.watch.begin(f"winner {job.name}", [job.name], steps)
-                try:
-                    outcome = runner([job], steps, self.watch, lambda job: None)
-                finally:
-                    self.watch.end()
+            with self._timed("winner"), self._watched(f"winner {job.name}", [job], steps):
+                outcome = runner([job], steps, self.watch, lambda job: None)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
                     append(job.curve, Failure(self.plan.lag, reason))
@@ -231,15 +257,22 @@ class _Run:
         from lagsearch.training.growth import build
         from lagsearch.training.state import load_weights
 
-        if not self.folder.winner.is_dir():
+        if not self._is_saved(job):
             model, _, _ = build(job)
             load_weights(job.state, model)
             making = self.folder.path / ".winner.tmp"
             shutil.rmtree(making, ignore_errors=True)
             model.cpu().save_pretrained(making)  # type: ignore[operator]
-            self.store.tokenizer().save_pretrained(making)
+            self.make.store.tokenizer().save_pretrained(making)
+            shutil.rmtree(self.folder.winner, ignore_errors=True)
             making.replace(self.folder.winner)
+            self.folder.note(winner=job.name)
         shutil.rmtree(self.folder.states, ignore_errors=True)
+
+    def _is_saved(self, job: Job) -> bool:
+        """Return whether `winner/` is this candidate's."""
+        is_named = self.folder.environment().get("winner") == job.name
+        return is_named and self.folder.winner.is_dir()
 
     def _ranking(self) -> list[str]:
         """Return the candidates that did not fail, best at K first.
@@ -269,64 +302,13 @@ class _Run:
             return not curve.failure.again
         return curve.at(step) is not None
 
-    def _job(self, planned: PlannedCandidate, sources: tuple[Path, ...]) -> Job:
-        space = self.file.space
-        return Job(
-            name=planned.name,
-            config=planned.config,
-            plan=planned.candidate.plan,
-            sources=sources,
-            n_parameters=planned.cost.parameters,
-            init_seed=derive_seed(space.seed, "init", "target"),
-            training=space.training,
-            text=self._text("growth"),
-            compute=self.compute,
-            evaluate_at=self.plan.steps,
-            curve=self.folder.curve_file(planned.name),
-            state=self.folder.state_file(planned.name),
-            flops_per_step=planned.cost.flops_per_step,
-        )
-
-    def _source_job(self, index: int) -> Job:
-        """Return how a source is pretrained: a growth from nothing, with all of the machine."""
-        from lagsearch.models.configs import plain_config
-
-        planned = self.plan.sources[index]
-        pretrain, space = planned.source.pretrain, self.file.space
-        assert pretrain is not None
-        shared = space.training.model_dump()
-        changed = {key: value for key, value in pretrain.model_dump().items() if value is not None}
-        changed.pop("config")
-        training = Training.model_validate({**shared, "schedule": {}, **changed})
-        name = planned.source.name
-        threads = self.compute.threads * self.slots.number if not self.slots.gpus else 1
-        return Job(
-            name=name,
-            config=plain_config(planned.config),
-            plan=planned.plan,
-            sources=(),
-            n_parameters=planned.cost.parameters,
-            init_seed=derive_seed(space.seed, "init", "source", name),
-            training=training,
-            text=self._text(f"source {name}"),
-            compute=replace(self.compute, threads=threads),
-            evaluate_at=source_steps(pretrain.steps),
-            curve=Path(),
-            state=Path(),
-            flops_per_step=planned.cost.flops_per_step,
-        )
-
-    def _text(self, stream: str) -> Text:
-        space = self.file.space
-        tokenizer = self.store.tokenizer()
-        return Text(
-            store=self.store.folder,
-            sequence_length=space.data.sequence_length,
-            stream=stream,
-            validation_batches=space.evaluation.batches,
-            objective=make_objective(space.objective, tokenizer, vocabulary_size(tokenizer)),
-            seed=space.seed,
-        )
+    @contextmanager
+    def _watched(self, phase: str, jobs: Sequence[Job], until: int) -> Iterator[None]:
+        self.watch.begin(phase, [job.name for job in jobs], until)
+        try:
+            yield
+        finally:
+            self.watch.end()
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -348,90 +330,28 @@ def _with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) -
     return file
 
 
-def _open_store(file: SpaceFile, tokenizer: Any, watch: Watch) -> TokenStore:
+def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[TokenStore, Predicts]:
+    """Find the tokens and the objective, and check that there is text enough."""
     space = file.space
     try:
-        make_objective(space.objective, tokenizer, vocabulary_size(tokenizer))
+        objective = make_objective(space.objective, tokenizer, vocabulary_size(tokenizer))
         store = open_store(space.data, tokenizer, watch.say)
         check_length(store, space.data, space.evaluation.batches * space.training.batch_size)
     except DataError as error:
         raise file.error(error.at, str(error)) from None
-    return store
-
-
-def _plans(plan: RunPlan) -> dict[str, Any]:
-    """Return what `plans.json` holds."""
-    return {
-        "format": 1,
-        "candidates": [
-            {
-                "name": each.name,
-                "operator": each.candidate.operator,
-                "settings": dict(each.candidate.settings),
-                "is_baseline": each.candidate.is_baseline,
-                "layer_map": each.layer_map,
-                "plan": each.candidate.plan.to_dict(),
-                "parameters": each.cost.parameters,
-                "flops_per_step": each.cost.flops_per_step,
-                "evaluation_flops": each.cost.evaluation_flops,
-                "memory_bytes": each.cost.memory_bytes,
-            }
-            for each in plan.candidates
-        ],
-    }
-
-
-def _made_of(job: Job, store: TokenStore) -> dict[str, Any]:
-    """Return all that decides a pretrained source's weights."""
-    from importlib.metadata import version
-
-    return {
-        "config": job.config,
-        "training": written_out(job.training),
-        "text": {
-            "store": store.folder.name,
-            "sequence_length": job.text.sequence_length,
-            "stream": job.text.stream,
-            "validation_batches": job.text.validation_batches,
-            "objective": repr(job.text.objective),
-            "seed": job.text.seed,
-        },
-        "init_seed": job.init_seed,
-        "compute": [job.compute.threads, job.compute.device, job.compute.precision],
-        "versions": [version("torch"), version("transformers")],
-    }
+    return store, objective
 
 
 def _resources(file: SpaceFile, plan: RunPlan) -> tuple[Compute, Slots]:
-    """Decide device, precision and how many candidates run at a time on this machine."""
-    import torch
-
-    wanted = file.space.resources
-    memory = max(each.cost.memory_bytes for each in plan.candidates)
-    share = wanted.gpus_per_candidate
-    gpus = gpu_share(memory) if share == "auto" else float(share)
-    if gpus and not torch.cuda.is_available() and not os.environ.get("RAY_ADDRESS"):
-        raise file.error(("resources", "gpus_per_candidate"), "this machine has no usable GPU")
-    number = count_slots(wanted.cpus_per_candidate, gpus)
-    if number < 1 and not os.environ.get("RAY_ADDRESS"):
-        raise file.error(("resources",), "one candidate needs more than this machine has")
-    device = "cuda" if gpus else "cpu"
-    precision = file.space.training.precision
-    if precision == "auto":
-        has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
-        precision = "bf16" if has_bf16 else "fp32"
-    compute = Compute(threads=wanted.cpus_per_candidate, device=device, precision=precision)
-    return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number))
+    space = file.space
+    memory = [each.cost.memory_bytes for each in plan.candidates]
+    try:
+        return decide(space.resources, space.training.precision, memory)
+    except ResourceError as error:
+        raise file.error(error.at, str(error)) from None
 
 
-def _devices(compute: Compute) -> dict[str, Any]:
-    import torch
-
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"cpus": n_cpus(), "gpus": gpus, "used": compute.device, "precision": compute.precision}
-
-
-def _parallel(slots: Slots) -> Callable[[Sequence[Job], int, Watch, Finished], Outcome]:
+def _parallel(slots: Slots) -> Runner:
     """Return the runner that trains candidates in Ray."""
 
     def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:

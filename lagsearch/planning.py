@@ -1,6 +1,6 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lagsearch.models.configs import (
 )
 from lagsearch.operators import Candidate, GrowthPlan, make_candidate
 from lagsearch.operators.scratch import fresh_plan
-from lagsearch.space import Source, Space, SpaceFile, evaluation_steps, expand, log_ladder
+from lagsearch.space import Source, Space, SpaceFile, evaluation_steps, expand
 from lagsearch.storage import digest
 
 
@@ -31,13 +31,13 @@ class ModelCost:
         parameters: Tied ones once.
         flops_per_step: Training FLOPs of one step.
         evaluation_flops: FLOPs of one evaluation.
-        memory_bytes: Estimate of training in fp32.
+        memory_bytes: Estimate of training in fp32; None where there is none.
     """
 
     parameters: int
     flops_per_step: int
     evaluation_flops: int
-    memory_bytes: int
+    memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -282,6 +282,20 @@ class _Costs:
         )
 
 
-def source_steps(steps: int) -> tuple[int, ...]:
-    """Return the steps at which a source is evaluated while it is pretrained."""
-    return tuple(sorted({*log_ladder(steps), steps}))
+def recorded(plan: RunPlan) -> dict[str, Any]:
+    """Return what `plans.json` holds: every candidate's growth and cost."""
+    return {
+        "format": 1,
+        "candidates": [
+            {
+                "name": each.name,
+                "operator": each.candidate.operator,
+                "settings": dict(each.candidate.settings),
+                "is_baseline": each.candidate.is_baseline,
+                "layer_map": each.layer_map,
+                "plan": each.candidate.plan.to_dict(),
+                **asdict(each.cost),
+            }
+            for each in plan.candidates
+        ],
+    }

@@ -47,7 +47,24 @@ def cache(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A text of 60 kB with something to learn in it."""
-    words = "the layer grows and the loss falls before a step is done with all of it".split()
+    words = [
+        "the",
+        "layer",
+        "grows",
+        "and",
+        "the",
+        "loss",
+        "falls",
+        "before",
+        "a",
+        "step",
+        "is",
+        "done",
+        "with",
+        "all",
+        "of",
+        "it",
+    ]
     draw = random.Random(0)
     lines = (" ".join(draw.choices(words, k=9)) + ".\n" for _ in range(1400))
     path = tmp_path_factory.mktemp("text") / "corpus.txt"

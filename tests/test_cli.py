@@ -115,7 +115,7 @@ def test_run_and_report_end_with_winner_cost_report_and_checkpoint(
         f"Checkpoint: {folder / 'winner'}",
     ]
     (folder / "report.json").unlink()
-    code, again, _ = call(monkeypatch, capsys, "report", folder)
+    code, _, _ = call(monkeypatch, capsys, "report", folder)
     assert code == 0
     rebuilt = json.loads((folder / "report.json").read_text())
     for numbers in (report, rebuilt):

@@ -16,11 +16,12 @@ MAY_IMPORT = {
     "operators": {"models"},
     "data": {"space", "models"},
     "training": {"space", "models", "operators", "data"},
-    "search": {"training", "progress"},
+    "search": {"space", "training", "progress"},
     "selection": set(),
     "report": {"space", "operators", "training", "selection", "progress"},
     "progress": {"training"},
     "planning": {"space", "models", "operators", "data", "training"},
+    "jobs": {"planning", "space", "models", "data", "training", "report"},
 }
 ONLY_HERE = {"ray": {"search/ray_runner.py"}, "matplotlib": {"report/figures.py"}}
 

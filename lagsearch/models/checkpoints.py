@@ -36,13 +36,15 @@ def load_config(folder: Path) -> Any:
     """Read a checkpoint's configuration.
 
     Raises:
-        ModelError: There is no readable `config.json` of a known model type.
+        ModelError: There is no readable `config.json` of a known model type, or no safetensors.
     """
     quiet()
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} has no *.safetensors; pickled weights are not read")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here
@@ -58,8 +60,6 @@ def load_checkpoint(folder: Path, kind: str) -> Any:
     import torch
 
     quiet()
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder} has no *.safetensors; pickled weights are not read")
     try:
         model, info = auto_class(kind).from_pretrained(
             folder,

@@ -129,7 +129,7 @@ def _early_and_final(report: dict[str, Any]) -> Any:
                 each["val_loss"][step],
                 each["val_loss"][steps],
                 color=_color(report, each["name"]),
-                marker="o" if "random" not in each["name"] else "s",
+                marker="s" if "R" in each["layer_map"] else "o",
                 s=34,
                 zorder=3,
             )
@@ -229,7 +229,8 @@ def _color(report: dict[str, Any], name: str) -> str:
 def _line_style(report: dict[str, Any], name: str) -> dict[str, Any]:
     color = _color(report, name)
     labels = {WINNER: f"winner: {name}", BEST: f"best at the end: {name}", BASELINE: name}
-    dashes = "--" if "random" in name else "-"
+    maps = {each["name"]: each["layer_map"] for each in report["candidates"]}
+    dashes = "--" if "R" in maps[name] else "-"  # dashed: random new layers
     return {
         "color": color,
         "lw": 2 if color == WINNER else 1.4 if color != REST else 0.9,

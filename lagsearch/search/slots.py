@@ -1,7 +1,13 @@
 """How many candidates run at a time on this machine."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from lagsearch.errors import ResourceError
+from lagsearch.space import Resources
+from lagsearch.training.job import Compute
 
 _GPU_CONTEXT_BYTES = 1 << 30
 _SHARES = (0.125, 0.25, 0.5)
@@ -22,6 +28,49 @@ class Slots:
     number: int
 
 
+def decide(
+    wanted: Resources, precision: str, memory_bytes: Sequence[int | None]
+) -> tuple[Compute, Slots]:
+    """Decide device, precision and how many candidates run at a time.
+
+    On a cluster (RAY_ADDRESS) what there is shows only later; here it is only asked for.
+
+    Args:
+        wanted: What the space says of resources.
+        precision: `auto`, `fp32` or `bf16`.
+        memory_bytes: Estimate of each candidate's training, None where there is none.
+
+    Raises:
+        ResourceError: One candidate needs more than this machine has.
+    """
+    import torch
+
+    is_here = not os.environ.get("RAY_ADDRESS")
+    share = wanted.gpus_per_candidate
+    gpus = gpu_share(memory_bytes) if share == "auto" else float(share)
+    if gpus and is_here and not torch.cuda.is_available():
+        at = ("resources", "gpus_per_candidate")
+        raise ResourceError("this machine has no usable GPU", at)
+    number = count_slots(wanted.cpus_per_candidate, gpus)
+    if number < 1 and is_here:
+        message = f"one candidate needs more than this machine has ({n_cpus()} CPUs)"
+        raise ResourceError(message, ("resources",))
+    device = "cuda" if gpus else "cpu"
+    if precision == "auto":
+        has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16" if has_bf16 else "fp32"
+    compute = Compute(threads=wanted.cpus_per_candidate, device=device, precision=precision)
+    return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number))
+
+
+def describe(compute: Compute) -> dict[str, Any]:
+    """Return what a run used, for its record."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {"cpus": n_cpus(), "gpus": gpus, "used": compute.device, "precision": compute.precision}
+
+
 def n_cpus() -> int:
     """Return the CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -37,18 +86,21 @@ def count_slots(cpus: int, gpus: float) -> int:
     return number
 
 
-def gpu_share(memory_bytes: int) -> float:
-    """Return the share of a GPU that holds one candidate, 0 without a GPU.
+def gpu_share(memory_bytes: Sequence[int | None]) -> float:
+    """Return the share of a GPU that holds any one candidate, 0 without a GPU.
 
     Shares are bookkeeping: nothing keeps a candidate from taking more.
 
     Args:
-        memory_bytes: Estimate of one candidate's training.
+        memory_bytes: Estimate of each candidate's training, None where there is none.
     """
     import torch
 
     if not torch.cuda.is_available():
         return 0.0
+    known = [each for each in memory_bytes if each is not None]
+    if len(known) < len(memory_bytes):
+        return 1.0
     total = torch.cuda.get_device_properties(0).total_memory * 0.9
-    needed = memory_bytes * 1.2 + _GPU_CONTEXT_BYTES
+    needed = max(known) * 1.2 + _GPU_CONTEXT_BYTES
     return next((share for share in _SHARES if share * total >= needed), 1.0)

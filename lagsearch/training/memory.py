@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 
-def training_bytes(model: nn.Module, batch_size: int, sequence_length: int, kind: str) -> int:
+def training_bytes(
+    model: nn.Module, batch_size: int, sequence_length: int, kind: str
+) -> int | None:
     """Estimate the bytes of training in fp32: weights, gradients, two moments, activations.
 
     Activations are all tensors that autograd keeps for the backward pass, counted on `meta`, and
@@ -15,6 +17,9 @@ def training_bytes(model: nn.Module, batch_size: int, sequence_length: int, kind
         batch_size: Sequences in a step.
         sequence_length: Tokens in a sequence.
         kind: `causal` or `masked`.
+
+    Returns:
+        The estimate, or None for a model whose forward pass does not work on `meta`.
     """
     weights = {each.untyped_storage()._cdata: each.numel() * 4 for each in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -27,7 +32,13 @@ def training_bytes(model: nn.Module, batch_size: int, sequence_length: int, kind
 
     tokens = torch.zeros(batch_size, sequence_length, dtype=torch.long, device="meta")
     extra = {"use_cache": True} if kind == "causal" else {}  # its branch runs on `meta`
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = model(tokens, **extra).logits
+    padding, model.config.pad_token_id = model.config.pad_token_id, None  # type: ignore[union-attr]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            logits = model(tokens, **extra).logits
+    except (RuntimeError, NotImplementedError):  # it looks at values, which `meta` does not have
+        return None
+    finally:
+        model.config.pad_token_id = padding  # type: ignore[union-attr]
     activations = sum(storage.nbytes() for storage in kept.values())
     return 4 * sum(weights.values()) + activations + 2 * int(logits.numel()) * 4

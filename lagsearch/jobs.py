@@ -1,0 +1,119 @@
+"""From a plan to jobs: what the process of each source and each candidate needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lagsearch.data.objectives import Predicts
+from lagsearch.data.store import TokenStore
+from lagsearch.models.configs import plain_config
+from lagsearch.planning import PlannedCandidate, PlannedSource, RunPlan
+from lagsearch.report.folder import RunFolder
+from lagsearch.space import Training, log_ladder, written_out
+from lagsearch.storage import derive_seed
+from lagsearch.training.job import Compute, Job, Text
+
+
+@dataclass(frozen=True)
+class JobMaker:
+    """Makes the jobs of one run.
+
+    Attributes:
+        plan: What is run.
+        store: The tokens.
+        objective: What is predicted.
+        folder: Where candidates leave their files.
+        compute: What a candidate may use.
+        source_threads: Threads of a source's pretraining, which has the machine for itself.
+    """
+
+    plan: RunPlan
+    store: TokenStore
+    objective: Predicts
+    folder: RunFolder
+    compute: Compute
+    source_threads: int
+
+    def candidates(self, sources: Sequence[Path]) -> dict[str, Job]:
+        """Return the job of each candidate, by name.
+
+        Args:
+            sources: State files of the sources.
+        """
+        return {each.name: self._candidate(each, tuple(sources)) for each in self.plan.candidates}
+
+    def source(self, planned: PlannedSource) -> Job:
+        """Return the job that pretrains a source: a growth from nothing.
+
+        Its files are left for the cache to place.
+        """
+        pretrain, space, name = planned.source.pretrain, self.plan.space, planned.source.name
+        assert pretrain is not None, name
+        given = {key: value for key, value in pretrain.model_dump().items() if value is not None}
+        given.pop("config")
+        training = Training.model_validate({**space.training.model_dump(), "schedule": {}, **given})
+        return Job(
+            name=name,
+            config=plain_config(planned.config),
+            plan=planned.plan,
+            sources=(),
+            n_parameters=planned.cost.parameters,
+            init_seed=derive_seed(space.seed, "init", "source", name),
+            training=training,
+            text=self._text(f"source {name}"),
+            compute=replace(self.compute, threads=self.source_threads),
+            evaluate_at=tuple(sorted({*log_ladder(pretrain.steps), pretrain.steps})),
+            curve=Path(),
+            state=Path(),
+            flops_per_step=planned.cost.flops_per_step,
+        )
+
+    def _candidate(self, planned: PlannedCandidate, sources: tuple[Path, ...]) -> Job:
+        space = self.plan.space
+        return Job(
+            name=planned.name,
+            config=planned.config,
+            plan=planned.candidate.plan,
+            sources=sources,
+            n_parameters=planned.cost.parameters,
+            init_seed=derive_seed(space.seed, "init", "target"),
+            training=space.training,
+            text=self._text("growth"),
+            compute=self.compute,
+            evaluate_at=self.plan.steps,
+            curve=self.folder.curve_file(planned.name),
+            state=self.folder.state_file(planned.name),
+            flops_per_step=planned.cost.flops_per_step,
+        )
+
+    def _text(self, stream: str) -> Text:
+        space = self.plan.space
+        return Text(
+            store=self.store.folder,
+            sequence_length=space.data.sequence_length,
+            stream=stream,
+            validation_batches=space.evaluation.batches,
+            objective=self.objective,
+            seed=space.seed,
+        )
+
+
+def made_of(job: Job) -> dict[str, Any]:
+    """Return all that decides a pretrained source's weights, as plain values."""
+    return {
+        "config": job.config,
+        "training": written_out(job.training),
+        "text": {
+            "store": job.text.store.name,
+            "sequence_length": job.text.sequence_length,
+            "stream": job.text.stream,
+            "validation_batches": job.text.validation_batches,
+            "objective": repr(job.text.objective),
+            "seed": job.text.seed,
+        },
+        "init_seed": job.init_seed,
+        "compute": [job.compute.threads, job.compute.device, job.compute.precision],
+        "versions": [version("torch"), version("transformers")],
+    }

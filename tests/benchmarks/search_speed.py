@@ -1,0 +1,153 @@
+"""Where the time of a search goes: the step against a bare loop, Ray's overhead, and the slots.
+
+    python tests/benchmarks/search_speed.py [--steps 100] [--candidates 12]
+
+Prints one table. Run it on an idle machine; no test calls it.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+import lagsearch
+from lagsearch import pipeline
+from lagsearch.jobs import JobMaker
+from lagsearch.planning import recorded
+from lagsearch.progress import Watch
+from lagsearch.report.folder import RunFolder
+from lagsearch.search.serial import run_serial
+from lagsearch.space import load_space
+from lagsearch.training.job import Job
+from lagsearch.training.loop import _Run
+
+SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
+
+
+def space(steps, candidates, *more):
+    """Return the quickstart with fewer steps, and only some of its twelve candidates."""
+    shorter = [f"training.steps={steps}", f"search.lag={steps}"]
+    index = list(range(max(1, candidates // 4)))
+    return load_space(SPACE, [*shorter, f"candidates.0.index={index}", *more])
+
+
+def one_job(folder):
+    """Return the job of one candidate, its source trained, as the search would run it."""
+    file = space(10**6, 4)
+    tokenizer = pipeline.find_tokenizer(file)
+    plan = pipeline.make_plan(file, tokenizer)
+    compute, slots = pipeline._resources(file, plan)
+    store, objective = pipeline._open_data(file, tokenizer, Watch())
+    run_folder = RunFolder(folder)
+    run_folder.begin(file.space, recorded(plan), {})
+    make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
+    sources = pipeline._Phases(plan, make, run_serial, Watch()).sources()
+    jobs = make.candidates([source.state for source in sources])
+    return replace(next(iter(jobs.values())), evaluate_at=())
+
+
+def bare_loop(job: Job):
+    """Yield after each step of the plainest loop: batches ready, model, loss, clip, AdamW."""
+    run = _Run(job)
+    model, settings = run.model.train(), job.training.optimizer
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+    batches = [torch.from_numpy(run.rows(step)) for step in range(40)]
+    for step in count():
+        rows = batches[step % len(batches)]
+        logits = model(rows[:, :-1], use_cache=False).logits
+        loss = cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(model.parameters(), job.training.gradient_clip)
+        optimizer.step()
+        yield
+
+
+def our_loop(job: Job):
+    """Yield after each step of the trainer."""
+    run = _Run(job)
+    run.model.train()
+    while True:
+        run._update()
+        yield
+
+
+def step_times(job: Job, rounds=40, steps=5):
+    """Return median seconds of a step, bare and ours, timed in turn in short rounds."""
+    torch.set_num_threads(job.compute.threads)
+    loops = {"bare": bare_loop(job), "ours": our_loop(job)}
+    times = {name: [] for name in loops}
+    for number in range(rounds):
+        for name in sorted(loops, reverse=bool(number % 2)):
+            began = time.perf_counter()
+            for _ in range(steps):
+                next(loops[name])
+            if number >= 3:  # the first rounds warm up
+                times[name].append((time.perf_counter() - began) / steps)
+    return {name: median(each) for name, each in times.items()}
+
+
+def search(folder, steps, candidates, *more, serial):
+    """Return a search's seconds: all of it, and what its candidates took."""
+    file = space(steps, candidates, *more)
+    result = lagsearch.run(file, out=folder, serial=serial, watch=Watch())
+    own = sum(each.wall_s for each in result.candidates)
+    cost = result.report["cost"]
+    return cost["wall_s"]["search"], own, cost["slots"], len(result.candidates)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--candidates", type=int, default=12)
+    options = parser.parse_args()
+    size = (options.steps, options.candidates)
+    table = Table("what", "measured", "against", "ratio", "wanted")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        steps = step_times(one_job(folder / "job"))
+        ours, bare = 1e3 * steps["ours"], 1e3 * steps["bare"]
+        table.add_row(
+            "one step, 1 thread",
+            f"{ours:.2f} ms",
+            f"bare loop {bare:.2f} ms",
+            f"{ours / bare:.3f}",
+            "<= 1.05",
+        )
+        wall, own, slots, number = search(folder / "ray", *size, serial=False)
+        ideal = own / slots
+        table.add_row(
+            f"search, {number} x {options.steps} steps, {slots} slots of 1 thread",
+            f"{wall:.1f} s",
+            f"ideal {ideal:.1f} s",
+            f"{wall / ideal:.3f}",
+            "<= 1.2",
+        )
+        threads = f"resources.cpus_per_candidate={slots}"
+        alone, *_ = search(folder / "serial", *size, threads, serial=True)
+        table.add_row(
+            f"one at a time on {slots} threads",
+            f"{alone:.1f} s",
+            f"{slots} slots {wall:.1f} s",
+            f"{alone / wall:.3f}",
+            ">= 1.3",
+        )
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lagsearch.data.store import check_length, open_store
+from lagsearch.data.tokenizers import make_tokenizer
+from lagsearch.errors import DataError
+from lagsearch.space import Corpus, Data, Validation
+
+END = 256  # the byte tokenizer's separator
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("LAGSEARCH_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(name, text):
+        path = tmp_path / name
+        path.write_bytes(text.encode("utf-8"))
+        return str(path)
+
+    return write_text
+
+
+def own_validation(train, validation, **keys):
+    return Data(train=Corpus(files=train), validation=Validation(files=validation), **keys)
+
+
+def held_out(train, fraction=0.05, **keys):
+    return Data(train=Corpus(files=train), validation=Validation(fraction=fraction), **keys)
+
+
+def store_of(data, tokenizer="bytes"):
+    """Open the store of a space whose tokenizer is made from its training files."""
+    texts = (Path(name).read_text(encoding="utf-8") for name in data.train.files)
+    return open_store(data, make_tokenizer(tokenizer, texts))
+
+
+def numbered(n_lines, mark="x"):
+    """Lines of 8 bytes, each with a number of its own."""
+    return "".join(f"{mark}{line:06d}\n" for line in range(n_lines))
+
+
+def whole_lines(tokens):
+    text = bytes(int(t) for t in tokens if t < 256).decode("utf-8")
+    return {line for line in text.split("\n") if len(line) == 7 and line.startswith("x")}
+
+
+def as_ids(text):
+    return list(text.encode("utf-8"))
+
+
+def test_tokens_of_two_corpora_by_hand(write):
+    data = own_validation((write("a.txt", "hé"), write("b.txt", "yo")), (write("v.txt", "val"),))
+    store = store_of(data)
+    end = store.tokenizer().eos_token_id
+    train, validation = store.tokens("train").tolist(), store.tokens("validation").tolist()
+    assert train == [*as_ids("hé"), end, *as_ids("yo"), end]
+    assert validation == [*as_ids("val"), end]
+
+
+def test_store_lies_in_the_cache_folder(write, cache, tmp_path):
+    store = store_of(own_validation((write("a.txt", "abc"),), (write("v.txt", "val"),)))
+    assert cache in store.folder.parents
+    names = {path.name for path in store.folder.iterdir()}
+    assert {"train.bin", "validation.bin", "store.json", "tokenizer"} <= names
+
+
+def test_held_out_stretches_part_the_text(write):
+    text = numbered(40_000)  # 320,000 bytes
+    store = store_of(held_out((write("a.txt", text),), 0.1))
+    train, validation = store.tokens("train"), store.tokens("validation")
+    n_separators = int((train == END).sum() + (validation == END).sum())
+    assert n_separators >= 1
+    assert len(train) + len(validation) - n_separators == len(text)
+    lines_in_train, lines_in_validation = whole_lines(train), whole_lines(validation)
+    assert lines_in_train.isdisjoint(lines_in_validation)
+    n_lines = len(lines_in_train) + len(lines_in_validation)
+    assert n_lines > 0.99 * 40_000  # a cut through a line loses it on both sides
+    assert len(validation) / (len(train) + len(validation)) == pytest.approx(0.1, abs=0.03)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5])
+def test_share_held_out(write, fraction):
+    text = numbered(100_000)
+    store = store_of(held_out((write("a.txt", text),), fraction))
+    n_train, n_validation = len(store.tokens("train")), len(store.tokens("validation"))
+    assert n_validation / (n_train + n_validation) == pytest.approx(fraction, abs=0.02)
+
+
+def test_held_out_text_comes_from_all_over(write):
+    text = numbered(100_000)
+    store = store_of(held_out((write("a.txt", text),), 0.05))
+    numbers = np.array(sorted(int(line[1:]) for line in whole_lines(store.tokens("validation"))))
+    assert numbers.min() < 25_000
+    assert numbers.max() > 75_000
+
+
+def test_held_out_text_does_not_hang_on_anything_random(write, cache, monkeypatch, tmp_path):
+    data = held_out((write("a.txt", numbered(20_000)),), 0.1)
+    one = store_of(data).tokens("validation").tolist()
+    monkeypatch.setenv("LAGSEARCH_CACHE", str(tmp_path / "another"))
+    assert store_of(data).tokens("validation").tolist() == one
+
+
+def test_facts(write):
+    data = own_validation((write("a.txt", "abc"), write("b.txt", "d")), (write("v.txt", "val"),))
+    store = store_of(data)
+    numbers = {value for value in _values(store.facts) if isinstance(value, int)}
+    assert len(store.tokens("train")) == 6
+    assert len(store.tokens("validation")) == 4
+    assert {6, 4} <= numbers
+
+
+def _values(value):
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from _values(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _values(each)
+    else:
+        yield value
+
+
+def test_tokens_are_read_only(write):
+    store = store_of(own_validation((write("a.txt", "abc"),), (write("v.txt", "val"),)))
+    with pytest.raises(ValueError, match="read-only"):
+        store.tokens("train")[0] = 1
+
+
+def test_second_opening_makes_nothing(write):
+    data = held_out((write("a.txt", numbered(5_000)),), 0.1)
+    first = store_of(data)
+    path = first.folder / "train.bin"
+    before = path.stat().st_mtime_ns, path.stat().st_ino
+    second = store_of(data)
+    assert second.folder == first.folder
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+
+
+def test_changed_text_is_another_store(write):
+    first = store_of(own_validation((write("a.txt", "abc"),), (write("v.txt", "v"),)))
+    second = store_of(own_validation((write("a.txt", "xyz"),), (write("v.txt", "v"),)))
+    assert second.folder != first.folder
+    assert second.tokens("train").tolist()[:3] == as_ids("xyz")
+    assert first.tokens("train").tolist()[:3] == as_ids("abc")
+
+
+def test_changed_validation_is_another_store(write):
+    train = (write("a.txt", numbered(20_000)),)
+    first = store_of(held_out(train, 0.1))
+    second = store_of(held_out(train, 0.2))
+    third = store_of(own_validation(train, (write("v.txt", "v"),)))
+    assert len({first.folder, second.folder, third.folder}) == 3
+    assert len(first.tokens("validation")) < len(second.tokens("validation"))
+
+
+def test_another_tokenizer_is_another_store(write):
+    data = own_validation((write("a.txt", "abca"),), (write("v.txt", "cab"),))
+    one, two = store_of(data), store_of(data, "characters")
+    assert one.folder != two.folder
+    tokenizer = two.tokenizer()
+    assert tokenizer.decode(two.tokens("train")[:4].tolist()) == "abca"
+    assert tokenizer.decode(two.tokens("validation")[:3].tolist()) == "cab"
+
+
+def test_sequence_length_needs_no_other_store(write):
+    files = (write("a.txt", "abc"),), (write("v.txt", "v"),)
+    one = store_of(own_validation(*files, sequence_length=4))
+    two = store_of(own_validation(*files, sequence_length=8))
+    assert one.folder == two.folder
+
+
+def test_validation_with_unseen_characters(write):
+    data = own_validation((write("a.txt", "abc"),), (write("v.txt", "aωb"),))
+    store = store_of(data, "characters")
+    tokenizer = store.tokenizer()
+    a, unknown, b = store.tokens("validation")[:3].tolist()
+    assert unknown == tokenizer.unk_token_id
+    assert tokenizer.decode([a, b]) == "ab"
+
+
+def test_store_keeps_its_tokenizer(write):
+    store = store_of(own_validation((write("a.txt", "hé"),), (write("v.txt", "v"),)))
+    tokens = store.tokens("train")[:3].tolist()
+    assert store.tokenizer().decode(tokens) == "hé"
+
+
+def test_half_made_store_is_made_anew(write):
+    data = own_validation((write("a.txt", "abc"),), (write("v.txt", "val"),))
+    store = store_of(data)
+    tokens = store.tokens("train").tolist()
+    (store.folder / "store.json").unlink()
+    assert store_of(data).tokens("train").tolist() == tokens
+
+
+def test_missing_file(tmp_path):
+    missing = str(tmp_path / "nowhere.txt")
+    with pytest.raises(DataError, match=r"nowhere\.txt") as failure:
+        store_of(held_out((missing,)))
+    assert "\n" not in str(failure.value)
+
+
+def test_folder_in_place_of_a_file(tmp_path):
+    with pytest.raises(DataError, match=tmp_path.name):
+        store_of(held_out((str(tmp_path),)))
+
+
+def test_file_that_is_not_text(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"caf\xe9 " * 10)
+    with pytest.raises(DataError, match=r"latin\.txt.*UTF-8"):
+        store_of(held_out((str(path),)))
+
+
+def test_empty_corpus(write):
+    data = own_validation((write("a.txt", ""),), (write("v.txt", "val"),))
+    with pytest.raises(DataError, match=r"train|a\.txt|empty"):
+        store = store_of(data)
+        check_length(store, data, 1)
+
+
+def test_too_short_a_training_text(write):
+    data = own_validation(
+        (write("a.txt", "abc"),), (write("v.txt", "val" * 50),), sequence_length=8
+    )
+    with pytest.raises(DataError, match="train"):
+        check_length(store_of(data), data, 1)
+
+
+def test_too_short_a_validation_text(write):
+    data = own_validation(
+        (write("a.txt", "abc" * 50),), (write("v.txt", "v" * 39),), sequence_length=8
+    )
+    store = store_of(data)  # 40 tokens, the separator with them
+    check_length(store, data, 4)  # 4 sequences of 8 and one token more: 33
+    with pytest.raises(DataError, match="validation"):
+        check_length(store, data, 5)  # 41
+
+
+def test_carriage_returns_are_kept(write):
+    data = own_validation((write("a.txt", "a\r\nb\rc"),), (write("v.txt", "v"),))
+    store = store_of(data)
+    assert store.tokens("train")[:6].tolist() == as_ids("a\r\nb\rc")
+
+
+def test_special_words_in_a_text_are_text(write):
+    text = "a<|endoftext|>b"
+    data = own_validation((write("a.txt", text),), (write("v.txt", "v"),))
+    store = store_of(data)
+    assert store.tokens("train")[: len(text)].tolist() == as_ids(text)

@@ -1,0 +1,196 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lagsearch.selection import LossTable, indistinguishable, stability
+
+# Ten batches of noise with mean 0 and standard deviation 1 (n - 1 in the denominator).
+PATTERN = scipy.stats.zscore(np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 8.0]), ddof=1)
+SHARED = np.array([5.0, 2.0, 7.0, 1.0, 3.0, 2.0, 8.0, 4.0, 6.0, 2.0])
+
+
+def losses_with(p_value):
+    """Batch losses whose paired t-test against SHARED gives a p-value (two sides, 9 degrees)."""
+    t = scipy.stats.t.isf(p_value / 2, len(PATTERN) - 1)
+    return SHARED + t / math.sqrt(len(PATTERN)) + PATTERN
+
+
+def told_apart(p_values, level=0.05):
+    curves = {"best": {7: SHARED.tolist()}}
+    curves |= {name: {7: losses_with(p).tolist()} for name, p in p_values.items()}
+    return set(p_values) - set(indistinguishable(LossTable.of(curves), 7, level))
+
+
+def test_the_construction_gives_its_p_values():
+    for p_value in (0.2, 0.03, 0.001):
+        found = scipy.stats.ttest_rel(losses_with(p_value), SHARED)
+        assert found.pvalue == pytest.approx(p_value)
+        assert found.statistic > 0
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [
+        pytest.param({"a": 0.049}, {"a"}, id="one-needs-no-correction"),
+        pytest.param({"a": 0.051}, set(), id="one-above-the-level"),
+        # thresholds 0.05/3, 0.05/2, 0.05: Bonferroni would keep only a
+        pytest.param({"a": 0.016, "b": 0.024, "c": 0.049}, {"a", "b", "c"}, id="all-by-steps"),
+        # b fails 0.025, so c is not looked at although 0.04 < 0.05
+        pytest.param({"a": 0.016, "b": 0.026, "c": 0.04}, {"a"}, id="stops-at-the-first"),
+        pytest.param({"a": 0.017, "b": 0.018, "c": 0.019}, set(), id="first-fails"),
+        pytest.param({"c": 0.04, "a": 0.9, "b": 0.001}, {"b"}, id="any-order"),
+        pytest.param({"a": 0.012, "b": 0.5, "c": 0.012, "d": 0.6}, {"a", "c"}, id="four"),
+    ],
+)
+def test_holm_by_hand(p_values, expected):
+    assert told_apart(p_values) == expected
+
+
+def test_level():
+    p_values = {"a": 0.004, "b": 0.03}
+    assert told_apart(p_values, level=0.05) == {"a", "b"}
+    assert told_apart(p_values, level=0.01) == {"a"}
+    assert told_apart(p_values, level=0.001) == set()
+
+
+def plain_holm(table, step, level):
+    """Return the candidates other than the winner that a plain Holm procedure keeps."""
+    losses = table.at(step)
+    winner = int(np.argmin(losses))
+    batches = table.batches_at(step)
+    p_values = {
+        name: scipy.stats.ttest_rel(batches[c], batches[winner]).pvalue
+        for c, name in enumerate(table.candidates)
+        if c != winner
+    }
+    kept = set(p_values)
+    for rank, name in enumerate(sorted(p_values, key=p_values.get)):
+        if p_values[name] > level / (len(p_values) - rank):
+            break
+        kept.remove(name)
+    return kept
+
+
+@given(st.integers(0, 10_000), st.integers(2, 8), st.sampled_from([0.01, 0.05, 0.2]))
+@settings(max_examples=60)
+def test_holm_on_random_losses(seed, n_candidates, level):
+    generator = np.random.default_rng(seed)
+    common = generator.normal(0, 1, 8)
+    means = generator.normal(0, 0.3, n_candidates)
+    table = LossTable.of(
+        {
+            f"c{c}": {3: (2 + means[c] + common + generator.normal(0, 0.3, 8)).tolist()}
+            for c in range(n_candidates)
+        }
+    )
+    winner = table.candidates[int(np.argmin(table.at(3)))]
+    assert set(indistinguishable(table, 3, level)) - {winner} == plain_holm(table, 3, level)
+
+
+def test_winner_is_not_in_the_list():
+    assert told_apart({"a": 0.9}) == set()
+    table = LossTable.of({"best": {7: SHARED.tolist()}, "a": {7: losses_with(0.9).tolist()}})
+    assert indistinguishable(table, 7) == ["a"]
+
+
+def test_pairing_sees_through_common_noise():
+    small = 0.001 * PATTERN
+    table = LossTable.of({"a": {7: (SHARED + 0.01 + small).tolist()}, "b": {7: SHARED.tolist()}})
+    assert indistinguishable(table, 7) == []
+
+
+def test_equal_losses_cannot_be_told_apart():
+    table = LossTable.of({name: {7: SHARED.tolist()} for name in ("a", "b", "c")})
+    assert indistinguishable(table, 7) == ["b", "c"]
+
+
+def test_equal_losses_do_not_hide_a_clear_loser():
+    curves = {"a": SHARED, "b": SHARED, "c": losses_with(1e-6)}
+    table = LossTable.of({name: {7: each.tolist()} for name, each in curves.items()})
+    assert indistinguishable(table, 7) == ["b"]
+
+
+def test_difference_without_noise_is_a_difference():
+    table = LossTable.of({"a": {7: [1.0, 2.0, 4.0]}, "b": {7: [1.5, 2.5, 4.5]}})
+    assert indistinguishable(table, 7) == []
+
+
+def test_one_batch_tells_nothing_apart():
+    table = LossTable.of({"a": {7: [1.0]}, "b": {7: [9.0]}})
+    assert indistinguishable(table, 7) == ["b"]
+
+
+def test_candidates_without_a_loss_are_not_compared():
+    """They neither appear nor make the correction stricter: 0.04 stands alone."""
+    curves = {"best": {7: SHARED.tolist()}, "a": {7: losses_with(0.04).tolist()}}
+    curves |= {"b": {3: SHARED.tolist()}, "c": {7: [math.nan] * 10}}
+    assert indistinguishable(LossTable.of(curves), 7) == []
+
+
+def test_a_lone_candidate():
+    assert indistinguishable(LossTable.of({"a": {7: SHARED.tolist()}}), 7) == []
+
+
+# Stability
+
+
+def curves_of(losses_by_step):
+    """{step: [loss of c0, loss of c1, ...]} to a table with one batch; None is a gap."""
+    n = len(next(iter(losses_by_step.values())))
+    return LossTable.of(
+        {
+            f"c{c}": {
+                step: [losses[c]]
+                for step, losses in losses_by_step.items()
+                if losses[c] is not None
+            }
+            for c in range(n)
+        }
+    )
+
+
+def test_stability_looks_back_to_half_of_the_step():
+    table = curves_of(
+        {
+            0: [1, 2, 3, 4],
+            40: [4, 3, 2, 1],
+            50: [2, 1, 3, 4],
+            60: [4, 3, 2, 1],
+            100: [1, 2, 3, 4],
+            200: [4, 3, 2, 1],
+        }
+    )
+    step, correlation = stability(table, 100)
+    assert step == 50
+    assert correlation == pytest.approx(0.8)  # 1 - 6 * 2 / (4 * 15)
+    step, correlation = stability(table, 99 + 101)
+    assert step == 100
+    assert correlation == pytest.approx(-1.0)
+
+
+def test_stability_between_evaluated_steps():
+    table = curves_of({0: [1, 2, 3], 3: [3, 1, 2], 5: [1, 2, 3], 9: [1, 2, 3]})
+    step, correlation = stability(table, 9)
+    assert step == 3
+    assert correlation == pytest.approx(scipy.stats.spearmanr([3, 1, 2], [1, 2, 3]).statistic)
+
+
+def test_step_0_tells_nothing():
+    assert stability(curves_of({0: [1, 2, 3], 60: [1, 2, 3], 100: [1, 2, 3]}), 100) is None
+
+
+def test_two_candidates_tell_nothing():
+    assert stability(curves_of({0: [1, 2], 50: [1, 2], 100: [1, 2]}), 100) is None
+    gap = curves_of({0: [1, 2, 3], 50: [1, 2, None], 100: [1, 2, 3]})
+    assert stability(gap, 100) is None
+
+
+def test_gaps_are_left_out():
+    table = curves_of({50: [1, 2, None, 3], 100: [1, 3, 0, 2]})
+    step, correlation = stability(table, 100)
+    assert step == 50
+    assert correlation == pytest.approx(0.5)  # ranks 1 2 3 against 1 3 2

@@ -1,0 +1,408 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lagsearch.selection import LossTable, rank_candidates, rank_correlation, score_step
+from lagsearch.selection.scores import pearson, recall, regret, relative_regret, spearman
+
+RNG = np.random.default_rng
+# Karp et al. 2024, tables 1 and 2: final validation loss, regret, relative regret. The best at
+# initialization is the random block on top.
+BERT = {
+    "oracle": (1.7461, 0.0, 0.0),
+    "last": (1.7747, 0.0286, 0.5517),
+    "random": (1.7875, 0.0414, 0.7986),
+}
+UL2 = {
+    "oracle": (2.1254, 0.0, 0.0),
+    "lag": (2.1268, 0.0014, 0.0895),
+    "last": (2.1357, 0.0103, 0.6582),
+    "random": (2.1398, 0.0144, 0.9202),
+}
+
+
+def table_of(losses):
+    """One batch for each loss: {candidate: {step: loss}}."""
+    return LossTable.of(
+        {name: {step: [loss] for step, loss in curve.items()} for name, curve in losses.items()}
+    )
+
+
+def scores_at(table, step, final, resamples=50):
+    return score_step(table, step, final, RNG(0), resamples)
+
+
+def plain_regret(early, final):
+    choice = min(range(len(early)), key=lambda c: early[c])
+    return final[choice] - min(final)
+
+
+def plain_recall(early, final, at):
+    best = min(range(len(final)), key=lambda c: final[c])
+    order = sorted(range(len(early)), key=lambda c: early[c])
+    return float(best in order[:at])
+
+
+losses = st.lists(st.integers(1000, 3000), min_size=3, max_size=12, unique=True).map(
+    lambda each: np.array(each) / 1000
+)
+
+
+@st.composite
+def two_steps(draw):
+    final = draw(losses)
+    early = draw(
+        st.lists(
+            st.integers(1000, 3000), min_size=len(final), max_size=len(final), unique=True
+        ).map(lambda each: np.array(each) / 1000)
+    )
+    return early, final
+
+
+@st.composite
+def two_steps_with_ties(draw):
+    n = draw(st.integers(3, 12))
+    early, final = (
+        np.array(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)), dtype=float)
+        for _ in range(2)
+    )
+    assume(np.ptp(early) > 0 and np.ptp(final) > 0)
+    return early, final
+
+
+# The paper
+
+
+@pytest.mark.parametrize(
+    ("published", "worst"), [(BERT, 1.798), (UL2, 2.141)], ids=["table-1", "table-2"]
+)
+def test_published_tables(published, worst):
+    """The worst loss is not published: one row implies it, the other rows must then follow."""
+    best = published["oracle"][0]
+    _, lost, share = published["random"]
+    implied = best + lost / share
+    assert implied == pytest.approx(worst, abs=5e-4)
+    final = {name: row[0] for name, row in published.items()} | {"worst": implied}
+    for chosen, (_, expected, expected_share) in published.items():
+        early = {name: (1.0 if name == chosen else 2.0 + final[name]) for name in final}
+        table = table_of({name: {0: early[name], 100_000: final[name]} for name in final})
+        scores, found = scores_at(table, 0, 100_000)
+        assert scores["regret"].value == pytest.approx(expected, abs=5e-5)
+        assert scores["relative_regret"].value == pytest.approx(expected_share, abs=5e-5)
+        assert found[1].value == (1.0 if chosen == "oracle" else 0.0)
+
+
+def test_equations_by_hand():
+    early = np.array([3.0, 1.0, 2.0, 4.0])
+    final = np.array([1.5, 1.9, 1.7, 2.5])
+    assert regret(early, final) == pytest.approx(1.9 - 1.5)
+    assert relative_regret(early, final) == pytest.approx(0.4 / 1.0)
+    assert [recall(early, final, m) for m in (1, 2, 3, 4)] == [0, 0, 1, 1]
+    # ranks 3 1 2 4 against 1 3 2 4: squared differences 4 + 4 + 0 + 0
+    assert spearman(early, final) == pytest.approx(1 - 6 * 8 / (4 * 15))
+
+
+# Correlations against scipy
+
+
+@given(two_steps())
+def test_correlations_without_ties(pair):
+    early, final = pair
+    assert spearman(early, final) == pytest.approx(scipy.stats.spearmanr(early, final).statistic)
+    assert pearson(early, final) == pytest.approx(scipy.stats.pearsonr(early, final).statistic)
+
+
+@given(two_steps_with_ties())
+def test_correlations_with_ties(pair):
+    early, final = pair
+    expected = scipy.stats.spearmanr(early, final).statistic
+    assert spearman(early, final) == pytest.approx(expected, abs=1e-12)
+    expected = scipy.stats.pearsonr(early, final).statistic
+    assert pearson(early, final) == pytest.approx(expected, abs=1e-12)
+
+
+def test_pearson_of_losses_that_hardly_differ():
+    early = 1.7 + 1e-7 * np.array([0.0, 1.0, 3.0, 2.0])
+    final = 1.6 + 1e-7 * np.array([1.0, 0.0, 2.0, 3.0])
+    expected = np.corrcoef([0.0, 1.0, 3.0, 2.0], [1.0, 0.0, 2.0, 3.0])[0, 1]
+    assert pearson(early, final) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [2.0, 0.1, 1.7])
+@pytest.mark.parametrize("n", [3, 7])
+def test_correlation_with_a_constant_is_not_defined(value, n):
+    constant, other = np.full(n, value), np.arange(n, dtype=float)
+    for score in (pearson, spearman):
+        assert np.isnan(score(constant, other))
+        assert np.isnan(score(other, constant))
+        assert np.isnan(score(constant, constant))
+
+
+def test_functions_work_on_the_last_axis():
+    early, final = RNG(1).random((2, 5, 6)), RNG(2).random((2, 5, 6))
+    for score in (pearson, spearman, regret, relative_regret, lambda a, b: recall(a, b, 2)):
+        got = score(early, final)
+        assert got.shape == (2, 5)
+        for a, b in itertools.product(range(2), range(5)):
+            assert got[a, b] == pytest.approx(float(score(early[a, b], final[a, b])))
+
+
+# Regret and recall by their definitions
+
+
+@given(two_steps())
+def test_regret_and_recall(pair):
+    early, final = pair
+    lost = plain_regret(early.tolist(), final.tolist())
+    assert regret(early, final) == pytest.approx(lost)
+    assert relative_regret(early, final) == pytest.approx(lost / np.ptp(final))
+    for at in range(1, 6):
+        assert recall(early, final, at) == plain_recall(early.tolist(), final.tolist(), at)
+
+
+@given(two_steps())
+def test_relations_between_the_scores(pair):
+    early, final = pair
+    assert 0 <= relative_regret(early, final) <= 1
+    assert (regret(early, final) == 0) == (recall(early, final, 1) == 1)
+    found = [float(recall(early, final, at)) for at in range(1, len(final) + 1)]
+    assert found == sorted(found)
+    assert found[-1] == 1
+
+
+def test_relative_regret_without_a_range():
+    assert relative_regret(np.array([1.0, 2.0]), np.array([1.5, 1.5])) == 0
+
+
+@given(two_steps_with_ties())
+def test_equal_early_losses_are_chosen_as_they_are_ranked(pair):
+    early, final = pair
+    names = [f"c{i}" for i in range(len(early))]
+    table = table_of({n: {0: e, 9: f} for n, e, f in zip(names, early, final, strict=True)})
+    order = rank_candidates(table, 0)
+    assert order == [names[i] for i in np.argsort(early, kind="stable")]
+    scores, _ = scores_at(table, 0, 9, resamples=2)
+    by_name = dict(zip(names, final, strict=True))
+    assert scores["regret"].value == pytest.approx(by_name[order[0]] - final.min())
+
+
+def test_recall_with_equal_early_losses_agrees_with_the_choice():
+    """Function-preserving growths start equal; then the first is chosen, and the best is not it."""
+    table = table_of({"a": {0: 1.8, 9: 1.7}, "b": {0: 1.8, 9: 1.6}, "c": {0: 1.9, 9: 1.9}})
+    assert rank_candidates(table, 0)[0] == "a"
+    scores, found = scores_at(table, 0, 9)
+    assert scores["regret"].value == pytest.approx(0.1)
+    assert [found[m].value for m in (1, 2, 3)] == [0.0, 1.0, 1.0]
+
+
+# The table
+
+
+def test_table_takes_means_over_batches():
+    table = LossTable.of({"b": {10: [1.0, 2.0], 0: [4.0, 5.0]}, "a": {0: [3.0, 3.0]}})
+    assert table.candidates == ("b", "a")
+    assert table.steps == (0, 10)
+    np.testing.assert_array_equal(table.at(0), [4.5, 3.0])
+    np.testing.assert_array_equal(table.at(10), [1.5, np.nan])
+    np.testing.assert_array_equal(table.batches_at(0), [[4.0, 5.0], [3.0, 3.0]])
+    with pytest.raises(KeyError, match="5"):
+        table.at(5)
+
+
+def test_only_some_candidates():
+    table = table_of({"a": {0: 1.0}, "b": {0: 2.0}, "c": {0: 3.0}}).only(["c", "a"])
+    assert table.candidates == ("a", "c")
+    np.testing.assert_array_equal(table.at(0), [1.0, 3.0])
+
+
+def test_ranking_puts_missing_last():
+    table = table_of(
+        {"a": {0: 1.0}, "b": {0: 2.0, 9: 2.0}, "c": {0: 3.0, 9: 1.0}, "d": {9: float("nan")}}
+    )
+    assert rank_candidates(table, 9) == ["c", "b", "a", "d"]
+    assert rank_candidates(table, 0) == ["a", "b", "c", "d"]
+    with pytest.raises(KeyError, match="7"):
+        rank_candidates(table, 7)
+
+
+def test_diverged_candidate_ranks_behind_all_finite_ones():
+    table = table_of({"a": {5: float("inf")}, "b": {5: 9.0}})
+    assert rank_candidates(table, 5) == ["b", "a"]
+
+
+# Scores of a step
+
+
+def random_table(n_candidates=7, n_batches=6, steps=(0, 5, 20), seed=0, noise=0.2):
+    generator = RNG(seed)
+    return LossTable.of(
+        {
+            f"c{c}": {
+                step: (generator.random() + noise * generator.random(n_batches)).tolist()
+                for step in steps
+            }
+            for c in range(n_candidates)
+        }
+    )
+
+
+def test_scores_of_a_step_are_those_of_the_means():
+    table = random_table()
+    scores, found = scores_at(table, 5, 20)
+    early, final = table.at(5), table.at(20)
+    assert scores["spearman"].value == pytest.approx(scipy.stats.spearmanr(early, final)[0])
+    assert scores["pearson"].value == pytest.approx(scipy.stats.pearsonr(early, final)[0])
+    assert scores["regret"].value == pytest.approx(plain_regret(early.tolist(), final.tolist()))
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    for at, score in found.items():
+        assert score.value == plain_recall(early.tolist(), final.tolist(), at)
+
+
+def test_candidates_without_a_loss_are_left_out():
+    whole = {"a": {5: 1.0, 9: 3.0}, "b": {5: 2.0, 9: 1.0}, "c": {5: 3.0, 9: 1.5}}
+    gaps = {"d": {5: 0.1}, "e": {9: 0.1}, "f": {5: 0.2, 9: math.nan}, "g": {5: math.nan, 9: 0.2}}
+    alone, with_gaps = (scores_at(table_of(each), 5, 9) for each in (whole, whole | gaps))
+    assert alone == with_gaps
+    assert with_gaps[0]["regret"].value == pytest.approx(2.0)
+    assert with_gaps[0]["relative_regret"].value == pytest.approx(1.0)
+
+
+def test_a_step_against_itself():
+    scores, found = scores_at(random_table(), 20, 20)
+    assert scores["spearman"].value == pytest.approx(1.0)
+    assert scores["pearson"].value == pytest.approx(1.0)
+    assert scores["regret"].value == 0.0
+    assert scores["relative_regret"].value == 0.0
+    assert [score.value for score in found.values()] == [1.0] * 5
+
+
+def test_constant_losses_have_no_correlation():
+    table = table_of({"a": {5: 1.7, 9: 3.1}, "b": {5: 1.7, 9: 1.1}, "c": {5: 1.7, 9: 1.3}})
+    scores, _ = scores_at(table, 5, 9)
+    assert scores["spearman"].value is None
+    assert scores["pearson"].value is None
+    assert (scores["pearson"].low, scores["pearson"].high) == (None, None)
+
+
+def test_one_candidate_has_no_correlation():
+    scores, _ = scores_at(table_of({"gap": {5: 1.0, 9: math.nan}, "a": {5: 1.5, 9: 1.4}}), 5, 9)
+    assert scores["spearman"].value is None
+    assert scores["pearson"].value is None
+
+
+# The bootstrap
+
+
+@given(two_steps())
+@settings(max_examples=30)
+def test_noise_free_interval_is_the_value(pair):
+    early, final = pair
+    table = LossTable.of(
+        {
+            f"c{c}": {5: [float(e)] * 4, 9: [float(f)] * 4}
+            for c, (e, f) in enumerate(zip(early, final, strict=True))
+        }
+    )
+    scores, found = scores_at(table, 5, 9)
+    for score in [*scores.values(), *found.values()]:
+        assert score.low == pytest.approx(score.value, abs=1e-9)
+        assert score.high == pytest.approx(score.value, abs=1e-9)
+
+
+def test_bootstrap_is_paired():
+    """What is common to all candidates moves no score, however much the batches differ."""
+    common = np.array([0.0, 5.0, -3.0, 9.0, 1.0, -7.0])
+    early, final = [1.2, 1.1, 1.4, 1.3], [1.15, 1.18, 1.3, 1.25]
+    table = LossTable.of(
+        {
+            f"c{c}": {5: (early[c] + common).tolist(), 9: (final[c] + common).tolist()}
+            for c in range(4)
+        }
+    )
+    scores, found = scores_at(table, 5, 9, resamples=200)
+    assert scores["regret"].value == pytest.approx(0.03)
+    assert scores["relative_regret"].value == pytest.approx(0.2)
+    for score in [*scores.values(), *found.values()]:
+        assert score.low == pytest.approx(score.value, abs=1e-6)
+        assert score.high == pytest.approx(score.value, abs=1e-6)
+
+
+def test_bootstrap_resamples_the_same_batches_at_both_steps():
+    """Early and final losses are equal batch by batch: so are they in every resample."""
+    generator = RNG(3)
+    losses_of = {f"c{c}": generator.normal(2.0, 1.0, 8).tolist() for c in range(5)}
+    table = LossTable.of({name: {5: each, 9: each} for name, each in losses_of.items()})
+    scores, found = scores_at(table, 5, 9, resamples=200)
+    for name, value in (("spearman", 1), ("pearson", 1), ("regret", 0), ("relative_regret", 0)):
+        assert scores[name].low == pytest.approx(value, abs=1e-9)
+        assert scores[name].high == pytest.approx(value, abs=1e-9)
+    assert [(score.low, score.high) for score in found.values()] == [(1.0, 1.0)] * 5
+
+
+def test_interval_against_a_plain_bootstrap():
+    """The middle 95 % of 4000 resamples; Monte Carlo leaves a few percent of the width."""
+    table = random_table(n_candidates=6, n_batches=10, noise=2.0, seed=5)
+    early, final = table.batches_at(5), table.batches_at(20)
+    generator, drawn = RNG(11), {"spearman": [], "pearson": [], "regret": []}
+    for _ in range(4000):
+        chosen = generator.integers(0, 10, 10)
+        a, b = early[:, chosen].mean(axis=1), final[:, chosen].mean(axis=1)
+        ranks = [np.argsort(np.argsort(each)) for each in (a, b)]
+        drawn["spearman"].append(np.corrcoef(*ranks)[0, 1])
+        drawn["pearson"].append(np.corrcoef(a, b)[0, 1])
+        drawn["regret"].append(b[a.argmin()] - b.min())
+    scores, _ = score_step(table, 5, 20, RNG(0), 4000)
+    for name, values in drawn.items():
+        low, high = np.percentile(values, [2.5, 97.5])
+        assert high > low
+        assert scores[name].low == pytest.approx(low, abs=0.08 * (high - low))
+        assert scores[name].high == pytest.approx(high, abs=0.08 * (high - low))
+
+
+def test_same_generator_same_interval():
+    table = random_table()
+    assert score_step(table, 5, 20, RNG(4), 50) == score_step(table, 5, 20, RNG(4), 50)
+    one, two = (score_step(table, 5, 20, RNG(seed), 50)[0]["pearson"] for seed in (4, 5))
+    assert one.value == two.value
+    assert (one.low, one.high) != (two.low, two.high)
+
+
+def test_more_noise_is_a_wider_interval():
+    widths = []
+    for noise in (0.01, 1.0):
+        score = scores_at(random_table(noise=noise), 5, 20, resamples=200)[0]["pearson"]
+        widths.append(score.high - score.low)
+    assert widths[0] < widths[1]
+
+
+# The matrix
+
+
+def test_rank_correlation_of_every_two_steps():
+    table = random_table()
+    got = rank_correlation(table)
+    assert got.shape == (3, 3)
+    for (a, one), (b, two) in itertools.product(enumerate(table.steps), repeat=2):
+        expected = scipy.stats.spearmanr(table.at(one), table.at(two)).statistic
+        assert got[a, b] == pytest.approx(expected)
+
+
+def test_rank_correlation_leaves_out_by_pair():
+    curves = {
+        "a": {0: 1.0, 5: 2.0, 9: 1.0},
+        "b": {0: 2.0, 5: 1.0, 9: 2.0},
+        "c": {0: 3.0, 5: 3.0, 9: 4.0},
+        "d": {0: 4.0, 5: 4.0},
+        "e": {0: 0.5, 9: 3.0},
+    }
+    got = rank_correlation(table_of(curves))
+    for (a, one), (b, two) in itertools.product(enumerate((0, 5, 9)), repeat=2):
+        both = [curve for curve in curves.values() if one in curve and two in curve]
+        expected = scipy.stats.spearmanr([c[one] for c in both], [c[two] for c in both]).statistic
+        assert got[a, b] == pytest.approx(expected)
+    assert got[0, 0] == got[2, 2] == pytest.approx(1.0)

@@ -1,0 +1,441 @@
+"""The whole run on a tiny model: numbers, resuming, failing, and checkpoints in and out."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+import lagsearch
+from lagsearch.data.batches import validation_rows
+from lagsearch.data.objectives import Masked, example_seed
+from lagsearch.data.store import TokenStore
+from lagsearch.errors import CandidateFailed, NoSurvivorError, RunFolderError, SpaceError
+from lagsearch.progress import Watch
+from lagsearch.training import loop
+
+GPT2 = (
+    "{model_type: llama, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32,\n"
+    "                num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}",
+    "{model_type: gpt2, n_layer: 3, n_embd: 16, n_head: 2, n_positions: 32}",
+)
+BERT = (
+    GPT2[0],
+    "{model_type: bert, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32,\n"
+    "                num_attention_heads: 2, max_position_embeddings: 32}",
+)
+MASKED = ("{name: causal}", "{name: masked}")
+
+
+def run(path, folder, **options):
+    return lagsearch.run(path, out=folder, serial=True, watch=Watch(), **options)
+
+
+def without_times(report):
+    """Return a report's numbers but for seconds."""
+    report = json.loads(json.dumps(report))
+    report["cost"].pop("wall_s")
+    for candidate in report["candidates"]:
+        candidate.pop("wall_s")
+    return report
+
+
+class Interrupt(Watch):
+    """Raises at a sign of life with a running number."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def progress(self, progress):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_a_run_leaves_what_the_design_says(write_space, tmp_path):
+    result = run(write_space(), tmp_path / "run")
+    report = json.loads((result.folder / "report.json").read_text())
+    names = {path.name for path in result.folder.iterdir()}
+    assert names >= {
+        "space.yaml",
+        "environment.json",
+        "plans.json",
+        "curves",
+        "report.json",
+        "report.md",
+        "figures",
+        "schedule.yaml",
+        "winner",
+    }
+    assert not (result.folder / "states").exists()
+    assert report["format"] == 1
+    assert (report["lag"], report["steps"], report["seeds"]) == (10, 24, [3])
+    assert report["oracle"] is None
+    ranked = report["candidates"]
+    losses = [each["val_loss"]["10"] for each in ranked]
+    assert losses == sorted(losses)
+    assert [each["rank"] for each in ranked] == [1, 2, 3, 4]
+    assert report["winner"]["name"] == ranked[0]["name"]
+    assert set(ranked[0]["val_loss"]) == {"0", "1", "2", "5", "10", "20", "24"}
+    assert all(set(each["val_loss"]) == {"0", "1", "2", "5", "10"} for each in ranked[1:])
+    plans = json.loads((result.folder / "plans.json").read_text())["candidates"]
+    per_step = {each["name"]: each["flops_per_step"] for each in plans}
+    assert all(each["flops"] == 10 * per_step[each["name"]] for each in ranked)
+    cost = report["cost"]
+    assert cost["search_flops"] == 10 * sum(per_step.values())
+    assert cost["winner_flops"] == 14 * per_step[ranked[0]["name"]]
+    assert cost["oracle_flops"] == 24 * sum(per_step.values())
+    assert cost["source_flops"] > 0
+    assert "figures/loss.png" in (result.folder / "report.md").read_text()
+    assert result.checkpoint == result.folder / "winner"
+    assert list(result.curves.columns) == ["candidate", "step", "val_loss", "wall_s", "flops"]
+    assert len(result.curves) == 3 * 5 + 7
+
+
+def test_training_helps_and_source_loss_is_kept_by_growth_with_random_layers_on_top(
+    write_space, tmp_path
+):
+    result = run(write_space(("steps: 20", "steps: 200")), tmp_path / "run")
+    source = json.loads((result.folder / "environment.json").read_text())["sources"][0]["val_loss"]
+    curves = {each.name: each.val_loss for each in result.candidates}
+    assert source < math.log(259) - 1.5
+    # a fresh last layer of small weights hardly changes what the source computes
+    assert curves["lag-i2-b1-random"][0] == pytest.approx(source, abs=0.1)
+    assert all(losses[10] < losses[0] for losses in curves.values())
+
+
+@pytest.mark.parametrize(
+    ("replacements", "model_class"),
+    [
+        ([], AutoModelForCausalLM),
+        ([GPT2], AutoModelForCausalLM),
+        ([BERT, MASKED], AutoModelForMaskedLM),
+    ],
+    ids=["llama", "gpt2", "bert"],
+)
+def test_the_winner_loads_and_reproduces_its_loss(write_space, tmp_path, replacements, model_class):
+    path = write_space(*replacements)
+    result = run(path, tmp_path / "run")
+    model = model_class.from_pretrained(result.checkpoint).eval()
+    assert model.config.num_hidden_layers == 4
+    file = lagsearch.load_space(path)
+    [store] = [TokenStore(each) for each in (tmp_path_cache() / "tokens").iterdir()]
+    tokenizer = AutoTokenizer.from_pretrained(result.checkpoint)
+    assert tokenizer.decode(tokenizer("the loss falls.")["input_ids"]) == "the loss falls."
+    losses = []
+    for number, rows in enumerate(validation_rows(store.tokens("validation"), 16, 4, 4)):
+        inputs, labels = rows[:, :-1], rows[:, 1:]
+        if file.space.objective.name == "masked":
+            masked = Masked(0.15, tokenizer.mask_token_id, 259)
+            inputs, labels = masked.example(rows, example_seed(3, "validation", number))
+        with torch.no_grad():
+            logits = model(torch.from_numpy(inputs)).logits
+        losses.append(cross_entropy(logits.flatten(0, 1), torch.from_numpy(labels).flatten()))
+    reported = result.report["winner"]["val_loss"]["24"]
+    assert float(torch.stack(losses).mean()) == pytest.approx(reported, abs=1e-5)
+
+
+def tmp_path_cache():
+    from lagsearch.storage import cache_root
+
+    return cache_root()
+
+
+def test_two_runs_are_bit_equal_and_dropout_is_seeded(write_space, tmp_path):
+    path = write_space(GPT2)  # GPT-2 drops 0.1 everywhere
+    torch.manual_seed(1)
+    first = run(path, tmp_path / "first")
+    before = torch.random.get_rng_state()
+    torch.manual_seed(2)
+    second = run(path, tmp_path / "second")
+    assert without_times(first.report) == without_times(second.report)
+    torch.manual_seed(2)
+    assert torch.equal(torch.random.get_rng_state(), _state_after_seed(2))
+    assert before.shape == torch.random.get_rng_state().shape
+
+
+def _state_after_seed(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return generator.get_state()
+
+
+def test_another_seed_is_another_run(write_space, tmp_path):
+    first = run(write_space(), tmp_path / "first")
+    second = run(write_space(("seed: 3", "seed: 4")), tmp_path / "second")
+    assert without_times(first.report)["candidates"] != without_times(second.report)["candidates"]
+
+
+def test_a_finished_run_is_not_run_again(write_space, tmp_path, monkeypatch):
+    path = write_space()
+    first = run(path, tmp_path / "run")
+    checkpoint = (first.checkpoint / "model.safetensors").stat().st_mtime_ns
+
+    def train(job, until):
+        raise AssertionError(f"{job.name} trains again")
+
+    monkeypatch.setattr("lagsearch.search.serial.train", train)
+    monkeypatch.setattr("lagsearch.training.sources.train", train)
+    again = run(path, tmp_path / "run")
+    assert without_times(again.report) == without_times(first.report)
+    assert (first.checkpoint / "model.safetensors").stat().st_mtime_ns == checkpoint
+
+
+@pytest.mark.parametrize("signs", [0, 3, 6, 7, 12, 20, 25, 30, 31, 33])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(
+    write_space, tmp_path, monkeypatch, cache, signs
+):
+    path = write_space(GPT2)
+    whole = without_times(run(path, tmp_path / "whole").report)
+    for other in (cache / "sources").iterdir():
+        for file in other.iterdir():
+            file.unlink()
+    watch = Interrupt(signs)
+    with pytest.raises(KeyboardInterrupt):
+        lagsearch.run(path, out=tmp_path / "cut", serial=True, watch=watch)
+    resumed = run(path, tmp_path / "cut")
+    assert without_times(resumed.report) == whole
+
+
+def test_states_saved_in_between_are_used_and_change_nothing(write_space, tmp_path, monkeypatch):
+    path = write_space(GPT2)
+    whole = without_times(run(path, tmp_path / "whole").report)
+    real = loop.time.perf_counter
+    ticks = iter(range(10**9))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: real() + 40.0 * next(ticks))
+    steps = []
+    real_load = loop.load_state
+
+    def load_state(path, model, optimizer):
+        steps.append(loop.saved_at(path).step)
+        real_load(path, model, optimizer)
+
+    monkeypatch.setattr(loop, "load_state", load_state)
+    for signs in (15, 15, 20, 20, 9):
+        with pytest.raises(KeyboardInterrupt):
+            lagsearch.run(path, out=tmp_path / "cut", serial=True, watch=Interrupt(signs))
+    resumed = run(path, tmp_path / "cut")
+    assert without_times(resumed.report) == whole
+    assert any(step not in (0, 10, 20, 24) for step in steps), steps
+
+
+def test_a_curve_cut_off_in_the_middle_of_a_line_is_mended(write_space, tmp_path):
+    path = write_space()
+    whole = run(path, tmp_path / "run")
+    curve = tmp_path / "run" / "curves" / f"{whole.candidates[2].name}.jsonl"
+    curve.write_text(curve.read_text()[:-40])
+    again = run(path, tmp_path / "run")
+    assert without_times(again.report) == without_times(whole.report)
+
+
+def test_an_oracle_on_top_of_a_run_agrees_with_it(write_space, tmp_path):
+    path = write_space()
+    plain = run(path, tmp_path / "run")
+    oracle = run(path, tmp_path / "run", oracle=True)
+    assert oracle.winner == plain.winner
+    assert oracle.report["winner"]["val_loss"] == plain.report["winner"]["val_loss"]
+    finals = {each.name: each.val_loss[24] for each in oracle.candidates}
+    best = min(finals, key=finals.get)
+    span = max(finals.values()) - min(finals.values())
+    scores = oracle.report["oracle"]
+    assert scores["candidate"] == best
+    lost = finals[oracle.winner] - finals[best]
+    assert scores["regret"]["10"]["value"] == pytest.approx(lost)
+    assert scores["relative_regret"]["10"]["value"] == pytest.approx(lost / span)
+    assert scores["spearman"]["24"]["value"] == pytest.approx(1)
+    rows = {row["name"]: row for row in oracle.report["baselines"]}
+    assert set(rows) == {
+        "oracle",
+        "LAG@10",
+        "best at initialization (LAG@0)",
+        "last block on top",
+        "random block on top",
+    }
+    assert rows["last block on top"]["candidate"] == "lag-i2-b1-duplicate"
+    assert rows["random block on top"]["candidate"] == "lag-i2-b1-random"
+    assert rows["oracle"]["regret"] == 0
+    figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {
+        "loss.png",
+        "early_and_final.png",
+        "recall_and_regret.png",
+        "rank_correlation.png",
+    }
+    # and the plain command afterwards neither loses the oracle nor trains again
+    third = run(path, tmp_path / "run")
+    assert without_times(third.report) == without_times(oracle.report)
+
+
+def test_the_schedule_repeats_the_winner(write_space, tmp_path):
+    whole = run(write_space(), tmp_path / "run")
+    replay = run(tmp_path / "run" / "schedule.yaml", tmp_path / "replay")
+    assert [each.name for each in replay.candidates] == [whole.winner]
+    assert replay.report["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
+
+
+def test_the_resolved_space_repeats_the_run(write_space, tmp_path):
+    first = run(write_space(), tmp_path / "first", lag=5)
+    again = run(tmp_path / "first" / "space.yaml", tmp_path / "again")
+    assert without_times(first.report) == without_times(again.report)
+
+
+def test_a_changed_space_on_an_old_folder_is_refused(write_space, tmp_path):
+    run(write_space(), tmp_path / "run")
+    before = (tmp_path / "run" / "space.yaml").read_text()
+    changed = write_space(("steps: 24", "steps: 30"), name="changed.yaml")
+    with pytest.raises(RunFolderError, match=r"training\.steps is 24 there and 30 here"):
+        run(changed, tmp_path / "run")
+    assert (tmp_path / "run" / "space.yaml").read_text() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="has files, but is no run folder"):
+        run(write_space(), tmp_path / "other")
+
+
+def test_two_processes_do_not_share_a_folder(write_space, tmp_path):
+    from lagsearch.report.folder import RunFolder
+
+    lock = RunFolder(tmp_path / "run").lock()
+    with pytest.raises(RunFolderError, match="another process is running in it"):
+        run(write_space(), tmp_path / "run")
+    lock.release()
+    run(write_space(), tmp_path / "run")
+
+
+def test_a_diverged_candidate_is_ranked_last_and_named(write_space, tmp_path, monkeypatch):
+    path = write_space()
+    names = [each.name for each in lagsearch.plan(path).candidates]
+    _poison(monkeypatch, {names[1]: 4})
+    result = run(path, tmp_path / "run")
+    last = result.report["candidates"][-1]
+    assert (last["name"], last["status"], last["rank"]) == (names[1], "failed", 4)
+    assert last["failure"] == "step 4: the training loss is nan"
+    assert names[1] in (tmp_path / "run" / "report.md").read_text().split("## Ranking")[0]
+    monkeypatch.undo()
+
+
+def test_a_winner_that_diverges_after_k_gives_way_to_the_next(write_space, tmp_path, monkeypatch):
+    path = write_space()
+    order = [each.name for each in run(path, tmp_path / "first").candidates]
+    _poison(monkeypatch, {order[0]: 15})
+    result = run(path, tmp_path / "second")
+    assert result.winner == order[1]
+    assert [each.name for each in result.candidates] == [*order[1:], order[0]]
+
+
+def test_no_survivor_has_exit_code_3(write_space, tmp_path, monkeypatch):
+    path = write_space()
+    _poison(monkeypatch, {each.name: 2 for each in lagsearch.plan(path).candidates})
+    with pytest.raises(
+        NoSurvivorError, match=r"step 10; lag-.*: the training loss is nan"
+    ) as caught:
+        run(path, tmp_path / "run")
+    assert caught.value.exit_code == 3
+
+
+def _poison(monkeypatch, steps):
+    """Make a candidate's training loss NaN at a step."""
+    real = loop._Run._update
+
+    def update(self):
+        real(self)
+        if steps.get(self.job.name) == self.step - 1:
+            self.losses.append(torch.tensor(math.nan))
+            self.losses.pop(-2) if len(self.losses) > 1 else None
+
+    monkeypatch.setattr(loop._Run, "_update", update)
+
+
+def test_a_failing_loss_names_its_step(write_space, tmp_path):
+    path = write_space(("lr: 3e-3", "lr: 1.0e+30"))
+    with pytest.raises((NoSurvivorError, CandidateFailed), match=r"loss is (nan|inf)"):
+        run(path, tmp_path / "run")
+
+
+def test_scratch_is_ranked_but_left_out_of_the_scores(write_space, tmp_path):
+    path = write_space(("candidates:\n", "candidates:\n  - {operator: scratch}\n"))
+    result = run(path, tmp_path / "run", oracle=True)
+    scratch = next(each for each in result.report["candidates"] if each["name"] == "scratch")
+    assert scratch["is_baseline"]
+    assert scratch["layer_map"] == "R R R R"
+    assert scratch["val_loss"]["0"] == pytest.approx(math.log(259), abs=0.1)
+    assert "scratch" not in result.report["oracle"]["scored"]
+    assert len(result.report["oracle"]["scored"]) == 4
+
+
+def test_a_brought_checkpoint_grows_with_its_own_tokenizer(write_space, tmp_path, capsys):
+    first = run(write_space(GPT2), tmp_path / "first")
+    source = f"sources: [{{name: mine, checkpoint: {first.checkpoint}}}]\nunused: "
+    path = write_space(name="second.yaml")
+    text = path.read_text()
+    head, rest = text.split("sources:\n")
+    target = rest.index("target:")
+    path.write_text(
+        head.replace("  tokenizer: bytes\n", "")
+        + source.removesuffix("unused: ")
+        + rest[target:].replace("num_hidden_layers: 4", "n_layer: 5")
+    )
+    result = run(path, tmp_path / "second")
+    model = AutoModelForCausalLM.from_pretrained(result.checkpoint)
+    assert model.config.n_layer == 5
+    assert result.report["cost"]["source_flops"] is None
+    grown = {each.name: each.val_loss for each in result.candidates}
+    final = first.report["winner"]["val_loss"]["24"]
+    assert grown["lag-i2-b1-random"][0] == pytest.approx(final, abs=0.05)
+
+
+def test_a_checkpoint_of_pickles_is_refused(write_space, tmp_path):
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    config = '{"model_type": "gpt2", "n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 259}'
+    (folder / "config.json").write_text(config)
+    torch.save({}, folder / "pytorch_model.bin")
+    path = write_space()
+    with pytest.raises(SpaceError, match=r"no \*\.safetensors; pickled weights are not read"):
+        lagsearch.run(
+            lagsearch.load_space(
+                path,
+                [f"sources=[{{name: a, checkpoint: {folder}}}]", "data.tokenizer=bytes"],
+            ),
+            out=tmp_path / "run",
+            serial=True,
+            watch=Watch(),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_characters_and_files_for_validation(write_space, tmp_path, corpus):
+    other = tmp_path / "other.txt"
+    other.write_text(corpus.read_text()[:9000] + "Ξ")  # a character that training never saw
+    path = write_space(
+        ("tokenizer: bytes", "tokenizer: characters"),
+        ("{fraction: 0.2}", f"{{files: [{other}]}}"),
+    )
+    result = run(path, tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(result.checkpoint)
+    characters = len(set(corpus.read_text()))
+    assert len(tokenizer) == characters + 4  # unknown, separator, padding, mask
+    assert tokenizer.decode(tokenizer("a step")["input_ids"]) == "a step"
+
+
+def test_reset_starts_the_optimizer_anew(write_space, tmp_path):
+    keep = run(write_space(), tmp_path / "keep")
+    reset = run(
+        write_space(("batch_size: 4", "batch_size: 4\n  optimizer_state: reset")),
+        tmp_path / "reset",
+    )
+    first = {each.name: each.val_loss for each in keep.candidates}
+    second = {each.name: each.val_loss for each in reset.candidates}
+    assert all(first[name][0] == second[name][0] for name in first)
+    assert all(first[name][2] != second[name][2] for name in first)
+
+
+def test_curves_hold_every_batch_and_its_mean(write_space, tmp_path):
+    result = run(write_space(), tmp_path / "run")
+    for path in sorted((result.folder / "curves").iterdir()):
+        for line in path.read_text().splitlines():
+            entry = json.loads(line)
+            assert len(entry["val_loss_batches"]) == 4
+            assert entry["val_loss"] == pytest.approx(np.mean(entry["val_loss_batches"]))

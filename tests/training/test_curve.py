@@ -1,0 +1,169 @@
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lagsearch.training.curve import Curve, Evaluation, Failure, append, read_curve, rewrite
+
+ONE = Evaluation(step=0, val_loss=2.5, val_loss_batches=(2.0, 3.0), wall_s=0.1, flops=0)
+TWO = Evaluation(step=50, val_loss=1.7823, val_loss_batches=(1.7, 1.8646), wall_s=3.5, flops=12**15)
+THREE = Evaluation(step=200, val_loss=1.1, val_loss_batches=(1.0, 1.2), wall_s=9.0, flops=12**16)
+LOST = Failure(step=60, failed="step 60: the loss is not finite: nan")
+
+finite = st.floats(0, 1e6)
+evaluations = st.builds(
+    Evaluation,
+    step=st.integers(0, 10**7),
+    val_loss=finite,
+    val_loss_batches=st.lists(finite, min_size=1, max_size=4).map(tuple),
+    wall_s=finite,
+    flops=st.integers(0, 10**24),
+)
+in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "lag-i0-b1-duplicate.jsonl"
+
+
+def test_line_as_in_the_design(path):
+    append(path, TWO)
+    text = path.read_text()
+    assert text.endswith("\n")
+    assert text.count("\n") == 1
+    assert json.loads(text) == {
+        "step": 50,
+        "val_loss": 1.7823,
+        "val_loss_batches": [1.7, 1.8646],
+        "wall_s": 3.5,
+        "flops": 12**15,
+    }
+
+
+def test_appended_is_read(path):
+    for each in (ONE, TWO, THREE):
+        append(path, each)
+    curve = read_curve(path)
+    assert curve == Curve(evaluations=(ONE, TWO, THREE), failure=None)
+    assert curve.at(50) == TWO
+    assert curve.at(51) is None
+
+
+def test_appended_is_there_at_once(path):
+    append(path, ONE)
+    before = path.stat().st_size
+    assert before > 0
+    append(path, TWO)
+    assert path.stat().st_size > before
+
+
+def test_failure(path):
+    append(path, ONE)
+    append(path, LOST)
+    curve = read_curve(path)
+    assert curve == Curve(evaluations=(ONE,), failure=LOST)
+    assert curve.failure.again is False
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_failure_that_may_be_tried_again(path, again):
+    append(path, Failure(step=3, failed="its worker died", again=again))
+    assert read_curve(path).failure == Failure(step=3, failed="its worker died", again=again)
+
+
+def test_failure_of_several_lines_stays_one_line(path):
+    append(path, Failure(step=3, failed="first\nsecond \u2028 third"))
+    append(path, ONE)
+    assert path.read_bytes().count(b"\n") == 2
+    assert read_curve(path).evaluations == (ONE,)
+
+
+def test_no_file_is_an_empty_curve(path):
+    assert read_curve(path) == Curve()
+
+
+def test_empty_file_is_an_empty_curve(path):
+    path.touch()
+    assert read_curve(path) == Curve()
+
+
+@given(st.lists(evaluations, min_size=1, max_size=4, unique_by=lambda each: each.step))
+@in_one_folder
+def test_numbers_survive_to_the_last_bit(tmp_path, entries):
+    path = tmp_path / "curve.jsonl"
+    path.unlink(missing_ok=True)
+    for each in entries:
+        append(path, each)
+    assert read_curve(path).evaluations == tuple(sorted(entries, key=lambda each: each.step))
+
+
+@pytest.mark.parametrize("last", [THREE, LOST], ids=["evaluation", "failure"])
+def test_last_line_cut_off_anywhere(path, last):
+    append(path, ONE)
+    append(path, TWO)
+    n_kept = path.stat().st_size
+    append(path, last)
+    whole = path.read_bytes()
+    for n_bytes in range(n_kept, len(whole) - 1):  # up to, not with, the closing brace
+        path.write_bytes(whole[:n_bytes])
+        assert read_curve(path) == Curve(evaluations=(ONE, TWO)), whole[n_kept:n_bytes]
+
+
+def test_only_line_cut_off(path):
+    append(path, ONE)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert read_curve(path) == Curve()
+
+
+def test_rewritten_after_a_cut_can_be_appended_to(path):
+    append(path, ONE)
+    append(path, TWO)
+    path.write_bytes(path.read_bytes()[:-20])
+    rewrite(path, read_curve(path).evaluations)
+    append(path, THREE)
+    assert read_curve(path) == Curve(evaluations=(ONE, THREE))
+
+
+@pytest.mark.parametrize("entry", [TWO, Failure(1, "its worker died", again=True)])
+def test_entry_appended_behind_a_cut_is_not_lost(path, entry):
+    """A worker killed while it wrote: the parent appends its failure to the same file."""
+    append(path, ONE)
+    append(path, TWO)
+    path.write_bytes(path.read_bytes()[:-20])
+    append(path, entry)
+    curve = read_curve(path)
+    assert entry in (*curve.evaluations, curve.failure)
+    assert curve.at(0) == ONE
+
+
+def test_nothing_that_is_not_a_number_is_written(path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append(path, Evaluation(1, float("nan"), (1.0,), 0.0, 0))
+    assert read_curve(path) == Curve()
+
+
+def test_rewrite_replaces_the_whole_file(path):
+    for each in (ONE, TWO, THREE, LOST):
+        append(path, each)
+    rewrite(path, [ONE, TWO])
+    assert read_curve(path) == Curve(evaluations=(ONE, TWO), failure=None)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_rewrite_makes_a_file(path):
+    rewrite(path, iter([ONE]))
+    assert read_curve(path) == Curve(evaluations=(ONE,))
+
+
+def test_rewrite_that_fails_leaves_the_old_file(path):
+    append(path, ONE)
+
+    def broken():
+        yield TWO
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        rewrite(path, broken())
+    assert read_curve(path) == Curve(evaluations=(ONE,))
