@@ -86,6 +86,9 @@ def operators_command() -> None:
 def main() -> None:
     """Run the command line; every error of ours is one line on stderr."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # threads that wait must not starve those that work: by default they spin for so long that two
+    # threads on a busy machine are many times slower than one
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         app(standalone_mode=False)
     except LagsearchError as error:

@@ -213,7 +213,7 @@ def test_states_saved_in_between_are_used_and_change_nothing(write_space, tmp_pa
         real_load(path, model, optimizer)
 
     monkeypatch.setattr(loop, "load_state", load_state)
-    for signs in (15, 15, 20, 20, 9):
+    for signs in (15, 15, 15, 10):
         with pytest.raises(KeyboardInterrupt):
             lagsearch.run(path, out=tmp_path / "cut", serial=True, watch=Interrupt(signs))
     resumed = run(path, tmp_path / "cut")

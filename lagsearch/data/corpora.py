@@ -62,7 +62,7 @@ def _files(paths: list[Path]) -> Documents:
     def read() -> Iterator[str]:
         for path in paths:
             try:
-                yield path.read_text(encoding="utf-8")
+                yield path.read_bytes().decode()
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}: not UTF-8 text ({error.reason})") from None
 
@@ -81,7 +81,7 @@ def _python_stdlib() -> Documents:
 
     def read() -> Iterator[str]:
         for path in paths:
-            yield path.read_text(encoding="utf-8", errors="replace")
+            yield path.read_bytes().decode(errors="replace")
 
     return Documents("python-stdlib", _combined([file_digest(path) for path in paths]), read)
 

@@ -1,6 +1,7 @@
 """Tokenizers as Hugging Face objects, so that a winner's folder carries its own."""
 
 from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +59,17 @@ def vocabulary_size(tokenizer: Any) -> int:
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[Any]:
-    """Turn texts into rows of token numbers, without special tokens.
+    """Turn texts into rows of token numbers.
 
-    Bytes are taken as they are, which the byte tokenizer's own work would give, later.
+    Special tokens are neither added nor found: what looks like one in a text is text. Bytes are
+    taken as they are, which is what the byte tokenizer's own work would give, later.
     """
     if is_bytes(tokenizer):
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
-    return [
-        encoding.ids
-        for encoding in tokenizer.backend_tokenizer.encode_batch_fast(
-            texts, add_special_tokens=False
-        )
-    ]
+    backend = copy(tokenizer.backend_tokenizer)
+    backend.encode_special_tokens = True
+    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+    return [np.array(encoding.ids) for encoding in encodings]
 
 
 def is_bytes(tokenizer: Any) -> bool:

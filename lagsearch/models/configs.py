@@ -56,15 +56,19 @@ def check_keys(config: Any, keys: Mapping[str, Any]) -> None:
     """Refuse keys that the configuration's class does not have (transformers takes any).
 
     Raises:
-        ModelError: A key is unknown.
+        ModelError: A key is unknown, or is there twice by two names.
     """
     known = set(config.to_dict()) | set(config.attribute_map)
     if "rope_parameters" in known:
         known |= {"rope_theta", "rope_scaling"}
+    stored: dict[str, str] = {}
     for key in keys:
         if key not in known:
             hint = did_you_mean(key, sorted(known))
             raise ModelError(f"key {key!r} is unknown to model_type {config.model_type}{hint}")
+        twin = stored.setdefault(stored_name(config, key), key)
+        if twin != key:
+            raise ModelError(f"keys {twin!r} and {key!r} are two names for one: give one of them")
 
 
 def shape_of(config: Any) -> ModelShape:

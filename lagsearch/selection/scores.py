@@ -25,9 +25,16 @@ def pearson(early: Array, final: Array) -> Array:
     x = early - early.mean(axis=-1, keepdims=True)
     y = final - final.mean(axis=-1, keepdims=True)
     scale = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation: Array = np.where(scale > 0, (x * y).sum(axis=-1) / scale, np.nan)
-    return correlation
+    is_defined = _varies(early) & _varies(final)
+    correlation: Array = (x * y).sum(axis=-1) / np.where(is_defined, scale, 1.0)
+    return np.where(is_defined, correlation, np.nan)
+
+
+def _varies(losses: Array) -> NDArray[np.bool_]:
+    """Return whether losses differ by more than the rounding of a mean: (..., C) to (...)."""
+    span = losses.max(axis=-1) - losses.min(axis=-1)
+    varies: NDArray[np.bool_] = span > 1e-12 * np.abs(losses).max(axis=-1)
+    return varies
 
 
 def spearman(early: Array, final: Array) -> Array:
@@ -50,10 +57,13 @@ def relative_regret(early: Array, final: Array) -> Array:
 
 
 def recall(early: Array, final: Array, at: int) -> Array:
-    """Return 1 where the best at completion is among the `at` best by early loss, else 0."""
+    """Return 1 where the best at completion is among the `at` best by early loss, else 0.
+
+    Of equal early losses the first candidate comes first, as in the ranking and in regret.
+    """
     best = final.argmin(axis=-1)[..., None]
-    ahead = (early < np.take_along_axis(early, best, axis=-1)).sum(axis=-1)
-    hit: Array = (ahead < at).astype(np.float64)
+    places = early.argsort(axis=-1, kind="stable").argsort(axis=-1, kind="stable")
+    hit: Array = (np.take_along_axis(places, best, axis=-1)[..., 0] < at).astype(np.float64)
     return hit
 
 
@@ -98,7 +108,8 @@ def score_step(
         resamples: R.
 
     Returns:
-        The scores of `METRICS` by name, and recall by its parameter.
+        The scores of `METRICS` by name, and recall by its parameter; both empty where no
+        candidate has both losses.
     """
     early_CN, final_CN = table.batches_at(step), table.batches_at(final)
     present = ~(np.isnan(early_CN).any(axis=1) | np.isnan(final_CN).any(axis=1))

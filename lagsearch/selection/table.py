@@ -31,7 +31,11 @@ class LossTable:
 
     @staticmethod
     def of(curves: Mapping[str, Losses]) -> "LossTable":
-        """Make a table from each candidate's batch losses by step."""
+        """Make a table from each candidate's batch losses by step.
+
+        Raises:
+            ValueError: Evaluations differ in their number of batches.
+        """
         names = tuple(curves)
         steps = tuple(sorted({step for curve in curves.values() for step in curve}))
         sizes = {len(losses) for curve in curves.values() for losses in curve.values()}
@@ -39,7 +43,10 @@ class LossTable:
         for row, name in enumerate(names):
             for column, step in enumerate(steps):
                 if step in curves[name]:
-                    batches[row, column] = curves[name][step]
+                    losses = curves[name][step]
+                    if len(losses) != batches.shape[2]:
+                        raise ValueError(f"{name}, step {step}: {len(losses)} batches, not {sizes}")
+                    batches[row, column] = losses
         return LossTable(names, steps, batches.mean(axis=-1), batches)
 
     def at(self, step: int) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """A candidate's evaluations, one JSON object a line: the file that a run is resumed from."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class Curve:
 
 
 def read_curve(path: Path) -> Curve:
-    """Read a curve; a last line that was cut off when the writer was killed is left out."""
+    """Read a curve; a line that was cut off when its writer was killed is left out."""
     if not path.is_file():
         return Curve()
     evaluations: dict[int, Evaluation] = {}
@@ -70,7 +71,7 @@ def read_curve(path: Path) -> Curve:
         try:
             entry: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:
-            break
+            continue
         if "failed" in entry:
             failure = Failure(**entry)
             continue
@@ -83,8 +84,13 @@ def read_curve(path: Path) -> Curve:
 def append(path: Path, entry: Evaluation | Failure) -> None:
     """Append one entry and hand it to the operating system at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(asdict(entry), allow_nan=False) + "\n")
+    with path.open("a+b") as file:
+        is_new = file.seek(0, os.SEEK_END) == 0
+        if not is_new:  # a line that was cut off must not swallow this one
+            file.seek(-1, os.SEEK_END)
+            is_new = file.read() == b"\n"
+        line = json.dumps(asdict(entry), allow_nan=False) + "\n"
+        file.write((line if is_new else "\n" + line).encode())
 
 
 def rewrite(path: Path, evaluations: Iterable[Evaluation]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lagsearch.data.store import check_length, open_store
-from lagsearch.data.tokenizers import make_tokenizer
+from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
 from lagsearch.errors import DataError
 from lagsearch.space import Corpus, Data, Validation
 
@@ -169,6 +169,24 @@ def test_another_tokenizer_is_another_store(write):
     tokenizer = two.tokenizer()
     assert tokenizer.decode(two.tokens("train")[:4].tolist()) == "abca"
     assert tokenizer.decode(two.tokens("validation")[:3].tolist()) == "cab"
+
+
+def test_another_vocabulary_is_another_store(write):
+    data = own_validation((write("a.txt", "abca"),), (write("v.txt", "cab"),))
+    one, two = (
+        open_store(data, character_tokenizer(each)) for each in (["a", "b", "c"], ["c", "b", "a"])
+    )
+    assert one.tokens("train")[:4].tolist() == [0, 1, 2, 0]
+    assert two.tokens("train")[:4].tolist() == [2, 1, 0, 2]
+
+
+def test_another_separator_is_another_store(write):
+    data = own_validation((write("a.txt", "abca"),), (write("v.txt", "cab"),))
+    tokenizer = byte_tokenizer()
+    first = open_store(data, tokenizer)
+    tokenizer.eos_token = tokenizer.pad_token
+    second = open_store(data, tokenizer)
+    assert first.tokens("train")[-1] != second.tokens("train")[-1] == tokenizer.pad_token_id
 
 
 def test_sequence_length_needs_no_other_store(write):

@@ -177,7 +177,7 @@ def test_depth_that_is_no_whole_number(value):
 @pytest.mark.parametrize("value", [0, -1])
 def test_depth_below_one(value):
     config = build_config({**LLAMA, "num_hidden_layers": value})
-    with pytest.raises(ModelError, match=rf"\b{value} layers"):
+    with pytest.raises(ModelError, match=rf"list of {value} layers"):
         find_layers(empty_model(config, "causal"), config)
 
 

@@ -157,6 +157,17 @@ def test_rewrite_makes_a_file(path):
     assert read_curve(path) == Curve(evaluations=(ONE,))
 
 
+def test_rewrite_does_not_write_into_the_old_file(path):
+    """Who reads meanwhile, or finds the file after a crash, has the old one or the new one."""
+    append(path, ONE)
+    append(path, TWO)
+    before = path.read_text()
+    with path.open() as reader:
+        rewrite(path, [THREE])
+        assert reader.read() == before
+    assert read_curve(path) == Curve(evaluations=(THREE,))
+
+
 def test_rewrite_that_fails_leaves_the_old_file(path):
     append(path, ONE)
 

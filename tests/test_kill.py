@@ -1,0 +1,103 @@
+"""A run is killed with SIGKILL, its whole process group, and continued by the same command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from test_pipeline import without_times
+
+LONGER = [("steps: 20\n", "steps: 400\n"), ("steps: 24", "steps: 400"), ("lag: 10", "lag: 150")]
+NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate", "random")]
+
+
+def command(path, folder):
+    return [sys.executable, "-m", "lagsearch.cli", "run", str(path), "--out", str(folder)]
+
+
+def finish(path, folder):
+    subprocess.run(command(path, folder), check=True, capture_output=True, timeout=200)
+    return without_times(json.loads((folder / "report.json").read_text()))
+
+
+def steps(path):
+    """Return the evaluated steps in a curve that is being written."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines if line.endswith("}")]
+
+
+def is_in_source(cache, folder):
+    return any(len(steps(path)) >= 5 for path in cache.glob("sources/*/curve.jsonl"))
+
+
+def is_in_search(cache, folder):
+    reached = [steps(folder / "curves" / f"{name}.jsonl") for name in NAMES]
+    return any(150 in each for each in reached) and any(each and 150 not in each for each in reached)
+
+
+def is_in_winner(cache, folder):
+    return any(200 in steps(folder / "curves" / f"{name}.jsonl") for name in NAMES)
+
+
+MOMENTS = [is_in_source, is_in_search, is_in_winner]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
+def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache, moment):
+    path = write_space(*LONGER)
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(path, folder),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not moment(cache, folder):
+        assert process.poll() is None, "it ended before the moment came"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "report.json").exists()
+    killed = finish(path, folder)
+    for source in cache.glob("sources/*/*"):
+        source.unlink()
+    assert killed == finish(path, tmp_path / "whole")
+
+
+@pytest.mark.ray
+def test_ctrl_c_exits_130_and_can_be_continued(write_space, tmp_path, cache):
+    path = write_space(*LONGER)
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        command(path, folder), start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    while not is_in_search(cache, folder):
+        assert process.poll() is None, "it ended before the moment came"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("lagsearch: interrupted; the same command continues")
+    assert "Traceback" not in error
+    finish(path, folder)
+
+
+@pytest.mark.ray
+def test_ray_and_serial_are_bit_equal(write_space, tmp_path):
+    path = write_space()
+    parallel = finish(path, tmp_path / "parallel")
+    serial = tmp_path / "serial"
+    subprocess.run([*command(path, serial), "--serial"], check=True, capture_output=True)
+    report = without_times(json.loads((serial / "report.json").read_text()))
+    assert report["cost"].pop("slots") == 1
+    parallel["cost"].pop("slots")
+    assert parallel == report
