@@ -90,12 +90,11 @@ def main() -> None:
     # threads on a busy machine are many times slower than one
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == 130:  # how typer hands on a Ctrl-C
+            raise KeyboardInterrupt
     except LagsearchError as error:
         _stop(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _stop("interrupted; the same command continues where this stopped", 130)
-    except typer.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         _stop("interrupted; the same command continues where this stopped", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong command line, as click says it

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lagsearch.training.loop import Progress
 
 _PLAIN_EVERY_S = 15.0
+_PACE_AFTER_S = 5.0  # before that a pace says little
 
 
 class Watch:
@@ -87,7 +88,7 @@ class _Phase(Watch):
         total = self.until * sum(self.state[name] != "failed" for name in self.names)
         done = sum(self.steps[name] for name in self.names if self.state[name] != "failed")
         elapsed = time.monotonic() - self.began
-        if done <= self.skipped or elapsed < 1:
+        if done <= self.skipped or elapsed < _PACE_AFTER_S:
             return "?"
         return clock((total - done) * elapsed / (done - self.skipped))
 

@@ -1,14 +1,15 @@
 """A run is killed with SIGKILL, its whole process group, and continued by the same command."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-
 from test_pipeline import without_times
 
 LONGER = [("steps: 20\n", "steps: 400\n"), ("steps: 24", "steps: 400"), ("lag: 10", "lag: 150")]
@@ -38,7 +39,9 @@ def is_in_source(cache, folder):
 
 def is_in_search(cache, folder):
     reached = [steps(folder / "curves" / f"{name}.jsonl") for name in NAMES]
-    return any(150 in each for each in reached) and any(each and 150 not in each for each in reached)
+    return any(150 in each for each in reached) and any(
+        each and 150 not in each for each in reached
+    )
 
 
 def is_in_winner(cache, folder):
@@ -71,6 +74,45 @@ def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache,
     for source in cache.glob("sources/*/*"):
         source.unlink()
     assert killed == finish(path, tmp_path / "whole")
+
+
+def listening(pids):
+    """Return the addresses on which processes listen, as /proc writes them."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(link))
+    rows = [
+        row.split()
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {
+        row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes
+    }
+
+
+def descendants(pid):
+    """Return a process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in descendants(int(child)))]
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")
+def test_no_port_is_open_to_other_machines(write_space, tmp_path, cache):
+    path = write_space(*LONGER)
+    process = subprocess.Popen(command(path, tmp_path / "run"), stderr=subprocess.DEVNULL)
+    while not is_in_search(cache, tmp_path / "run"):
+        assert process.poll() is None, "it ended before the moment came"
+        time.sleep(0.005)
+    found = listening(descendants(process.pid))
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert found
+    assert found <= loopback
 
 
 @pytest.mark.ray

@@ -21,6 +21,10 @@ _QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+if not os.environ.get("RAY_ADDRESS"):
+    # despite its name it holds on Linux too: without clusters Ray listens on the loopback address
+    # alone, and otherwise on all
+    _QUIET["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 

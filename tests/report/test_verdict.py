@@ -1,0 +1,76 @@
+"""What a report says first, on made-up numbers whose meaning is plain."""
+
+import numpy as np
+import pytest
+
+from lagsearch.report.verdict import judge
+
+
+def report(early, final, *, oracle=True, tied=(), settled=0.95, baseline=None):
+    names = [f"c{number}" for number in np.argsort(early, kind="stable")]
+    candidates = [
+        {
+            "name": name,
+            "status": "ok",
+            "is_baseline": name == baseline,
+            "val_loss": {"0": 2.0, "10": early[int(name[1:])], "50": final[int(name[1:])]},
+        }
+        for name in names
+    ]
+    early, final = np.array(early), np.array(final)
+    ranks = np.corrcoef(early.argsort().argsort(), final.argsort().argsort())[0, 1]
+    span = np.ptp(final)
+    lost = (final[early.argmin()] - final.min()) / span
+    scores = {
+        "scored": names,
+        "spearman": {"0": {"value": None}, "10": {"value": float(ranks)}},
+        "relative_regret": {"10": {"value": float(lost)}},
+        "random_choice_relative_regret": float((final.mean() - final.min()) / span),
+    }
+    return {
+        "lag": 10,
+        "steps": 50,
+        "candidates": candidates,
+        "winner": {"name": names[0], "val_loss": {"10": early.min(), "50": 1.0}},
+        "oracle": scores if oracle else None,
+        "doubt": {
+            "indistinguishable_from_winner": list(tied),
+            "stability": {"since": 5, "spearman": settled},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("final", "trust"),
+    [
+        ([1.0, 1.1, 1.2, 1.3], "useful"),
+        ([1.3, 1.2, 1.1, 1.0], "misleading"),
+        ([1.1, 1.0, 1.2, 1.3], "partly"),
+        ([1.3, 1.0, 1.1, 1.2], "misleading"),
+    ],
+)
+def test_an_oracle_decides(final, trust):
+    verdict = judge(report([1.5, 1.6, 1.7, 1.8], final))
+    assert verdict.trust == trust
+    assert ("NOT" in verdict.lines[-1]) == (trust == "misleading")
+
+
+def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    assert judge(report(losses, losses, oracle=False)).trust == "settled"
+    tied = judge(report(losses, losses, oracle=False, tied=["c1"]))
+    assert tied.trust == "unsettled"
+    assert "1 of the 3 others cannot be told apart" in tied.lines[-1]
+    assert judge(report(losses, losses, oracle=False, settled=0.3)).trust == "unsettled"
+
+
+def test_no_line_promises_what_only_an_oracle_knows():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    line = judge(report(losses, losses, oracle=False)).lines[-1]
+    assert "Only --oracle shows how it ends" in line
+
+
+def test_growth_that_does_not_pay_is_said():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    lines = judge(report(losses, losses, baseline="c0")).lines
+    assert any("growing does not pay here" in line for line in lines)
