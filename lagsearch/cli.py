@@ -89,6 +89,7 @@ def main() -> None:
     # threads that wait must not starve those that work: by default they spin for so long that two
     # threads on a busy machine are many times slower than one
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the same bits again on a GPU
     try:
         if app(standalone_mode=False) == 130:  # how typer hands on a Ctrl-C
             raise KeyboardInterrupt

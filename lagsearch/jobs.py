@@ -53,7 +53,9 @@ class JobMaker:
         assert pretrain is not None, name
         given = {key: value for key, value in pretrain.model_dump().items() if value is not None}
         given.pop("config")
-        training = Training.model_validate({**space.training.model_dump(), "schedule": {}, **given})
+        training = Training.model_validate(
+            {**space.training.model_dump(), "schedule": {}, "optimizer_state": "keep", **given}
+        )
         return Job(
             name=name,
             config=plain_config(planned.config),

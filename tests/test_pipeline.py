@@ -420,6 +420,19 @@ def test_characters_and_files_for_validation(write_space, tmp_path, corpus):
     assert tokenizer.decode(tokenizer("a step")["input_ids"]) == "a step"
 
 
+def test_bf16_trains_in_bf16_and_is_measured_in_fp32(write_space, tmp_path):
+    full = run(write_space(), tmp_path / "full")
+    half = run(
+        write_space(("batch_size: 4", "batch_size: 4\n  precision: bf16")), tmp_path / "half"
+    )
+    losses = {each.name: each.val_loss for each in full.candidates}
+    for each in half.candidates:
+        assert each.val_loss[10] != losses[each.name][10]
+        assert each.val_loss[10] == pytest.approx(losses[each.name][10], abs=0.05)
+    model = AutoModelForCausalLM.from_pretrained(half.checkpoint)
+    assert model.dtype == torch.float32
+
+
 def test_reset_starts_the_optimizer_anew(write_space, tmp_path):
     keep = run(write_space(), tmp_path / "keep")
     reset = run(

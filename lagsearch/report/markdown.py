@@ -16,6 +16,7 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
     parts = [
         f"# {report['name']}",
         "\n".join(f"**{line}**  " for line in judge(report).lines),
+        "\n".join(_source(each) for each in report["sources"]),
         _ranking(report),
         *(f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[:1]),
     ]
@@ -24,6 +25,14 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
     parts += [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[1:]]
     parts += [_cost(report), _reading(report)]
     return "\n\n".join(parts) + "\n"
+
+
+def _source(source: dict[str, Any]) -> str:
+    if source["kind"] == "checkpoint":
+        kept = "it brings no optimizer state, so the optimizer starts from zero"
+        return f"Source `{source['name']}`: a checkpoint; {kept}."
+    trained = f"trained {source['steps']:,} steps, validation loss {source['val_loss']:.4f}"
+    return f"Source `{source['name']}`: {trained}."
 
 
 def _ranking(report: dict[str, Any]) -> str:

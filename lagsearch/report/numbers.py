@@ -91,6 +91,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "lag": run.lag,
         "steps": run.completion,
         "seeds": list(run.environment["seeds"]),
+        "sources": [_source(each) for each in run.environment["sources"]],
         "candidates": [_candidate(run, name) for name in run.ranking],
         "winner": {
             "name": run.winner,
@@ -129,6 +130,11 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         failure = curve.failure
         entry["failure"] = f"step {failure.step}: {failure.failed}" if failure else "did not run"
     return entry
+
+
+def _source(facts: dict[str, Any]) -> dict[str, Any]:
+    """What a reader must know of a source; its seconds are under cost."""
+    return {key: value for key, value in facts.items() if key != "wall_s"}
 
 
 def _losses(curve: Curve, steps: tuple[int, ...] | None = None) -> dict[str, float]:

@@ -4,6 +4,7 @@ Ray Tune places, starts and reuses workers; nothing is ever restored from its st
 candidate did is in its own files.
 """
 
+import gc
 import os
 import tempfile
 import time
@@ -48,6 +49,7 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._signs.close()
+        gc.collect()  # a model is full of cycles; the next one needs its memory
         self._begin(new_config)
         return True
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lagsearch.space.schema import Corpus, Space, Validation
+from lagsearch.space.schema import Corpus, Objective, Schedule, Space, Validation
 
 Broken = tuple[tuple[str | int, ...], str]
 
@@ -14,6 +14,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _sources(space)
     yield from _candidates(space)
     yield from _steps(space)
+    yield from _without_effect(space)
 
 
 def _corpus(at: tuple[str | int, ...], corpus: Corpus) -> Iterator[Broken]:
@@ -68,3 +69,20 @@ def _steps(space: Space) -> Iterator[Broken]:
                 ("evaluation", "steps", index),
                 f"is beyond completion, training.steps {training.steps}",
             )
+
+
+def _without_effect(space: Space) -> Iterator[Broken]:
+    """Find settings that the chosen objective or schedule would ignore."""
+    schedules: list[tuple[tuple[str | int, ...], Schedule]] = [
+        (("training", "schedule"), space.training.schedule)
+    ]
+    for index, source in enumerate(space.sources):
+        if source.pretrain is not None and source.pretrain.schedule is not None:
+            place = ("sources", index, "pretrain", "schedule")
+            schedules.append((place, source.pretrain.schedule))
+    for at, schedule in schedules:
+        if schedule.name != "cosine" and schedule.final_fraction != Schedule().final_fraction:
+            yield (*at, "final_fraction"), f"has no effect with the schedule {schedule.name}"
+    objective = space.objective
+    if objective.name != "masked" and objective.mask_fraction != Objective().mask_fraction:
+        yield ("objective", "mask_fraction"), f"has no effect with the objective {objective.name}"

@@ -22,7 +22,7 @@ from lagsearch.errors import CandidateFailed
 from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
 from lagsearch.training.growth import build, grow
-from lagsearch.training.job import Job
+from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
 
@@ -65,7 +65,7 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
         ModelError: The grown model is not sound.
     """
     yield Progress(job.name, 0, None, 0.0)
-    with _threads(job.compute.threads):
+    with _compute(job.compute):
         run = _Run(job)
         try:
             yield from run.train(until)
@@ -244,11 +244,13 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Use a number of threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
+def _compute(compute: Compute) -> Iterator[None]:
+    """Use a number of threads inside, and algorithms that give the same bits again."""
+    threads, is_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(is_strict)

@@ -29,6 +29,8 @@ MISTAKES = [
     ("operator: lag, ", "", "candidates[0]", "operator is required"),
     ("model_type: llama, ", "", "sources[0].pretrain.config", "model_type is required"),
     ("{fraction: 0.2}", "{}", "data.validation {}", "exactly one of corpus, files, hub, fraction"),
+    ("{name: causal}", "{name: causal, mask_fraction: 0.3}", "mask_fraction 0.3", "has no effect"),
+    ("name: cosine", "name: constant, final_fraction: 0", "final_fraction 0", "has no effect"),
     ("fraction: 0.2", "fraction: 0.2, split: dev", "validation.split", "belongs to a hub dataset"),
 ]
 
