@@ -44,6 +44,17 @@ class JobMaker:
         """
         return {each.name: self._candidate(each, tuple(sources)) for each in self.plan.candidates}
 
+    def inputs(self) -> dict[str, Any]:
+        """Return what decides the losses beside the space and the sources, as plain values."""
+        return {
+            "tokens": self.store.folder.name,
+            "threads": self.compute.threads,
+            "source_threads": self.source_threads,
+            "device": self.compute.device,
+            "precision": self.compute.precision,
+            "versions": _versions(),
+        }
+
     def source(self, planned: PlannedSource) -> Job:
         """Return the job that pretrains a source: a growth from nothing.
 
@@ -117,5 +128,10 @@ def made_of(job: Job) -> dict[str, Any]:
         },
         "init_seed": job.init_seed,
         "compute": [job.compute.threads, job.compute.device, job.compute.precision],
-        "versions": [version("torch"), version("transformers")],
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the libraries that compute the losses."""
+    return {package: version(package) for package in ("torch", "transformers")}

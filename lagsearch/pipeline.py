@@ -156,7 +156,7 @@ def run(
     make = JobMaker(plan, store, objective, folder, compute, threads)
     lock = folder.lock()
     try:
-        folder.begin(file.space, recorded(plan), describe(compute))
+        folder.begin(file.space, recorded(plan), describe(compute), make.inputs())
         phases = _Phases(plan, make, run_serial if serial else _parallel(slots), watch)
         sources = phases.sources()
         jobs = make.candidates([source.state for source in sources])
@@ -197,7 +197,7 @@ class _Phases:
                     ready.append(from_checkpoint(name, planned.checkpoint, kind))
                 else:
                     ready.append(self._pretrained(self.make.source(planned)))
-        self.folder.note(sources=[each.facts for each in ready])
+        self.folder.record_sources([each.facts for each in ready])
         keeps = self.plan.space.training.optimizer_state == "keep"
         for each in ready:
             if keeps and not each.facts["has_optimizer_state"]:
@@ -228,8 +228,13 @@ class _Phases:
         for job in jobs.values():
             if self.folder.curve(job.name).at(until) is not None:
                 keep.finished(job)
-        with self._watched("search", missing, until):
-            outcome = self.runner(missing, until, self.watch, keep.finished)
+        called = time.monotonic()
+        try:
+            with self._watched("search", missing, until):
+                outcome = self.runner(missing, until, self.watch, keep.finished)
+        except BaseException:
+            self.folder.spend("search", time.monotonic() - called)
+            raise
         for name, reason in outcome.failures.items():
             if self.folder.curve(name).failure is None:
                 step = max((e.step for e in self.folder.curve(name).evaluations), default=0)

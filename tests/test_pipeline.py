@@ -452,3 +452,40 @@ def test_curves_hold_every_batch_and_its_mean(write_space, tmp_path):
             entry = json.loads(line)
             assert len(entry["val_loss_batches"]) == 4
             assert entry["val_loss"] == pytest.approx(np.mean(entry["val_loss_batches"]))
+
+
+def test_changed_text_under_the_same_space_is_refused(write_space, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("what was here before. " * 3000)
+    space = lagsearch.load_space(write_space(), [f"data.train.files=[{text}]"])
+    with pytest.raises(KeyboardInterrupt):
+        lagsearch.run(space, out=tmp_path / "run", serial=True, watch=Interrupt(9))
+    text.write_text("what is here now, after. " * 3000)
+    with pytest.raises(RunFolderError, match=r"tokens is '.*' there and '.*' here"):
+        run(space, tmp_path / "run")
+
+
+def test_a_changed_checkpoint_under_the_same_name_is_refused(write_space, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    brought = run(write_space(), tmp_path / "first").checkpoint
+    overrides = [
+        f"sources=[{{name: mine, checkpoint: {brought}}}]",
+        "target={num_hidden_layers: 5}",
+        "data.tokenizer=bytes",
+    ]
+    space = lagsearch.load_space(write_space(), overrides)
+    with pytest.raises(KeyboardInterrupt):
+        lagsearch.run(space, out=tmp_path / "run", serial=True, watch=Interrupt(9))
+    weights = load_file(brought / "model.safetensors")
+    weights["model.norm.weight"] += 1
+    save_file(weights, brought / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunFolderError, match=r"source mine is '.*' there and '.*' here"):
+        run(space, tmp_path / "run")
+
+
+def test_an_interrupted_search_keeps_its_seconds(write_space, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Interrupt(12))
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["wall_s"]["search"] > 0

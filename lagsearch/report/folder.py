@@ -143,26 +143,64 @@ class RunFolder:
         if recorded.search.oracle:
             search = space.search.model_copy(update={"oracle": True})
             space = space.model_copy(update={"search": search})
-        if differences := _differences(written_out(recorded), written_out(space)):
-            shown = "; ".join(
-                f"{key} is {old!r} there and {new!r} here" for key, old, new in differences[:3]
-            )
-            more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-            raise RunFolderError(
-                f"{self.path} holds another run: {shown}{more}; choose another folder with --out"
-            )
+        self._refuse(_differences(written_out(recorded), written_out(space)))
         return space
 
-    def begin(self, space: Space, plans: dict[str, Any], devices: dict[str, Any]) -> None:
-        """Write what is known before training; a folder that was begun keeps its record."""
+    def record_sources(self, sources: list[dict[str, Any]]) -> None:
+        """Write down what the sources are.
+
+        Raises:
+            RunFolderError: They are not those that the run began with.
+        """
+        if recorded := self.environment()["sources"]:
+            pairs = zip(recorded, sources, strict=True)
+            digests = [
+                (f"source {new['name']}", old["digest"], new["digest"]) for old, new in pairs
+            ]
+            self._refuse([each for each in digests if each[1] != each[2]])
+        self.note(sources=sources)
+
+    def _refuse(self, differences: list[tuple[str, Any, Any]]) -> None:
+        if not differences:
+            return
+        shown = "; ".join(
+            f"{key} is {old!r} there and {new!r} here" for key, old, new in differences[:3]
+        )
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise RunFolderError(
+            f"{self.path} holds another run: {shown}{more}; choose another folder with --out"
+        )
+
+    def begin(
+        self,
+        space: Space,
+        plans: dict[str, Any],
+        devices: dict[str, Any],
+        inputs: dict[str, Any],
+    ) -> None:
+        """Write what is known before training; a folder that was begun keeps its record.
+
+        Args:
+            space: What is run.
+            plans: What `plans.json` holds.
+            devices: What it runs on, for the record.
+            inputs: What else decides the losses: they may not change on the way.
+
+        Raises:
+            RunFolderError: An input is not as it was when the run began.
+        """
+        is_begun = self.environment_file.is_file()
+        if is_begun:
+            self._refuse(_differences(self.environment()["inputs"], inputs))
         write_text(self.space_file, dump_space(space))
         write_json(self.plans_file, plans)
-        if not self.environment_file.is_file():
+        if not is_begun:
             environment = {
                 "versions": _versions(),
                 "git_commit": _git_commit(),
                 "host": platform.node(),
                 "devices": devices,
+                "inputs": inputs,
                 "seeds": [space.seed],
                 "slots": 1,
                 "sources": [],

@@ -5,6 +5,7 @@ Shape letters: C candidates, S steps, N validation batches.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,9 @@ class LossTable:
                     if len(losses) != batches.shape[2]:
                         raise ValueError(f"{name}, step {step}: {len(losses)} batches, not {sizes}")
                     batches[row, column] = losses
-        return LossTable(names, steps, batches.mean(axis=-1), batches)
+        means = [[fsum(cell) / len(cell) for cell in row] for row in batches.tolist()]
+        losses_CS = np.array(means, np.float64).reshape(len(names), len(steps))
+        return LossTable(names, steps, losses_CS, batches)
 
     def at(self, step: int) -> NDArray[np.float64]:
         """Return all candidates' losses at a step: (C,).

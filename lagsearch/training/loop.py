@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from math import isfinite
+from math import fsum, isfinite
 
 import numpy as np
 import torch
@@ -170,7 +170,7 @@ class _Run:
             losses: list[float] = torch.stack(batches).tolist()
         self.model.train()
         self.wall_s += time.perf_counter() - began
-        mean = sum(losses) / len(losses)
+        mean = fsum(losses) / len(losses)  # as the ranking takes it
         if not isfinite(mean):
             raise CandidateFailed(self.step, f"the validation loss is {mean}")
         evaluation = Evaluation(

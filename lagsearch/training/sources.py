@@ -29,7 +29,8 @@ class CachedSource:
 
     Attributes:
         state: Its weights and moments.
-        facts: Its name, steps, validation loss, FLOPs, and whether its optimizer state is there.
+        facts: Its name, the digest of what made it, steps, validation loss, FLOPs, and whether
+            its optimizer state is there.
     """
 
     state: Path
@@ -93,4 +94,6 @@ def is_cached(made_of: Any) -> bool:
 def _cached(folder: Path, name: str) -> CachedSource:
     facts = json.loads((folder / "source.json").read_text())
     facts.pop("made_of", None)
-    return CachedSource(folder / "state.safetensors", {"name": name, **facts})
+    return CachedSource(
+        folder / "state.safetensors", {"name": name, "digest": folder.name, **facts}
+    )
