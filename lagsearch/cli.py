@@ -95,11 +95,15 @@ def main() -> None:
             raise KeyboardInterrupt
     except LagsearchError as error:
         _stop(str(error), error.exit_code)
+    except OSError as error:  # no permission, no space on the disk
+        _stop(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _stop("interrupted; the same command continues where this stopped", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong command line, as click says it
-            _stop(error.format_message(), 2)
+            if not (message := error.format_message()):  # the help was shown instead
+                raise SystemExit(2) from None
+            _stop(message, 2)
         raise
 
 
@@ -168,8 +172,9 @@ def _show_result(folder: Path, report: dict[str, Any]) -> None:
         f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all; "
         f"{wall}.",
         f"Report: {folder / 'report.md'}",
-        f"Checkpoint: {folder / 'winner'}",
     ]
+    if report["winner"]["checkpoint"] is not None:
+        lines.append(f"Checkpoint: {folder / report['winner']['checkpoint']}")
     sys.stdout.write("\n".join(lines) + os.linesep)
 
 

@@ -96,8 +96,8 @@ class JobMaker:
             text=self._text("growth"),
             compute=self.compute,
             evaluate_at=self.plan.steps,
-            curve=self.folder.curve_file(planned.name),
-            state=self.folder.state_file(planned.name),
+            curve=self.folder.curve_file(planned.name).absolute(),
+            state=self.folder.state_file(planned.name).absolute(),
             flops_per_step=planned.cost.flops_per_step,
         )
 

@@ -7,7 +7,7 @@ and the cache already hold.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 from lagsearch.data.objectives import Predicts, make_objective
 from lagsearch.data.store import TokenStore, check_length, open_store
 from lagsearch.data.tokenizers import vocabulary_size
-from lagsearch.errors import DataError, NoSurvivorError, ResourceError, RunFolderError
+from lagsearch.errors import (
+    CandidateFailed,
+    DataError,
+    ModelError,
+    NoSurvivorError,
+    ResourceError,
+    RunFolderError,
+)
 from lagsearch.jobs import JobMaker, made_of
 from lagsearch.planning import RunPlan, find_tokenizer, make_plan, recorded
 from lagsearch.progress import Watch, make_watch
@@ -98,7 +105,7 @@ class RunResult:
 
     @property
     def checkpoint(self) -> Path:
-        """The winner's Hugging Face checkpoint."""
+        """Folder of the winner's Hugging Face checkpoint."""
         return self.folder / "winner"
 
     @property
@@ -152,12 +159,14 @@ def run(
     plan = make_plan(file, tokenizer)
     compute, slots = _resources(file, plan)
     store, objective = _open_data(file, tokenizer, watch)
+    brought = _checkpoints(file, plan, objective.kind)
     threads = 1 if slots.gpus else slots.cpus * slots.number
     make = JobMaker(plan, store, objective, folder, compute, threads)
     lock = folder.lock()
     try:
         folder.begin(file.space, recorded(plan), describe(compute), make.inputs())
-        phases = _Phases(plan, make, run_serial if serial else _parallel(slots), watch)
+        runner = run_serial if serial else _parallel(slots)
+        phases = _Phases(plan, make, runner, watch, brought)
         sources = phases.sources()
         jobs = make.candidates([source.state for source in sources])
         phases.search(jobs)
@@ -180,6 +189,7 @@ class _Phases:
     make: JobMaker
     runner: Runner
     watch: Watch
+    brought: Mapping[str, CachedSource]
 
     @property
     def folder(self) -> RunFolder:
@@ -188,15 +198,11 @@ class _Phases:
 
     def sources(self) -> list[CachedSource]:
         """Train or read every source."""
-        ready: list[CachedSource] = []
         with self._timed("sources"):
-            for planned in self.plan.sources:
-                if planned.checkpoint is not None:
-                    kind = self.make.objective.kind
-                    name = planned.source.name
-                    ready.append(from_checkpoint(name, planned.checkpoint, kind))
-                else:
-                    ready.append(self._pretrained(self.make.source(planned)))
+            ready = [
+                self.brought.get(planned.source.name) or self._pretrained(self.make.source(planned))
+                for planned in self.plan.sources
+            ]
         self.folder.record_sources([each.facts for each in ready])
         keeps = self.plan.space.training.optimizer_state == "keep"
         for each in ready:
@@ -213,7 +219,13 @@ class _Phases:
             self.watch.say(f"source {job.name}: from the cache")
             return pretrained(job, origin, self.watch.progress)
         with self._watched(f"source {job.name}", [job], job.training.steps):
-            source = pretrained(job, origin, self.watch.progress)
+            try:
+                source = pretrained(job, origin, self.watch.progress)
+            except CandidateFailed as failed:
+                raise ModelError(
+                    f"source {job.name} cannot be trained: {failed}; "
+                    "mend its pretrain settings (optimizer.lr, schedule, config)"
+                ) from None
             self.watch.finished(job.name)
         return source
 
@@ -239,6 +251,12 @@ class _Phases:
             if self.folder.curve(name).failure is None:
                 step = max((e.step for e in self.folder.curve(name).evaluations), default=0)
                 append(jobs[name].curve, Failure(step, reason, again=True))
+        unseen = [job.name for job in missing if not self.folder.curve(job.name).seen]
+        if unseen:
+            raise RunFolderError(
+                f"{self.folder.path}: workers trained {unseen[0]}, but its curve cannot be seen "
+                "from here; run folder and cache (LAGSEARCH_CACHE) must be on shared storage"
+            )
         self.folder.spend("search", time.monotonic() - outcome.began)
         self.folder.note(slots=outcome.slots)
 
@@ -263,11 +281,11 @@ class _Phases:
         from lagsearch.training.state import load_weights
 
         if not self._is_saved(job):
-            model, _, _ = build(job)
+            model: Any = build(job)
             load_weights(job.state, model)
             making = self.folder.path / ".winner.tmp"
             shutil.rmtree(making, ignore_errors=True)
-            model.cpu().save_pretrained(making)  # type: ignore[operator]
+            model.save_pretrained(making)
             self.make.store.tokenizer().save_pretrained(making)
             shutil.rmtree(self.folder.winner, ignore_errors=True)
             making.replace(self.folder.winner)
@@ -285,19 +303,14 @@ class _Phases:
         Raises:
             NoSurvivorError: All failed.
         """
-        try:
-            run = read_run(self.folder)
-        except RunFolderError:
-            reasons = {
-                each.name: failure.failed
-                for each in self.plan.candidates
-                if (failure := self.folder.curve(each.name).failure) is not None
-            }
-            first = next(iter(reasons.items()), ("?", "?"))
+        names = [each.name for each in self.plan.candidates]
+        failures = [self.folder.curve(name).failure for name in names]
+        if all(failures) and (first := failures[0]) is not None:
             raise NoSurvivorError(
-                f"{self.folder.path}: no candidate survived to step {self.plan.lag}; "
-                f"{first[0]}: {first[1]}"
-            ) from None
+                f"{self.folder.path}: no candidate survived; "
+                f"{names[0]}: step {first.step}: {first.failed}"
+            )
+        run = read_run(self.folder)
         return [name for name in run.ranking if name in run.table.candidates]
 
     def _has(self, job: Job, step: int) -> bool:
@@ -341,10 +354,25 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[TokenStor
     try:
         objective = make_objective(space.objective, tokenizer, vocabulary_size(tokenizer))
         store = open_store(space.data, tokenizer, watch.say)
-        check_length(store, space.data, space.evaluation.batches * space.training.batch_size)
+        pretrained = [each.pretrain for each in space.sources if each.pretrain]
+        sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
+        check_length(store, space.data, space.evaluation.batches * max(sizes))
     except DataError as error:
         raise file.error(error.at, str(error)) from None
     return store, objective
+
+
+def _checkpoints(file: SpaceFile, plan: RunPlan, kind: str) -> dict[str, CachedSource]:
+    """Read the sources that are checkpoints into the cache, by their names."""
+    brought = {}
+    for index, planned in enumerate(plan.sources):
+        if planned.checkpoint is not None:
+            name = planned.source.name
+            try:
+                brought[name] = from_checkpoint(name, planned.checkpoint, kind)
+            except ModelError as error:
+                raise file.error(("sources", index, "checkpoint"), str(error)) from None
+    return brought
 
 
 def _resources(file: SpaceFile, plan: RunPlan) -> tuple[Compute, Slots]:

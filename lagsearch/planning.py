@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.corpora import open_corpus
+from lagsearch.data.corpora import check_corpus, open_corpus
 from lagsearch.data.tokenizers import make_tokenizer, vocabulary_size
 from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
@@ -18,9 +18,17 @@ from lagsearch.models.configs import (
     target_shape,
 )
 from lagsearch.operators import Candidate, GrowthPlan, make_candidate
+from lagsearch.operators.execute import check_fit
 from lagsearch.operators.scratch import fresh_plan
 from lagsearch.space import Source, Space, SpaceFile, evaluation_steps, expand
 from lagsearch.storage import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from lagsearch.models.layers import LayerStack
 
 
 @dataclass(frozen=True)
@@ -138,8 +146,8 @@ def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
     space = file.space
-    costs = _Costs(space)
-    sources = tuple(_source(file, index, tokenizer, costs) for index in range(len(space.sources)))
+    models = _Models(space)
+    sources = tuple(_source(file, index, tokenizer, models) for index in range(len(space.sources)))
     base = sources[0].config
     target = _target(file, base)
     shapes = tuple(shape_of(each.config) for each in sources)
@@ -152,7 +160,11 @@ def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
             _check_new(candidate, names, plans)
             origins = [layer.layer for layer in candidate.plan.layers]
             config = grown_config(base, space.target, origins)
-            planned.append(PlannedCandidate(candidate, plain_config(config), costs.of(config)))
+            model = models.of(config)
+            model.check_positions(config, space.data.sequence_length)
+            stacks = [models.of(each.config, _batch_size(each.source)) for each in sources]
+            check_fit(candidate.plan, model.stack, [each.tensors for each in stacks], model.tensors)
+            planned.append(PlannedCandidate(candidate, plain_config(config), model.cost))
         except (OperatorError, ModelError) as error:
             setting = getattr(error, "setting", None)
             at = (*entry.at, setting) if setting else entry.at
@@ -168,6 +180,8 @@ def find_tokenizer(file: SpaceFile) -> Any:
     """
     space = file.space
     try:
+        check_corpus(space.data.train, "train")
+        check_corpus(space.data.validation, "validation")
         needs_text = space.tokenizer == "characters"
         texts = open_corpus(space.data.train, "train").read() if needs_text else ()
         return make_tokenizer(space.tokenizer, texts)
@@ -196,7 +210,7 @@ def _check_new(candidate: Candidate, names: dict[str, str], plans: dict[str, str
     names[candidate.name] = plans[key] = candidate.name
 
 
-def _source(file: SpaceFile, index: int, tokenizer: Any, costs: "_Costs") -> PlannedSource:
+def _source(file: SpaceFile, index: int, tokenizer: Any, models: "_Models") -> PlannedSource:
     """Find a source's configuration and cost."""
     source = file.space.sources[index]
     at: tuple[str | int, ...] = ("sources", index)
@@ -209,9 +223,10 @@ def _source(file: SpaceFile, index: int, tokenizer: Any, costs: "_Costs") -> Pla
             at = (*at, "checkpoint")
             checkpoint = locate_checkpoint(source.checkpoint or "")
             config = load_config(checkpoint)
-        _check_fit(config, tokenizer, file.space)
-        batch_size = source.pretrain.batch_size if source.pretrain else None
-        return PlannedSource(source, config, costs.of(config, batch_size), checkpoint)
+        _check_vocabulary(config, tokenizer, file.space)
+        model = models.of(config, _batch_size(source))
+        model.check_positions(config, file.space.data.sequence_length)
+        return PlannedSource(source, config, model.cost, checkpoint)
     except LagsearchError as error:
         raise file.error(at, str(error)) from None
 
@@ -229,11 +244,15 @@ def _complete(keys: dict[str, Any], tokenizer: Any) -> Any:
     return build_config({**keys, **missing})
 
 
-def _check_fit(config: Any, tokenizer: Any, space: Space) -> None:
-    """Check vocabulary and positions.
+def _batch_size(source: Source) -> int | None:
+    return source.pretrain.batch_size if source.pretrain else None
+
+
+def _check_vocabulary(config: Any, tokenizer: Any, space: Space) -> None:
+    """Check that the embedding has a row for every token.
 
     Raises:
-        ModelError: The model is too small for the tokenizer or the sequences.
+        ModelError: The model is too small for the tokenizer.
     """
     needed = vocabulary_size(tokenizer)
     if config.vocab_size < needed:
@@ -241,29 +260,58 @@ def _check_fit(config: Any, tokenizer: Any, space: Space) -> None:
             f"vocab_size {config.vocab_size} is less than the {needed} tokens of "
             f"tokenizer {space.tokenizer}"
         )
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and positions < space.data.sequence_length:
-        key = stored_name(config, "max_position_embeddings")
-        raise ModelError(
-            f"{key} {positions} is less than data.sequence_length {space.data.sequence_length}"
-        )
 
 
-class _Costs:
-    """What configurations take, each worked out once."""
+@dataclass(frozen=True)
+class _Empty:
+    """A model without memory, and what is known of it.
+
+    Attributes:
+        cost: What it takes.
+        stack: Where it keeps its layers.
+        tensors: Its tensors on `meta`, by name.
+        positions: How many tokens a sequence may have, if that is limited.
+    """
+
+    cost: ModelCost
+    stack: "LayerStack"
+    tensors: "Mapping[str, torch.Tensor]"
+    positions: int | None
+
+    def check_positions(self, config: Any, length: int) -> None:
+        """Check that a sequence has room.
+
+        Raises:
+            ModelError: It has not.
+        """
+        if self.positions is not None and self.positions < length:
+            key = stored_name(config, "max_position_embeddings")
+            raise ModelError(
+                f"{key} {config.max_position_embeddings} has room for {self.positions} tokens, "
+                f"less than data.sequence_length {length}"
+            )
+
+
+class _Models:
+    """What configurations lead to, each worked out once."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._known: dict[str, ModelCost] = {}
+        self._known: dict[str, _Empty] = {}
 
-    def of(self, config: Any, batch_size: int | None = None) -> ModelCost:
+    def of(self, config: Any, batch_size: int | None = None) -> _Empty:
         key = digest([plain_config(config), batch_size])
         if key not in self._known:
             self._known[key] = self._work_out(config, batch_size)
         return self._known[key]
 
-    def _work_out(self, config: Any, batch_size: int | None) -> ModelCost:
-        from lagsearch.models.build import empty_model, n_parameters
+    def _work_out(self, config: Any, batch_size: int | None) -> _Empty:
+        from lagsearch.models.build import (
+            empty_model,
+            n_parameters,
+            tensors_of,
+            usable_positions,
+        )
         from lagsearch.models.layers import find_layers
         from lagsearch.training.flops import forward_flops_per_token, training_flops
         from lagsearch.training.memory import training_bytes
@@ -271,15 +319,16 @@ class _Costs:
         space = self._space
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
         model = empty_model(config, space.objective.name)
-        find_layers(model, config)
+        stack = find_layers(model, config)
         forward = forward_flops_per_token(model, config, length)
         evaluated = space.evaluation.batches * rows * length
-        return ModelCost(
+        cost = ModelCost(
             parameters=n_parameters(model),
             flops_per_step=training_flops(forward, rows * length),
             evaluation_flops=forward * evaluated,
             memory_bytes=training_bytes(model, rows, length, space.objective.name),
         )
+        return _Empty(cost, stack, tensors_of(model), usable_positions(model, config))
 
 
 def recorded(plan: RunPlan) -> dict[str, Any]:

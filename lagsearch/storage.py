@@ -13,7 +13,7 @@ from typing import Any
 def cache_root() -> Path:
     """Return the folder for sources and tokens: `LAGSEARCH_CACHE`, else the user's cache folder."""
     if folder := os.environ.get("LAGSEARCH_CACHE"):
-        return Path(folder).expanduser()
+        return Path(folder).expanduser().absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("lagsearch"))

@@ -29,6 +29,22 @@ class Documents:
     read: Callable[[], Iterator[str]]
 
 
+def check_corpus(corpus: Corpus, part: str) -> None:
+    """Check that the files of a corpus are there; a hub dataset is not asked for.
+
+    Args:
+        corpus: What the space says.
+        part: Its key in the space's `data`: `train` or `validation`.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    for path in _paths(corpus):
+        if not path.is_file():
+            message = f"{path}: no such file (relative paths start at {Path.cwd().name}/)"
+            raise DataError(message, ("data", part))
+
+
 def open_corpus(corpus: Corpus, part: str) -> Documents:
     """Find a corpus and hash its content.
 
@@ -39,6 +55,7 @@ def open_corpus(corpus: Corpus, part: str) -> Documents:
     Raises:
         DataError: A file or dataset is missing or is not text.
     """
+    check_corpus(corpus, part)
     try:
         return _open(corpus)
     except DataError as error:
@@ -47,16 +64,17 @@ def open_corpus(corpus: Corpus, part: str) -> Documents:
 
 def _open(corpus: Corpus) -> Documents:
     if corpus.files is not None:
-        return _files([Path(name).expanduser() for name in corpus.files])
+        return _files(_paths(corpus))
     if corpus.hub is not None:
         return _hub(corpus)
     return _python_stdlib()
 
 
+def _paths(corpus: Corpus) -> list[Path]:
+    return [Path(name).expanduser() for name in corpus.files or ()]
+
+
 def _files(paths: list[Path]) -> Documents:
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file (relative paths start at {Path.cwd().name}/)")
     hashes = [file_digest(path) for path in paths]
 
     def read() -> Iterator[str]:

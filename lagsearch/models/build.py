@@ -8,9 +8,6 @@ from torch import nn
 
 from lagsearch.errors import ModelError
 
-KINDS = ("causal", "masked")
-"""What a model is for: the head that `transformers` puts on it."""
-
 
 def quiet() -> None:
     """Keep transformers' own messages and progress bars out of the output."""
@@ -23,7 +20,7 @@ def quiet() -> None:
 
 
 def auto_class(kind: str) -> Any:
-    """Return the transformers class that builds and loads models of a kind."""
+    """Return the transformers class that builds and loads `causal` or `masked` models."""
     import transformers
 
     names = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM"}
@@ -62,6 +59,21 @@ def fresh_model(config: Any, kind: str, seed: int) -> nn.Module:
 def n_parameters(model: nn.Module) -> int:
     """Count parameters, tied ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def usable_positions(model: nn.Module, config: Any) -> int | None:
+    """Return how many tokens a sequence may have; None where nothing limits it.
+
+    RoBERTa and its like leave the positions up to that of padding unused.
+    """
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit < 1:
+        return None
+    for name, module in model.named_modules():
+        is_table = isinstance(module, nn.Embedding) and name.endswith("position_embeddings")
+        if is_table and module.num_embeddings == limit and module.padding_idx is not None:
+            return limit - int(module.padding_idx) - 1
+    return limit
 
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -46,9 +46,12 @@ def load_config(folder: Path) -> Any:
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} has no *.safetensors; pickled weights are not read")
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here
         raise ModelError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from error
+    if getattr(config, "quantization_config", None):
+        raise ModelError(f"{folder} is quantized; bring the weights it was made from")
+    return config
 
 
 def load_checkpoint(folder: Path, kind: str) -> Any:

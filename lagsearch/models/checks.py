@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lagsearch.errors import ModelError
-from lagsearch.models.build import auto_class, n_parameters, quiet
+from lagsearch.models.build import auto_class, n_parameters, quiet, usable_positions
 from lagsearch.models.configs import n_layers
 from lagsearch.models.layers import find_layers
 
@@ -26,18 +26,25 @@ def check_model(model: nn.Module, config: Any, kind: str, expected_parameters: i
     _check_tying(model, config)
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        if kind == "causal":
-            _check_cache(model)
-        _check_round_trip(model, kind)
+    try:
+        with torch.no_grad():
+            if kind == "causal":
+                _check_cache(model)
+            _check_round_trip(model, kind)
+    except ModelError:
+        raise
+    except Exception as error:  # a model that cannot run raises what it likes
+        line = " ".join(str(error).split())[:200]
+        raise ModelError(f"the grown model does not run: {type(error).__name__}: {line}") from error
     model.train(was_training)
 
 
 def probe_tokens(model: nn.Module) -> torch.Tensor:
-    """Return a fixed short row of tokens: (1, T)."""
+    """Return a fixed short row of tokens: (1, T), T as far as the model has positions."""
     vocabulary = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
     device = next(model.parameters()).device
-    return (torch.arange(_PROBE_TOKENS, device=device) * 7919 % vocabulary)[None, :]
+    length = min(_PROBE_TOKENS, usable_positions(model, model.config) or _PROBE_TOKENS)
+    return (torch.arange(length, device=device) * 7919 % vocabulary)[None, :]
 
 
 def _check_tying(model: nn.Module, config: Any) -> None:
@@ -49,13 +56,18 @@ def _check_tying(model: nn.Module, config: Any) -> None:
 
 
 def _check_cache(model: nn.Module) -> None:
-    """Compare logits of a whole row with those of the same row token by token."""
+    """Compare logits of a whole row with those of the same row token by token.
+
+    A model that keeps no cache of keys and values has nothing to compare.
+    """
     tokens = probe_tokens(model)
     whole = model(tokens, use_cache=False).logits[0]  # (T, V)
     cache, steps = None, []
     for position in range(tokens.shape[1]):
         out = model(tokens[:, position : position + 1], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
+        cache = getattr(out, "past_key_values", None)
+        if cache is None:
+            return
         steps.append(out.logits[0, -1])
     difference = float((torch.stack(steps) - whole).abs().max())
     scale = max(1.0, float(whole.abs().max()))

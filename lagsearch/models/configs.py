@@ -6,7 +6,7 @@ from typing import Any
 
 from lagsearch.errors import ModelError, did_you_mean
 
-PER_LAYER_KEYS = ("layer_types", "mlp_layer_types")
+PER_LAYER_KEYS = ("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type")
 """Configuration keys that hold one value for each layer."""
 
 _BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
@@ -32,7 +32,7 @@ class ModelShape:
 
 
 def build_config(keys: Mapping[str, Any]) -> Any:
-    """Build a transformers configuration from `model_type` and its keys.
+    """Build a transformers configuration from `model_type` and keys that a user wrote.
 
     Raises:
         ModelError: The model type or a key is unknown, or a value does not fit.
@@ -44,8 +44,23 @@ def build_config(keys: Mapping[str, Any]) -> Any:
     if model_type not in CONFIG_MAPPING_NAMES:
         hint = did_you_mean(str(model_type), list(CONFIG_MAPPING_NAMES))
         raise ModelError(f"model_type {model_type!r} is unknown to transformers{hint}")
+    check_keys(AutoConfig.for_model(model_type), {k: keys[k] for k in keys if k != "model_type"})
+    return rebuild_config(keys)
+
+
+def rebuild_config(keys: Mapping[str, Any]) -> Any:
+    """Build a configuration from `plain_config`'s keys.
+
+    Real checkpoints carry keys that their class does not know (`n_ctx`,
+    `task_specific_params`); they are carried along.
+
+    Raises:
+        ModelError: A value does not fit.
+    """
+    from transformers import AutoConfig
+
+    model_type = keys["model_type"]
     settings = {key: value for key, value in keys.items() if key != "model_type"}
-    check_keys(AutoConfig.for_model(model_type), settings)
     try:
         return AutoConfig.for_model(model_type, **settings)
     except Exception as error:  # transformers raises many types here; all mean the values
@@ -126,15 +141,16 @@ def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int 
         origins: For each target layer the source layer whose place it takes, if any.
 
     Raises:
-        ModelError: The values do not make a configuration.
+        ModelError: A key is unknown, or the values do not make a configuration.
     """
+    check_keys(source, changes)
     keys = plain_config(source)
     for key in PER_LAYER_KEYS:
         listed = keys.pop(key, None)
         if listed and all(origin is not None for origin in origins):
             keys[key] = [listed[origin] for origin in origins if origin is not None]
     keys.update({stored_name(source, key): value for key, value in changes.items()})
-    return build_config(keys)
+    return rebuild_config(keys)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,9 +1,10 @@
 """The one executor: a plan and named source tensors fill named target tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators.plan import GrowthPlan
 
@@ -18,6 +19,27 @@ def source_name(plan: GrowthPlan, stack: LayerStack, name: str) -> tuple[int, st
     if origin.treatment == "random" or origin.layer is None:
         return None
     return origin.source, stack.join(origin.layer, rest)
+
+
+def check_fit(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    sources: Sequence[Mapping[str, torch.Tensor]],
+    target: Mapping[str, torch.Tensor],
+) -> None:
+    """Check that every tensor the plan copies is there, and has its target's shape.
+
+    Args:
+        plan: The growth.
+        stack: Where source and target keep their layers.
+        sources: Tensors of each source, by name; on `meta` they cost nothing.
+        target: Tensors of the target, by name.
+
+    Raises:
+        ModelError: One is missing or has another shape; layers of one stack differ, say.
+    """
+    for _ in _copies(plan, stack, sources, target):
+        pass
 
 
 def fill(
@@ -38,11 +60,30 @@ def fill(
         target: Tensors of the target, by name.
 
     Raises:
-        KeyError: A source lacks a tensor that the plan copies.
+        ModelError: A source lacks a tensor that the plan copies, or has it in another shape.
     """
     with torch.no_grad():
-        for name, tensor in target.items():
-            origin = source_name(plan, stack, name)
-            if origin is not None:
-                source, copied = origin
-                tensor.copy_(sources[source][copied])
+        for tensor, found in _copies(plan, stack, sources, target):
+            tensor.copy_(found)
+
+
+def _copies(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    sources: Sequence[Mapping[str, torch.Tensor]],
+    target: Mapping[str, torch.Tensor],
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield each target tensor that is copied, and what it copies."""
+    for name, tensor in target.items():
+        if (origin := source_name(plan, stack, name)) is None:
+            continue
+        source, copied = origin
+        found = sources[source].get(copied)
+        if found is None:
+            raise ModelError(f"the target's {name} has no {copied} in the source to copy")
+        if found.shape != tensor.shape:
+            raise ModelError(
+                f"the target's {name} is {tuple(tensor.shape)}, "
+                f"but the source's {copied} is {tuple(found.shape)}"
+            )
+        yield tensor, found

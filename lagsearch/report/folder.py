@@ -17,6 +17,8 @@ from lagsearch.space import Space, dump_space, load_space, written_out
 from lagsearch.storage import write_json, write_text
 from lagsearch.training.curve import Curve, read_curve
 
+_UNFINISHED = ".*.tmp"
+
 PHASES = ("sources", "search", "winner", "report")
 
 _PACKAGES = ("lagsearch", "torch", "ray", "transformers", "datasets", "tokenizers", "numpy")
@@ -136,7 +138,7 @@ class RunFolder:
             RunFolderError: The folder belongs to another space; the message names what differs.
         """
         if not self.space_file.is_file():
-            if self.path.is_dir() and any(self.path.iterdir()) and not self._is_only_lock():
+            if self.path.is_dir() and self._holds_files():
                 raise RunFolderError(f"{self.path}: has files, but is no run folder")
             return space
         recorded = self.space()
@@ -192,6 +194,8 @@ class RunFolder:
         is_begun = self.environment_file.is_file()
         if is_begun:
             self._refuse(_differences(self.environment()["inputs"], inputs))
+        for left in self.path.glob(_UNFINISHED):  # of a process that was killed while it wrote
+            left.unlink()
         write_text(self.space_file, dump_space(space))
         write_json(self.plans_file, plans)
         if not is_begun:
@@ -210,8 +214,10 @@ class RunFolder:
             }
             write_json(self.environment_file, environment)
 
-    def _is_only_lock(self) -> bool:
-        return [each.name for each in self.path.iterdir()] == ["run.lock"]
+    def _holds_files(self) -> bool:
+        """Return whether anything but a lock and unfinished writes is in the folder."""
+        own = {self.path / "run.lock", *self.path.glob(_UNFINISHED)}
+        return any(each not in own for each in self.path.iterdir())
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:

@@ -1,5 +1,6 @@
 """`report.md`: the numbers as a page that reads alone."""
 
+from html import escape
 from typing import Any
 
 from lagsearch.progress import clock
@@ -15,7 +16,7 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
     """
     parts = [
         f"# {report['name']}",
-        "\n".join(f"**{line}**  " for line in judge(report).lines),
+        "\n".join(f"**{escape(line, quote=False)}**  " for line in judge(report).lines),
         "\n".join(_source(each) for each in report["sources"]),
         _ranking(report),
         *(f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[:1]),

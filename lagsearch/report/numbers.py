@@ -9,8 +9,14 @@ import numpy as np
 from lagsearch.errors import RunFolderError
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.report.folder import RunFolder
-from lagsearch.selection import LossTable, rank_candidates, rank_correlation, score_step
-from lagsearch.selection.doubt import indistinguishable, stability
+from lagsearch.selection import (
+    LossTable,
+    indistinguishable,
+    rank_candidates,
+    rank_correlation,
+    score_step,
+    stability,
+)
 from lagsearch.space import Space
 from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Curve
@@ -29,6 +35,7 @@ class Recorded:
         curves: Each candidate's evaluations.
         table: Losses of all candidates that did not fail.
         ranking: All candidates, best at K first, failed ones last.
+        has_winner: Whether the winner's weights are there.
     """
 
     space: Space
@@ -37,6 +44,7 @@ class Recorded:
     curves: Mapping[str, Curve]
     table: LossTable
     ranking: tuple[str, ...]
+    has_winner: bool
 
     @property
     def lag(self) -> int:
@@ -63,12 +71,21 @@ def read_run(folder: RunFolder) -> Recorded:
     """Read a run folder.
 
     Raises:
-        RunFolderError: It is none, or no candidate has reached K.
+        RunFolderError: It is none, or no candidate has reached K, or some are still to reach it.
     """
     space = folder.space()
     plans = {entry["name"]: entry for entry in folder.plans()["candidates"]}
     curves = {name: folder.curve(name) for name in plans}
     lag = space.search.lag or 0
+    until = space.training.steps if space.search.oracle else lag
+    on_the_way = [
+        name for name, curve in curves.items() if curve.failure is None and not curve.at(until)
+    ]
+    if on_the_way:
+        raise RunFolderError(
+            f"{folder.path}: {len(on_the_way)} of {len(plans)} candidates have not reached step "
+            f"{until}, e.g. {on_the_way[0]}; `lagsearch run` with the same --out goes on"
+        )
     alive = {
         name: {each.step: each.val_loss_batches for each in curve.evaluations}
         for name, curve in curves.items()
@@ -79,7 +96,8 @@ def read_run(folder: RunFolder) -> Recorded:
     table = LossTable.of(alive)
     ranking = rank_candidates(table, lag)
     ranking += [name for name in plans if name not in alive]
-    return Recorded(space, plans, folder.environment(), curves, table, tuple(ranking))
+    has_winner = any(folder.winner.glob("*.safetensors"))
+    return Recorded(space, plans, folder.environment(), curves, table, tuple(ranking), has_winner)
 
 
 def build_numbers(run: Recorded) -> dict[str, Any]:
@@ -96,7 +114,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "winner": {
             "name": run.winner,
             "val_loss": _losses(run.curves[run.winner], (0, run.lag, run.completion)),
-            "checkpoint": "winner",
+            "checkpoint": "winner" if run.has_winner else None,
         },
         "doubt": _doubt(run),
         "cost": _cost(run),
@@ -203,6 +221,7 @@ def _oracle(run: Recorded) -> dict[str, Any] | None:
         "candidate": best,
         "val_loss": run.final(best),
         "scored": scored,
+        "indistinguishable_from_best": indistinguishable(table, run.completion),
         "random_choice_relative_regret": _random_choice(run, scored),
     }
     for step in table.steps:

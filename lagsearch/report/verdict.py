@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Trust = Literal["useful", "partly", "misleading", "settled", "unsettled"]
-"""The first three are known from an oracle, the last two from the ranking at K alone."""
+Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
+"""The first four are known from an oracle, the last two from the ranking at K alone."""
+
+ENOUGH = 5
+"""Growths from which on a rank correlation is worth a verdict."""
 
 SETTLED = 0.8
 """Spearman's correlation between K/2 and K from which a ranking counts as settled."""
 USEFUL_REGRET = 0.1
 """Largest relative regret at which a choice counts as good."""
+USEFUL_SPEARMAN = 0.5
+"""Least correlation at which a ranking counts as good; its interval must lie above 0 too."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ def judge(report: dict[str, Any]) -> Verdict:
         "useful": "The ranking did useful work",
         "partly": "The ranking is to be trusted in part",
         "misleading": "The ranking is NOT to be trusted",
+        "unknown": "Too few growths to judge the ranking",
         "settled": "The ranking has settled, as far as it can tell by itself",
         "unsettled": "The ranking is NOT settled",
     }[trust]
@@ -67,16 +73,23 @@ def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     at_zero = oracle["spearman"]["0"]["value"]
     chance = oracle["random_choice_relative_regret"]
     spread = _spread(report)
+    tied = oracle["indistinguishable_from_best"]
+    count = len(oracle["scored"])
     facts = (
-        f"over the {len(oracle['scored'])} growths trained to completion, Spearman's correlation "
-        f"of the loss at step {lag} with the final loss is {_number(rank)} (at step 0: "
-        f"{_number(at_zero)}); the choice gives away {regret:.0%} of the spread of final losses "
-        f"({spread:.4f} nats), a choice at random {chance:.0%} on average."
+        f"over the {count} growths trained to completion, Spearman's correlation "
+        f"of the loss at step {lag} with the final loss is {_number(rank)}"
+        f"{_interval(oracle['spearman'][lag])} (at step 0: {_number(at_zero)}); the choice gives "
+        f"away {regret:.0%} of the spread of final losses ({spread:.4f} nats), a choice at random "
+        f"{chance:.0%} on average. {len(tied)} of the other {count - 1} cannot be told apart from "
+        "the best at completion (paired t-test over the validation batches, Holm-corrected, 5 %)."
     )
-    if regret <= USEFUL_REGRET and rank is not None and rank >= 0.5:
-        return "useful", facts
+    if count < ENOUGH:
+        return "unknown", facts
     if rank is None or rank <= 0 or regret >= chance:
         return "misleading", facts + " At this K the search chose no better than chance."
+    low = (oracle["spearman"][lag]["interval"] or [0.0])[0]
+    if regret <= USEFUL_REGRET and rank >= USEFUL_SPEARMAN and low > 0:
+        return "useful", facts
     return "partly", facts
 
 
@@ -108,6 +121,12 @@ def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
         return "settled", f"{noise}; {moves}.{caution}"
     why = "it is still moving" if not is_settled else "the first places are a tie"
     return "unsettled", f"{why}; {noise}; {moves}.{caution}"
+
+
+def _interval(score: dict[str, Any]) -> str:
+    if score["interval"] is None:
+        return ""
+    return f" [{score['interval'][0]:.2f}, {score['interval'][1]:.2f}]"
 
 
 def _number(value: float | None) -> str:

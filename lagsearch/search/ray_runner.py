@@ -5,6 +5,7 @@ candidate did is in its own files.
 """
 
 import gc
+import math
 import os
 import tempfile
 import time
@@ -32,12 +33,15 @@ for _name, _value in _QUIET.items():
 import ray  # noqa: E402  (ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
 
-from lagsearch.errors import LagsearchError  # noqa: E402
+from lagsearch.errors import ResourceError  # noqa: E402
 from lagsearch.progress import Watch  # noqa: E402
-from lagsearch.search.serial import Finished, Outcome  # noqa: E402
+from lagsearch.search.serial import Finished, Outcome, reason_of  # noqa: E402
 from lagsearch.search.slots import Slots  # noqa: E402
 from lagsearch.training.job import Job  # noqa: E402
 from lagsearch.training.loop import Progress, train  # noqa: E402
+
+_FOR_WORKERS = ("GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
+"""What the workers of a cluster must have as this process has it; local ones inherit it."""
 
 
 class _Worker(tune.Trainable):  # type: ignore[misc]
@@ -59,8 +63,8 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         try:
             sign = next(self._signs, None)
-        except LagsearchError as error:
-            return {"failed": str(error), "done": True}
+        except Exception as error:  # one candidate's mishap must not end its worker
+            return {"failed": reason_of(error), "done": True}
         return {"done": True} if sign is None else {"sign": sign}
 
     def cleanup(self) -> None:
@@ -136,22 +140,40 @@ def run_ray(
 def _ray(slots: Slots) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; give the slots."""
     address = os.environ.get("RAY_ADDRESS")
-    own: dict[str, Any] = {"address": "local", "num_cpus": slots.cpus * slots.number}
+    own: dict[str, Any] = {
+        "address": "local",
+        "num_cpus": slots.cpus * slots.number,
+        "num_gpus": math.ceil(slots.gpus * slots.number),
+    }
+    given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
+    joined = {"address": address, "runtime_env": {"env_vars": given}}
     ray.init(
-        **({"address": address} if address else own),
+        **(joined if address else own),
         include_dashboard=None if address else False,
         log_to_driver=False,
         logging_level="ERROR",
     )
     try:
-        yield _slots_in(ray.cluster_resources(), slots)
+        yield _slots_in([node["Resources"] for node in ray.nodes() if node["Alive"]], slots)
     finally:
         ray.shutdown()
 
 
-def _slots_in(resources: Mapping[str, float], slots: Slots) -> int:
-    """Return how many candidates fit in Ray's resources at a time."""
-    number = resources.get("CPU", 0) // slots.cpus
-    if slots.gpus:
-        number = min(number, resources.get("GPU", 0) // slots.gpus)
-    return max(1, int(number))
+def _slots_in(nodes: Sequence[Mapping[str, float]], slots: Slots) -> int:
+    """Return how many candidates fit at a time on nodes with these resources.
+
+    Raises:
+        ResourceError: Not one does: Ray would wait for ever.
+    """
+    number = 0
+    for resources in nodes:
+        here = resources.get("CPU", 0) // slots.cpus
+        if slots.gpus:
+            here = min(here, resources.get("GPU", 0) // slots.gpus)
+        number += int(here)
+    if number < 1:
+        message = (
+            f"no node of the cluster holds one candidate ({slots.cpus} CPUs, {slots.gpus} GPUs)"
+        )
+        raise ResourceError(message, ("resources",))
+    return number

@@ -1,8 +1,10 @@
 """Candidates one after the other in this process: for debugging, and bit-equal to Ray."""
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lagsearch.errors import LagsearchError
 from lagsearch.progress import Watch
@@ -27,6 +29,15 @@ class Outcome:
     slots: int
 
 
+def reason_of(error: Exception) -> str:
+    """Say in one line why a candidate failed; what is not foreseen names its place in the code."""
+    if isinstance(error, LagsearchError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{place}"
+
+
 def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
     """Train jobs to a step.
 
@@ -42,9 +53,9 @@ def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished
         try:
             for progress in train(job, until):
                 watch.progress(progress)
-        except LagsearchError as error:
-            failures[job.name] = str(error)
-            watch.failed(job.name, str(error))
+        except Exception as error:  # one candidate's mishap must not end the others
+            failures[job.name] = reason_of(error)
+            watch.failed(job.name, failures[job.name])
         else:
             finished(job)
             watch.finished(job.name)

@@ -39,7 +39,8 @@ def _p_value(batches: np.ndarray, best: np.ndarray) -> float:
 def stability(table: LossTable, step: int) -> tuple[int, float] | None:
     """Return the last evaluated step up to half of `step`, and Spearman's correlation with it.
 
-    None where there is no such step but 0, or fewer than three candidates have both losses.
+    None where there is no such step but 0, fewer than three candidates have both losses, or the
+    correlation is not defined (all are equal).
     """
     earlier = [each for each in table.steps if 0 < each <= step / 2]
     if not earlier:
@@ -48,4 +49,5 @@ def stability(table: LossTable, step: int) -> tuple[int, float] | None:
     pair = pair[:, ~np.isnan(pair).any(axis=0)]
     if pair.shape[1] < 3:
         return None
-    return earlier[-1], float(spearman(pair[0], pair[1]))
+    correlation = float(spearman(pair[0], pair[1]))
+    return None if np.isnan(correlation) else (earlier[-1], correlation)

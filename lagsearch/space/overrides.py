@@ -3,15 +3,37 @@
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.comments import TaggedScalar
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from lagsearch.errors import SpaceError
 
 Key = tuple[str | int, ...]
 
 
+def read_yaml(text: str) -> tuple[Any, dict[Key, int | str]]:
+    """Read YAML text into plain values, with the line of each key.
+
+    Raises:
+        SpaceError: It is not valid, or uses what a space has no use for: tags, merge keys, an
+            alias inside of itself. The message is `line: problem`.
+    """
+    lines: dict[Key, int | str] = {(): 1}
+    try:
+        return plain_tree(YAML().load(text), (), lines), lines
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join((error.problem or "not valid YAML").split())
+        raise SpaceError(f"{mark.line + 1 if mark else 1}: {problem}") from None
+    except YAMLError as error:
+        raise SpaceError(f"1: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    except RecursionError:
+        raise SpaceError("1: nested too deeply, or an alias stands inside of itself") from None
+
+
 def plain_tree(node: Any, at: Key, lines: dict[Key, int | str]) -> Any:
     """Turn ruamel's tree into plain values and note the line of each key in `lines`."""
+    _refuse_extras(node, at, lines)
     if isinstance(node, dict):
         for key in node:
             if hasattr(node, "lc"):
@@ -28,6 +50,18 @@ def plain_tree(node: Any, at: Key, lines: dict[Key, int | str]) -> Any:
         if isinstance(node, kind):
             return kind(node)
     return node
+
+
+def _refuse_extras(node: Any, at: Key, lines: dict[Key, int | str]) -> None:
+    """Refuse what YAML has and a space has no use for, naming the nearest line."""
+    tag = getattr(getattr(node, "tag", None), "value", None)
+    is_tagged = isinstance(node, TaggedScalar) or (isinstance(node, dict | list) and tag)
+    if not is_tagged and not getattr(node, "merge", None):
+        return
+    while at not in lines:
+        at = at[:-1]
+    what = "tags (!...)" if is_tagged else "merge keys (<<)"
+    raise SpaceError(f"{lines[at]}: {what} have no meaning in a space")
 
 
 def apply_override(
@@ -48,8 +82,8 @@ def apply_override(
     if not equals or not path:
         raise SpaceError(f"{words}: write key=value, e.g. training.steps=500")
     try:
-        value = plain_tree(YAML().load(value_text), (), {})
-    except MarkedYAMLError:
+        value, _ = read_yaml(value_text)
+    except SpaceError:
         raise SpaceError(f"{words}: the value is not valid YAML") from None
     *parents, last = path.split(".")
     node: Any = plain

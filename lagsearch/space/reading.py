@@ -11,10 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from lagsearch.errors import SpaceError, did_you_mean
-from lagsearch.space.overrides import Key, apply_override, plain_tree
+from lagsearch.space.overrides import Key, apply_override, read_yaml
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
 
@@ -123,16 +122,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     try:
-        tree = YAML().load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = " ".join((error.problem or "not valid YAML").split())
-        raise SpaceError(f"{path}:{line}: {problem}") from None
-    if not isinstance(tree, dict):
+        plain, lines = read_yaml(text)
+    except SpaceError as error:
+        raise SpaceError(f"{path}:{error}") from None
+    if not isinstance(plain, dict):
         raise SpaceError(f"{path}:1: a space file is a mapping of keys to values")
-    lines: dict[Key, int | str] = {(): 1}
-    plain: dict[str, Any] = plain_tree(tree, (), lines)
     return plain, lines
 
 

@@ -15,6 +15,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _candidates(space)
     yield from _steps(space)
     yield from _without_effect(space)
+    yield from _resources(space)
 
 
 def _corpus(at: tuple[str | int, ...], corpus: Corpus) -> Iterator[Broken]:
@@ -40,8 +41,10 @@ def _sources(space: Space) -> Iterator[Broken]:
         at = ("sources", index)
         if (source.checkpoint is None) == (source.pretrain is None):
             yield at, "give exactly one of checkpoint, pretrain"
-        if source.pretrain is not None and not source.pretrain.config.get("model_type"):
-            yield (*at, "pretrain", "config"), "model_type is required, e.g. model_type: llama"
+        if source.pretrain is not None:
+            model_type = source.pretrain.config.get("model_type")
+            if not isinstance(model_type, str) or not model_type:
+                yield (*at, "pretrain", "config"), "model_type is required, e.g. model_type: llama"
         if source.name in seen:
             yield (*at, "name"), "is the name of another source too"
         seen.add(source.name)
@@ -69,6 +72,13 @@ def _steps(space: Space) -> Iterator[Broken]:
                 ("evaluation", "steps", index),
                 f"is beyond completion, training.steps {training.steps}",
             )
+
+
+def _resources(space: Space) -> Iterator[Broken]:
+    share = space.resources.gpus_per_candidate
+    if share != "auto" and share > 1 and share != int(share):
+        at = ("resources", "gpus_per_candidate")
+        yield at, "is more than one GPU, and must then be a whole number"
 
 
 def _without_effect(space: Space) -> Iterator[Broken]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lagsearch.errors import RunFolderError
 from lagsearch.storage import write_text
 
 
@@ -56,27 +57,40 @@ class Curve:
     evaluations: tuple[Evaluation, ...] = ()
     failure: Failure | None = None
 
+    @property
+    def seen(self) -> bool:
+        """Whether its file says anything at all."""
+        return bool(self.evaluations or self.failure)
+
     def at(self, step: int) -> Evaluation | None:
         """Return the evaluation at a step, if there is one."""
         return next((each for each in self.evaluations if each.step == step), None)
 
 
 def read_curve(path: Path) -> Curve:
-    """Read a curve; a line that was cut off when its writer was killed is left out."""
+    """Read a curve; a line that was cut off when its writer was killed is left out.
+
+    Raises:
+        RunFolderError: A whole line is neither an evaluation nor a failure.
+    """
     if not path.is_file():
         return Curve()
     evaluations: dict[int, Evaluation] = {}
     failure = None
-    for line in path.read_text().splitlines():
+    for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             entry: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if "failed" in entry:
-            failure = Failure(**entry)
-            continue
-        entry["val_loss_batches"] = tuple(entry["val_loss_batches"])
-        evaluations[entry["step"]] = Evaluation(**entry)
+        try:
+            if "failed" in entry:
+                failure = Failure(**entry)
+                continue
+            entry["val_loss_batches"] = tuple(entry["val_loss_batches"])
+            evaluations[entry["step"]] = Evaluation(**entry)
+        except (KeyError, TypeError):
+            message = f"{path}:{number}: neither an evaluation nor a failure"
+            raise RunFolderError(message) from None
     ordered = tuple(evaluations[step] for step in sorted(evaluations))
     return Curve(ordered, failure)
 

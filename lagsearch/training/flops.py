@@ -1,13 +1,15 @@
 """FLOPs in closed form: two for each weight of a matrix product and token, and attention.
 
 A multiply and an add are two FLOPs. Attention counts in full, causal or not. Training is three
-times the forward pass. Norms, activations, softmax and embedding look-ups are not counted.
+times the forward pass. Norms, activations, softmax and embedding look-ups are not counted, nor
+what attention does beyond scores and the mix of values (DeBERTa's relative positions).
 """
 
 from typing import Any
 
 from torch import nn
 
+from lagsearch.errors import ModelError
 from lagsearch.models.configs import n_layers
 
 
@@ -18,9 +20,22 @@ def forward_flops_per_token(model: nn.Module, config: Any, sequence_length: int)
         model: The model; on `meta` it costs nothing.
         config: Its configuration.
         sequence_length: Tokens in the sequence, all of which attend to all.
+
+    Raises:
+        ModelError: The model has weights that this form does not know (experts, convolutions) or
+            no attention heads: a wrong number would be worse than none.
     """
     from transformers.pytorch_utils import Conv1D
 
+    for name, module in model.named_modules():
+        has_matrices = any(each.dim() >= 2 for each in module.parameters(recurse=False))
+        if has_matrices and not isinstance(module, nn.Linear | nn.Embedding | Conv1D):
+            raise ModelError(
+                f"model_type {config.model_type}: the FLOPs of {name} "
+                f"({type(module).__name__}) are not known; its kind of model is not supported"
+            )
+    if not isinstance(getattr(config, "num_attention_heads", None), int):
+        raise ModelError(f"model_type {config.model_type} has no num_attention_heads")
     matrices = sum(
         module.weight.numel()
         for module in model.modules()

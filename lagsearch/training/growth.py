@@ -7,29 +7,27 @@ from torch import nn
 
 from lagsearch.models.build import fresh_model, tensors_of
 from lagsearch.models.checks import check_model
-from lagsearch.models.configs import build_config
+from lagsearch.models.configs import rebuild_config
 from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators.execute import fill
 from lagsearch.training.job import Job
-from lagsearch.training.optimizer import MOMENTS, make_optimizer, zero_state
+from lagsearch.training.optimizer import MOMENTS, zero_state
 from lagsearch.training.state import WEIGHT
 
 
-def build(job: Job) -> tuple[nn.Module, torch.optim.AdamW, Any]:
-    """Build the job's model with random weights, and its optimizer without state."""
-    config = build_config(job.config)
-    model = fresh_model(config, job.text.objective.kind, job.init_seed)
-    model.to(job.compute.device)
-    return model, make_optimizer(model, job.training.optimizer), config
+def build(job: Job) -> nn.Module:
+    """Build the job's model with random weights, in fp32 on the CPU."""
+    return fresh_model(rebuild_config(job.config), job.text.objective.kind, job.init_seed)
 
 
-def grow(job: Job, model: nn.Module, optimizer: torch.optim.AdamW, config: Any) -> None:
+def grow(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
 
     Raises:
         ModelError: The grown model is not sound.
     """
+    config: Any = model.config
     stack = find_layers(model, config)
     fill(job.plan, stack, [TensorFile(path, WEIGHT) for path in job.sources], tensors_of(model))
     if job.sources and job.training.optimizer_state == "keep":

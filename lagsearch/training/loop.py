@@ -23,7 +23,7 @@ from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
-from lagsearch.training.optimizer import learning_rate
+from lagsearch.training.optimizer import learning_rate, make_optimizer
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
 
 _CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
@@ -89,10 +89,11 @@ class _Run:
                 validation_rows(store.tokens("validation"), *size, job.text.validation_batches)
             )
         ]
-        self.model, self.optimizer, config = build(job)
+        self.model = build(job).to(self.device)
+        self.optimizer = make_optimizer(self.model, job.training.optimizer)
         saved = saved_at(job.state)
         if saved is None:
-            grow(job, self.model, self.optimizer, config)
+            grow(job, self.model, self.optimizer)
         else:
             load_state(job.state, self.model, self.optimizer)
         self.step = saved.step if saved else 0

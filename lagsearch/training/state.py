@@ -60,11 +60,6 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
         _put(saved, {name: moments[moment][name] for name in saved})
 
 
-def has_moments(path: Path) -> bool:
-    """Return whether a state holds an optimizer's moments."""
-    return len(TensorFile(path, MOMENTS[0] + ".")) > 0
-
-
 def _put(saved: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in into.items():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from lagsearch.errors import ModelError
 from lagsearch.models.build import fresh_model, n_parameters, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import LayerStack, find_layers
@@ -343,5 +344,22 @@ def test_missing_source_tensor():
     plan = GrowthPlan(layers=(LayerOrigin(layer=0), LayerOrigin(layer=1)))
     source = {"h.0.w": torch.zeros(1)}
     target = {"h.0.w": torch.ones(1), "h.1.w": torch.ones(1)}
-    with pytest.raises(KeyError, match=r"h\.1\.w"):
+    with pytest.raises(ModelError, match=r"h\.1\.w"):
         fill(plan, LayerStack("h"), [source], target)
+
+
+def test_tensors_of_another_shape_are_refused_and_not_broadcast():
+    stack = LayerStack("h")
+    plan = GrowthPlan((LayerOrigin(layer=0),))
+    target = {"h.0.w": torch.zeros(3, 2)}
+    for wrong in (torch.ones(2), torch.ones(1, 2), torch.ones(2, 3)):
+        with pytest.raises(ModelError, match=r"target's h\.0\.w is \(3, 2\), but the source's"):
+            fill(plan, stack, [{"h.0.w": wrong}], target)
+    assert not target["h.0.w"].any()
+
+
+def test_a_tensor_that_the_source_lacks_is_named():
+    plan = GrowthPlan((LayerOrigin(layer=0), LayerOrigin(layer=0, is_new=True)))
+    target = {"h.0.w": torch.zeros(2), "h.1.w": torch.zeros(2), "h.1.norm": torch.zeros(2)}
+    with pytest.raises(ModelError, match=r"h\.1\.norm has no h\.0\.norm in the source"):
+        fill(plan, LayerStack("h"), [{"h.0.w": torch.ones(2)}], target)

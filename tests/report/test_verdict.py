@@ -6,7 +6,7 @@ import pytest
 from lagsearch.report.verdict import judge
 
 
-def report(early, final, *, oracle=True, tied=(), settled=0.95, baseline=None):
+def report(early, final, *, oracle=True, tied=(), settled=0.95, baseline=None, low=0.1):
     names = [f"c{number}" for number in np.argsort(early, kind="stable")]
     candidates = [
         {
@@ -23,9 +23,10 @@ def report(early, final, *, oracle=True, tied=(), settled=0.95, baseline=None):
     lost = (final[early.argmin()] - final.min()) / span
     scores = {
         "scored": names,
-        "spearman": {"0": {"value": None}, "10": {"value": float(ranks)}},
+        "spearman": {"0": {"value": None}, "10": {"value": float(ranks), "interval": [low, 1.0]}},
         "relative_regret": {"10": {"value": float(lost)}},
         "random_choice_relative_regret": float((final.mean() - final.min()) / span),
+        "indistinguishable_from_best": [],
     }
     return {
         "lag": 10,
@@ -43,16 +44,29 @@ def report(early, final, *, oracle=True, tied=(), settled=0.95, baseline=None):
 @pytest.mark.parametrize(
     ("final", "trust"),
     [
-        ([1.0, 1.1, 1.2, 1.3], "useful"),
-        ([1.3, 1.2, 1.1, 1.0], "misleading"),
-        ([1.1, 1.0, 1.2, 1.3], "partly"),
-        ([1.3, 1.0, 1.1, 1.2], "misleading"),
+        ([1.0, 1.1, 1.2, 1.3, 1.4], "useful"),
+        ([1.4, 1.3, 1.2, 1.1, 1.0], "misleading"),
+        ([1.1, 1.0, 1.2, 1.3, 1.4], "partly"),
+        ([1.4, 1.0, 1.1, 1.2, 1.3], "misleading"),
     ],
 )
 def test_an_oracle_decides(final, trust):
-    verdict = judge(report([1.5, 1.6, 1.7, 1.8], final))
+    verdict = judge(report([1.5, 1.6, 1.7, 1.8, 1.9], final))
     assert verdict.trust == trust
     assert ("NOT" in verdict.lines[-1]) == (trust == "misleading")
+
+
+def test_a_ranking_whose_interval_holds_zero_is_not_called_useful():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    assert judge(report(losses, losses, low=0.05)).trust == "useful"
+    assert judge(report(losses, losses, low=-0.05)).trust == "partly"
+
+
+def test_few_growths_are_not_judged():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    verdict = judge(report(losses, losses))
+    assert verdict.trust == "unknown"
+    assert verdict.lines[-1].startswith("Too few growths to judge the ranking: over the 4 growths")
 
 
 def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model
 from lagsearch.models.configs import build_config
 from lagsearch.training.flops import forward_flops_per_token, training_flops
@@ -151,3 +152,27 @@ def by_calflops():
 @pytest.mark.parametrize("name", ["gpt2", "llama", "llama-gqa", "bert"])
 def test_against_calflops(name, by_calflops):
     assert 0 <= by_calflops[name] - closed_form(name) <= CALFLOPS_EXCESS
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {
+                "model_type": "mixtral",
+                "num_hidden_layers": 2,
+                "hidden_size": 16,
+                "intermediate_size": 24,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 1,
+                "num_local_experts": 2,
+            },
+            "mixtral: the FLOPs of .* are not known",
+        ),
+        ({"model_type": "mamba", "num_hidden_layers": 2, "hidden_size": 16}, "mamba: the FLOPs of"),
+    ],
+)
+def test_what_the_closed_form_does_not_know_is_refused(keys, message):
+    config = build_config({**keys, "vocab_size": 32})
+    with pytest.raises(ModelError, match=message):
+        forward_flops_per_token(empty_model(config, "causal"), config, LENGTH)

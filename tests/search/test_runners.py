@@ -1,0 +1,61 @@
+"""How many candidates fit, and what becomes of a candidate that breaks."""
+
+import json
+
+import pytest
+
+import lagsearch
+from lagsearch.errors import ResourceError
+from lagsearch.progress import Watch
+from lagsearch.search import serial
+from lagsearch.search.slots import Slots
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "number"),
+    [
+        ([{"CPU": 8}], 2, 0, 4),
+        ([{"CPU": 3}, {"CPU": 3}], 2, 0, 2),  # what is left over does not add up across nodes
+        ([{"CPU": 8, "GPU": 1}], 1, 0.25, 4),
+        ([{"CPU": 2, "GPU": 4}, {"CPU": 16, "GPU": 0}], 1, 1, 2),
+    ],
+)
+def test_slots_of_a_cluster(nodes, cpus, gpus, number):
+    from lagsearch.search.ray_runner import _slots_in
+
+    assert _slots_in(nodes, Slots(cpus, gpus, 1)) == number
+
+
+def test_a_cluster_without_room_is_refused():
+    from lagsearch.search.ray_runner import _slots_in
+
+    with pytest.raises(ResourceError, match=r"no node of the cluster holds one candidate"):
+        _slots_in([{"CPU": 3}, {"CPU": 3}], Slots(4, 0, 1))
+
+
+def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(
+    write_space, tmp_path, monkeypatch
+):
+    whole = serial.train
+
+    def sometimes(job, until):
+        if job.name == "lag-i2-b1-random":
+            raise MemoryError("no room\nat all")
+        yield from whole(job, until)
+
+    monkeypatch.setattr(serial, "train", sometimes)
+    space, folder = write_space(), tmp_path / "run"
+    first = lagsearch.run(space, out=folder, serial=True, watch=Watch())
+    last = first.report["candidates"][-1]
+    assert (last["name"], last["status"]) == ("lag-i2-b1-random", "failed")
+    assert last["failure"].startswith("step 0: MemoryError: no room at all (test_runners.py:")
+    assert [each.status for each in first.candidates] == ["ok", "ok", "ok", "failed"]
+    monkeypatch.setattr(serial, "train", whole)
+    second = lagsearch.run(space, out=folder, serial=True, watch=Watch())
+    clean = lagsearch.run(space, out=tmp_path / "clean", serial=True, watch=Watch())
+    assert losses(second) == losses(clean)
+    assert json.loads((folder / "report.json").read_text()) == second.report
+
+
+def losses(result):
+    return {each.name: each.val_loss for each in result.candidates}

@@ -1,0 +1,143 @@
+"""What is refused before anything is trained, with its place in the space file."""
+
+import json
+
+import pytest
+
+import lagsearch
+from lagsearch.errors import RunFolderError, SpaceError
+from lagsearch.progress import Watch
+
+CONFIG = "sources.0.pretrain.config="
+ROBERTA = (
+    "{model_type: roberta, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32, "
+    "num_attention_heads: 2, max_position_embeddings: %d}"
+)
+MODERNBERT = (
+    "{model_type: modernbert, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32, "
+    "num_attention_heads: 2}"
+)
+
+
+def planned(write_space, *overrides):
+    return lagsearch.plan(lagsearch.load_space(write_space(), overrides))
+
+
+def test_room_for_a_sequence_is_counted_as_the_model_counts_it(write_space):
+    masked = "objective.name=masked"
+    pad = 257  # of the byte tokenizer: RoBERTa begins to count behind it
+    fits = planned(write_space, masked, CONFIG + ROBERTA % (pad + 1 + 16))
+    assert fits.candidates[0].cost.parameters > 0
+    with pytest.raises(SpaceError, match=r"has room for 15 tokens, less than data.sequence_length"):
+        planned(write_space, masked, CONFIG + ROBERTA % (pad + 16))
+
+
+def test_a_target_with_too_few_positions_is_refused(write_space):
+    with pytest.raises(SpaceError, match=r"candidates\[0\].*has room for 8 tokens"):
+        planned(
+            write_space,
+            "target={num_hidden_layers: 4, max_position_embeddings: 8}",
+            "candidates=[{operator: scratch}]",
+        )
+
+
+def test_layers_that_differ_are_refused_with_the_tensor(write_space):
+    with pytest.raises(SpaceError, match=r"candidates\[0\].*attn_norm\.weight has no .* to copy"):
+        planned(write_space, "objective.name=masked", CONFIG + MODERNBERT)
+
+
+def test_a_missing_corpus_is_found_by_the_plan(write_space):
+    for part in ("train", "validation"):
+        with pytest.raises(SpaceError, match=rf"data\.{part}.*nowhere\.txt: no such file"):
+            planned(write_space, f"data.{part}={{files: [nowhere.txt]}}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sources.0.pretrain.config.model_type=[llama]", "model_type is required"),
+        ("training.optimizer.lr=.inf", "finite number"),
+        ("resources.gpus_per_candidate=1.5", "must then be a whole number"),
+    ],
+)
+def test_values_that_make_no_sense(write_space, override, message):
+    with pytest.raises(SpaceError, match=message):
+        planned(write_space, override)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 3", "seed: !odd 3", r"space\.yaml:2: tags"),
+        ("seed: 3", "seed: 3\nbase: &b {steps: 1}\nmore:\n  <<: *b", r"space\.yaml:4: merge keys"),
+        ("seed: 3", "seed: 3\x07", r"space\.yaml:1: not valid YAML"),
+        ("seed: 3", "seed: 3\nseed: 4", r"space\.yaml:3: found duplicate key"),
+    ],
+)
+def test_yaml_that_a_space_has_no_use_for(write_space, old, new, message):
+    with pytest.raises(SpaceError, match=message) as caught:
+        lagsearch.load_space(write_space((old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_checkpoint_is_refused_before_the_folder_is_made(write_space, tmp_path):
+    first = lagsearch.run(write_space(), out=tmp_path / "first", serial=True, watch=Watch())
+    weights = first.checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    overrides = [
+        f"sources=[{{name: mine, checkpoint: {first.checkpoint}}}]",
+        "target={num_hidden_layers: 5}",
+        "data.tokenizer=bytes",
+    ]
+    space = lagsearch.load_space(write_space(), overrides)
+    with pytest.raises(SpaceError, match=r"sources\[0\]\.checkpoint"):
+        lagsearch.run(space, out=tmp_path / "second", serial=True, watch=Watch())
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_source_that_diverges_is_named(write_space, tmp_path):
+    space = lagsearch.load_space(
+        write_space(), ["sources.0.pretrain.optimizer={name: adamw, lr: 1.0e+30}"]
+    )
+    from lagsearch.errors import ModelError
+
+    with pytest.raises(ModelError, match=r"source small cannot be trained: step \d+: .* loss is"):
+        lagsearch.run(space, out=tmp_path / "run", serial=True, watch=Watch())
+
+
+class Stop(Watch):
+    def __init__(self, at):
+        self.left = at
+
+    def progress(self, progress):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_a_report_of_an_unfinished_search_is_refused(write_space, tmp_path):
+    from lagsearch.report.build import build_report
+
+    with pytest.raises(KeyboardInterrupt):
+        lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Stop(25))
+    with pytest.raises(RunFolderError, match=r"\d of 4 candidates have not reached step 10"):
+        build_report(tmp_path / "run")
+
+
+def test_a_report_without_weights_names_no_checkpoint(write_space, tmp_path):
+    from lagsearch.report.build import build_report
+
+    result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
+    assert result.report["winner"]["checkpoint"] == "winner"
+    (result.checkpoint / "model.safetensors").unlink()
+    assert build_report(result.folder)["winner"]["checkpoint"] is None
+
+
+def test_a_curve_with_a_foreign_line_is_refused(write_space, tmp_path):
+    from lagsearch.report.build import build_report
+
+    result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
+    path = result.folder / "curves" / f"{result.winner}.jsonl"
+    path.write_text(path.read_text() + json.dumps({"step": 3, "loss": 1.0}) + "\n")
+    with pytest.raises(RunFolderError, match=r"\.jsonl:\d+: neither an evaluation nor a failure"):
+        build_report(result.folder)
