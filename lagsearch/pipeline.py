@@ -159,7 +159,7 @@ def run(
     plan = make_plan(file, tokenizer)
     compute, slots = _resources(file, plan)
     store, objective = _open_data(file, tokenizer, watch)
-    brought = _checkpoints(file, plan, objective.kind)
+    brought = _checkpoints(file, plan, objective.kind, watch)
     threads = 1 if slots.gpus else slots.cpus * slots.number
     make = JobMaker(plan, store, objective, folder, compute, threads)
     lock = folder.lock()
@@ -217,10 +217,10 @@ class _Phases:
         origin = made_of(job)
         if is_cached(origin):
             self.watch.say(f"source {job.name}: from the cache")
-            return pretrained(job, origin, self.watch.progress)
+            return pretrained(job, origin, self.watch.progress, self.watch.say)
         with self._watched(f"source {job.name}", [job], job.training.steps):
             try:
-                source = pretrained(job, origin, self.watch.progress)
+                source = pretrained(job, origin, self.watch.progress, self.watch.say)
             except CandidateFailed as failed:
                 raise ModelError(
                     f"source {job.name} cannot be trained: {failed}; "
@@ -362,14 +362,16 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[TokenStor
     return store, objective
 
 
-def _checkpoints(file: SpaceFile, plan: RunPlan, kind: str) -> dict[str, CachedSource]:
+def _checkpoints(
+    file: SpaceFile, plan: RunPlan, kind: str, watch: Watch
+) -> dict[str, CachedSource]:
     """Read the sources that are checkpoints into the cache, by their names."""
     brought = {}
     for index, planned in enumerate(plan.sources):
         if planned.checkpoint is not None:
             name = planned.source.name
             try:
-                brought[name] = from_checkpoint(name, planned.checkpoint, kind)
+                brought[name] = from_checkpoint(name, planned.checkpoint, kind, watch.say)
             except ModelError as error:
                 raise file.error(("sources", index, "checkpoint"), str(error)) from None
     return brought

@@ -13,7 +13,7 @@ from lagsearch.data.corpora import Documents, open_corpus
 from lagsearch.data.tokenizers import encode, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Data
-from lagsearch.storage import cache_root, digest, replacing, write_json
+from lagsearch.storage import alone, cache_root, digest, replacing, write_json
 
 STRETCH = 8192
 """Tokens in a stretch: what validation takes from a corpus is whole stretches, evenly spread."""
@@ -74,8 +74,10 @@ def open_store(data: Data, tokenizer: Any, tell: Tell = lambda line: None) -> To
     }
     store = TokenStore(cache_root() / "tokens" / digest(made_of))
     if not (store.folder / "store.json").is_file():
-        tell(f"tokenizing {train.name}")
-        _write_store(store, data.validation.fraction, tokenizer, train, held_out)
+        with alone(store.folder, tell):
+            if not (store.folder / "store.json").is_file():
+                tell(f"tokenizing {train.name}")
+                _write_store(store, data.validation.fraction, tokenizer, train, held_out)
     return store
 
 

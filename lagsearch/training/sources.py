@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from lagsearch.models.checkpoints import checkpoint_digest, load_checkpoint
-from lagsearch.storage import cache_root, digest, write_json
+from lagsearch.storage import alone, cache_root, digest, write_json
 from lagsearch.training.curve import read_curve
 from lagsearch.training.job import Job
 from lagsearch.training.loop import Progress, train
@@ -37,21 +35,23 @@ class CachedSource:
     facts: dict[str, Any]
 
 
-def pretrained(job: Job, made_of: Any, follow: Callable[[Progress], None]) -> CachedSource:
+def pretrained(
+    job: Job, made_of: Any, follow: Callable[[Progress], None], tell: Callable[[str], None]
+) -> CachedSource:
     """Train a source, or take it from the cache; an interrupted one goes on.
 
     Args:
         job: How to train it; its files are placed here.
         made_of: All that decides its weights, as plain values.
         follow: Is told of every sign of life.
+        tell: Is told in a line when there is something to wait for.
 
     Raises:
         CandidateFailed: Its loss is NaN or infinite.
     """
     folder = cache_root() / "sources" / digest([FORMAT, made_of])
     job = replace(job, state=folder / "state.safetensors", curve=folder / "curve.jsonl")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with alone(folder, tell):
         if not (folder / "source.json").is_file():
             for progress in train(job, job.training.steps):
                 follow(progress)
@@ -69,15 +69,22 @@ def pretrained(job: Job, made_of: Any, follow: Callable[[Progress], None]) -> Ca
     return _cached(folder, job.name)
 
 
-def from_checkpoint(name: str, checkpoint: Path, kind: str) -> CachedSource:
+def from_checkpoint(
+    name: str, checkpoint: Path, kind: str, tell: Callable[[str], None]
+) -> CachedSource:
     """Make a checkpoint's weights ready, once for each content.
+
+    Args:
+        name: The source's name.
+        checkpoint: Its folder.
+        kind: `causal` or `masked`.
+        tell: Is told in a line when there is something to wait for.
 
     Raises:
         ModelError: It cannot be read.
     """
     folder = cache_root() / "sources" / digest([FORMAT, checkpoint_digest(checkpoint), kind])
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with alone(folder, tell):
         if not (folder / "source.json").is_file():
             model = load_checkpoint(checkpoint, kind)
             save_state(folder / "state.safetensors", model, None, SavedAt(0, 0.0))

@@ -1,0 +1,71 @@
+"""A Ray cluster that is already there: joined by its address, with the losses of a serial run."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """Start a head node with two CPUs on the loopback address; give its address."""
+    address = f"127.0.0.1:{free_port()}"
+    port = address.rpartition(":")[2]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    quiet = ["--include-dashboard=false", "--disable-usage-stats"]
+    log = (tmp_path_factory.mktemp("ray") / "head.txt").open("w")
+    head = subprocess.Popen(
+        [*command, *options, *quiet], stdout=log, stderr=log, start_new_session=True
+    )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+                break
+        time.sleep(0.5)
+    time.sleep(5)  # the node registers itself a moment after the port is open
+    yield address
+    os.killpg(head.pid, signal.SIGTERM)
+    head.wait(timeout=60)
+    log.close()
+
+
+def lagsearch(space, folder, *options, **environment):
+    command = [sys.executable, "-m", "lagsearch.cli", "run", str(space), "--out", str(folder)]
+    done = subprocess.run(
+        [*command, *options],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "report.json").read_text())
+
+
+def losses(report):
+    return {each["name"]: each["val_loss"] for each in report["candidates"]}
+
+
+def test_a_cluster_gives_the_losses_of_a_serial_run(cluster, write_space, tmp_path, monkeypatch):
+    space = write_space()
+    monkeypatch.chdir(tmp_path)
+    serial = lagsearch(space, tmp_path / "serial", "--serial")
+    joined = lagsearch(space, tmp_path / "joined", RAY_ADDRESS=cluster)
+    assert losses(joined) == losses(serial)
+    assert joined["winner"]["val_loss"] == serial["winner"]["val_loss"]
+    assert joined["cost"]["slots"] == 2
