@@ -48,9 +48,9 @@ def one_job(folder):
     compute, slots = pipeline._resources(file, plan)
     store, objective = pipeline._open_data(file, tokenizer, Watch())
     run_folder = RunFolder(folder)
-    run_folder.begin(file.space, recorded(plan), {})
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
-    sources = pipeline._Phases(plan, make, run_serial, Watch()).sources()
+    run_folder.begin(file.space, recorded(plan), {}, make.inputs())
+    sources = pipeline._Phases(plan, make, run_serial, Watch(), {}).sources()
     jobs = make.candidates([source.state for source in sources])
     return replace(next(iter(jobs.values())), evaluate_at=())
 
