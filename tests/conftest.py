@@ -2,8 +2,12 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lagsearch.progress import Watch
+
+settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
+settings.load_profile("any-machine")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
