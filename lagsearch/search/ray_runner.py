@@ -7,10 +7,13 @@ candidate did is in its own files.
 import gc
 import math
 import os
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 _QUIET = {
@@ -27,6 +30,8 @@ if not os.environ.get("RAY_ADDRESS"):
     # despite its name it holds on Linux too: without clusters Ray listens on the loopback address
     # alone, and otherwise on all
     _QUIET["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+elif os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").is_file():
+    _QUIET["RAY_AUTH_MODE"] = "token"  # a cluster by its address is not asked for it otherwise
 for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
@@ -74,14 +79,18 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 class _Follow(tune.Callback):  # type: ignore[misc]
     """Hands what Tune hears from the workers to the watch."""
 
-    def __init__(self, jobs: Mapping[str, Job], watch: Watch, finished: Finished) -> None:
+    def __init__(
+        self, jobs: Mapping[str, Job], watch: Watch, finished: Finished, interrupts: list[int]
+    ) -> None:
         self.jobs, self.watch, self.finished = jobs, watch, finished
+        self.interrupts = interrupts
         self.failures: dict[str, str] = {}
         self.began: float | None = None
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        self._heed()
         if self.began is None:
             self.began = time.monotonic()
         name = trial.config["candidate"]
@@ -95,8 +104,13 @@ class _Follow(tune.Callback):  # type: ignore[misc]
             self.watch.finished(name)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._heed()
         lines = str(getattr(trial, "get_error", lambda: "")() or "").strip().splitlines()
         self._fail(trial.config["candidate"], f"its worker died: {lines[-1] if lines else '?'}")
+
+    def _heed(self) -> None:
+        if self.interrupts:
+            raise KeyboardInterrupt
 
     def _fail(self, name: str, reason: str) -> None:
         self.failures[name] = reason
@@ -116,9 +130,13 @@ def run_ray(
         finished: Is called in this process with each job that reached the step.
     """
     by_name = {job.name: job for job in jobs}
-    follow = _Follow(by_name, watch, finished)
     worker = tune.with_parameters(_Worker, jobs=by_name, until=until)
-    with _ray(slots) as number, tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch:
+    with (
+        _ray(slots) as number,
+        _noted_interrupts() as interrupts,
+        tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch,
+    ):
+        follow = _Follow(by_name, watch, finished, interrupts)
         tuner = tune.Tuner(
             tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
             param_space={"candidate": tune.grid_search(list(by_name))},
@@ -133,7 +151,37 @@ def run_ray(
             ),
         )
         tuner.fit()
+        if interrupts:
+            raise KeyboardInterrupt
     return Outcome(follow.failures, follow.began or time.monotonic(), number)
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Note every Ctrl-C: an exception out of a signal is lost where Python cannot raise one.
+
+    That is so in a callback from C, of which Ray has many.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # signals are not ours to handle
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: Any) -> None:
+        noted.append(number)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
