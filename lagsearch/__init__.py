@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lagsearch.pipeline import RunResult, plan, run
-    from lagsearch.planning import RunPlan
+    from lagsearch.pipeline import RunResult, run
+    from lagsearch.planning import RunPlan, plan
     from lagsearch.space import SpaceFile, load_space
 
 __all__ = ["RunPlan", "RunResult", "SpaceFile", "load_space", "plan", "run"]
@@ -22,7 +22,7 @@ _HOMES = {
     "RunResult": "lagsearch.pipeline",
     "SpaceFile": "lagsearch.space",
     "load_space": "lagsearch.space",
-    "plan": "lagsearch.pipeline",
+    "plan": "lagsearch.planning",
     "run": "lagsearch.pipeline",
 }
 

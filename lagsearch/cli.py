@@ -32,7 +32,7 @@ SetOption = Annotated[
 @app.command("plan")
 def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = None) -> None:
     """Show every candidate and the cost of the search; nothing is trained."""
-    from lagsearch.pipeline import plan
+    from lagsearch.planning import plan
 
     _show_plan(plan(_load(space, set_), lag=lag))
 

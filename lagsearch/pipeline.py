@@ -25,7 +25,7 @@ from lagsearch.errors import (
     RunFolderError,
 )
 from lagsearch.jobs import JobMaker, made_of
-from lagsearch.planning import RunPlan, find_tokenizer, make_plan, recorded
+from lagsearch.planning import RunPlan, find_tokenizer, make_plan, recorded, with_lag
 from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
@@ -33,7 +33,7 @@ from lagsearch.report.numbers import read_run
 from lagsearch.search.keep import BestStateOnly
 from lagsearch.search.serial import Finished, Outcome, run_serial
 from lagsearch.search.slots import Slots, decide, describe
-from lagsearch.space import SpaceFile, load_space, with_flags
+from lagsearch.space import SpaceFile
 from lagsearch.training.curve import Failure, append
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource, from_checkpoint, is_cached, pretrained
@@ -114,20 +114,6 @@ class RunResult:
         return curves_table(self.folder)
 
 
-def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
-    """Work out every candidate and the cost of the search; nothing is trained.
-
-    Args:
-        space: A space file, or one that is loaded.
-        lag: K, in place of the space's `search.lag`.
-
-    Raises:
-        LagsearchError: Something in the space cannot be.
-    """
-    file = _with_lag(space, lag, oracle=False)
-    return make_plan(file, find_tokenizer(file))
-
-
 def run(
     space: str | Path | SpaceFile,
     *,
@@ -152,7 +138,7 @@ def run(
         NoSurvivorError: Every candidate failed.
     """
     watch = watch or make_watch()
-    file = _with_lag(space, lag, oracle=oracle)
+    file = with_lag(space, lag, oracle=oracle)
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
     tokenizer = find_tokenizer(file)
@@ -335,17 +321,6 @@ class _Phases:
             yield
         finally:
             self.folder.spend(phase, time.monotonic() - began)
-
-
-def _with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) -> SpaceFile:
-    """Load a space if need be, and put K and the oracle into it."""
-    file = space if isinstance(space, SpaceFile) else load_space(space)
-    flags = {} if lag is None else {f"--lag {lag}": f"search.lag={lag}"}
-    flags |= {"--oracle": "search.oracle=true"} if oracle else {}
-    file = with_flags(file, flags)
-    if file.space.search.lag is None:
-        raise file.error(("search", "lag"), "is required: give it here or as --lag K")
-    return file
 
 
 def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[TokenStore, Predicts]:

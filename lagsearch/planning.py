@@ -20,7 +20,15 @@ from lagsearch.models.configs import (
 from lagsearch.operators import Candidate, GrowthPlan, make_candidate
 from lagsearch.operators.execute import check_fit
 from lagsearch.operators.scratch import fresh_plan
-from lagsearch.space import Source, Space, SpaceFile, evaluation_steps, expand
+from lagsearch.space import (
+    Source,
+    Space,
+    SpaceFile,
+    evaluation_steps,
+    expand,
+    load_space,
+    with_flags,
+)
 from lagsearch.storage import digest
 
 if TYPE_CHECKING:
@@ -133,6 +141,35 @@ class RunPlan:
         """Return the FLOPs of training one candidate from K to completion, the dearest if any."""
         dearest = max(each.cost.flops_per_step for each in self.candidates)
         return (self.space.training.steps - self.lag) * dearest
+
+
+def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
+    """Work out every candidate and the cost of the search; nothing is trained.
+
+    Args:
+        space: A space file, or one that is loaded.
+        lag: K, in place of the space's `search.lag`.
+
+    Raises:
+        LagsearchError: Something in the space cannot be.
+    """
+    file = with_lag(space, lag, oracle=False)
+    return make_plan(file, find_tokenizer(file))
+
+
+def with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) -> SpaceFile:
+    """Load a space if need be, and put K and the oracle into it.
+
+    Raises:
+        SpaceError: The space is wrong, or has no K.
+    """
+    file = space if isinstance(space, SpaceFile) else load_space(space)
+    flags = {} if lag is None else {f"--lag {lag}": f"search.lag={lag}"}
+    flags |= {"--oracle": "search.oracle=true"} if oracle else {}
+    file = with_flags(file, flags)
+    if file.space.search.lag is None:
+        raise file.error(("search", "lag"), "is required: give it here or as --lag K")
+    return file
 
 
 def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
