@@ -69,6 +69,69 @@ def report_command(
     _show_result(folder, build_report(folder))
 
 
+@app.command("grow")
+def grow_command(  # noqa: PLR0913 (each is an option of the command line)
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Checkpoint folders or hub names."),
+    ] = None,
+    operator: Annotated[str | None, typer.Option("--operator", help="Its name.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the operator, or factor=2."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", metavar="KEY=VALUE", help="A configuration key to change."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The new checkpoint's folder.")] = None,
+    space: Annotated[
+        Path | None, typer.Option("--space", help="Take the growth from a space file...")
+    ] = None,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", help="...where it has this name.")
+    ] = None,
+    from_mergekit: Annotated[
+        Path | None, typer.Option("--from-mergekit", help="Read a passthrough YAML file.")
+    ] = None,
+    to_mergekit: Annotated[
+        Path | None, typer.Option("--to-mergekit", help="Write the growth as such a file.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of random weights, noise.")] = 0,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read *.bin checkpoints, weights only.")
+    ] = False,
+) -> None:
+    """Grow one checkpoint by one operator, without training."""
+    from lagsearch.growing import Request, find_growth, grow
+    from lagsearch.operators.mergekit import to_mergekit as as_mergekit
+
+    request = Request(
+        sources=tuple(sources or ()),
+        operator=operator,
+        settings=_pairs("--set", set_),
+        target=_pairs("--target", target),
+        space=space,
+        candidate=candidate,
+        mergekit=from_mergekit,
+        allow_pickle=allow_pickle,
+    )
+    if out is None and to_mergekit is None:
+        raise LagsearchError("grow: give --out DIR for the new checkpoint, or --to-mergekit FILE")
+    growth = find_growth(request)
+    if to_mergekit is not None:
+        from lagsearch.space import dump_yaml
+        from lagsearch.storage import write_text
+
+        write_text(to_mergekit, dump_yaml(as_mergekit(growth.plan, growth.names)))
+        sys.stdout.write(f"mergekit: {to_mergekit}\n")
+    if out is not None:
+        from lagsearch.progress import make_watch
+
+        grown = grow(growth, out, seed=seed, allow_pickle=allow_pickle, watch=make_watch())
+        sys.stdout.write(grown.text() + "\n")
+
+
 @app.command("operators")
 def operators_command() -> None:
     """List the growth operators and their settings."""
@@ -123,6 +186,19 @@ def _load(space: Path, overrides: list[str] | None) -> "SpaceFile":
     return load_space(space, overrides or ())
 
 
+def _pairs(flag: str, texts: list[str] | None) -> dict[str, Any]:
+    """Read `KEY=VALUE` texts, the values as YAML."""
+    from lagsearch.space import read_yaml
+
+    pairs = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise LagsearchError(f"{flag} {text}: write KEY=VALUE")
+        pairs[key] = read_yaml(value)[0]
+    return pairs
+
+
 def _console() -> Any:
     from rich.console import Console
 
@@ -143,6 +219,9 @@ def _show_plan(plan: "RunPlan") -> None:
         flops = f"{cost.flops_per_step:.2e}"
         table.add_row(each.name, each.layer_map, f"{cost.parameters:,}", flops, memory)
     console.print(table)
+    for each in plan.candidates:
+        if each.candidate.plan.warning:
+            console.print(f"Warning: {each.name}: {each.candidate.plan.warning}")
     lag, steps, count = plan.lag, space.training.steps, len(plan.candidates)
     search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()

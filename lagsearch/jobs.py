@@ -64,6 +64,7 @@ class JobMaker:
         assert pretrain is not None, name
         given = {key: value for key, value in pretrain.model_dump().items() if value is not None}
         given.pop("config")
+        number, _, parts = given.pop("part", "1/1").partition("/")
         training = Training.model_validate(
             {**space.training.model_dump(), "schedule": {}, "optimizer_state": "keep", **given}
         )
@@ -75,7 +76,7 @@ class JobMaker:
             n_parameters=planned.cost.parameters,
             init_seed=derive_seed(space.seed, "init", "source", name),
             training=training,
-            text=self._text(f"source {name}"),
+            text=replace(self._text(f"source {name}"), part=(int(number), int(parts))),
             compute=replace(self.compute, threads=self.source_threads),
             evaluate_at=tuple(sorted({*log_ladder(pretrain.steps), pretrain.steps})),
             curve=Path(),
@@ -125,6 +126,7 @@ def made_of(job: Job) -> dict[str, Any]:
             "validation_batches": job.text.validation_batches,
             "objective": repr(job.text.objective),
             "seed": job.text.seed,
+            "part": job.text.part,
         },
         "init_seed": job.init_seed,
         "compute": [job.compute.threads, job.compute.device, job.compute.precision],

@@ -1,5 +1,6 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,17 @@ from lagsearch.models.configs import (
     stored_name,
     target_shape,
 )
-from lagsearch.operators import Candidate, GrowthPlan, make_candidate
+from lagsearch.operators import (
+    Candidate,
+    GrowthPlan,
+    alternatives,
+    find_operator,
+    make_candidate,
+)
 from lagsearch.operators.execute import check_fit
 from lagsearch.operators.scratch import fresh_plan
 from lagsearch.space import (
+    Entry,
     Source,
     Space,
     SpaceFile,
@@ -188,24 +196,25 @@ def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
     base = sources[0].config
     target = _target(file, base)
     shapes = tuple(shape_of(each.config) for each in sources)
+    names = tuple(each.source.name for each in sources)
     planned: list[PlannedCandidate] = []
-    names: dict[str, str] = {}
+    known: dict[str, str] = {}
     plans: dict[str, str] = {}
-    for entry in expand(space):
+    for entry, settings in _entries(file, names):
         try:
-            candidate = make_candidate(entry.operator, entry.settings, shapes, target)
-            _check_new(candidate, names, plans)
+            candidate = make_candidate(entry.operator, settings, shapes, target, names)
+            _check_ramp(candidate.plan, space)
+            _check_new(candidate, known, plans)
             origins = [layer.layer for layer in candidate.plan.layers]
-            config = grown_config(base, space.target, origins)
+            changes = {**space.target, **candidate.plan.config_changes()}
+            config = grown_config(base, changes, origins)
             model = models.of(config)
             model.check_positions(config, space.data.sequence_length)
             stacks = [models.of(each.config, _batch_size(each.source)) for each in sources]
             check_fit(candidate.plan, model.stack, [each.tensors for each in stacks], model.tensors)
             planned.append(PlannedCandidate(candidate, plain_config(config), model.cost))
         except (OperatorError, ModelError) as error:
-            setting = getattr(error, "setting", None)
-            at = (*entry.at, setting) if setting else entry.at
-            raise file.error(at, str(error)) from None
+            raise _located(file, entry, error) from None
     return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
 
 
@@ -237,6 +246,45 @@ def _target(file: SpaceFile, source: Any) -> ModelShape:
         key = next(key for key in changes if stored_name(source, key) not in target.keys)
         raise file.error(("target", key), f"is shallower than the source's {depth} layers")
     return target
+
+
+def _entries(file: SpaceFile, names: tuple[str, ...]) -> Iterator[tuple[Entry, dict[str, Any]]]:
+    """Yield the listed candidates, words that mean several spelt out, and controls that are added.
+
+    Where several sources are grown into one, the same growth with copies of the first one alone
+    shows what the others bring.
+    """
+    listed, controls = [], {}
+    for entry in expand(file.space):
+        try:
+            found = alternatives(entry.operator, entry.settings, names, file.space.seed)
+        except OperatorError as error:
+            raise _located(file, entry, error) from None
+        listed += [(entry, settings) for settings in found]
+        if control := find_operator(entry.operator).control:
+            controls[control] = entry
+    yield from listed
+    if not file.space.search.single_model_control:
+        return
+    has = {entry.operator for entry, _ in listed}
+    for control, entry in controls.items():
+        if control not in has:
+            yield Entry(control, {}, entry.at), {}
+
+
+def _located(file: SpaceFile, entry: Entry, error: LagsearchError) -> LagsearchError:
+    """Give an operator's error its place in the space file."""
+    setting = getattr(error, "setting", None)
+    return file.error((*entry.at, setting) if setting else entry.at, str(error))
+
+
+def _check_ramp(plan: GrowthPlan, space: Space) -> None:
+    if plan.ramp_steps > space.training.steps:
+        raise OperatorError(
+            f"a ramp of {plan.ramp_steps} steps is not over at completion, training.steps "
+            f"{space.training.steps}: the checkpoint would not compute what was measured",
+            "ramp_steps",
+        )
 
 
 def _check_new(candidate: Candidate, names: dict[str, str], plans: dict[str, str]) -> None:

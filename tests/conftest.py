@@ -1,3 +1,4 @@
+import os
 import random
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from hypothesis import settings
 
 from lagsearch.progress import Watch
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a test process for each core is enough
 settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
 settings.load_profile("any-machine")
 

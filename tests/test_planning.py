@@ -141,3 +141,39 @@ def test_a_curve_with_a_foreign_line_is_refused(write_space, tmp_path):
     path.write_text(path.read_text() + json.dumps({"step": 3, "loss": 1.0}) + "\n")
     with pytest.raises(RunFolderError, match=r"\.jsonl:\d+: neither an evaluation nor a failure"):
         build_report(result.folder)
+
+
+WIDER = "target={hidden_size: 24, num_attention_heads: 3, intermediate_size: 40}"
+
+
+def test_a_wider_target_is_planned_with_its_eps(write_space):
+    plan = planned(
+        write_space, WIDER, "candidates=[{operator: lemon}, {operator: net2net}, {operator: zero}]"
+    )
+    eps = [each.config["rms_norm_eps"] for each in plan.candidates]
+    assert eps == [pytest.approx(1e-6 * 2 / 3), 1e-6, pytest.approx(1e-6 * 2 / 3)]
+    assert plan.candidates[0].layer_map.startswith("1 2 3 [residual 16-24, ")
+    assert len({each.cost.parameters for each in plan.candidates}) == 1
+
+
+def test_heads_that_would_change_their_size_are_refused(write_space):
+    gpt2 = "{model_type: gpt2, n_layer: 2, n_embd: 16, n_head: 2, n_positions: 32}"
+    with pytest.raises(SpaceError, match=r"candidates\[0\].*set n_head to 4"):
+        planned(
+            write_space,
+            CONFIG + gpt2,
+            "target={n_embd: 32}",
+            "candidates=[{operator: net2net}]",
+        )
+
+
+def test_a_wider_model_goes_on_where_its_source_ended(write_space, tmp_path):
+    """Weights and moments are widened in the workers, too."""
+    overrides = [WIDER, "candidates=[{operator: lemon}, {operator: zero}, {operator: aki}]"]
+    space = lagsearch.load_space(write_space(), overrides)
+    lagsearch.run(space, out=tmp_path / "run", serial=True, watch=Watch())
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    losses = {each["operator"]: each["val_loss"] for each in report["candidates"]}
+    assert {each["status"] for each in report["candidates"]} == {"ok"}
+    assert losses["lemon"]["0"] == pytest.approx(losses["zero"]["0"], abs=1e-5)
+    assert abs(losses["aki"]["0"] - losses["zero"]["0"]) > 1e-4

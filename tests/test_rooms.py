@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "progress": {"training"},
     "planning": {"space", "models", "operators", "data", "training"},
     "jobs": {"planning", "space", "models", "data", "training", "report"},
+    "growing": {"planning", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {"ray": {"search/ray_runner.py"}, "matplotlib": {"report/figures.py"}}
 

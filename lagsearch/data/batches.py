@@ -58,6 +58,14 @@ class TrainingRows:
         return int(self._starts[place])
 
 
+def part_of(tokens: NDArray[np.integer], number: int, parts: int) -> NDArray[np.integer]:
+    """Return one of the equal parts that a row of tokens is cut into, counted from 1: (N / parts,).
+
+    Parts are disjoint and make up the whole.
+    """
+    return tokens[len(tokens) * (number - 1) // parts : len(tokens) * number // parts]
+
+
 def validation_rows(
     tokens: NDArray[np.integer], sequence_length: int, batch_size: int, batches: int
 ) -> list[NDArray[np.int64]]:

@@ -159,13 +159,14 @@ def _split(
     train.write(rest.tobytes())
 
 
-def check_length(store: TokenStore, data: Data, rows: int) -> None:
+def check_length(store: TokenStore, data: Data, rows: int, n_parts: int = 1) -> None:
     """Check that there is text for a step and for the validation batches.
 
     Args:
         store: The tokens.
         data: What the space says.
         rows: Validation sequences that are asked for.
+        n_parts: Parts that the training text is cut into.
 
     Raises:
         DataError: One of the two is too short.
@@ -173,7 +174,7 @@ def check_length(store: TokenStore, data: Data, rows: int) -> None:
     length = data.sequence_length
     facts = store.facts
     parts = (
-        ("corpus", 2 * length + 1, ("data", "train")),
+        ("corpus", n_parts * (2 * length + 1), ("data", "train")),
         ("validation", rows * length + 1, ("evaluation", "batches")),
     )
     for part, needed, at in parts:

@@ -32,7 +32,7 @@ def locate_checkpoint(name: str) -> Path:
         ) from error
 
 
-def load_config(folder: Path) -> Any:
+def load_config(folder: Path, *, allow_pickle: bool = False) -> Any:
     """Read a checkpoint's configuration.
 
     Raises:
@@ -43,7 +43,8 @@ def load_config(folder: Path) -> Any:
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint")
-    if not any(folder.glob("*.safetensors")):
+    has_pickle = allow_pickle and any(folder.glob("pytorch_model*.bin"))
+    if not has_pickle and not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} has no *.safetensors; pickled weights are not read")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -19,10 +19,12 @@ class ModelShape:
     Attributes:
         n_layers: Depth.
         keys: All other configuration keys, by the names that the configuration stores.
+        model_type: As transformers calls it.
     """
 
     n_layers: int
     keys: Mapping[str, Any]
+    model_type: str = ""
 
     def differences(self, other: "ModelShape") -> dict[str, tuple[Any, Any]]:
         """Return the keys, depth left out, in which two shapes differ: (this, other)."""
@@ -90,7 +92,7 @@ def shape_of(config: Any) -> ModelShape:
     """Return the shape of a configuration, with stored names in place of aliases."""
     hidden = {"model_type", *PER_LAYER_KEYS, stored_name(config, "num_hidden_layers")}
     keys = {key: value for key, value in plain_config(config).items() if key not in hidden}
-    return ModelShape(n_layers=n_layers(config), keys=keys)
+    return ModelShape(n_layers(config), keys, config.model_type)
 
 
 def stored_name(config: Any, key: str) -> str:
@@ -123,7 +125,7 @@ def target_shape(source: Any, changes: Mapping[str, Any]) -> ModelShape:
     layers = plain.pop(depth, n_layers(source))
     if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
         raise ModelError(f"{depth} must be a whole number of at least 1")
-    return ModelShape(layers, {**shape_of(source).keys, **plain})
+    return ModelShape(layers, {**shape_of(source).keys, **plain}, source.model_type)
 
 
 def plain_config(config: Any) -> dict[str, Any]:
@@ -147,8 +149,9 @@ def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int 
     keys = plain_config(source)
     for key in PER_LAYER_KEYS:
         listed = keys.pop(key, None)
-        if listed and all(origin is not None for origin in origins):
-            keys[key] = [listed[origin] for origin in origins if origin is not None]
+        known = [origin for origin in origins if origin is not None and origin < len(listed or ())]
+        if listed and len(known) == len(origins):
+            keys[key] = [listed[origin] for origin in known]
     keys.update({stored_name(source, key): value for key, value in changes.items()})
     return rebuild_config(keys)
 

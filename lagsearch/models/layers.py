@@ -1,4 +1,4 @@
-"""Where a model keeps its layers, found without a table of families."""
+"""Where a model keeps its layers: found without a table of families, told more by one."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import n_layers
+from lagsearch.models.families import Family, Role, Weight, find_family
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,26 @@ class LayerStack:
 
     Attributes:
         prefix: Name of the list of layers, e.g. `model.layers`.
+        top: Names of the tensors above the last layer: final norm and head.
+        family: The table of its weights, where there is one.
     """
 
     prefix: str
+    top: frozenset[str] = frozenset()
+    family: Family | None = None
+
+    def role(self, rest: str) -> Role | None:
+        """Return what a layer's tensor does, where a table says it."""
+        weight = _named(self.family.layer if self.family else (), rest)
+        return weight.role if weight else None
+
+    def weight(self, name: str) -> Weight | None:
+        """Return what a table says of a tensor, by its whole name."""
+        if self.family is None:
+            return None
+        if (place := self.split(name)) is not None:
+            return _named(self.family.layer, place[1])
+        return _named((*self.family.bottom, *self.family.top), name)
 
     def split(self, name: str) -> tuple[int, str] | None:
         """Return (layer, rest of the name) of a layer's tensor, or None outside of the stack."""
@@ -53,4 +71,21 @@ def find_layers(model: nn.Module, config: Any) -> LayerStack:
             f"model_type {config.model_type}: growing in depth needs exactly one list of "
             f"{depth} layers of one class; found {what}"
         )
-    return LayerStack(found[0])
+    family = find_family(config.model_type, config.to_dict())
+    return LayerStack(found[0], _above(model, found[0], family), family)
+
+
+def _named(weights: tuple[Weight, ...], name: str) -> Weight | None:
+    return next((each for each in weights if each.name == name), None)
+
+
+def _above(model: nn.Module, prefix: str, family: Family | None) -> frozenset[str]:
+    """Return the names of the tensors above the last layer.
+
+    Without a table they are those that the model lists behind its layers.
+    """
+    if family is not None:
+        return frozenset(weight.name for weight in family.top)
+    names = list(dict(model.named_parameters()))
+    last = max(place for place, name in enumerate(names) if name.startswith(prefix + "."))
+    return frozenset(names[last + 1 :])

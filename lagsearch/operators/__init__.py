@@ -1,11 +1,23 @@
 """Operator settings to growth plans. A new operator is a module imported here."""
 
-from lagsearch.operators import lag, scratch  # noqa: F401  (importing enters them into the table)
+from lagsearch.operators import (  # noqa: F401  (importing enters them into the table)
+    combined,
+    identity,
+    lag,
+    multi,
+    net2net,
+    partial,
+    random,
+    scratch,
+    stack,
+    zero,
+)
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin
 from lagsearch.operators.registry import (
     Candidate,
     Operator,
     all_operators,
+    alternatives,
     find_operator,
     make_candidate,
     operator,
@@ -18,6 +30,7 @@ __all__ = [
     "Operator",
     "Origin",
     "all_operators",
+    "alternatives",
     "find_operator",
     "make_candidate",
     "operator",

@@ -1,24 +1,49 @@
 """The one executor: a plan and named source tensors fill named target tensors."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators.plan import GrowthPlan
+from lagsearch.operators.widen import Widened, widen, widened_shape
+from lagsearch.storage import derive_seed
 
 
-def source_name(plan: GrowthPlan, stack: LayerStack, name: str) -> tuple[int, str] | None:
-    """Return (source, tensor name) that a target tensor copies, or None where it stays random."""
+@dataclass(frozen=True)
+class Recipe:
+    """How one target tensor is made.
+
+    Attributes:
+        copied: (source, tensor name) of what it copies; of several the mean.
+        is_zero: It becomes zero instead; what it would copy still tells its shape.
+        above: (source, tensor name) of the next layer, where a width takes rows from there.
+    """
+
+    copied: tuple[tuple[int, str], ...]
+    is_zero: bool = False
+    above: tuple[int, str] | None = None
+
+
+def recipe(plan: GrowthPlan, stack: LayerStack, name: str) -> Recipe | None:
+    """Return how the plan makes a target tensor, or None where it stays random."""
     place = stack.split(name)
     if place is None:
-        return (plan.outer.source, name) if plan.outer.treatment == "copy" else None
+        end = plan.top if name in stack.top else plan.bottom
+        if end.treatment != "copy":
+            return None
+        return Recipe(tuple((source, name) for source in end.sources))
     layer, rest = place
     origin = plan.layers[layer]
-    if origin.treatment == "random" or origin.layer is None:
+    if origin.treatment in ("random", "masked") or origin.layer is None:
         return None
-    return origin.source, stack.join(origin.layer, rest)
+    copied = ((origin.source, stack.join(origin.layer, rest)),)
+    role, above = stack.role(rest), None
+    if plan.width and plan.width.takes_from_next_layer and role == "reader":
+        above = (origin.source, stack.join(origin.layer + 1, rest))
+    return Recipe(copied, origin.treatment == "zero_output" and role == "writer", above)
 
 
 def check_fit(
@@ -27,7 +52,7 @@ def check_fit(
     sources: Sequence[Mapping[str, torch.Tensor]],
     target: Mapping[str, torch.Tensor],
 ) -> None:
-    """Check that every tensor the plan copies is there, and has its target's shape.
+    """Check that every tensor the plan copies is there and, widened, has its target's shape.
 
     Args:
         plan: The growth.
@@ -38,7 +63,7 @@ def check_fit(
     Raises:
         ModelError: One is missing or has another shape; layers of one stack differ, say.
     """
-    for _ in _copies(plan, stack, sources, target):
+    for _ in _found(plan, stack, sources, target):
         pass
 
 
@@ -63,27 +88,93 @@ def fill(
         ModelError: A source lacks a tensor that the plan copies, or has it in another shape.
     """
     with torch.no_grad():
-        for tensor, found in _copies(plan, stack, sources, target):
-            tensor.copy_(found)
+        for name, made, found in _found(plan, stack, sources, target):
+            if made.is_zero:
+                target[name].zero_()
+                continue
+            value = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
+            target[name].copy_(_widened(plan, stack, sources, name, made, value, target[name]))
 
 
-def _copies(
+def add_noise(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    target: Mapping[str, torch.Tensor],
+    width: int,
+    seed: int,
+) -> None:
+    """Replace a share of every copied matrix by noise, in place: W becomes (1 - a) W + a E.
+
+    E is normal with the variances of a fresh model of G_stack: 1 / (d l^2) for what writes to the
+    residual stream, 2 / (5 d) for all else, with d the width and l the number of layers.
+
+    Args:
+        plan: The growth; its `noise` is a.
+        stack: Where the target keeps its layers.
+        target: Tensors of the target, by name.
+        width: d.
+        seed: Each tensor's noise is drawn from it and the tensor's name.
+
+    Source:
+        Du et al. 2024, arXiv:2405.15319, section I.2.
+    """
+    if not plan.noise:
+        return
+    with torch.no_grad():
+        for name, tensor in target.items():
+            made = recipe(plan, stack, name)
+            if tensor.dim() < 2 or made is None or made.is_zero:
+                continue
+            place = stack.split(name)
+            is_writer = place is not None and stack.role(place[1]) == "writer"
+            variance = 1 / (width * len(plan.layers) ** 2) if is_writer else 2 / (5 * width)
+            generator = torch.Generator().manual_seed(derive_seed(seed, "noise", name))
+            noise = torch.randn(tensor.shape, generator=generator) * variance**0.5
+            tensor.mul_(1 - plan.noise).add_(noise.to(tensor), alpha=plan.noise)
+
+
+def _found(
     plan: GrowthPlan,
     stack: LayerStack,
     sources: Sequence[Mapping[str, torch.Tensor]],
     target: Mapping[str, torch.Tensor],
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield each target tensor that is copied, and what it copies."""
+) -> Iterator[tuple[str, Recipe, list[torch.Tensor]]]:
+    """Yield each target tensor that is not left random, its recipe, and what that copies."""
     for name, tensor in target.items():
-        if (origin := source_name(plan, stack, name)) is None:
+        made = recipe(plan, stack, name)
+        if made is None:
             continue
-        source, copied = origin
-        found = sources[source].get(copied)
-        if found is None:
-            raise ModelError(f"the target's {name} has no {copied} in the source to copy")
-        if found.shape != tensor.shape:
-            raise ModelError(
-                f"the target's {name} is {tuple(tensor.shape)}, "
-                f"but the source's {copied} is {tuple(found.shape)}"
-            )
-        yield tensor, found
+        found = []
+        for source, copied in made.copied:
+            value = sources[source].get(copied)
+            if value is None:
+                raise ModelError(f"the target's {name} has no {copied} in the source to copy")
+            shape: tuple[int, ...] | None = tuple(value.shape)
+            if plan.width:
+                shape = widened_shape(plan.width, stack.weight(name), value.shape)
+            if shape != tuple(tensor.shape):
+                raise ModelError(
+                    f"the target's {name} is {tuple(tensor.shape)}, "
+                    f"but the source's {copied} is {tuple(value.shape)}"
+                    + (f", {shape} when it is widened" if plan.width and shape else "")
+                )
+            found.append(value)
+        yield name, made, found
+
+
+def _widened(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    sources: Sequence[Mapping[str, torch.Tensor]],
+    name: str,
+    made: Recipe,
+    value: torch.Tensor,
+    fresh: torch.Tensor,
+) -> torch.Tensor:
+    """Return what a target tensor becomes: the copied value, widened where the plan says so."""
+    weight = stack.weight(name)
+    if plan.width is None or weight is None:
+        return value
+    above = sources[made.above[0]].get(made.above[1]) if made.above else None
+    is_last_norm = name in stack.top and weight.role in ("norm", "shift")
+    return widen(plan.width, Widened(weight, value, above, is_last_norm), fresh)

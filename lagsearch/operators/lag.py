@@ -6,25 +6,9 @@ from pydantic import Field
 
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
+from lagsearch.operators.depth import depth_growth
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin
 from lagsearch.operators.registry import Short, operator
-
-
-def depth_growth(name: str, source: ModelShape, target: ModelShape) -> int:
-    """Return the number of layers to add, where nothing but the depth grows.
-
-    Raises:
-        OperatorError: The target is not deeper than the source, or differs in another key.
-    """
-    if differences := source.differences(target):
-        key, (old, new) = next(iter(differences.items()))
-        raise OperatorError(f"{name} grows in depth only; the target changes {key} {old} to {new}")
-    if target.n_layers <= source.n_layers:
-        raise OperatorError(
-            f"the target's {target.n_layers} layers are not more than the source's "
-            f"{source.n_layers}"
-        )
-    return target.n_layers - source.n_layers
 
 
 @operator("lag", paper="arXiv:2406.02469", grows="depth", preserves="no")

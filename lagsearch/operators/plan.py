@@ -1,22 +1,27 @@
 """A growth as data: where every tensor of the target comes from."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-Treatment = Literal["copy", "random"]
-"""`copy` the origin's tensors, or keep the `random` ones of a fresh model."""
+from lagsearch.operators.width_plan import Width
+
+Treatment = Literal["copy", "zero_output", "random", "masked"]
+"""What is done with a layer's tensors: `copy` them; copy them and set what the layer adds to the
+residual stream to zero (`zero_output`); leave the `random` ones of a fresh model; or leave the
+random ones and fade the layer in while training begins (`masked`)."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the tensors outside of the layers come from: embedding, final norm and head.
+    """Where the tensors below the first layer, or above the last, come from.
 
     Attributes:
-        source: Index of the source model.
-        treatment: What is done with its tensors.
+        sources: Indices of the source models; of several the mean is taken.
+        treatment: What is done with their tensors: `copy` or `random`.
     """
 
-    source: int = 0
+    sources: tuple[int, ...] = (0,)
     treatment: Treatment = "copy"
 
 
@@ -44,31 +49,115 @@ class GrowthPlan:
 
     Attributes:
         layers: One origin for each target layer, from the embedding up.
-        outer: The origin of all tensors outside of the layers.
+        bottom: The origin of all below the first layer: embeddings.
+        top: The origin of all above the last layer: final norm and head. A tied head is the
+            bottom's embedding.
+        noise: Share of every copied matrix that is replaced by noise, 0 to 1.
+        ramp_steps: Steps over which `masked` layers are faded in.
+        width: How every tensor that is copied is widened; None where it is not.
+        warning: What a user should know before choosing this growth, in one line.
     """
 
     layers: tuple[LayerOrigin, ...]
-    outer: Origin = Origin()
+    bottom: Origin = Origin()
+    top: Origin = Origin()
+    noise: float = 0.0
+    ramp_steps: int = 0
+    width: Width | None = None
+    warning: str | None = None
+
+    def of_source(self, place: int) -> "GrowthPlan":
+        """Return the same growth of another one of the sources."""
+        return replace(
+            self,
+            layers=tuple(replace(layer, source=place) for layer in self.layers),
+            bottom=replace(self.bottom, sources=(place,)),
+            top=replace(self.top, sources=(place,)),
+        )
 
     def layer_map(self) -> str:
         """Draw the plan, 1-based, from the embedding up: `1 2 3 1* 2* 3* 4`.
 
-        A star marks a new copy, `R` a random layer.
+        A star marks a new copy, a ring (°) a new one that adds nothing yet, `R` a random layer;
+        letters before the numbers tell several sources apart: `a1 b1 a2 b2`. Widths that grow
+        stand behind: `1 2 3 [residual 64-128]`.
         """
-        return " ".join(_draw(layer) for layer in self.layers)
+        is_mixed = len({layer.source for layer in self.layers}) > 1
+        drawn = [_draw(layer, is_mixed) for layer in self.layers]
+        return " ".join([*drawn, f"[{self.width.text()}]"] if self.width else drawn)
+
+    def config_changes(self) -> dict[str, Any]:
+        """Return the configuration keys that the growth itself changes: a norm's eps, say."""
+        return dict(self.width.config) if self.width else {}
+
+    def connection_rate(self) -> float:
+        """Return the share of neighbouring layers that were neighbours in one source.
+
+        Layers that add nothing yet count like copies, random ones not.
+
+        Source:
+            Du et al. 2024, arXiv:2405.15319, appendix H.
+        """
+        pairs = list(zip(self.layers, self.layers[1:], strict=False))
+        kept = [
+            below.source == above.source
+            and None not in (below.layer, above.layer)
+            and {below.treatment, above.treatment} <= {"copy", "zero_output"}
+            and above.layer == (below.layer or 0) + 1
+            for below, above in pairs
+        ]
+        return sum(kept) / len(kept) if kept else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain values."""
-        return asdict(self)
+        """Return the plan as plain values; `width` and `warning` only where there is one."""
+        plain = asdict(self)
+        absent = [key for key in ("width", "warning") if plain[key] is None]
+        return {key: value for key, value in plain.items() if key not in absent}
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> "GrowthPlan":
         """Read a plan from plain values."""
-        layers = tuple(LayerOrigin(**layer) for layer in plain["layers"])
-        return GrowthPlan(layers, Origin(**plain["outer"]))
+        bottom, top = (
+            Origin(tuple(plain[end]["sources"]), plain[end]["treatment"])
+            for end in ("bottom", "top")
+        )
+        return GrowthPlan(
+            layers_of(plain),
+            bottom,
+            top,
+            plain["noise"],
+            plain["ramp_steps"],
+            Width.from_dict(plain["width"]) if plain.get("width") else None,
+            plain.get("warning"),
+        )
 
 
-def _draw(layer: LayerOrigin) -> str:
-    if layer.treatment == "random" or layer.layer is None:
+def layers_of(plain: dict[str, Any]) -> tuple[LayerOrigin, ...]:
+    """Read the layers of a plan from plain values."""
+    return tuple(LayerOrigin(**layer) for layer in plain["layers"])
+
+
+def copies(layers: Sequence[int], treatment: Treatment = "copy") -> tuple[LayerOrigin, ...]:
+    """Return origins in one source's layers (0-based); a layer's second coming is a new one.
+
+    Args:
+        layers: The source layer of each target layer.
+        treatment: What is done with the new ones.
+    """
+    seen: set[int] = set()
+    origins = []
+    for layer in layers:
+        is_new = layer in seen
+        seen.add(layer)
+        origins.append(
+            LayerOrigin(layer=layer, treatment=treatment if is_new else "copy", is_new=is_new)
+        )
+    return tuple(origins)
+
+
+def _draw(layer: LayerOrigin, is_mixed: bool) -> str:
+    if layer.treatment in ("random", "masked") or layer.layer is None:
         return "R"
-    return f"{layer.layer + 1}{'*' if layer.is_new else ''}"
+    letter = chr(ord("a") + layer.source) if is_mixed else ""
+    mark = "°" if layer.treatment == "zero_output" else "*" if layer.is_new else ""
+    return f"{letter}{layer.layer + 1}{mark}"

@@ -1,9 +1,10 @@
 """The table of operators: one decorator, one lookup; a function's signature is its schema."""
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -14,9 +15,26 @@ from lagsearch.operators.plan import GrowthPlan
 
 @dataclass(frozen=True)
 class Short:
-    """How a setting shows in a candidate's name: these letters before its value."""
+    """How a setting shows in a candidate's name.
+
+    Attributes:
+        letters: What stands before its value.
+        write: How its value is written.
+    """
 
     letters: str
+    write: Callable[[Any], str] = str
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Words of a setting that stand for several values, e.g. `all`.
+
+    Attributes:
+        expand: From the value as written, the sources' names and a seed to the values meant.
+    """
+
+    expand: Callable[[Any, tuple[str, ...], int], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,8 @@ class Operator:
         preserves: Whether the grown model computes what the source did.
         is_baseline: It grows nothing and serves for comparison: ranked, but left out of the
             scores of a ranking, which are over growing strategies.
+        takes: `one` source, or `several`.
+        control: For several sources: the operator that does the same with copies of one.
         build: From the shapes and its settings to a plan.
         settings: The schema of its settings.
         summary: First line of its description.
@@ -40,14 +60,22 @@ class Operator:
     grows: str
     preserves: str
     is_baseline: bool
+    takes: Literal["one", "several"]
+    control: str | None
     build: Callable[..., GrowthPlan]
     settings: type[BaseModel]
     summary: str
 
-    def letters(self, setting: str) -> str:
-        """Return what stands before a setting's value in a candidate's name."""
-        metadata = self.settings.model_fields[setting].metadata
-        return next((item.letters for item in metadata if isinstance(item, Short)), setting)
+    def candidate_name(self, values: Mapping[str, Any]) -> str:
+        """Return the name of a candidate: the operator and all settings but those left alone."""
+        parts = [self.name]
+        for setting, value in values.items():
+            field = self.settings.model_fields[setting]
+            if field.is_required() or value != field.default:
+                short = next((each for each in field.metadata if isinstance(each, Short)), None)
+                short = short or Short(setting)
+                parts.append(f"{short.letters}{short.write(value)}")
+        return "-".join(parts)
 
 
 @dataclass(frozen=True)
@@ -73,9 +101,18 @@ _TABLE: dict[str, Operator] = {}
 
 
 def operator(
-    name: str, *, paper: str, grows: str, preserves: str, is_baseline: bool = False
+    name: str,
+    *,
+    paper: str,
+    grows: str,
+    preserves: str,
+    is_baseline: bool = False,
+    takes: Literal["one", "several"] = "one",
+    control: str | None = None,
 ) -> Callable[[Callable[..., GrowthPlan]], Callable[..., GrowthPlan]]:
     """Enter a function `(source, target, *, settings...) -> GrowthPlan` into the table.
+
+    One that takes several sources gets their shapes by their names.
 
     Raises:
         ValueError: The name is taken.
@@ -86,7 +123,16 @@ def operator(
             raise ValueError(f"operator {name!r} is defined twice")
         summary = (inspect.getdoc(build) or "").partition("\n")[0]
         _TABLE[name] = Operator(
-            name, paper, grows, preserves, is_baseline, build, _schema(name, build), summary
+            name,
+            paper,
+            grows,
+            preserves,
+            is_baseline,
+            takes,
+            control,
+            build,
+            _schema(name, build),
+            summary,
         )
         return build
 
@@ -127,25 +173,77 @@ def find_operator(name: str) -> Operator:
     return _TABLE[name]
 
 
+SOURCE = "source"
+"""Setting of every operator of one source, where a space has several: the source's name."""
+
+
+def alternatives(
+    name: str, settings: Mapping[str, Any], names: tuple[str, ...], seed: int
+) -> list[dict[str, Any]]:
+    """Return the settings that are meant where a word stands for several values.
+
+    Args:
+        name: The operator's.
+        settings: As written, one value each.
+        names: The sources' names.
+        seed: For words that mean a sample.
+
+    Raises:
+        OperatorError: The operator is unknown, or a word does not fit.
+    """
+    fields = find_operator(name).settings.model_fields
+    choices: list[list[Any]] = []
+    for setting, value in settings.items():
+        metadata = fields[setting].metadata if setting in fields else []
+        words = next((each for each in metadata if isinstance(each, Choices)), None)
+        is_word = words is not None and isinstance(value, str)
+        choices.append(words.expand(value, names, seed) if words and is_word else [value])
+    return [dict(zip(settings, each, strict=True)) for each in itertools.product(*choices)]
+
+
 def make_candidate(
-    name: str, settings: Mapping[str, Any], sources: tuple[ModelShape, ...], target: ModelShape
+    name: str,
+    settings: Mapping[str, Any],
+    sources: tuple[ModelShape, ...],
+    target: ModelShape,
+    names: tuple[str, ...] = (),
 ) -> Candidate:
     """Check an operator's settings and make its candidate.
+
+    Args:
+        name: The operator's.
+        settings: One value each.
+        sources: Shapes of the sources.
+        target: Shape to reach.
+        names: The sources' names; their numbers when left out.
 
     Raises:
         OperatorError: The operator is unknown, or its settings do not fit.
     """
     found = find_operator(name)
+    names = names or tuple(str(place) for place in range(len(sources)))
+    given = dict(settings)
+    is_choice = found.takes == "one" and len(sources) > 1 and not found.is_baseline
+    chosen = given.pop(SOURCE, names[0]) if is_choice else None
+    if chosen is not None and chosen not in names:
+        raise OperatorError(f"source {chosen!r} is none of {', '.join(names)}", SOURCE)
     try:
-        checked = found.settings.model_validate(dict(settings))
+        checked = found.settings.model_validate(given)
     except ValidationError as error:
         raise _explained(error, found) from None
-    if len(sources) != 1:
-        raise OperatorError(f"{name} grows one source; the space has {len(sources)}")
     values = checked.model_dump()
-    plan = found.build(sources[0], target, **values)
-    parts = [name, *(f"{found.letters(key)}{value}" for key, value in values.items())]
-    return Candidate("-".join(parts), name, values, plan, found.is_baseline)
+    title = found.candidate_name(values)
+    if found.takes == "several":
+        if len(sources) < 2:
+            raise OperatorError(f"{name} grows several sources; the space has one")
+        plan = found.build(dict(zip(names, sources, strict=True)), target, **values)
+    elif chosen is None:
+        plan = found.build(sources[0], target, **values)
+    else:
+        place = names.index(chosen)
+        plan = found.build(sources[place], target, **values).of_source(place)
+        values, title = {**values, SOURCE: chosen}, f"{title}-{chosen}"
+    return Candidate(title, name, values, plan, found.is_baseline)
 
 
 def _explained(error: ValidationError, found: Operator) -> OperatorError:
@@ -161,4 +259,6 @@ def _explained(error: ValidationError, found: Operator) -> OperatorError:
     if first["type"] == "missing":
         return OperatorError(f"{found.name} needs the setting {setting!r}")
     message = first["msg"].removeprefix("Input should be ")
+    if first["type"] in ("tuple_type", "too_short"):
+        message = "a list of at least 1; in a space, a list of such lists"
     return OperatorError(f"{found.name}: {setting} must be {message}", setting)

@@ -19,4 +19,5 @@ def scratch(source: ModelShape, target: ModelShape) -> GrowthPlan:
 def fresh_plan(n_layers: int) -> GrowthPlan:
     """Return the plan of a model of random weights alone."""
     layer = LayerOrigin(treatment="random", is_new=True)
-    return GrowthPlan((layer,) * n_layers, Origin(treatment="random"))
+    end = Origin(treatment="random")
+    return GrowthPlan((layer,) * n_layers, bottom=end, top=end)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lagsearch.errors import RunFolderError
-from lagsearch.operators.plan import GrowthPlan
+from lagsearch.operators.plan import layers_of
 from lagsearch.report.folder import RunFolder
 from lagsearch.selection import (
     LossTable,
@@ -282,7 +282,7 @@ def _on_top(run: Recorded, names: list[str], treatment: str) -> str | None:
     A copied block is that of the last layers: last stacking (Reddi et al. 2023).
     """
     for name in names:
-        layers = GrowthPlan.from_dict(run.plans[name]["plan"]).layers
+        layers = layers_of(run.plans[name]["plan"])
         old = [layer for layer in layers if not layer.is_new]
         new = [layer for layer in layers if layer.is_new]
         last = [layer.layer for layer in old[-len(new) :]] if new else []

@@ -2,7 +2,15 @@
 
 from lagsearch.space.candidates import Entry, expand
 from lagsearch.space.ladder import evaluation_steps, log_ladder
-from lagsearch.space.reading import SpaceFile, dump_space, load_space, with_flags, written_out
+from lagsearch.space.overrides import read_yaml
+from lagsearch.space.reading import (
+    SpaceFile,
+    dump_space,
+    dump_yaml,
+    load_space,
+    with_flags,
+    written_out,
+)
 from lagsearch.space.schema import (
     Corpus,
     Data,
@@ -36,10 +44,12 @@ __all__ = [
     "Training",
     "Validation",
     "dump_space",
+    "dump_yaml",
     "evaluation_steps",
     "expand",
     "load_space",
     "log_ladder",
+    "read_yaml",
     "with_flags",
     "written_out",
 ]

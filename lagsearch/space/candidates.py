@@ -24,10 +24,13 @@ class Entry:
 
 
 def expand(space: Space) -> Iterator[Entry]:
-    """Yield one entry for each combination of listed values; the last key varies fastest."""
+    """Yield one entry for each combination of listed values; the last key varies fastest.
+
+    `{width: a, depth: b}` is short for `{operator: combined, width: a, depth: b}`.
+    """
     for index, listed in enumerate(space.candidates):
         settings = {key: value for key, value in listed.items() if key != "operator"}
         choices = [value if isinstance(value, list) else [value] for value in settings.values()]
         for combination in itertools.product(*choices):
             values = dict(zip(settings, combination, strict=True))
-            yield Entry(listed["operator"], values, ("candidates", index))
+            yield Entry(listed.get("operator", "combined"), values, ("candidates", index))

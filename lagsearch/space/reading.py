@@ -90,11 +90,16 @@ def _checked(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> 
 
 def dump_space(space: Space) -> str:
     """Return the space as YAML, every default written out, so that running it repeats the run."""
+    return dump_yaml(written_out(space))
+
+
+def dump_yaml(values: Any) -> str:
+    """Return plain values as YAML."""
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = None
     yaml.width = 100
-    yaml.dump(written_out(space), stream)
+    yaml.dump(values, stream)
     return stream.getvalue()
 
 

@@ -45,6 +45,9 @@ def _sources(space: Space) -> Iterator[Broken]:
             model_type = source.pretrain.config.get("model_type")
             if not isinstance(model_type, str) or not model_type:
                 yield (*at, "pretrain", "config"), "model_type is required, e.g. model_type: llama"
+            number, _, parts = (source.pretrain.part or "1/1").partition("/")
+            if int(number) > int(parts):
+                yield (*at, "pretrain", "part"), f"there are only {parts} parts"
         if source.name in seen:
             yield (*at, "name"), "is the name of another source too"
         seen.add(source.name)
@@ -52,8 +55,13 @@ def _sources(space: Space) -> Iterator[Broken]:
 
 def _candidates(space: Space) -> Iterator[Broken]:
     for index, entry in enumerate(space.candidates):
-        if not isinstance(entry.get("operator"), str):
-            yield ("candidates", index), "operator is required, e.g. {operator: lag, index: [0, 1]}"
+        is_short = "operator" not in entry and {"width", "depth"} <= set(entry)
+        if not is_short and not isinstance(entry.get("operator"), str):
+            message = (
+                "operator is required, e.g. {operator: lag, index: [0, 1]}, or both width and "
+                "depth, e.g. {width: zero, depth: stack}"
+            )
+            yield ("candidates", index), message
         for key, value in entry.items():
             if value == []:
                 yield ("candidates", index, key), "is an empty list: it would give no candidate"

@@ -126,6 +126,8 @@ class Pretrain(Part):
     """A transformers configuration: `model_type` and its keys."""
     steps: PositiveInt
     """Training steps."""
+    part: Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")] | None = None
+    """`2/3` trains on the second third of the training text alone: sources of their own text."""
     batch_size: PositiveInt | None = None
     """Sequences in a step."""
     optimizer: Optimizer | None = None
@@ -161,6 +163,8 @@ class Search(Part):
     """K: the steps after growth at which candidates are ranked."""
     oracle: bool = False
     """Train all candidates to completion and score the ranking."""
+    single_model_control: bool = True
+    """Where several sources are grown into one, add the same growth of the first one alone."""
 
 
 class Resources(Part):

@@ -10,7 +10,7 @@ from lagsearch.models.checks import check_model
 from lagsearch.models.configs import rebuild_config
 from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
-from lagsearch.operators.execute import fill
+from lagsearch.operators.execute import add_noise, fill
 from lagsearch.training.job import Job
 from lagsearch.training.optimizer import MOMENTS, zero_state
 from lagsearch.training.state import WEIGHT
@@ -29,7 +29,9 @@ def grow(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """
     config: Any = model.config
     stack = find_layers(model, config)
-    fill(job.plan, stack, [TensorFile(path, WEIGHT) for path in job.sources], tensors_of(model))
+    tensors = tensors_of(model)
+    fill(job.plan, stack, [TensorFile(path, WEIGHT) for path in job.sources], tensors)
+    add_noise(job.plan, stack, tensors, config.hidden_size, job.init_seed)
     if job.sources and job.training.optimizer_state == "keep":
         moments = zero_state(optimizer, model)
         for moment in MOMENTS:

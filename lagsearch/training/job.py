@@ -20,6 +20,7 @@ class Text:
         validation_batches: Fixed batches of every evaluation.
         objective: What is predicted.
         seed: The root seed.
+        part: (number, parts): the training text is cut into equal parts, and this one is used.
     """
 
     store: Path
@@ -28,6 +29,7 @@ class Text:
     validation_batches: int
     objective: Predicts
     seed: int
+    part: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)

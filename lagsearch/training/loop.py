@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lagsearch.data.batches import TrainingRows, validation_rows
+from lagsearch.data.batches import TrainingRows, part_of, validation_rows
 from lagsearch.data.objectives import IGNORED, example_seed
 from lagsearch.data.store import TokenStore
 from lagsearch.errors import CandidateFailed
+from lagsearch.models.layers import find_layers
 from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer
+from lagsearch.training.ramp import Ramp
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
 
 _CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
@@ -82,7 +84,8 @@ class _Run:
         self.device = torch.device(job.compute.device)
         store = TokenStore(job.text.store)
         size = (job.text.sequence_length, job.training.batch_size)
-        self.rows = TrainingRows(store.tokens("train"), *size, job.text.seed, job.text.stream)
+        tokens = part_of(store.tokens("train"), *job.text.part)
+        self.rows = TrainingRows(tokens, *size, job.text.seed, job.text.stream)
         self.validation = [
             self._example(rows, "validation", number)
             for number, rows in enumerate(
@@ -96,6 +99,8 @@ class _Run:
             grow(job, self.model, self.optimizer)
         else:
             load_state(job.state, self.model, self.optimizer)
+        layers = self.model.get_submodule(find_layers(self.model, self.model.config).prefix)
+        self.ramp = Ramp(job.plan, list(layers.children()))
         self.step = saved.step if saved else 0
         self.wall_s = saved.wall_s if saved else 0.0
         curve = read_curve(job.curve)
@@ -113,6 +118,7 @@ class _Run:
         told = saved = time.perf_counter()
         self.model.train()
         while True:
+            self.ramp.at(self.step)
             now = time.perf_counter()
             if self.step == until or now - saved > self.job.compute.save_every_s:
                 self._save()

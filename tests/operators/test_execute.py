@@ -91,13 +91,13 @@ def expected_tensors(plan, sources, fresh):
     expected = {}
     for name, tensor in fresh.items():
         parts = LAYER_NAME.match(name)
-        origin = plan.layers[int(parts[2])] if parts else plan.outer
+        origin = plan.layers[int(parts[2])] if parts else plan.bottom
         if origin.treatment == "random":
             expected[name] = tensor
         elif parts:
             expected[name] = sources[origin.source][f"{parts[1]}.{origin.layer}.{parts[3]}"]
         else:
-            expected[name] = sources[origin.source][name]
+            expected[name] = sources[origin.sources[0]][name]
     return expected
 
 
@@ -286,7 +286,8 @@ def test_two_sources(family):
             LayerOrigin(treatment="random", is_new=True),
             LayerOrigin(source=1, layer=0, is_new=True),
         ),
-        outer=Origin(source=1),
+        bottom=Origin(sources=(1,)),
+        top=Origin(sources=(1,)),
     )
     target = fresh_model(small_config(family, 4), kind, 7)
     fresh = saved(target)
@@ -299,7 +300,8 @@ def test_random_outer_with_copied_layers():
     source = make_source("gpt2")
     plan = GrowthPlan(
         layers=tuple(LayerOrigin(layer=layer) for layer in range(3)),
-        outer=Origin(treatment="random"),
+        bottom=Origin(treatment="random"),
+        top=Origin(treatment="random"),
     )
     target = fresh_model(small_config("gpt2", 3), "causal", 7)
     fresh = saved(target)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
+from lagsearch.operators.plan import Origin
 
 SIX_TO_NINE = {
     (0, 1): "1 1* 2 2* 3 3* 4 5 6",
@@ -78,7 +79,7 @@ def test_origins_behind_the_map(init, treatment):
         LayerOrigin(source=0, layer=layer, treatment=treatment if is_new else "copy", is_new=is_new)
         for layer, is_new in I1_B3
     )
-    assert (plan.outer.source, plan.outer.treatment) == (0, "copy")
+    assert plan.bottom == plan.top == Origin((0,), "copy")
 
 
 @pytest.mark.parametrize(("index", "block_size"), TWELVE_TO_SIXTEEN)
@@ -176,10 +177,14 @@ def test_width_must_not_change():
         make_candidate("lag", settings, (shape(6),), ModelShape(9, {"hidden_size": 32}))
 
 
-def test_only_one_source():
-    settings = {"index": 0, "block_size": 1, "init": "duplicate"}
-    with pytest.raises(OperatorError, match="source"):
-        make_candidate("lag", settings, (shape(6), shape(6)), shape(9))
+def test_one_of_several_sources():
+    settings = {"index": 0, "block_size": 1, "init": "duplicate", "source": "b"}
+    sources = (shape(7), shape(6))
+    plan = make_candidate("lag", settings, sources, shape(9), ("a", "b")).plan
+    assert plan.layer_map() == SIX_TO_NINE[0, 1]
+    assert {layer.source for layer in plan.layers} == {1}
+    with pytest.raises(OperatorError, match="source 'c' is none of a, b"):
+        make_candidate("lag", {**settings, "source": "c"}, sources, shape(9), ("a", "b"))
 
 
 @st.composite

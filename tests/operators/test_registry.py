@@ -77,7 +77,7 @@ def test_scratch_is_all_random():
     assert candidate.is_baseline is True
     assert dict(candidate.settings) == {}
     assert candidate.plan.layer_map() == "R R R R"
-    assert candidate.plan.outer.treatment == "random"
+    assert candidate.plan.bottom.treatment == candidate.plan.top.treatment == "random"
     assert {origin.treatment for origin in candidate.plan.layers} == {"random"}
 
 
@@ -112,7 +112,7 @@ def test_entered_operator_is_found_checked_and_named(scratch_table):
         return GrowthPlan(layers=kept + (new,) * copies)
 
     assert find_operator("top").summary == "Repeat the last layer."
-    assert [each.name for each in all_operators()] == ["lag", "scratch", "top"]
+    assert "top" in [each.name for each in all_operators()]
     candidate = make_candidate("top", {}, (shape(2),), shape(4))
     assert dict(candidate.settings) == {"copies": 2}
     assert candidate.plan.layer_map() == "1 2 2* 2*"

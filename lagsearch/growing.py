@@ -1,0 +1,430 @@
+"""One growth of a checkpoint on disk, without training: tensor by tensor, file to file."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lagsearch.errors import LagsearchError, ModelError, OperatorError, RunFolderError
+from lagsearch.models.build import (
+    auto_class,
+    empty_model,
+    n_parameters,
+    quiet,
+    tensors_of,
+    usable_positions,
+)
+from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.configs import ModelShape, grown_config, n_layers, shape_of, target_shape
+from lagsearch.models.layers import LayerStack, find_layers
+from lagsearch.models.shards import CheckpointTensors, write_shards
+from lagsearch.operators import GrowthPlan, make_candidate
+from lagsearch.operators.execute import add_noise, check_fit, fill, recipe
+from lagsearch.operators.mergekit import from_mergekit
+from lagsearch.planning import find_tokenizer, make_plan
+from lagsearch.progress import Watch
+from lagsearch.space import load_space, read_yaml
+from lagsearch.storage import derive_seed
+
+_ALONG = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+    "chat_template*",
+    "generation_config.json",
+)
+"""What is taken along from the first source."""
+
+_PROBE = (2, 32)
+"""Rows and tokens on which logits before and after are compared."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What is to be grown into what.
+
+    Attributes:
+        names: The checkpoints, as they were asked for.
+        sources: Their folders.
+        plan: Where each tensor comes from.
+        config: The target's configuration, with the source's `architectures`.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[Path, ...]
+    plan: GrowthPlan
+    config: Any
+
+    @property
+    def kind(self) -> str:
+        """What the checkpoint is for: `causal` or `masked`."""
+        names = self.config.architectures or ["ForCausalLM"]
+        return "masked" if str(names[0]).endswith("ForMaskedLM") else "causal"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What came of a growth.
+
+    Attributes:
+        folder: The grown checkpoint.
+        layer_map: Its layers drawn.
+        parameters: Tied ones once.
+        difference: Largest absolute difference of logits before and after, or None.
+        scale: Largest absolute logit before.
+        words: What the difference means, or why it was not measured.
+        warning: What the plan warns of, if anything.
+    """
+
+    folder: Path
+    layer_map: str
+    parameters: int
+    difference: float | None
+    scale: float | None
+    words: str
+    warning: str | None = None
+
+    def text(self) -> str:
+        """Say it in lines."""
+        measured = self.words
+        if self.difference is not None and self.scale is not None:
+            rows, length = _PROBE
+            measured = (
+                f"max |difference of logits| {self.difference:.3g} on {rows} x {length} seeded "
+                f"tokens (logits up to {self.scale:.3g}): {self.words}"
+            )
+        return (
+            f"Layers: {self.layer_map}\nParameters: {self.parameters:,}\n"
+            f"Function: {measured}.\nCheckpoint: {self.folder}"
+            + (f"\nWarning: {self.warning}" if self.warning else "")
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for: an operator on sources, a space's candidate, or a mergekit file.
+
+    Attributes:
+        sources: Checkpoint folders or hub names; named a, b, c for operators of several.
+        operator: An operator's name.
+        settings: Its settings; `factor` multiplies the depth, in place of a target.
+        target: Configuration keys of the target that differ.
+        space: A space file...
+        candidate: ...and the name of a candidate in it.
+        mergekit: A passthrough YAML file.
+        allow_pickle: Take checkpoints without safetensors.
+    """
+
+    sources: tuple[str, ...] = ()
+    operator: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    target: Mapping[str, Any] = field(default_factory=dict)
+    space: Path | None = None
+    candidate: str | None = None
+    mergekit: Path | None = None
+    allow_pickle: bool = False
+
+
+def find_growth(request: Request) -> Growth:
+    """Work out the growth that is asked for.
+
+    Raises:
+        LagsearchError: It is asked for in two ways or in none, or it cannot be.
+    """
+    ways = {"--operator": request.operator, "--space": request.space}
+    ways["--from-mergekit"] = request.mergekit
+    given = [flag for flag, value in ways.items() if value is not None]
+    if len(given) != 1:
+        raise OperatorError(f"give one of {', '.join(ways)}; given: {', '.join(given) or 'none'}")
+    if request.mergekit is not None:
+        return _from_mergekit(request, request.mergekit)
+    if request.space is not None:
+        return _from_space(request, request.space)
+    if not request.sources:
+        raise OperatorError("name at least one checkpoint to grow")
+    configs = _configs(request.sources, request.allow_pickle)
+    shapes = tuple(shape_of(config) for _, config in configs)
+    settings = dict(request.settings)
+    operator = request.operator or ""
+    changes = dict(request.target) or _depth(shapes, operator, settings)
+    letters = tuple(chr(ord("a") + place) for place in range(len(shapes)))
+    shape = target_shape(configs[0][1], changes)
+    plan = make_candidate(operator, settings, shapes, shape, letters).plan
+    return _growth(request.sources, configs, plan, changes)
+
+
+def _from_mergekit(request: Request, path: Path) -> Growth:
+    if request.sources:
+        raise OperatorError("--from-mergekit names its own models; name no others")
+    try:
+        plan, names = from_mergekit(read_yaml(path.read_text(encoding="utf-8"))[0])
+    except LagsearchError as error:
+        raise OperatorError(f"{path}: {error}") from None
+    configs = _configs(names, request.allow_pickle)
+    for (_, config), name, place in zip(configs, names, range(len(names)), strict=True):
+        used = [layer.layer or 0 for layer in plan.layers if layer.source == place]
+        if max(used) >= (depth := n_layers(config)):
+            raise OperatorError(f"{path}: {name} has {depth} layers, not {max(used) + 1}")
+    return _growth(names, configs, plan, {"num_hidden_layers": len(plan.layers)})
+
+
+def _from_space(request: Request, path: Path) -> Growth:
+    file = load_space(path)
+    plan = make_plan(file, find_tokenizer(file))
+    names = [each.name for each in plan.candidates]
+    if request.candidate not in names:
+        raise OperatorError(
+            f"{path}: no candidate {request.candidate!r}; it has {', '.join(names)}"
+        )
+    for each in plan.sources:
+        if each.checkpoint is None:
+            raise OperatorError(
+                f"{path}: source {each.source.name} is still to be trained; grow takes checkpoints"
+            )
+    chosen = plan.candidates[names.index(request.candidate)].candidate
+    sources = [each.source.checkpoint or "" for each in plan.sources]
+    configs = [(each.checkpoint or Path(), each.config) for each in plan.sources]
+    return _growth(sources, configs, chosen.plan, file.space.target)
+
+
+def _configs(names: Sequence[str], allow_pickle: bool) -> list[tuple[Path, Any]]:
+    """Find checkpoints and read their configurations."""
+    found = []
+    for name in names:
+        try:
+            folder = locate_checkpoint(name)
+            found.append((folder, load_config(folder, allow_pickle=allow_pickle)))
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+    return found
+
+
+def _growth(
+    names: Sequence[str],
+    configs: Sequence[tuple[Path, Any]],
+    plan: GrowthPlan,
+    changes: Mapping[str, Any],
+) -> Growth:
+    """Put a growth together for these checkpoints."""
+    if plan.ramp_steps:
+        raise OperatorError("layers that are faded in need training: use `lagsearch run`")
+    first = configs[0][1]
+    changes = {**changes, **plan.config_changes()}
+    config = grown_config(first, changes, [layer.layer for layer in plan.layers])
+    config.architectures = getattr(first, "architectures", None)
+    return Growth(tuple(names), tuple(folder for folder, _ in configs), plan, config)
+
+
+def _depth(shapes: Sequence[ModelShape], operator: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the target's depth where settings or sources tell it; takes `factor` out."""
+    depth = sum(shape.n_layers for shape in shapes)
+    if (factor := settings.pop("factor", None)) is not None:
+        wanted = depth * factor if isinstance(factor, int | float) else 0
+        if isinstance(factor, bool) or wanted != int(wanted) or wanted <= depth:
+            raise OperatorError(
+                f"factor {factor!r} times {depth} layers is no whole number above {depth}", "factor"
+            )
+        return {"num_hidden_layers": int(wanted)}
+    if isinstance(listed := settings.get("layers"), list):
+        return {"num_hidden_layers": len(listed)}
+    if len(shapes) > 1:
+        return {"num_hidden_layers": depth}
+    raise OperatorError(f"{operator} to what? give --set factor=2, or --target num_hidden_layers=N")
+
+
+def grow(
+    growth: Growth,
+    out: Path,
+    *,
+    seed: int = 0,
+    allow_pickle: bool = False,
+    watch: Watch | None = None,
+) -> Grown:
+    """Write the grown checkpoint, with tokenizer and generation settings of the first source.
+
+    Only one shard is in memory at a time. Weights keep the type in which the source stores them.
+
+    Args:
+        growth: What is grown into what.
+        out: The new folder; it appears when it is complete.
+        seed: Of random weights and noise.
+        allow_pickle: Read `*.bin` where there is no safetensors, with `weights_only`.
+        watch: Is told how far it is.
+
+    Raises:
+        RunFolderError: `out` is there already.
+        ModelError: A source lacks what is copied.
+    """
+    watch = watch or Watch()
+    if out.exists():
+        raise RunFolderError(f"{out}: is there already; choose another folder with --out")
+    model = empty_model(growth.config, growth.kind)
+    stack = find_layers(model, growth.config)
+    targets, parameters = tensors_of(model), n_parameters(model)
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    tensors = [
+        CheckpointTensors(each, prefix, allow_pickle=allow_pickle) for each in growth.sources
+    ]
+    metas = [_Metas(each) for each in tensors]
+    check_fit(growth.plan, stack, metas, targets)
+    types = _types(growth.plan, stack, tensors[0], targets)
+    sizes = {name: each.numel() * types[name].itemsize for name, each in targets.items()}
+
+    def make(names: Sequence[str]) -> dict[str, torch.Tensor]:
+        made = {name: torch.empty(targets[name].shape, dtype=types[name]) for name in names}
+        _fresh(model, growth.plan, stack, made, seed)
+        fill(growth.plan, stack, tensors, made)
+        add_noise(growth.plan, stack, made, growth.config.hidden_size, seed)
+        for each in tensors:
+            each.release()
+        return made
+
+    making = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    try:
+        total = sum(sizes.values())
+        for written in write_shards(making, sizes, make):
+            watch.say(f"written {written / 2**20:,.0f} of {total / 2**20:,.0f} MiB")
+        growth.config.dtype = _most(types)
+        growth.config.save_pretrained(making)
+        for pattern in _ALONG:
+            for path in growth.sources[0].glob(pattern):
+                shutil.copy(path, making / path.name)
+        making.replace(out)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    difference, scale, words = _measure(growth, out, parameters)
+    return Grown(
+        out,
+        growth.plan.layer_map(),
+        parameters,
+        difference,
+        scale,
+        words,
+        growth.plan.warning,
+    )
+
+
+class _Metas(Mapping[str, torch.Tensor]):
+    """A checkpoint's tensors without their values."""
+
+    def __init__(self, tensors: CheckpointTensors) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.empty(self._tensors.shape(name), device="meta")
+
+    def __iter__(self) -> Any:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _types(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    source: CheckpointTensors,
+    targets: Mapping[str, torch.Tensor],
+) -> dict[str, torch.dtype]:
+    """Return the type of each target tensor: that of what it copies, else the usual one."""
+    types: dict[str, torch.dtype] = {}
+    for name in targets:
+        made = recipe(plan, stack, name)
+        if made is not None and made.copied[0][1] in source:
+            types[name] = source.dtype(made.copied[0][1])
+    usual = _most(types)
+    return {name: types.get(name, usual) for name in targets}
+
+
+def _most(types: Mapping[str, torch.dtype]) -> torch.dtype:
+    found = list(types.values())
+    return max(set(found), key=found.count) if found else torch.float32
+
+
+def _fresh(
+    model: nn.Module,
+    plan: GrowthPlan,
+    stack: LayerStack,
+    made: Mapping[str, torch.Tensor],
+    seed: int,
+) -> None:
+    """Give tensors that keep random values, or blocks of them, those of a fresh model.
+
+    Layer by layer, and all outside of the layers at once.
+    """
+    is_wider = plan.width is not None and plan.width.has_random
+    layers = sorted({place[0] for name in made if (place := stack.split(name))})
+    for number in layers:
+        if is_wider or plan.layers[number].treatment == "random":
+            prefix = f"{stack.prefix}.{number}"
+            found = [
+                (f"{prefix}.{name}".rstrip("."), module)
+                for name, module in model.get_submodule(prefix).named_modules()
+            ]
+            _draw(model, found, made, derive_seed(seed, "init", number))
+    has_ends = is_wider or "random" in (plan.bottom.treatment, plan.top.treatment)
+    if has_ends and any(stack.split(name) is None for name in made):
+        found = [
+            (name, module)
+            for name, module in model.named_modules()
+            if not f"{name}.".startswith(f"{stack.prefix}.")
+            and any(True for _ in module.parameters(recurse=False))
+        ]
+        _draw(model, found, made, derive_seed(seed, "init", "ends"))
+
+
+def _draw(
+    model: nn.Module,
+    modules: Sequence[tuple[str, nn.Module]],
+    made: Mapping[str, torch.Tensor],
+    seed: int,
+) -> None:
+    """Initialize modules, outer ones last, take their values, and free them again."""
+    for _, module in modules:
+        module.to_empty(device="cpu", recurse=False)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for _, module in reversed(modules):
+            model._init_weights(module)  # type: ignore[operator]
+        for name, module in modules:
+            for rest, tensor in module.named_parameters(recurse=False):
+                if (full := f"{name}.{rest}") in made:
+                    made[full].copy_(tensor)
+    for _, module in modules:
+        module.to_empty(device="meta", recurse=False)
+
+
+def _measure(growth: Growth, out: Path, parameters: int) -> tuple[float | None, float | None, str]:
+    """Compare logits before and after on seeded tokens, where both models fit into memory."""
+    if len(growth.sources) > 1:
+        return None, None, "several sources have no one function to preserve"
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 2 * 4 * parameters > free / 2:
+        return None, None, "too large to measure here whether the function is preserved"
+    quiet()
+    logits = []
+    for folder in (growth.sources[0], out):
+        model = auto_class(growth.kind).from_pretrained(folder, dtype=torch.float32).eval()
+        generator = torch.Generator().manual_seed(derive_seed(0, "probe"))
+        vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        rows, length = _PROBE
+        length = min(length, usable_positions(model, model.config) or length)
+        tokens = torch.randint(vocabulary, (rows, length), generator=generator)
+        with torch.no_grad():
+            logits.append(model(tokens).logits)
+        del model
+    difference = float((logits[0] - logits[1]).abs().max())
+    scale = float(logits[0].abs().max())
+    is_kept = difference <= 1e-4 * max(1.0, scale)
+    words = "the function is preserved" if is_kept else "the function is NOT preserved"
+    return difference, scale, words

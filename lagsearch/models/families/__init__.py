@@ -1,0 +1,63 @@
+"""Families as data. A new family is a module with its table, entered here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lagsearch.errors import ModelError
+from lagsearch.models.families.bert import BERT, ROBERTA
+from lagsearch.models.families.gpt2 import GPT2
+from lagsearch.models.families.llama import LLAMA, QWEN3
+from lagsearch.models.families.neox import NEOX
+from lagsearch.models.families.opt import OPT
+from lagsearch.models.families.record import UNITS, Axis, Family, Role, SizeKeys, Units, Weight
+
+FAMILIES = (BERT, GPT2, LLAMA, NEOX, OPT, QWEN3, ROBERTA)
+
+_BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
+
+__all__ = [
+    "FAMILIES",
+    "UNITS",
+    "Axis",
+    "Family",
+    "Role",
+    "SizeKeys",
+    "Units",
+    "Weight",
+    "family_of",
+    "find_family",
+]
+
+
+def find_family(model_type: str, keys: Mapping[str, Any]) -> Family | None:
+    """Return the table of a model type, or None where there is none that holds for it."""
+    try:
+        return family_of(model_type, keys)
+    except ModelError:
+        return None
+
+
+def family_of(model_type: str, keys: Mapping[str, Any]) -> Family:
+    """Return the table of a model type.
+
+    Args:
+        model_type: As the configuration says it.
+        keys: The configuration's keys; what the table requires of them is checked.
+
+    Raises:
+        ModelError: There is no table, or it does not hold for these keys.
+    """
+    if model_type not in _BY_TYPE:
+        raise ModelError(
+            f"model_type {model_type} has no table of its weights; known: "
+            f"{', '.join(sorted(_BY_TYPE))}. To add one, write its weights down in a module of "
+            "lagsearch/models/families/ and enter it there"
+        )
+    family = _BY_TYPE[model_type]
+    for key, value in family.requires.items():
+        if (found := keys.get(key, value)) != value:
+            raise ModelError(f"{model_type} with {key} {found!r} is not known; only with {value!r}")
+    for one, other in family.equal:
+        if keys.get(one) != keys.get(other):
+            raise ModelError(f"{model_type} is not known where {one} is not equal to {other}")
+    return family

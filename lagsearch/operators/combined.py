@@ -1,0 +1,78 @@
+"""A growth in width and one in depth as one candidate."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from lagsearch.errors import OperatorError
+from lagsearch.models.configs import ModelShape
+from lagsearch.operators.plan import GrowthPlan
+from lagsearch.operators.registry import Short, find_operator, make_candidate, operator
+
+
+def _write(part: str | Mapping[str, Any]) -> str:
+    if isinstance(part, str):
+        return part
+    return "-".join(str(value) for value in part.values())
+
+
+Part = Annotated[str | dict[str, Any], Field(union_mode="left_to_right"), Short("", _write)]
+"""An operator's name, or a mapping with `operator` and its settings."""
+
+
+@operator("combined", paper="none", grows="width, depth", preserves="as its two parts do")
+def combined(source: ModelShape, target: ModelShape, *, width: Part, depth: Part) -> GrowthPlan:
+    """Grow the width by one operator and the depth by another, in one step.
+
+    Width operators treat every layer by itself, so the order of the two is the same but for what
+    reaches beyond a layer (`aki` takes from the layer above in the source).
+
+    Args:
+        source: Shape of the one source.
+        target: Shape to reach.
+        width: Operator of the width: a name, or `{operator: zero, form: gstack}`.
+        depth: Operator of the depth, written alike.
+
+    Raises:
+        OperatorError: One of them does not grow what it should, or does not fit.
+        ModelError: There is no table of the model's weights.
+    """
+    between = ModelShape(source.n_layers, target.keys, target.model_type)
+    wider = _part("width", width, source, between)
+    deeper = _part("depth", depth, between, target)
+    if wider.noise and deeper.noise:
+        raise OperatorError("noise is added once: give it to one of the two", "depth")
+    warnings = [each.warning for each in (wider, deeper) if each.warning]
+    return replace(
+        deeper,
+        width=wider.width,
+        noise=wider.noise or deeper.noise,
+        warning="; ".join(warnings) or None,
+    )
+
+
+def _part(
+    grows: str, part: str | Mapping[str, Any], source: ModelShape, target: ModelShape
+) -> GrowthPlan:
+    name, settings = _split(part, grows)
+    try:
+        found = find_operator(name)
+        if found.takes != "one":
+            raise OperatorError(f"{name} takes several sources; here there is one")
+        if found.grows != grows:
+            raise OperatorError(f"{name} grows {found.grows}, not {grows}")
+        return make_candidate(name, settings, (source,), target).plan
+    except OperatorError as error:
+        raise OperatorError(f"{grows}: {error}", grows) from None
+
+
+def _split(part: str | Mapping[str, Any], grows: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(part, str):
+        return part, {}
+    settings = dict(part)
+    name = settings.pop("operator", None)
+    if not isinstance(name, str):
+        raise OperatorError(f"{grows} needs an operator: a name, or {{operator: NAME, ...}}", grows)
+    return name, settings

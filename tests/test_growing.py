@@ -1,0 +1,281 @@
+"""`lagsearch grow`: checkpoints in, checkpoints out."""
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+from lagsearch import cli
+from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.models import shards
+from lagsearch.models.build import fresh_model
+from lagsearch.models.configs import build_config
+
+LLAMA = {
+    "model_type": "llama",
+    "num_hidden_layers": 3,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 259,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+}
+GPT2 = {
+    "model_type": "gpt2",
+    "n_layer": 3,
+    "n_embd": 16,
+    "n_head": 2,
+    "n_positions": 24,
+    "vocab_size": 259,
+}
+BERT = {
+    "model_type": "bert",
+    "num_hidden_layers": 3,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 2,
+    "vocab_size": 259,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Save a small model with its tokenizer; return its folder."""
+
+    def make(keys=LLAMA, kind="causal", name="source", seed=0, dtype=torch.float32):
+        folder = tmp_path / name
+        model = fresh_model(build_config(keys), kind, seed).to(dtype)
+        model.save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lagsearch", "grow", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def logits(folder, model_class=AutoModelForCausalLM):
+    tokens = torch.arange(20)[None, :] * 13 % 259
+    with torch.no_grad():
+        return model_class.from_pretrained(folder, dtype=torch.float32).eval()(tokens).logits
+
+
+def test_a_stack_copies_every_tensor(checkpoint, call, tmp_path):
+    source, out = checkpoint(), tmp_path / "grown"
+    code, text, _ = call(source, "--operator", "stack", "--set", "factor=2", "--out", out)
+    assert code == 0
+    assert "Layers: 1 2 3 1* 2* 3*" in text
+    assert "the function is NOT preserved" in text
+    old, new = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
+    assert len(new) == len(old) + 3 * sum(name.startswith("model.layers.0.") for name in old)
+    for name, tensor in new.items():
+        layer = name.split(".")[2] if name.startswith("model.layers.") else None
+        copied = name if layer is None else name.replace(f".{layer}.", f".{int(layer) % 3}.", 1)
+        assert torch.equal(tensor, old[copied]), name
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.config.num_hidden_layers == 6
+    tokens = torch.tensor([[5, 6, 7]])
+    cached, plain = (
+        model.generate(tokens, max_new_tokens=8, do_sample=False, use_cache=is_cached)
+        for is_cached in (True, False)
+    )
+    assert torch.equal(cached, plain)
+    assert AutoTokenizer.from_pretrained(out).encode("ab") == [97, 98]
+
+
+@pytest.mark.parametrize("keys", [LLAMA, GPT2], ids=["llama", "gpt2"])
+def test_identity_says_and_keeps_the_function(checkpoint, call, tmp_path, keys):
+    source, out = checkpoint(keys), tmp_path / "grown"
+    code, text, _ = call(source, "--operator", "identity", "--set", "factor=2", "--out", out)
+    assert code == 0
+    assert "the function is preserved" in text
+    assert torch.allclose(logits(source), logits(out), atol=1e-5)
+
+
+def test_bert_is_grown_as_a_masked_model(checkpoint, call, tmp_path):
+    source, out = checkpoint(BERT, "masked"), tmp_path / "grown"
+    code, _, _ = call(source, "--operator", "interleave", "--set", "factor=2", "--out", out)
+    assert code == 0
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+    assert logits(out, AutoModelForMaskedLM).shape == (1, 20, 259)
+    new = load_file(out / "model.safetensors")
+    old = load_file(source / "model.safetensors")
+    name = "bert.encoder.layer.{}.output.dense.weight"
+    assert torch.equal(new[name.format(5)], old[name.format(2)])
+
+
+def test_many_shards_and_half_precision(checkpoint, call, tmp_path, monkeypatch):
+    source = checkpoint(dtype=torch.bfloat16)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    call(source, "--operator", "stack", "--set", "factor=2", "--out", whole)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 4000)
+    code, _, _ = call(source, "--operator", "stack", "--set", "factor=2", "--out", cut)
+    assert code == 0
+    assert len(list(cut.glob("*.safetensors"))) > 3
+    assert {each.dtype for each in load_file(whole / "model.safetensors").values()} == {
+        torch.bfloat16
+    }
+    assert json.loads((cut / "config.json").read_text())["dtype"] == "bfloat16"
+    assert torch.equal(logits(whole), logits(cut))
+    again = tmp_path / "again"  # and a checkpoint of several files is read
+    code, text, _ = call(cut, "--operator", "identity", "--set", "factor=2", "--out", again)
+    assert code == 0
+    assert "the function is preserved" in text
+
+
+def test_names_without_the_models_prefix_are_found(checkpoint, call, tmp_path):
+    source, plain = checkpoint(GPT2), tmp_path / "plain"
+    call(source, "--operator", "stack", "--set", "factor=2", "--out", tmp_path / "one")
+    weights = load_file(source / "model.safetensors")
+    stripped = {name.removeprefix("transformer."): each for name, each in weights.items()}
+    source.rename(plain)
+    save_file(stripped, plain / "model.safetensors", metadata={"format": "pt"})
+    code, _, _ = call(plain, "--operator", "stack", "--set", "factor=2", "--out", tmp_path / "two")
+    assert code == 0
+    assert torch.equal(logits(tmp_path / "one"), logits(tmp_path / "two"))
+
+
+def test_random_layers_have_a_fresh_models_spread_and_a_seed(checkpoint, call, tmp_path):
+    source = checkpoint()
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder, seed in zip(folders, (0, 0, 1), strict=True):
+        options = ("--operator", "random", "--set", "factor=2", "--out", folder, "--seed", seed)
+        assert call(source, *options)[0] == 0
+    first, second, third = (load_file(folder / "model.safetensors") for folder in folders)
+    name = "model.layers.4.mlp.down_proj.weight"
+    assert torch.equal(first[name], second[name])
+    assert not torch.equal(first[name], third[name])
+    assert 0.2 < float(first[name].std()) < 0.4
+    assert torch.equal(first["model.layers.4.input_layernorm.weight"], torch.ones(16))
+    assert not torch.equal(first[name], first["model.layers.5.mlp.down_proj.weight"])
+
+
+def test_a_wider_model(checkpoint, call, tmp_path):
+    """Norms' eps and new blocks included: what is written computes what the source did."""
+    source, out = checkpoint({**LLAMA, "tie_word_embeddings": True}), tmp_path / "grown"
+    sizes = "hidden_size=24,intermediate_size=40,num_attention_heads=6,num_key_value_heads=3"
+    targets = [word for size in sizes.split(",") for word in ("--target", size)]
+    options = (source, "--operator", "zero", *targets, "--out")
+    code, text, error = call(*options, out)
+    assert code == 0, error
+    assert "[residual 16-24, key_value 2-3, heads 4-6, ffn 24-40]" in text
+    assert "the function is preserved" in text
+    assert json.loads((out / "config.json").read_text())["rms_norm_eps"] == 1e-6 * (16 / 24)
+    new = load_file(out / "model.safetensors")
+    fresh = new["model.layers.1.mlp.up_proj.weight"][:, 16:]
+    assert 0.2 < float(fresh.std()) < 0.4
+    assert torch.equal(new["model.norm.weight"][16:], torch.ones(8))
+    code, text, _ = call(*options, tmp_path / "dead", "--set", "form=v1")
+    assert code == 0
+    assert "Warning: zero form v1" in text
+
+
+def test_several_sources(checkpoint, call, tmp_path):
+    one, two = checkpoint(name="one"), checkpoint(name="two", seed=1)
+    out = tmp_path / "grown"
+    options = ("--operator", "multi-stack", "--set", "order=b a", "--set", "boundary=average")
+    code, text, _ = call(one, two, *options, "--out", out)
+    assert code == 0
+    assert "b1 b2 b3 a1 a2 a3" in text
+    assert "no one function" in text
+    new = load_file(out / "model.safetensors")
+    both = [load_file(folder / "model.safetensors") for folder in (one, two)]
+    name = "model.embed_tokens.weight"
+    assert torch.allclose(new[name], (both[0][name] + both[1][name]) / 2)
+
+
+def test_mergekit_there_and_back(checkpoint, call, tmp_path):
+    source, file = checkpoint(), tmp_path / "merge.yaml"
+    direct, back = tmp_path / "direct", tmp_path / "back"
+    options = ("--operator", "stack", "--set", "factor=2", "--to-mergekit", file, "--out", direct)
+    assert call(source, *options)[0] == 0
+    assert call("--from-mergekit", file, "--out", back)[0] == 0
+    assert torch.equal(logits(direct), logits(back))
+    file.write_text(file.read_text().replace("- 3", "- 4").replace("3]", "4]"))
+    code, _, error = call("--from-mergekit", file, "--out", tmp_path / "third")
+    assert code == 2
+    assert "has 3 layers, not 4" in error
+
+
+def test_a_spaces_candidate(checkpoint, call, write_space, tmp_path):
+    source = checkpoint()
+    path = write_space()
+    text = path.read_text()
+    head, rest = text.split("sources:\n")
+    rest = rest[rest.index("target:") :]
+    path.write_text(f"{head}sources: [{{name: mine, checkpoint: {source}}}]\n{rest}")
+    out = tmp_path / "grown"
+    candidate = ("--space", path, "--candidate", "lag-i2-b1-duplicate")
+    code, text, _ = call(*candidate, "--out", out)
+    assert code == 0
+    assert "1 2 3 3*" in text
+    code, _, error = call("--space", path, "--candidate", "nothing", "--out", tmp_path / "x")
+    assert code == 2
+    assert "no candidate 'nothing'; it has lag-i0-b1-duplicate" in error
+
+
+def test_pickles_are_read_only_when_allowed(checkpoint, call, tmp_path):
+    source = checkpoint()
+    weights = load_file(source / "model.safetensors")
+    (source / "model.safetensors").unlink()
+    torch.save(weights, source / "pytorch_model.bin")
+    options = ("--operator", "stack", "--set", "factor=2", "--out", tmp_path / "grown")
+    code, _, error = call(source, *options)
+    assert code == 2
+    assert "pickled weights are not read" in error
+    assert call(source, *options, "--allow-pickle")[0] == 0
+    grown = load_file(tmp_path / "grown" / "model.safetensors")
+    assert torch.equal(grown["model.norm.weight"], weights["model.norm.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--operator", "stack", "--set", "factor=2"], "give --out DIR"),
+        (["--operator", "stack", "--out", "x"], "stack to what"),
+        (["--out", "x"], "give one of --operator, --space, --from-mergekit; given: none"),
+        (["--operator", "stak", "--set", "factor=2", "--out", "x"], "did you mean 'stack'"),
+        (["--operator", "stack", "--set", "factor=1", "--out", "x"], "factor 1 times 3 layers"),
+        (["--operator", "stack", "--set", "factor", "--out", "x"], "write KEY=VALUE"),
+        (
+            ["--operator", "random", "--set", "factor=2", "--set", "ramp_steps=9", "--out", "x"],
+            "faded",
+        ),
+        (["--operator", "stack", "--target", "num_hidden_layers=2", "--out", "x"], "not more than"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    checkpoint, call, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = call(checkpoint(), *options)
+    assert code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_an_existing_folder_is_not_overwritten(checkpoint, call, tmp_path):
+    source = checkpoint()
+    code, _, error = call(source, "--operator", "stack", "--set", "factor=2", "--out", source)
+    assert code == 2
+    assert "is there already" in error
