@@ -226,12 +226,15 @@ def _show_plan(plan: "RunPlan") -> None:
     search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()
     console.print(
-        f"\n{count} candidates; layers from the embedding up, * a new copy, R a new random layer. "
-        f"Memory: weights, gradients, moments and activations in fp32, an estimate."
+        f"\n{count} candidates; layers from the embedding up, * a new copy, ~ a learned mix, "
+        "R a new random layer. Memory: weights, gradients, moments and activations in fp32, an "
+        "estimate."
     )
     rows = Table("training FLOPs", "", "", box=None, pad_edge=False)
     rows.add_row("source", "not known" if source is None else f"{source:.2e}", "")
-    rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps")
+    learning = sum(each.cost.operator_flops for each in plan.candidates)
+    learnt = f", and {learning:.2e} for operators that are learned" if learning else ""
+    rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps{learnt}")
     rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
     share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)

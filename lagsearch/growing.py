@@ -214,6 +214,8 @@ def _growth(
     changes: Mapping[str, Any],
 ) -> Growth:
     """Put a growth together for these checkpoints."""
+    if plan.learned is not None:
+        raise OperatorError("an operator that is learned needs training: use `lagsearch run`")
     if plan.ramp_steps:
         raise OperatorError("layers that are faded in need training: use `lagsearch run`")
     first = configs[0][1]

@@ -100,6 +100,7 @@ class JobMaker:
             curve=self.folder.curve_file(planned.name).absolute(),
             state=self.folder.state_file(planned.name).absolute(),
             flops_per_step=planned.cost.flops_per_step,
+            operator_flops=planned.cost.operator_flops,
         )
 
     def _text(self, stream: str) -> Text:

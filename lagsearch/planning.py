@@ -1,7 +1,7 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ from lagsearch.space import (
 from lagsearch.storage import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -56,12 +56,14 @@ class ModelCost:
         flops_per_step: Training FLOPs of one step.
         evaluation_flops: FLOPs of one evaluation.
         memory_bytes: Estimate of training in fp32; None where there is none.
+        operator_flops: FLOPs of learning the operator, before the first step.
     """
 
     parameters: int
     flops_per_step: int
     evaluation_flops: int
     memory_bytes: int | None
+    operator_flops: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ class RunPlan:
         return total
 
     def flops(self, steps: int) -> int:
-        """Return the training FLOPs of all candidates for a number of steps."""
-        return steps * sum(each.cost.flops_per_step for each in self.candidates)
+        """Return the training FLOPs of all candidates for a number of steps, growth included."""
+        costs = [each.cost for each in self.candidates]
+        return sum(steps * cost.flops_per_step + cost.operator_flops for cost in costs)
 
     def winner_flops(self) -> int:
         """Return the FLOPs of training one candidate from K to completion, the dearest if any."""
@@ -211,8 +214,10 @@ def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
             model = models.of(config)
             model.check_positions(config, space.data.sequence_length)
             stacks = [models.of(each.config, _batch_size(each.source)) for each in sources]
-            check_fit(candidate.plan, model.stack, [each.tensors for each in stacks], model.tensors)
-            planned.append(PlannedCandidate(candidate, plain_config(config), model.cost))
+            tensors = [each.tensors for each in stacks]
+            check_fit(candidate.plan, model.stack, tensors, model.tensors)
+            cost = model.cost_of(candidate.plan, tensors)
+            planned.append(PlannedCandidate(candidate, plain_config(config), cost))
         except (OperatorError, ModelError) as error:
             raise _located(file, entry, error) from None
     return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
@@ -362,6 +367,24 @@ class _Empty:
     stack: "LayerStack"
     tensors: "Mapping[str, torch.Tensor]"
     positions: int | None
+
+    def cost_of(
+        self, plan: GrowthPlan, sources: "Sequence[Mapping[str, torch.Tensor]]"
+    ) -> ModelCost:
+        """Return what it takes when it is grown by a plan.
+
+        Args:
+            plan: The growth.
+            sources: Tensors of each source on `meta`, by name.
+        """
+        from lagsearch.operators.mix import forming_flops, make_mix
+        from lagsearch.training.flops import operator_flops
+
+        if plan.learned is None:
+            return self.cost
+        forming = forming_flops(make_mix(plan, self.stack, sources, self.tensors))
+        flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
+        return replace(self.cost, operator_flops=flops)
 
     def check_positions(self, config: Any, length: int) -> None:
         """Check that a sequence has room.

@@ -8,6 +8,7 @@ from hypothesis import settings
 from lagsearch.progress import Watch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a test process for each core is enough
+os.environ.setdefault("RAY_worker_niceness", "0")  # other tests must not starve Ray's workers
 settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
 settings.load_profile("any-machine")
 

@@ -111,7 +111,7 @@ def test_no_port_is_open_to_other_machines(write_space, tmp_path, cache):
         assert process.poll() is None, "it ended before the moment came"
         time.sleep(0.005)
     found = listening(descendants(process.pid))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     process.wait(timeout=60)
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
     assert found
@@ -123,7 +123,11 @@ def test_ctrl_c_exits_130_and_can_be_continued(write_space, tmp_path, cache):
     path = write_space(*LONGER)
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        command(path, folder), start_new_session=True, stderr=subprocess.PIPE, text=True
+        command(path, folder),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     )
     while not is_in_search(cache, folder):
         assert process.poll() is None, "it ended before the moment came"

@@ -7,6 +7,7 @@ import torch
 
 from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
+from lagsearch.operators.mix import check_mix, make_mix
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.operators.widen import Widened, widen, widened_shape
 from lagsearch.storage import derive_seed
@@ -28,16 +29,18 @@ class Recipe:
 
 
 def recipe(plan: GrowthPlan, stack: LayerStack, name: str) -> Recipe | None:
-    """Return how the plan makes a target tensor, or None where it stays random."""
+    """Return how the plan makes a target tensor, or None where it stays random or is learned."""
     place = stack.split(name)
     if place is None:
         end = plan.top if name in stack.top else plan.bottom
-        if end.treatment != "copy":
+        if end.treatment != "copy" or plan.learns(end.treatment):
             return None
         return Recipe(tuple((source, name) for source in end.sources))
     layer, rest = place
     origin = plan.layers[layer]
     if origin.treatment in ("random", "masked") or origin.layer is None:
+        return None
+    if plan.learns(origin.treatment):
         return None
     copied = ((origin.source, stack.join(origin.layer, rest)),)
     role, above = stack.role(rest), None
@@ -52,12 +55,12 @@ def check_fit(
     sources: Sequence[Mapping[str, torch.Tensor]],
     target: Mapping[str, torch.Tensor],
 ) -> None:
-    """Check that every tensor the plan copies is there and, widened, has its target's shape.
+    """Check that all that the plan copies or mixes is there and gets its target's shape.
 
     Args:
         plan: The growth.
         stack: Where source and target keep their layers.
-        sources: Tensors of each source, by name; on `meta` they cost nothing.
+        sources: Tensors of each source on `meta`, by name.
         target: Tensors of the target, by name.
 
     Raises:
@@ -65,6 +68,8 @@ def check_fit(
     """
     for _ in _found(plan, stack, sources, target):
         pass
+    if plan.learned is not None:
+        check_mix(make_mix(plan, stack, sources, target), target)
 
 
 def fill(

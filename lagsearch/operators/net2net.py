@@ -9,8 +9,8 @@ from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.operators.registry import Short, operator
-from lagsearch.operators.width import MakeLift, copied, width_growth
-from lagsearch.operators.width_plan import Fill, Lift, Split
+from lagsearch.operators.width import MakeLift, WidthGrowth, copied, width_growth
+from lagsearch.operators.width_plan import Fill, Lift, Split, Width
 
 Noise = Annotated[float, Field(ge=0, lt=1), Short("noise")]
 
@@ -158,5 +158,14 @@ def duplicate_halves(source: ModelShape, target: ModelShape, *, noise: Noise = 0
         Shen et al. 2022, Staged Training for Transformer Language Models.
     """
     growth = width_growth("duplicate-halves", source, target)
-    growth.check_doubled("duplicate-halves")
-    return growth.plan(growth.lifts(copied("own")), noise=noise)
+    return growth.plan(halves("duplicate-halves", growth), noise=noise)
+
+
+def halves(name: str, growth: WidthGrowth) -> Width:
+    """Return the lifts of two copies side by side.
+
+    Raises:
+        OperatorError: Something that grows is not doubled.
+    """
+    growth.check_doubled(name)
+    return growth.lifts(copied("own"))

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from lagsearch.operators.learned_plan import Learned
 from lagsearch.operators.width_plan import Width
 
-Treatment = Literal["copy", "zero_output", "random", "masked"]
+Treatment = Literal["copy", "zero_output", "random", "masked", "learned"]
 """What is done with a layer's tensors: `copy` them; copy them and set what the layer adds to the
-residual stream to zero (`zero_output`); leave the `random` ones of a fresh model; or leave the
-random ones and fade the layer in while training begins (`masked`)."""
+residual stream to zero (`zero_output`); leave the `random` ones of a fresh model; leave the
+random ones and fade the layer in while training begins (`masked`); or make each a mix of many
+layers' that is learned before training begins (`learned`)."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,8 @@ class Origin:
     """Where the tensors below the first layer, or above the last, come from.
 
     Attributes:
-        sources: Indices of the source models; of several the mean is taken.
-        treatment: What is done with their tensors: `copy` or `random`.
+        sources: Indices of the source models; of several the mean is taken, or a mix is learned.
+        treatment: What is done with their tensors: `copy`, `random` or `learned`.
     """
 
     sources: tuple[int, ...] = (0,)
@@ -31,8 +33,8 @@ class LayerOrigin:
 
     Attributes:
         source: Index of the source model.
-        layer: The source layer (0-based) that it copies or, if random, stands in for; None where
-            there is no such layer.
+        layer: The source layer (0-based) that it copies or, if random, stands in for or, if
+            learned, begins as; None where there is no such layer.
         treatment: What is done with that layer's tensors.
         is_new: Whether the target has this layer in addition to the source's own.
     """
@@ -56,6 +58,7 @@ class GrowthPlan:
         ramp_steps: Steps over which `masked` layers are faded in.
         width: How every tensor that is copied is widened; None where it is not.
         warning: What a user should know before choosing this growth, in one line.
+        learned: How `learned` tensors are mixed; None where there are none.
     """
 
     layers: tuple[LayerOrigin, ...]
@@ -65,6 +68,12 @@ class GrowthPlan:
     ramp_steps: int = 0
     width: Width | None = None
     warning: str | None = None
+    learned: Learned | None = None
+
+    def learns(self, treatment: Treatment) -> bool:
+        """Return whether tensors of this treatment are made by the learned mix."""
+        is_widened = self.learned is not None and self.learned.widens_copies
+        return treatment == "learned" or (treatment == "copy" and is_widened)
 
     def of_source(self, place: int) -> "GrowthPlan":
         """Return the same growth of another one of the sources."""
@@ -73,14 +82,16 @@ class GrowthPlan:
             layers=tuple(replace(layer, source=place) for layer in self.layers),
             bottom=replace(self.bottom, sources=(place,)),
             top=replace(self.top, sources=(place,)),
+            learned=self.learned and self.learned.of_source(place),
         )
 
     def layer_map(self) -> str:
         """Draw the plan, 1-based, from the embedding up: `1 2 3 1* 2* 3* 4`.
 
-        A star marks a new copy, a ring (°) a new one that adds nothing yet, `R` a random layer;
-        letters before the numbers tell several sources apart: `a1 b1 a2 b2`. Widths that grow
-        stand behind: `1 2 3 [residual 64-128]`.
+        A star marks a new copy, a ring (°) a new one that adds nothing yet, a tilde (~) a learned
+        mix that begins as the layer named, `R` a random layer; letters before the numbers tell
+        several sources apart: `a1 b1 a2 b2`. Widths that grow stand behind: `1 2 3 [residual
+        64-128]`.
         """
         is_mixed = len({layer.source for layer in self.layers}) > 1
         drawn = [_draw(layer, is_mixed) for layer in self.layers]
@@ -93,7 +104,7 @@ class GrowthPlan:
     def connection_rate(self) -> float:
         """Return the share of neighbouring layers that were neighbours in one source.
 
-        Layers that add nothing yet count like copies, random ones not.
+        Layers that add nothing yet count like copies, random and learned ones not.
 
         Source:
             Du et al. 2024, arXiv:2405.15319, appendix H.
@@ -109,9 +120,9 @@ class GrowthPlan:
         return sum(kept) / len(kept) if kept else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain values; `width` and `warning` only where there is one."""
+        """Return the plan as plain values; what may be absent only where it is there."""
         plain = asdict(self)
-        absent = [key for key in ("width", "warning") if plain[key] is None]
+        absent = [key for key in ("width", "warning", "learned") if plain[key] is None]
         return {key: value for key, value in plain.items() if key not in absent}
 
     @staticmethod
@@ -129,6 +140,7 @@ class GrowthPlan:
             plain["ramp_steps"],
             Width.from_dict(plain["width"]) if plain.get("width") else None,
             plain.get("warning"),
+            Learned.from_dict(plain["learned"]) if plain.get("learned") else None,
         )
 
 
@@ -159,5 +171,6 @@ def _draw(layer: LayerOrigin, is_mixed: bool) -> str:
     if layer.treatment in ("random", "masked") or layer.layer is None:
         return "R"
     letter = chr(ord("a") + layer.source) if is_mixed else ""
-    mark = "°" if layer.treatment == "zero_output" else "*" if layer.is_new else ""
+    marks = {"zero_output": "°", "learned": "~"}
+    mark = marks.get(layer.treatment, "*" if layer.is_new else "")
     return f"{letter}{layer.layer + 1}{mark}"

@@ -113,6 +113,13 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor) -> torch.Tensor:
     return turn.back(made_OI)
 
 
+def norm_scale(width: Width, weight: Weight) -> float:
+    """Return the factor of a tensor for what new units take from the mean square of its norm."""
+    if weight.role == "norm" and weight.axes == ("residual",):
+        return width.gain_scale
+    return width.head_norm_scale if weight.is_normed else 1.0
+
+
 @dataclass(frozen=True)
 class _Turn:
     """Stored tensors as matrices of outputs by inputs, there and back; a vector has one input.
@@ -186,11 +193,7 @@ def _shares(out: Places, into: Places) -> torch.Tensor:
 
 def _scale(width: Width, what: Widened, out: Places) -> torch.Tensor:
     """Return the factor of each output: (O, 1)."""
-    weight, scale = what.weight, 1.0
-    if weight.role == "norm" and weight.axes == ("residual",):
-        scale *= width.gain_scale
-    if weight.is_normed:
-        scale *= width.head_norm_scale
+    scale = norm_scale(width, what.weight)
     is_shared = what.is_last_norm and width.is_tied
     return scale / (out.count.double() if is_shared else torch.ones(1).double())[:, None]
 

@@ -16,6 +16,7 @@ from lagsearch.errors import RunFolderError
 from lagsearch.space import Space, dump_space, load_space, written_out
 from lagsearch.storage import write_json, write_text
 from lagsearch.training.curve import Curve, read_curve
+from lagsearch.training.job import operator_record
 
 _UNFINISHED = ".*.tmp"
 
@@ -80,6 +81,11 @@ class RunFolder:
     def curve(self, candidate: str) -> Curve:
         """Read a candidate's evaluations."""
         return read_curve(self.curve_file(candidate))
+
+    def operator(self, candidate: str) -> dict[str, Any] | None:
+        """Read what came of learning a candidate's operator, or None where there is nothing."""
+        path = operator_record(self.curve_file(candidate))
+        return self._json(path) if path.is_file() else None
 
     def space(self) -> Space:
         """Read the space of this run.

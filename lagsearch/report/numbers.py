@@ -33,6 +33,7 @@ class Recorded:
         plans: `plans.json`: each candidate's entry by its name.
         environment: `environment.json`.
         curves: Each candidate's evaluations.
+        operators: What came of learning the operators that are learned, by candidate.
         table: Losses of all candidates that did not fail.
         ranking: All candidates, best at K first, failed ones last.
         has_winner: Whether the winner's weights are there.
@@ -42,6 +43,7 @@ class Recorded:
     plans: Mapping[str, dict[str, Any]]
     environment: Mapping[str, Any]
     curves: Mapping[str, Curve]
+    operators: Mapping[str, dict[str, Any]]
     table: LossTable
     ranking: tuple[str, ...]
     has_winner: bool
@@ -97,7 +99,16 @@ def read_run(folder: RunFolder) -> Recorded:
     ranking = rank_candidates(table, lag)
     ranking += [name for name in plans if name not in alive]
     has_winner = any(folder.winner.glob("*.safetensors"))
-    return Recorded(space, plans, folder.environment(), curves, table, tuple(ranking), has_winner)
+    return Recorded(
+        space,
+        plans,
+        folder.environment(),
+        curves,
+        {name: learnt for name in plans if (learnt := folder.operator(name)) is not None},
+        table,
+        tuple(ranking),
+        has_winner,
+    )
 
 
 def build_numbers(run: Recorded) -> dict[str, Any]:
@@ -144,6 +155,8 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         "parameters": plan["parameters"],
         "flops": last.flops if last else 0,
     }
+    if name in run.operators:
+        entry["learned"] = run.operators[name]
     if not is_ok:
         failure = curve.failure
         entry["failure"] = f"step {failure.step}: {failure.failed}" if failure else "did not run"
@@ -192,7 +205,10 @@ def _cost(run: Recorded) -> dict[str, Any]:
         "source_flops": None if None in sources else sum(sources),
         "search_flops": spent,
         "winner_flops": after * winner["flops_per_step"],
-        "oracle_flops": run.completion * sum(each["flops_per_step"] for each in run.plans.values()),
+        "oracle_flops": sum(
+            run.completion * each["flops_per_step"] + each.get("operator_flops", 0)
+            for each in run.plans.values()
+        ),
         "evaluation_flops": evaluated,
         "slots": run.environment["slots"],
         "wall_s": dict(run.environment["wall_s"]),

@@ -47,6 +47,17 @@ def forward_flops_per_token(model: nn.Module, config: Any, sequence_length: int)
     return int(2 * (matrices + n_layers(config) * attention))
 
 
+def operator_flops(steps: int, forming: int, step_flops: int) -> int:
+    """Return the FLOPs of learning an operator: in each step the weights are formed anew.
+
+    Args:
+        steps: Training steps of the operator.
+        forming: FLOPs of forming the target's weights; their gradients cost twice as much.
+        step_flops: Training FLOPs of one step of the target.
+    """
+    return steps * (step_flops + 3 * forming)
+
+
 def training_flops(forward: int, tokens: int) -> int:
     """Return the FLOPs of training on a number of tokens."""
     return 3 * forward * tokens

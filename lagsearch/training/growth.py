@@ -1,5 +1,6 @@
 """A job's model and optimizer at step 0: built, grown by the plan, and checked."""
 
+import time
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators.execute import add_noise, fill
 from lagsearch.training.job import Job
+from lagsearch.training.learning import learn
 from lagsearch.training.optimizer import MOMENTS, zero_state
 from lagsearch.training.state import WEIGHT
 
@@ -21,17 +23,27 @@ def build(job: Job) -> nn.Module:
     return fresh_model(rebuild_config(job.config), job.text.objective.kind, job.init_seed)
 
 
-def grow(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def grow(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
     """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
 
+    What the plan learns is learned first; its moments begin at zero.
+
+    Returns:
+        Seconds of learning.
+
     Raises:
+        CandidateFailed: The loss of learning is NaN or infinite.
         ModelError: The grown model is not sound.
     """
     config: Any = model.config
     stack = find_layers(model, config)
     tensors = tensors_of(model)
-    fill(job.plan, stack, [TensorFile(path, WEIGHT) for path in job.sources], tensors)
+    sources = [TensorFile(path, WEIGHT) for path in job.sources]
+    fill(job.plan, stack, sources, tensors)
     add_noise(job.plan, stack, tensors, config.hidden_size, job.init_seed)
+    began = time.perf_counter()
+    learn(job, model, sources)
+    learned_s = time.perf_counter() - began
     if job.sources and job.training.optimizer_state == "keep":
         moments = zero_state(optimizer, model)
         for moment in MOMENTS:
@@ -39,3 +51,4 @@ def grow(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
             if all(len(each) for each in kept):
                 fill(job.plan, stack, kept, moments[moment])
     check_model(model, config, job.text.objective.kind, job.n_parameters)
+    return learned_s

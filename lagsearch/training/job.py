@@ -67,6 +67,7 @@ class Job:
         curve: File its evaluations are appended to.
         state: File its weights and optimizer are kept in.
         flops_per_step: FLOPs of one training step.
+        operator_flops: FLOPs of learning the operator, before the first step.
     """
 
     name: str
@@ -82,3 +83,14 @@ class Job:
     curve: Path
     state: Path
     flops_per_step: int
+    operator_flops: int = 0
+
+    @property
+    def operator_record(self) -> Path:
+        """File of what came of learning the operator, beside the curve."""
+        return operator_record(self.curve)
+
+
+def operator_record(curve: Path) -> Path:
+    """Return the file of what came of learning an operator, by that of the candidate's curve."""
+    return curve.with_suffix(".operator.json")

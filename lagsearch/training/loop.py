@@ -5,23 +5,17 @@ Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import fsum, isfinite
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from lagsearch.data.batches import TrainingRows, part_of, validation_rows
-from lagsearch.data.objectives import IGNORED, example_seed
-from lagsearch.data.store import TokenStore
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.layers import find_layers
-from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
+from lagsearch.training.examples import Dropout, Examples, forward_options, mean_loss
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer
@@ -68,9 +62,8 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
     """
     yield Progress(job.name, 0, None, 0.0)
     with _compute(job.compute):
-        run = _Run(job)
         try:
-            yield from run.train(until)
+            yield from _Run(job).train(until)
         except CandidateFailed as failed:
             append(job.curve, Failure(failed.step, failed.reason))
             raise
@@ -82,35 +75,28 @@ class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.device = torch.device(job.compute.device)
-        store = TokenStore(job.text.store)
-        size = (job.text.sequence_length, job.training.batch_size)
-        tokens = part_of(store.tokens("train"), *job.text.part)
-        self.rows = TrainingRows(tokens, *size, job.text.seed, job.text.stream)
-        self.validation = [
-            self._example(rows, "validation", number)
-            for number, rows in enumerate(
-                validation_rows(store.tokens("validation"), *size, job.text.validation_batches)
-            )
-        ]
+        self.examples = Examples(job, job.text.stream)
+        self.validation = self.examples.validation()
         self.model = build(job).to(self.device)
         self.optimizer = make_optimizer(self.model, job.training.optimizer)
         saved = saved_at(job.state)
+        learned_s = 0.0
         if saved is None:
-            grow(job, self.model, self.optimizer)
+            learned_s = grow(job, self.model, self.optimizer)
         else:
             load_state(job.state, self.model, self.optimizer)
         layers = self.model.get_submodule(find_layers(self.model, self.model.config).prefix)
         self.ramp = Ramp(job.plan, list(layers.children()))
         self.step = saved.step if saved else 0
-        self.wall_s = saved.wall_s if saved else 0.0
+        self.wall_s = saved.wall_s if saved else learned_s
         curve = read_curve(job.curve)
         self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
         if len(self.evaluations) < len(curve.evaluations) or curve.failure:
             rewrite(job.curve, self.evaluations)
-        self.drops = _has_dropout(self.model)
+        self.dropout = Dropout(self.model, job.text.seed, self.device)
         self.losses: list[torch.Tensor] = []
         self.autocast = job.compute.precision == "bf16"
-        self.extra = {"use_cache": False} if job.text.objective.kind == "causal" else {}
+        self.extra = forward_options(job)
 
     def train(self, until: int) -> Iterator[Progress]:
         """Train up to a step; see `train`."""
@@ -146,13 +132,13 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        inputs_BT, labels_BT = self._example(self.rows(step), job.text.stream, step)
+        inputs_BT, labels_BT = self.examples(step)
         with (
-            self._dropout_of(step),
+            self.dropout.of(step),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
         ):
             logits_BTV = self.model(inputs_BT, **self.extra).logits
-            loss = _loss(logits_BTV, labels_BT)
+            loss = mean_loss(logits_BTV, labels_BT)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if job.training.gradient_clip is not None:
@@ -171,7 +157,7 @@ class _Run:
         self.model.eval()
         with torch.inference_mode():
             batches = [
-                _loss(self.model(inputs_BT, **self.extra).logits, labels_BT)
+                mean_loss(self.model(inputs_BT, **self.extra).logits, labels_BT)
                 for inputs_BT, labels_BT in self.validation
             ]
             losses: list[float] = torch.stack(batches).tolist()
@@ -185,21 +171,10 @@ class _Run:
             val_loss=mean,
             val_loss_batches=tuple(losses),
             wall_s=round(self.wall_s, 3),
-            flops=self.step * self.job.flops_per_step,
+            flops=self.job.operator_flops + self.step * self.job.flops_per_step,
         )
         append(self.job.curve, evaluation)
         self.evaluations.append(evaluation)
-
-    def _example(
-        self, rows: NDArray[np.int64], stream: str, number: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn rows of tokens into inputs and labels on the device, both (B, T)."""
-        seed = example_seed(self.job.text.seed, stream, number)
-        inputs, labels = self.job.text.objective.example(rows, seed)
-        return (
-            torch.from_numpy(inputs).to(self.device, non_blocking=True),
-            torch.from_numpy(labels).to(self.device, non_blocking=True),
-        )
 
     def _check_losses(self) -> None:
         """Fail at the first step whose training loss was not finite."""
@@ -215,39 +190,6 @@ class _Run:
     def _progress(self) -> Progress:
         val_loss = self.evaluations[-1].val_loss if self.evaluations else None
         return Progress(self.job.name, self.step, val_loss, self.wall_s)
-
-    def _dropout_of(self, step: int) -> AbstractContextManager[None]:
-        if not self.drops:
-            return nullcontext()
-        return _seeded(derive_seed(self.job.text.seed, "dropout", step), self.device)
-
-
-def _loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy over the predicted tokens, in nats."""
-    return cross_entropy(
-        logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED
-    )
-
-
-def _has_dropout(model: nn.Module) -> bool:
-    """Return whether training draws random numbers: any module or attention that drops."""
-    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
-    config = getattr(model, "config", None)
-    rates += [
-        value
-        for key, value in (config.to_dict() if config else {}).items()
-        if ("drop" in key) and isinstance(value, float)
-    ]
-    return any(rate > 0 for rate in rates)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seed inside, and leave the global random state as it was."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 @contextmanager

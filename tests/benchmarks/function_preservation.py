@@ -19,6 +19,7 @@ from lagsearch.models.configs import build_config, grown_config, shape_of, targe
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
 from lagsearch.operators.execute import add_noise, fill
+from lagsearch.operators.mix import make_mix
 from lagsearch.storage import write_text
 from lagsearch.training.ramp import Ramp
 
@@ -117,6 +118,8 @@ CASES = [
         )
         for size in ("x2", "x1.5")
     ],
+    ("ligo", {}, "depth"),
+    *[(name, {}, "depth, x2") for name in ("ligo", "mango", "stack-ligo", "cross-ligo-v2")],
     ("combined", {"width": "zero", "depth": "identity"}, "depth, x2"),
     ("combined", {"width": "zero", "depth": "stack"}, "depth, x2"),
 ]
@@ -174,6 +177,11 @@ def measure(family, name, settings, grows):
     stack = find_layers(target, grown)
     fill(plan, stack, [tensors_of(source)], tensors_of(target))
     add_noise(plan, stack, tensors_of(target), grown.hidden_size, 3)
+    if plan.learned is not None:  # as it begins, before anything is learned
+        mix = make_mix(plan, stack, [tensors_of(source)], tensors_of(target))
+        with torch.no_grad():
+            for each, value in mix(mix.start(5)).items():
+                tensors_of(target)[each].copy_(value)
     ramp = Ramp(plan, list(target.get_submodule(stack.prefix).children()))
     ramp.at(0)
     tokens = torch.randint(40, (4, 16), generator=torch.Generator().manual_seed(4))
@@ -222,7 +230,8 @@ def main():
         "units; `depth` is 4 to 8 layers). **exact**: at most 1e-10. In brackets: entries of "
         "weights without a gradient at step 0, and those still without one after steps 0 to 3. "
         "OPT's are those of ReLU units that no token reaches, and of key biases. RMSNorm is "
-        "computed in float64 here (transformers takes fp32: about 2e-6). `-`: refused.",
+        "computed in float64 here (transformers takes fp32: about 2e-6). `-`: refused. Operators "
+        "that are learned are shown as they begin.",
         "",
         f"| operator | grows | {' | '.join(FAMILIES)} |",
         f"|---|---|{'---|' * len(FAMILIES)}",

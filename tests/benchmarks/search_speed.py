@@ -65,7 +65,7 @@ def bare_loop(job: Job):
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
-    batches = [torch.from_numpy(run.rows(step)) for step in range(40)]
+    batches = [torch.from_numpy(run.examples.rows(step)) for step in range(40)]
     for step in count():
         rows = batches[step % len(batches)]
         logits = model(rows[:, :-1], use_cache=False).logits

@@ -1,0 +1,111 @@
+"""What a model is trained and measured on, as tensors; and the loss.
+
+Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from lagsearch.data.batches import TrainingRows, part_of, validation_rows
+from lagsearch.data.objectives import IGNORED, example_seed
+from lagsearch.data.store import TokenStore
+from lagsearch.storage import derive_seed
+from lagsearch.training.job import Job
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Inputs and labels, both (B, T)."""
+
+
+class Examples:
+    """A job's batches."""
+
+    def __init__(self, job: Job, stream: str) -> None:
+        """Open the text.
+
+        Args:
+            job: Whose.
+            stream: Names the order of the training batches.
+        """
+        self._text, self._stream = job.text, stream
+        self._device = torch.device(job.compute.device)
+        self._store = TokenStore(job.text.store)
+        self._size = (job.text.sequence_length, job.training.batch_size)
+        tokens = part_of(self._store.tokens("train"), *job.text.part)
+        self.rows = TrainingRows(tokens, *self._size, job.text.seed, stream)
+
+    def __call__(self, step: int) -> Batch:
+        """Return the training batch of a step."""
+        return self._example(self.rows(step), self._stream, step)
+
+    def validation(self) -> list[Batch]:
+        """Return the fixed batches of every evaluation."""
+        tokens, batches = self._store.tokens("validation"), self._text.validation_batches
+        found = validation_rows(tokens, *self._size, batches)
+        return [self._example(rows, "validation", number) for number, rows in enumerate(found)]
+
+    def _example(self, rows: NDArray[np.int64], stream: str, number: int) -> Batch:
+        seed = example_seed(self._text.seed, stream, number)
+        inputs, labels = self._text.objective.example(rows, seed)
+        return (
+            torch.from_numpy(inputs).to(self._device, non_blocking=True),
+            torch.from_numpy(labels).to(self._device, non_blocking=True),
+        )
+
+
+class Dropout:
+    """The random numbers that a model in training draws."""
+
+    def __init__(self, model: nn.Module, seed: int, device: torch.device) -> None:
+        """See whether it draws any.
+
+        Args:
+            model: The model.
+            seed: The root seed.
+            device: Where it is.
+        """
+        self._draws, self._seed, self._device = _has_dropout(model), seed, device
+
+    def of(self, *purpose: str | int) -> AbstractContextManager[None]:
+        """Draw inside from a seed of its own; the global random state is as before afterwards."""
+        if not self._draws:
+            return nullcontext()
+        return _seeded(derive_seed(self._seed, "dropout", *purpose), self._device)
+
+
+def mean_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy over the predicted tokens, in nats."""
+    return cross_entropy(
+        logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED
+    )
+
+
+def forward_options(job: Job) -> dict[str, bool]:
+    """Return what the model is called with beside its tokens."""
+    return {"use_cache": False} if job.text.objective.kind == "causal" else {}
+
+
+def _has_dropout(model: nn.Module) -> bool:
+    """Return whether training draws random numbers: any module or attention that drops."""
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    config = getattr(model, "config", None)
+    rates += [
+        value
+        for key, value in (config.to_dict() if config else {}).items()
+        if ("drop" in key) and isinstance(value, float)
+    ]
+    return any(rate > 0 for rate in rates)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seed inside, and leave the global random state as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

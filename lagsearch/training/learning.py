@@ -1,0 +1,136 @@
+"""The operator's own training: how the target's tensors are mixed is learned before step 0."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from lagsearch.errors import CandidateFailed
+from lagsearch.models.build import tensors_of
+from lagsearch.models.layers import find_layers
+from lagsearch.operators.learned_plan import Learned
+from lagsearch.operators.mix import Mix, make_mix, n_operator_parameters
+from lagsearch.space import Schedule
+from lagsearch.storage import derive_seed, write_json
+from lagsearch.training.examples import Dropout, Examples, forward_options, mean_loss
+from lagsearch.training.job import Job
+from lagsearch.training.optimizer import learning_rate
+
+_CLIP = 1.0
+"""Largest norm of the gradient."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What came of learning an operator.
+
+    Attributes:
+        steps: Training steps of the operator.
+        loss_before: Validation loss of the target at the operator's start, nats per token.
+        loss_after: The same when it was learned: the candidate's loss at step 0.
+        parameters: Of the operator.
+    """
+
+    steps: int
+    loss_before: float
+    loss_after: float
+    parameters: int
+
+
+def learn(job: Job, model: nn.Module, sources: Sequence[Mapping[str, torch.Tensor]]) -> None:
+    """Learn the plan's mix on the job's objective, and make the model's learned tensors of it.
+
+    The sources, and tensors of the target that are not learned, stay as they are. Batches come
+    from a stream of their own, so that the candidate sees those that all others see. What came of
+    it is written beside the job's curve.
+
+    Args:
+        job: What is grown; nothing happens where its plan learns nothing.
+        model: The target, with all that is not learned in place.
+        sources: Tensors of each source, by name.
+
+    Raises:
+        CandidateFailed: The loss is NaN or infinite.
+        ModelError: Layers that are to be mixed do not fit.
+    """
+    learned = job.plan.learned
+    if learned is None:
+        return
+    target, device = tensors_of(model), job.compute.device
+    frozen = [{name: each[name].to(device) for name in each} for each in sources]
+    mix = make_mix(job.plan, find_layers(model, model.config), frozen, target)
+    learning = _Learning(job, learned, model, mix)
+    before = learning.loss()
+    for step in range(learned.steps):
+        learning.update(step)
+    after = learning.loss() if learned.steps else before
+    with torch.no_grad():
+        for name, value in learning.tensors().items():
+            target[name].copy_(value)
+    learnt = Learnt(learned.steps, before, after, n_operator_parameters(mix))
+    write_json(job.operator_record, asdict(learnt))
+
+
+class _Learning:
+    """An operator in training."""
+
+    def __init__(self, job: Job, learned: Learned, model: nn.Module, mix: Mix) -> None:
+        self.job, self.model, self.mix, self.learned = job, model, mix, learned
+        self.stream = f"{job.text.stream} operator"
+        self.examples = Examples(job, self.stream)
+        self.device = torch.device(job.compute.device)
+        self.dropout = Dropout(model, job.text.seed, self.device)
+        started = mix.start(derive_seed(job.init_seed, "learned"))
+        self.parameters = {name: value.requires_grad_() for name, value in started.items()}
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()), lr=learned.lr, weight_decay=0.0
+        )
+        self.schedule = Schedule(warmup_steps=learned.warmup_steps)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the learned tensors as the model has them."""
+        return self.mix(self.parameters)
+
+    def update(self, step: int) -> None:
+        """Do one step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, self.learned.steps, self.learned.lr, self.schedule)
+        inputs_BT, labels_BT = self.examples(step)
+        self.model.train()
+        with self.dropout.of(self.stream, step):
+            loss = mean_loss(self._logits(inputs_BT), labels_BT)
+        parameters = list(self.parameters.values())
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, _CLIP)
+        self.optimizer.step()
+
+    def loss(self) -> float:
+        """Return the validation loss, in fp32.
+
+        Raises:
+            CandidateFailed: It is NaN or infinite.
+        """
+        self.model.eval()
+        with torch.no_grad():
+            losses = [
+                mean_loss(self._logits(inputs_BT, is_measured=True), labels_BT)
+                for inputs_BT, labels_BT in self.examples.validation()
+            ]
+        self.model.train()
+        mean = float(torch.stack(losses).mean())
+        if not isfinite(mean):
+            raise CandidateFailed(0, f"the loss of learning the operator is {mean}")
+        return mean
+
+    def _logits(self, inputs_BT: torch.Tensor, *, is_measured: bool = False) -> Any:
+        made = self.tensors()  # in fp32, whatever the model computes in
+        is_rough = self.job.compute.precision == "bf16" and not is_measured
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_rough):
+            out = functional_call(self.model, made, (inputs_BT,), forward_options(self.job))
+        return out.logits
