@@ -98,3 +98,8 @@ def write_space(tmp_path, corpus):
 @pytest.fixture
 def silent():
     return Watch()
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the slow tests, so that no core waits for them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
