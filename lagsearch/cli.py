@@ -219,9 +219,12 @@ def _show_plan(plan: "RunPlan") -> None:
         flops = f"{cost.flops_per_step:.2e}"
         table.add_row(each.name, each.layer_map, f"{cost.parameters:,}", flops, memory)
     console.print(table)
+    warned: dict[str, list[str]] = {}
     for each in plan.candidates:
         if each.candidate.plan.warning:
-            console.print(f"Warning: {each.name}: {each.candidate.plan.warning}")
+            warned.setdefault(each.candidate.plan.warning, []).append(each.name)
+    for warning, names in warned.items():
+        console.print(f"Warning: {', '.join(names)}: {warning}")
     lag, steps, count = plan.lag, space.training.steps, len(plan.candidates)
     search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()

@@ -216,8 +216,8 @@ def _growth(
     """Put a growth together for these checkpoints."""
     if plan.learned is not None:
         raise OperatorError("an operator that is learned needs training: use `lagsearch run`")
-    if plan.ramp_steps:
-        raise OperatorError("layers that are faded in need training: use `lagsearch run`")
+    if plan.ramp_end:
+        raise OperatorError("what is faded in needs training: use `lagsearch run`")
     first = configs[0][1]
     changes = {**changes, **plan.config_changes()}
     config = grown_config(first, changes, [layer.layer for layer in plan.layers])

@@ -284,9 +284,9 @@ def _located(file: SpaceFile, entry: Entry, error: LagsearchError) -> LagsearchE
 
 
 def _check_ramp(plan: GrowthPlan, space: Space) -> None:
-    if plan.ramp_steps > space.training.steps:
+    if plan.ramp_end > space.training.steps:
         raise OperatorError(
-            f"a ramp of {plan.ramp_steps} steps is not over at completion, training.steps "
+            f"a ramp that ends at step {plan.ramp_end} is not over at completion, training.steps "
             f"{space.training.steps}: the checkpoint would not compute what was measured",
             "ramp_steps",
         )

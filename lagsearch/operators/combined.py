@@ -15,7 +15,8 @@ from lagsearch.operators.registry import Short, find_operator, make_candidate, o
 def _write(part: str | Mapping[str, Any]) -> str:
     if isinstance(part, str):
         return part
-    return "-".join(str(value) for value in part.values())
+    settings = {key: value for key, value in part.items() if key != "operator"}
+    return find_operator(part["operator"]).candidate_name(settings)
 
 
 Part = Annotated[str | dict[str, Any], Field(union_mode="left_to_right"), Short("", _write)]

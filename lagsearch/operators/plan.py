@@ -85,6 +85,12 @@ class GrowthPlan:
             learned=self.learned and self.learned.of_source(place),
         )
 
+    @property
+    def ramp_end(self) -> int:
+        """The step from which on all that is faded in counts in full."""
+        width = self.width
+        return max(self.ramp_steps, width.ramp_steps * len(width.fading) if width else 0)
+
     def layer_map(self) -> str:
         """Draw the plan, 1-based, from the embedding up: `1 2 3 1* 2* 3* 4`.
 

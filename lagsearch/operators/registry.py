@@ -232,7 +232,6 @@ def make_candidate(
     except ValidationError as error:
         raise _explained(error, found) from None
     values = checked.model_dump()
-    title = found.candidate_name(values)
     if found.takes == "several":
         if len(sources) < 2:
             raise OperatorError(f"{name} grows several sources; the space has one")
@@ -242,6 +241,8 @@ def make_candidate(
     else:
         place = names.index(chosen)
         plan = found.build(sources[place], target, **values).of_source(place)
+    title = found.candidate_name(values)
+    if chosen is not None:
         values, title = {**values, SOURCE: chosen}, f"{title}-{chosen}"
     return Candidate(title, name, values, plan, found.is_baseline)
 

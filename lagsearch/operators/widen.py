@@ -113,6 +113,13 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor) -> torch.Tensor:
     return turn.back(made_OI)
 
 
+def new_places(width: Width, axis: Axis, size: int) -> torch.Tensor:
+    """Return which of the `size` places of a target's axis are beyond the source's own."""
+    parts = _parts(width, axis)
+    inside = size // math.prod(each.target for each in parts)
+    return _places(width, axis, inside * math.prod(each.source for each in parts)).is_beyond
+
+
 def norm_scale(width: Width, weight: Weight) -> float:
     """Return the factor of a tensor for what new units take from the mean square of its norm."""
     if weight.role == "norm" and weight.axes == ("residual",):

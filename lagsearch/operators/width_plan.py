@@ -60,6 +60,8 @@ class Width:
         takes_from_next_layer: Rows beyond the source's own, of what reads the residual stream,
             come from the layer above.
         random_scale: Factor of random blocks.
+        ramp_steps: Steps over which new units are faded in, one stage of `fading` after the other;
+            0 lets them count at once.
         config: Configuration keys that change with it, and their values.
     """
 
@@ -73,12 +75,20 @@ class Width:
     is_tied: bool = False
     takes_from_next_layer: bool = False
     random_scale: float = 1.0
+    ramp_steps: int = 0
     config: tuple[tuple[str, Any], ...] = ()
 
     @property
     def lifts(self) -> Mapping[str, Lift]:
         """The lifts by what they grow."""
         return {name: getattr(self, name) for name in ("residual", "key_value", "heads", "ffn")}
+
+    @property
+    def fading(self) -> tuple[frozenset[str], ...]:
+        """Units that grow, in the order in which a ramp fades them in: its stages."""
+        grown = {name for name, lift in self.lifts.items() if lift.source != lift.target}
+        stages = ({"ffn"}, {"residual"}, {"key_value", "heads"})
+        return tuple(frozenset(stage) for stage in stages if stage & grown)
 
     def text(self) -> str:
         """Say what grows: `residual 64-128, ffn 256-512`."""

@@ -66,35 +66,48 @@ def zero(
     return growth.plan(width, warning=_DEAD.format(form=form))
 
 
-@operator("random-width", paper="survey, G-Random", grows="width", preserves="no")
+@operator(
+    "random-width",
+    paper="survey, G-Random; arXiv:2405.15319",
+    grows="width",
+    preserves="exactly with a ramp",
+)
 def random_width(
     source: ModelShape,
     target: ModelShape,
     *,
     form: Annotated[Literal["v1", "v2"], Short("")] = "v1",
     scale: Annotated[float, Field(gt=0), Short("scale")] = 1.0,
+    ramp_steps: Annotated[int, Field(ge=0), Short("ramp")] = 0,
 ) -> GrowthPlan:
     """Put random blocks around every matrix: [[W, R], [R, R]], or with a second W in the corner.
 
-    Embeddings are [E, R], gains and biases of new units those of a fresh model.
+    Embeddings are [E, R], gains and biases of new units those of a fresh model. With a ramp, a
+    mask c keeps what new units give out of every embedding, linear map and norm at first, and lets
+    it in over three ramps, one after the other: feed-forward units, residual stream, heads. Norms
+    take their mean square over the sum of c. The function is preserved at step 0, and nothing of
+    the mask is left at the end.
 
     Args:
         source: Shape of the one source.
         target: Shape to reach; wider, and as deep.
         form: `v1`, or `v2`: [[W, R], [R, W]].
         scale: Factor of the random blocks, which are drawn as a fresh model's are.
+        ramp_steps: Steps of each ramp; what does not grow has none. 0 lets new units count at
+            once.
 
     Raises:
         OperatorError: The target does not fit; something that grows is not doubled (`v2`).
         ModelError: There is no table of the model's weights.
 
     Source:
-        The survey's G-Random. Its code draws one block from [0, 1) and uses it everywhere, which
-        drowns what was learned.
+        The survey's G-Random; its code draws one block from [0, 1) and uses it everywhere, which
+        drowns what was learned. With a ramp G_random in width: Du et al. 2024, arXiv:2405.15319,
+        A.5, after masked structural growth, Yao et al. 2023.
     """
     growth = width_growth("random-width", source, target)
     if form == "v2":
         growth.check_doubled("random-width form v2")
     corner: Fill = "copy" if form == "v2" else "random"
     lifts = growth.lifts(padded("random", "random", corner))
-    return growth.plan(replace(lifts, random_scale=scale))
+    return growth.plan(replace(lifts, random_scale=scale, ramp_steps=ramp_steps))

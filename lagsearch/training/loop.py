@@ -85,8 +85,7 @@ class _Run:
             learned_s = grow(job, self.model, self.optimizer)
         else:
             load_state(job.state, self.model, self.optimizer)
-        layers = self.model.get_submodule(find_layers(self.model, self.model.config).prefix)
-        self.ramp = Ramp(job.plan, list(layers.children()))
+        self.ramp = Ramp(job.plan, self.model, find_layers(self.model, self.model.config))
         self.step = saved.step if saved else 0
         self.wall_s = saved.wall_s if saved else learned_s
         curve = read_curve(job.curve)

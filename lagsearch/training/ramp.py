@@ -1,42 +1,104 @@
-"""New layers that are faded in while training begins: the `masked` treatment of a plan."""
+"""What is faded in while training begins: `masked` layers, and the new units of a width.
 
-from collections.abc import Sequence
+Letters: B sequences, T tokens, D places of the residual stream, O outputs of any module.
+"""
+
 from typing import Any
 
 import torch
 from torch import nn
 
+from lagsearch.models.families import UNITS, Weight
+from lagsearch.models.layers import LayerStack
 from lagsearch.operators.plan import GrowthPlan
+from lagsearch.operators.widen import new_places
+from lagsearch.operators.width_plan import Width
 
 
 class Ramp:
-    """Blends the output of masked layers with their input: m layer(x) + (1 - m) x.
+    """Fades in what a plan says, by hooks on the model; after the last step nothing is changed.
+
+    The output of masked layers is blended with their input, m layer(x) + (1 - m) x. New units of
+    a width are multiplied by a mask of their own in the output of every embedding and linear map;
+    norms take mean and variance over the mask.
 
     Source:
-        Du et al. 2024, arXiv:2405.15319, A.5 (34)-(36), as its code has it: the whole layer.
+        Du et al. 2024, arXiv:2405.15319, A.5 (34)-(36), as its code has it (the whole layer; three
+        ramps of the width, one after the other); masked structural growth: Yao et al. 2023.
     """
 
-    def __init__(self, plan: GrowthPlan, layers: Sequence[nn.Module]) -> None:
-        """Put hooks on the masked layers.
+    def __init__(self, plan: GrowthPlan, model: nn.Module, stack: LayerStack) -> None:
+        """Put hooks on the model.
 
         Args:
-            plan: Which layers, over how many steps.
-            layers: The target's layers.
+            plan: What is faded in, over how many steps.
+            model: The target.
+            stack: Where it keeps its layers, with the table of its weights if a width fades in.
         """
-        self._steps = plan.ramp_steps
-        self._share = 1.0
+        self._plan = plan
+        self._depth = 1.0
+        self._width: list[float] = []
+        layers = model.get_submodule(stack.prefix).children()
         for origin, layer in zip(plan.layers, layers, strict=True):
             if origin.treatment == "masked":
                 layer.register_forward_hook(self._blend, with_kwargs=True)
+        if plan.width is None or not plan.width.ramp_steps:
+            return
+        for name, module in model.named_modules():
+            weight = stack.weight(f"{name}.weight")
+            if weight is not None and isinstance(module.weight, torch.Tensor):
+                self._mask(plan.width, module, weight)
+        self.at(0)
 
     def at(self, step: int) -> None:
-        """Set m = min(1, step / ramp steps)."""
-        self._share = min(1.0, step / self._steps) if self._steps else 1.0
+        """Set every share to what it is at a step: min(1, step / ramp steps), stage by stage."""
+        steps, width = self._plan.ramp_steps, self._plan.width
+        self._depth = min(1.0, step / steps) if steps else 1.0
+        if width is not None and width.ramp_steps:
+            ramps = step / width.ramp_steps
+            self._width = [min(1.0, max(0.0, ramps - stage)) for stage in range(len(width.fading))]
 
     def _blend(self, layer: nn.Module, args: Any, named: dict[str, Any], output: Any) -> Any:
-        if self._share == 1.0:
+        if self._depth == 1.0:
             return None
         before_BTD: torch.Tensor = args[0] if args else named["hidden_states"]
         if isinstance(output, tuple):
-            return (torch.lerp(before_BTD, output[0], self._share), *output[1:])
-        return torch.lerp(before_BTD, output, self._share)
+            return (torch.lerp(before_BTD, output[0], self._depth), *output[1:])
+        return torch.lerp(before_BTD, output, self._depth)
+
+    def _mask(self, width: Width, module: Any, weight: Weight) -> None:
+        """Put a hook on a module whose output has new units."""
+        place = 0 if weight.input_place is None else 1 - weight.input_place
+        axis = weight.axes[place]
+        stages = [at for at, units in enumerate(width.fading) if units & {*UNITS.get(axis, ())}]
+        if not stages:
+            return
+        stage = stages[0]
+        is_new_O = new_places(width, axis, module.weight.shape[place])
+        is_norm = weight.role == "norm"
+
+        def fade(module: nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> Any:
+            share = self._width[stage]
+            if share == 1.0:
+                return None
+            mask_O = torch.where(is_new_O.to(output.device), share, 1.0)
+            if is_norm:
+                return _masked_norm(module, args[0], mask_O).to(output.dtype)
+            return output * mask_O.to(output.dtype)
+
+        module.register_forward_hook(fade)
+
+
+def _masked_norm(norm: Any, x_BTD: torch.Tensor, mask_D: torch.Tensor) -> torch.Tensor:
+    """Return a norm's output where only `mask_D` of each place counts: a LayerNorm or RMSNorm."""
+    x_BTD = x_BTD.to(torch.promote_types(x_BTD.dtype, torch.float32))
+    mask_D = mask_D.to(x_BTD.dtype)
+    is_rms = not isinstance(norm, nn.LayerNorm)
+    eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+    if not is_rms:
+        x_BTD = x_BTD - (x_BTD * mask_D).sum(-1, keepdim=True) / mask_D.sum()
+    masked_BTD = x_BTD * mask_D
+    mean_square_BT1 = masked_BTD.square().sum(-1, keepdim=True) / mask_D.sum()
+    gained_BTD: torch.Tensor = masked_BTD * torch.rsqrt(mean_square_BT1 + eps) * norm.weight
+    bias: torch.Tensor | None = getattr(norm, "bias", None)
+    return (gained_BTD if bias is None else gained_BTD + bias) * mask_D

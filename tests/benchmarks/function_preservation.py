@@ -182,7 +182,7 @@ def measure(family, name, settings, grows):
         with torch.no_grad():
             for each, value in mix(mix.start(5)).items():
                 tensors_of(target)[each].copy_(value)
-    ramp = Ramp(plan, list(target.get_submodule(stack.prefix).children()))
+    ramp = Ramp(plan, target, stack)
     ramp.at(0)
     tokens = torch.randint(40, (4, 16), generator=torch.Generator().manual_seed(4))
     target.eval()

@@ -141,3 +141,9 @@ def test_a_space_of_combined_candidates_runs_and_repeats(write_space, tmp_path):
 def test_one_of_the_two_alone_is_refused(write_space):
     with pytest.raises(SpaceError, match=r"candidates\[0\].*or both width and depth"):
         lagsearch.load_space(write_space(), ["candidates=[{width: zero}]"])
+
+
+def test_a_part_is_named_as_it_would_be_alone():
+    candidate = make({"operator": "random-width", "ramp_steps": 5}, "stack")
+    assert candidate.name == "combined-random-width-ramp5-stack"
+    assert candidate.plan.ramp_end == 15

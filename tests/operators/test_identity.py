@@ -396,7 +396,7 @@ def test_ramp_from_the_source_to_the_target(model):
     quarter, half = (run_by_hand(target, plan, share) for share in (0.25, 0.5))
     assert (run_by_hand(target, plan, 1.0) - in_full).abs().max() <= 1e-10
 
-    ramp = Ramp(plan, list(layers_of(target)))
+    ramp = Ramp(plan, target, find_layers(target, target.config))
     ramp.at(0)
     assert (logits_of(target) - logits_of(source)).abs().max() <= 1e-10
     ramp.at(2)
@@ -417,7 +417,7 @@ def test_ramp_from_the_source_to_the_target(model):
 def test_a_ramp_can_go_back(model):
     """What is measured at an earlier step is not what was left by a later one."""
     source, plan, target = randomized_growth(model, ramp_steps=4)
-    ramp = Ramp(plan, list(layers_of(target)))
+    ramp = Ramp(plan, target, find_layers(target, target.config))
     for step in (4, 0, 10**9, 0):
         ramp.at(step)
     assert (logits_of(target) - logits_of(source)).abs().max() <= 1e-10
@@ -426,7 +426,7 @@ def test_a_ramp_can_go_back(model):
 def test_masked_layers_wake_up_with_the_ramp():
     """At step 0 nothing reaches them; behind it every one of their tensors has a gradient."""
     _, plan, target = randomized_growth("llama", ramp_steps=10)
-    ramp = Ramp(plan, list(layers_of(target)))
+    ramp = Ramp(plan, target, find_layers(target, target.config))
     ramp.at(0)
     backward(target)
     assert all(t.grad is None or not t.grad.any() for _, t, _ in new_tensors(plan, target))
@@ -439,7 +439,7 @@ def test_without_a_ramp_random_layers_count_at_once():
     source, plan, target = randomized_growth("llama", ramp_steps=0)
     in_full = logits_of(target)
     assert (in_full - logits_of(source)).abs().max() > 1e-3
-    ramp = Ramp(plan, list(layers_of(target)))
+    ramp = Ramp(plan, target, find_layers(target, target.config))
     ramp.at(0)
     assert torch.equal(logits_of(target), in_full)
 
