@@ -1,6 +1,5 @@
 """One growth of a checkpoint on disk, without training: tensor by tensor, file to file."""
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,18 +10,12 @@ import torch
 from torch import nn
 
 from lagsearch.errors import LagsearchError, ModelError, OperatorError, RunFolderError
-from lagsearch.models.build import (
-    auto_class,
-    empty_model,
-    n_parameters,
-    quiet,
-    tensors_of,
-    usable_positions,
-)
+from lagsearch.models.build import empty_model, n_parameters, tensors_of, usable_positions
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import ModelShape, grown_config, n_layers, shape_of, target_shape
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.models.shards import CheckpointTensors, write_shards
+from lagsearch.models.streaming import StreamedModel
 from lagsearch.operators import GrowthPlan, make_candidate
 from lagsearch.operators.execute import add_noise, check_fit, fill, recipe
 from lagsearch.operators.mergekit import from_mergekit
@@ -271,23 +264,26 @@ def grow(
     model = empty_model(growth.config, growth.kind)
     stack = find_layers(model, growth.config)
     targets, parameters = tensors_of(model), n_parameters(model)
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    names = (
+        f"{getattr(model, 'base_model_prefix', '')}.",
+        stack.family.aliases if stack.family else (),
+    )
     tensors = [
-        CheckpointTensors(each, prefix, allow_pickle=allow_pickle) for each in growth.sources
+        CheckpointTensors(each, *names, allow_pickle=allow_pickle) for each in growth.sources
     ]
     metas = [_Metas(each) for each in tensors]
     check_fit(growth.plan, stack, metas, targets)
     types = _types(growth.plan, stack, tensors[0], targets)
     sizes = {name: each.numel() * types[name].itemsize for name, each in targets.items()}
 
-    def make(names: Sequence[str]) -> dict[str, torch.Tensor]:
-        made = {name: torch.empty(targets[name].shape, dtype=types[name]) for name in names}
+    def make(chosen: Sequence[str]) -> dict[str, torch.Tensor]:
+        made = {name: torch.empty(targets[name].shape, dtype=types[name]) for name in chosen}
         _fresh(model, growth.plan, stack, made, seed)
         fill(growth.plan, stack, tensors, made)
         add_noise(growth.plan, stack, made, growth.config.hidden_size, seed)
         for each in tensors:
             each.release()
-        return made
+        return {tensors[0].written(name): tensor for name, tensor in made.items()}
 
     making = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(making, ignore_errors=True)
@@ -304,7 +300,7 @@ def grow(
         making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    difference, scale, words = _measure(growth, out, parameters)
+    difference, scale, words = _measure(growth, tensors, CheckpointTensors(out, *names))
     return Grown(
         out,
         growth.plan.layer_map(),
@@ -406,25 +402,22 @@ def _draw(
         module.to_empty(device="meta", recurse=False)
 
 
-def _measure(growth: Growth, out: Path, parameters: int) -> tuple[float | None, float | None, str]:
-    """Compare logits before and after on seeded tokens, where both models fit into memory."""
-    if len(growth.sources) > 1:
+def _measure(
+    growth: Growth, sources: Sequence[CheckpointTensors], out: CheckpointTensors
+) -> tuple[float | None, float | None, str]:
+    """Compare logits before and after on seeded tokens, with one module in memory at a time."""
+    if len(sources) > 1:
         return None, None, "several sources have no one function to preserve"
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if 2 * 4 * parameters > free / 2:
-        return None, None, "too large to measure here whether the function is preserved"
-    quiet()
-    logits = []
-    for folder in (growth.sources[0], out):
-        model = auto_class(growth.kind).from_pretrained(folder, dtype=torch.float32).eval()
-        generator = torch.Generator().manual_seed(derive_seed(0, "probe"))
-        vocabulary = int(model.get_input_embeddings().weight.shape[0])
-        rows, length = _PROBE
-        length = min(length, usable_positions(model, model.config) or length)
-        tokens = torch.randint(vocabulary, (rows, length), generator=generator)
-        with torch.no_grad():
-            logits.append(model(tokens).logits)
-        del model
+    before = load_config(growth.sources[0], allow_pickle=True)
+    rows, length = _PROBE
+    generator = torch.Generator().manual_seed(derive_seed(0, "probe"))
+    logits: list[torch.Tensor] = []
+    for config, tensors in ((before, sources[0]), (growth.config, out)):
+        streamed = StreamedModel(config, growth.kind, tensors)
+        if not logits:
+            length = min(length, usable_positions(streamed.model, config) or length)
+            tokens_BT = torch.randint(config.vocab_size, (rows, length), generator=generator)
+        logits.append(streamed.logits(tokens_BT))
     difference = float((logits[0] - logits[1]).abs().max())
     scale = float(logits[0].abs().max())
     is_kept = difference <= 1e-4 * max(1.0, scale)

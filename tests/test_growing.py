@@ -154,6 +154,37 @@ def test_names_without_the_models_prefix_are_found(checkpoint, call, tmp_path):
     assert torch.equal(logits(tmp_path / "one"), logits(tmp_path / "two"))
 
 
+@pytest.mark.parametrize("model_type", ["gpt_neox", "bert"])
+def test_names_of_older_files_are_read_and_kept(checkpoint, call, tmp_path, model_type):
+    """Pythia's `embed_out`, BERT's `gamma` and `beta`."""
+    kind, model_class = "causal", AutoModelForCausalLM
+    if model_type == "bert":
+        kind, model_class = "masked", AutoModelForMaskedLM
+    source, out = checkpoint({**BERT, "model_type": model_type}, kind), tmp_path / "grown"
+    path = source / "model.safetensors"
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = {}
+    for name, tensor in load_file(path).items():
+        for new, older in old.items():
+            name = name.replace(new, older)
+        tensors[name] = tensor
+    save_file(tensors, path, metadata={"format": "pt"})
+    code, text, error = call(source, "--operator", "last", "--target", "num_hidden_layers=4",
+                             "--out", out)  # fmt: skip
+    assert code == 0, error
+    written = load_file(out / "model.safetensors")
+    mark = {"gpt_neox": "embed_out.weight", "bert": "bert.encoder.layer.3.output.LayerNorm.gamma"}
+    assert mark[model_type] in written
+    assert set(tensors) <= set(written)
+    before, after = logits(source, model_class), logits(out, model_class)
+    said = float(text.split("difference of logits| ")[1].split()[0])
+    assert said > 0
+    assert torch.isfinite(after).all() and not torch.equal(before, after)
+    model, report = model_class.from_pretrained(out, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert model.config.num_hidden_layers == 4
+
+
 def test_random_layers_have_a_fresh_models_spread_and_a_seed(checkpoint, call, tmp_path):
     source = checkpoint()
     folders = [tmp_path / name for name in ("a", "b", "c")]

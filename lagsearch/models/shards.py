@@ -17,16 +17,25 @@ SHARD_BYTES = 256 * 2**20
 class CheckpointTensors(Mapping[str, torch.Tensor]):
     """A checkpoint's tensors by name, whatever the number of its files.
 
-    A name may be that of the whole model or, as base models are stored, without its first part
-    (`transformer.h.0...` and `h.0...`). Only what is asked for is read.
+    A name is that of the whole model; files may have it without its first part, as base models are
+    stored (`transformer.h.0...` and `h.0...`), or by a family's other name. Only what is asked for
+    is read.
 
     Args:
         folder: The checkpoint.
         prefix: The first part of names, `transformer.` say, that the files may lack.
+        aliases: Parts of names as some files have them, and as the model has them.
         allow_pickle: Read `*.bin` where there is no safetensors, with `weights_only`.
     """
 
-    def __init__(self, folder: Path, prefix: str = "", *, allow_pickle: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str = "",
+        aliases: Sequence[tuple[str, str]] = (),
+        *,
+        allow_pickle: bool = False,
+    ) -> None:
         self._prefix = prefix
         self._open: dict[Path, Any] = {}
         self._where: dict[str, Path] = {}
@@ -38,6 +47,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
                 self._loaded |= torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if not self._where and not self._loaded:
             raise ModelError(f"{folder} has no *.safetensors; pickled weights are not read")
+        self._aliases = [pair for pair in aliases if any(pair[0] in name for name in self)]
 
     def _file(self, path: Path) -> Any:
         if path not in self._open:
@@ -49,10 +59,17 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         return self._open[path]
 
     def _stored(self, name: str) -> str | None:
-        for each in (name, name.removeprefix(self._prefix), self._prefix + name):
-            if each in self._where or each in self._loaded:
-                return each
+        for known in (name, self.written(name)):
+            for each in (known, known.removeprefix(self._prefix), self._prefix + known):
+                if each in self._where or each in self._loaded:
+                    return each
         return None
+
+    def written(self, name: str) -> str:
+        """Return a tensor's name as these files have it, or would; with its first part."""
+        for stored, model in self._aliases:
+            name = name.replace(model, stored)
+        return name
 
     def __getitem__(self, name: str) -> torch.Tensor:
         stored = self._stored(name)
@@ -115,7 +132,7 @@ def write_shards(
     Args:
         folder: Where to.
         sizes: Bytes of each tensor, by name, in the order in which they are to be written.
-        make: Makes the tensors of one shard.
+        make: Makes the tensors of one shard, by their names in the file.
         shard_bytes: Largest size of a shard of more than one tensor; `SHARD_BYTES` if left out.
 
     Yields:
@@ -136,8 +153,8 @@ def write_shards(
         title = "model" if is_alone else f"model-{number:05}-of-{len(shards):05}"
         tensors = make(names)
         save_file(tensors, folder / f"{title}.safetensors", metadata={"format": "pt"})
+        index |= dict.fromkeys(tensors, f"{title}.safetensors")
         del tensors
-        index |= dict.fromkeys(names, f"{title}.safetensors")
         written += sum(sizes[name] for name in names)
         yield written
     if len(shards) > 1:

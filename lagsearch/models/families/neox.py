@@ -19,4 +19,5 @@ NEOX = Family(
         Weight("lm_head.weight", ("vocabulary", "residual"), "head"),
     ),
     norm="layer",
+    aliases=(("embed_out.", "lm_head."),),
 )
