@@ -13,18 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
-from lagsearch.models.shards import CheckpointTensors
 
 LAYERS = 12
 
 
 def make(folder, megabytes):
     """Save a model of about that size in bf16, random weights, 8000 tokens."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     width = 64 * max(1, round((megabytes * 2**20 / 2 / LAYERS / 12) ** 0.5 / 64))
     config = LlamaConfig(
         vocab_size=8000,
@@ -56,9 +56,19 @@ def run(command):
 
 def differences(one, other):
     """Count tensors that are not the same in both checkpoints."""
+    import torch
+
+    from lagsearch.models.shards import CheckpointTensors
+
     first, second = CheckpointTensors(one), CheckpointTensors(other)
     assert set(first) == set(second)
     return sum(not torch.equal(first[name], second[name]) for name in first)
+
+
+def elsewhere(function, *arguments):
+    """Call a function in a process of its own: a child's peak counts what its parent held."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def main():
@@ -70,7 +80,7 @@ def main():
     lagsearch = [sys.executable, "-m", "lagsearch.cli", "grow"]
     with tempfile.TemporaryDirectory() as root:
         root = Path(root)
-        size = make(root / "source", options.megabytes)
+        size = elsewhere(make, root / "source", options.megabytes)
         print(f"source: {size / 2**20:,.0f} MiB in bf16, {LAYERS} layers")
         growth = [root / "source", "--operator", "stack", "--set", "factor=2"]
         rows = {}
@@ -84,7 +94,7 @@ def main():
                 theirs = root / f"theirs{number}"
                 command = [options.mergekit, root / "m.yaml", theirs, "--no-copy-tokenizer"]
                 rows.setdefault("mergekit", []).append(run(command))
-                print(f"round {number}: {differences(out, theirs)} tensors differ")
+                print(f"round {number}: {elsewhere(differences, out, theirs)} tensors differ")
         print(rows["lagsearch grow"][0][2])
         print("| | seconds, best of rounds | peak resident memory, MiB |\n|---|---|---|")
         for name, runs in rows.items():
