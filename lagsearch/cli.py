@@ -242,6 +242,7 @@ def _show_plan(plan: "RunPlan") -> None:
     share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)
+    console.print(plan.advice())
 
 
 def _show_result(folder: Path, report: dict[str, Any]) -> None:

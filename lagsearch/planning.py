@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lagsearch.data.corpora import check_corpus, open_corpus
 from lagsearch.data.tokenizers import make_tokenizer, vocabulary_size
 from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError
+from lagsearch.guideline import advise
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import (
     ModelShape,
@@ -53,6 +54,7 @@ class ModelCost:
 
     Attributes:
         parameters: Tied ones once.
+        layer_parameters: Weights of matrix products without embeddings and head.
         flops_per_step: Training FLOPs of one step.
         evaluation_flops: FLOPs of one evaluation.
         memory_bytes: Estimate of training in fp32; None where there is none.
@@ -60,6 +62,7 @@ class ModelCost:
     """
 
     parameters: int
+    layer_parameters: int
     flops_per_step: int
     evaluation_flops: int
     memory_bytes: int | None
@@ -147,6 +150,17 @@ class RunPlan:
         """Return the training FLOPs of all candidates for a number of steps, growth included."""
         costs = [each.cost for each in self.candidates]
         return sum(steps * cost.flops_per_step + cost.operator_flops for cost in costs)
+
+    def advice(self) -> str:
+        """Say what G_stack's guideline on when to grow means here."""
+        space, first = self.space, self.sources[0]
+        length, rows = space.data.sequence_length, space.training.batch_size
+        source_tokens = None
+        if (pretrain := first.source.pretrain) is not None:
+            source_tokens = pretrain.steps * (pretrain.batch_size or rows) * length
+        grown = self.candidates[0].cost.layer_parameters
+        tokens = space.training.steps * rows * length
+        return advise(grown, tokens, source_tokens, grown / first.cost.layer_parameters)
 
     def winner_flops(self) -> int:
         """Return the FLOPs of training one candidate from K to completion, the dearest if any."""
@@ -421,17 +435,22 @@ class _Models:
             usable_positions,
         )
         from lagsearch.models.layers import find_layers
-        from lagsearch.training.flops import forward_flops_per_token, training_flops
+        from lagsearch.training.flops import (
+            forward_flops_per_token,
+            matrix_parameters,
+            training_flops,
+        )
         from lagsearch.training.memory import training_bytes
 
         space = self._space
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
         model = empty_model(config, space.objective.name)
         stack = find_layers(model, config)
-        forward = forward_flops_per_token(model, config, length)
+        forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
         evaluated = space.evaluation.batches * rows * length
         cost = ModelCost(
             parameters=n_parameters(model),
+            layer_parameters=matrix_parameters(model)["layers"],
             flops_per_step=training_flops(forward, rows * length),
             evaluation_flops=forward * evaluated,
             memory_bytes=training_bytes(model, rows, length, space.objective.name),

@@ -107,6 +107,14 @@ def _scores(report: dict[str, Any]) -> str:
     return f"## What the ranking at each step was worth\n\n{_grid(head, rows)}\n\n{note}"
 
 
+_COUNTED = {
+    "full": "attention counted in full",
+    "causal": "half of attention counted, as it is causal",
+    "calflops": "attention not counted, as calflops does where it is written with `@`",
+    "6nd": "6 N D without embeddings and head",
+}
+
+
 def _cost(report: dict[str, Any]) -> str:
     cost = report["cost"]
     wall = cost["wall_s"]
@@ -118,8 +126,9 @@ def _cost(report: dict[str, Any]) -> str:
     ]
     spent = cost["search_flops"] + cost["winner_flops"]
     share = f"Search and winner took {spent / cost['oracle_flops']:.0%} of the training FLOPs of "
+    counted = _COUNTED[cost["counting"]]
     note = (
-        f"{share}training all candidates. FLOPs are those of training, attention counted in full; "
+        f"{share}training all candidates. FLOPs are those of training, {counted}; "
         f"the search's evaluations took {_flops(cost['evaluation_flops'])} more. "
         f"{cost['slots']} candidates ran at a time. A source from the cache takes no time."
     )

@@ -210,6 +210,7 @@ def _cost(run: Recorded) -> dict[str, Any]:
             for each in run.plans.values()
         ),
         "evaluation_flops": evaluated,
+        "counting": run.space.evaluation.flops,
         "slots": run.environment["slots"],
         "wall_s": dict(run.environment["wall_s"]),
     }

@@ -154,6 +154,9 @@ class Evaluation(Part):
     """Validation batches, the same ones at every evaluation of every candidate."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Steps to evaluate at, else a log-spaced ladder; 0, K and completion are always in."""
+    flops: Literal["full", "causal", "calflops", "6nd"] = "full"
+    """How FLOPs are counted: attention in `full`, half of it (`causal`), not at all, as calflops
+    does (`calflops`), or 6 N D without embeddings and head (`6nd`)."""
 
 
 class Search(Part):

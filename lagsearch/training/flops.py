@@ -1,25 +1,45 @@
 """FLOPs in closed form: two for each weight of a matrix product and token, and attention.
 
-A multiply and an add are two FLOPs. Attention counts in full, causal or not. Training is three
-times the forward pass. Norms, activations, softmax and embedding look-ups are not counted, nor
-what attention does beyond scores and the mix of values (DeBERTa's relative positions).
+A multiply and an add are two FLOPs. Training is three times the forward pass. Norms, activations,
+softmax and embedding look-ups are not counted, nor what attention does beyond scores and the mix
+of values (DeBERTa's relative positions).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import n_layers
 
+Counting = Literal["full", "causal", "calflops", "6nd"]
+"""What counts: all, attention between all tokens (`full`); attention to earlier tokens only, half
+of it (`causal`); no attention, as calflops does where it is written with `@` (`calflops`); or
+nothing but weights outside of embeddings and head, 6 N D (`6nd`)."""
 
-def forward_flops_per_token(model: nn.Module, config: Any, sequence_length: int) -> int:
+
+def matrix_parameters(model: nn.Module) -> dict[str, int]:
+    """Return how many weights take part in matrix products: in `layers`, and in the `head`."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    sizes = {"layers": 0, "head": 0}
+    for module in model.modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            sizes["head" if module is head else "layers"] += module.weight.numel()
+    return sizes
+
+
+def forward_flops_per_token(
+    model: nn.Module, config: Any, sequence_length: int, counting: Counting = "full"
+) -> int:
     """Return the FLOPs of the forward pass for each token of a sequence.
 
     Args:
         model: The model; on `meta` it costs nothing.
         config: Its configuration.
-        sequence_length: Tokens in the sequence, all of which attend to all.
+        sequence_length: Tokens in the sequence.
+        counting: What counts.
 
     Raises:
         ModelError: The model has weights that this form does not know (experts, convolutions) or
@@ -36,15 +56,13 @@ def forward_flops_per_token(model: nn.Module, config: Any, sequence_length: int)
             )
     if not isinstance(getattr(config, "num_attention_heads", None), int):
         raise ModelError(f"model_type {config.model_type} has no num_attention_heads")
-    matrices = sum(
-        module.weight.numel()
-        for module in model.modules()
-        if isinstance(module, nn.Linear | Conv1D)
-    )
+    matrices = matrix_parameters(model)
     heads = config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     attention = 2 * sequence_length * heads * head_size  # scores, and the mix of the values
-    return int(2 * (matrices + n_layers(config) * attention))
+    share = {"full": 1.0, "causal": 0.5}.get(counting, 0.0)
+    counted = matrices["layers"] + (0 if counting == "6nd" else matrices["head"])
+    return int(2 * (counted + share * n_layers(config) * attention))
 
 
 def operator_flops(steps: int, forming: int, step_flops: int) -> int:

@@ -4,7 +4,9 @@
 
 Models are tiny, in float64, with every weight random (norms' gains are not 1, biases not 0). A
 difference of at most 1e-10 counts as exact. `dead` counts the entries of new or widened tensors
-whose gradient is exactly zero at step 0, and whose every gradient in steps 0 to 3 of Adam is.
+whose gradient is exactly zero at step 0, and whose every gradient in steps 0 to 3 of Adam is. A
+second table shows how alike the gradients of a doubled width's feed-forward units and of their
+copies are: where the cosine is 1 the copies stay copies for ever.
 """
 
 import argparse
@@ -115,6 +117,7 @@ CASES = [
             ("duplicate-halves", {}),
             ("aki", {}),
             ("random-width", {}),
+            ("random-width", {"ramp_steps": 1}),
         )
         for size in ("x2", "x1.5")
     ],
@@ -122,6 +125,15 @@ CASES = [
     *[(name, {}, "depth, x2") for name in ("ligo", "mango", "stack-ligo", "cross-ligo-v2")],
     ("combined", {"width": "zero", "depth": "identity"}, "depth, x2"),
     ("combined", {"width": "zero", "depth": "stack"}, "depth, x2"),
+]
+DOUBLING = [
+    ("net2net", {}),
+    ("net2net", {"noise": 0.01}),
+    ("net2net", {"split": "uneven"}),
+    ("lemon", {"split": "uneven"}),
+    ("aki", {}),
+    ("duplicate-halves", {}),
+    ("duplicate-halves", {"noise": 0.01}),
 ]
 
 
@@ -162,8 +174,8 @@ def in_float64(model):
     return model.double()
 
 
-def measure(family, name, settings, grows):
-    """Return max |difference of logits|, and dead entries at step 0 and after steps 0 to 3."""
+def grow(family, name, settings, grows):
+    """Return source, target and ramp."""
     kind = KINDS.get(family, "causal")
     config = build_config(FAMILIES[family])
     changes = changes_of(family, grows)
@@ -184,8 +196,13 @@ def measure(family, name, settings, grows):
                 tensors_of(target)[each].copy_(value)
     ramp = Ramp(plan, target, stack)
     ramp.at(0)
+    return source, target.eval(), ramp
+
+
+def measure(family, name, settings, grows):
+    """Return max |difference of logits|, and dead entries at step 0 and after steps 0 to 3."""
+    source, target, ramp = grow(family, name, settings, grows)
     tokens = torch.randint(40, (4, 16), generator=torch.Generator().manual_seed(4))
-    target.eval()
     with torch.no_grad():
         difference = float((source(tokens).logits - target(tokens).logits).abs().max())
     return difference, *dead_entries(target, ramp, tokens)
@@ -208,6 +225,26 @@ def dead_entries(target, ramp, tokens):
         counts.append(sum(int((~each).sum()) for name, each in used.items() if is_counted(name)))
         optimizer.step()
     return counts[0], counts[-1]
+
+
+def symmetry(family, name, settings):
+    """Return the largest cosine between gradients of a feed-forward unit and of its copy."""
+    _, target, ramp = grow(family, name, settings, "x2")
+    ramp.at(0)
+    tokens = torch.randint(40, (4, 16), generator=torch.Generator().manual_seed(4))
+    logits = target(tokens).logits
+    cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
+    stack = find_layers(target, target.config)
+    cosines = []
+    for each, tensor in target.named_parameters():
+        weight = stack.weight(each)
+        if weight is None or tensor.dim() != 2 or "ffn" not in weight.axes:
+            continue
+        grad = tensor.grad if weight.axes[0] == "ffn" else tensor.grad.T
+        first, second = grad.chunk(2)
+        cosine = torch.nn.functional.cosine_similarity(first, second, dim=1)
+        cosines.append(float(cosine[(first != 0).any(1) & (second != 0).any(1)].max()))
+    return max(cosines)
 
 
 def is_counted(name):
@@ -249,6 +286,22 @@ def main():
             cells.append(f"{words} [{first}, {last}]")
         title = f"`{name}`" + (f" ({written})" if written else "")
         lines.append(f"| {title} | {grows} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "## Whether copies stay copies",
+        "",
+        "Largest cosine between the gradients of a feed-forward unit's weights and of its copy's, "
+        "right after the width was doubled. At 1.000 both get the same updates for ever, unless "
+        "noise or dropout tell them apart.",
+        "",
+        f"| operator | {' | '.join(FAMILIES)} |",
+        f"|---|{'---|' * len(FAMILIES)}",
+    ]
+    for name, settings in DOUBLING:
+        written = ", ".join(f"{key}: {value}" for key, value in settings.items())
+        title = f"`{name}`" + (f" ({written})" if written else "")
+        cells = [f"{symmetry(family, name, settings):.3f}" for family in FAMILIES]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     if options.out:
         write_text(options.out, text)

@@ -176,3 +176,42 @@ def test_what_the_closed_form_does_not_know_is_refused(keys, message):
     config = build_config({**keys, "vocab_size": 32})
     with pytest.raises(ModelError, match=message):
         forward_flops_per_token(empty_model(config, "causal"), config, LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "counting", "published"),
+    [
+        (8, "calflops", 1.497),
+        (12, "calflops", 1.613),
+        (16, "calflops", 1.729),
+        (8, "full", 1.548),
+        (12, "full", 1.690),
+        (16, "full", 1.832),
+    ],
+)
+def test_the_surveys_figures(n_layers, counting, published):
+    """TFLOPs of a batch of 512 sequences of 64 tokens: 9 d^2 weights a layer, and a head.
+
+    The same weights as a Llama: two heads as wide as the model (8 d^2), three matrices of d^2 / 3.
+    """
+    keys = {**LLAMA, "num_hidden_layers": n_layers, "hidden_size": 128, "intermediate_size": 43,
+            "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 128,
+            "vocab_size": 50257, "max_position_embeddings": 64}  # fmt: skip
+    config = build_config(keys)
+    forward = forward_flops_per_token(empty_model(config, "causal"), config, 64, counting)
+    per_batch = training_flops(forward, 512 * 64)
+    assert per_batch / 1e12 == pytest.approx(published, abs=1e-3)
+
+
+def test_counting_by_hand():
+    config = build_config(GPT2)
+    model = empty_model(config, "causal")
+    layers, head, attention = 3 * 12 * 64 * 64, 96 * 64, 3 * 2 * LENGTH * 64
+    expected = {
+        "full": 2 * (layers + head + attention),
+        "causal": 2 * (layers + head) + attention,
+        "calflops": 2 * (layers + head),
+        "6nd": 2 * layers,
+    }
+    for counting, flops in expected.items():
+        assert forward_flops_per_token(model, config, LENGTH, counting) == flops

@@ -1,0 +1,32 @@
+"""G_stack's growth timing against its published rows, and what is said outside of its domain."""
+
+import pytest
+
+from lagsearch.guideline import advise, growth_timing, is_fitted
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "published"),
+    [(8e9, 15e12, 6.58e9), (7e9, 2e12, 11.11e9), (13e9, 2e12, 15.84e9), (70e9, 2e12, 42.48e9)],
+)
+def test_the_papers_llama_rows(parameters, tokens, published):
+    timing = growth_timing(parameters, 6 * parameters * tokens)
+    assert timing == pytest.approx(published, rel=1e-3)
+
+
+def test_where_it_was_fitted():
+    assert is_fitted(1.1e9, 6e20)
+    assert not is_fitted(0.3e9, 6e20)
+    assert not is_fitted(7e9, 6e20)
+    assert not is_fitted(1.1e9, 1e19)
+
+
+def test_advice_within_and_outside():
+    parameters, tokens = 1.1e9, 97.5e9
+    inside = advise(parameters, tokens, 10e9, 4.0)
+    advised = growth_timing(parameters, 6 * parameters * tokens)
+    assert f"a source of {advised:.3g} tokens" in inside
+    assert "1e+10, 10% of the target's 9.75e+10" in inside
+    outside = advise(4e5, 2e6, None, 2.0)
+    assert "not made for this size (4e+05 parameters" in outside
+    assert "is not known" in outside and "here 2." in outside
