@@ -228,23 +228,28 @@ def dead_entries(target, ramp, tokens):
 
 
 def symmetry(family, name, settings):
-    """Return the largest cosine between gradients of a feed-forward unit and of its copy."""
+    """Compare the gradients of feed-forward units with those of their copies.
+
+    Returns their largest cosine, and the mean of |g - g'| / (|g| + |g'|).
+    """
     _, target, ramp = grow(family, name, settings, "x2")
     ramp.at(0)
     tokens = torch.randint(40, (4, 16), generator=torch.Generator().manual_seed(4))
     logits = target(tokens).logits
     cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
     stack = find_layers(target, target.config)
-    cosines = []
+    cosines, gaps = [], []
     for each, tensor in target.named_parameters():
         weight = stack.weight(each)
         if weight is None or tensor.dim() != 2 or "ffn" not in weight.axes:
             continue
         grad = tensor.grad if weight.axes[0] == "ffn" else tensor.grad.T
         first, second = grad.chunk(2)
-        cosine = torch.nn.functional.cosine_similarity(first, second, dim=1)
-        cosines.append(float(cosine[(first != 0).any(1) & (second != 0).any(1)].max()))
-    return max(cosines)
+        moved = (first != 0).any(1) & (second != 0).any(1)
+        first, second = first[moved], second[moved]
+        cosines.append(torch.nn.functional.cosine_similarity(first, second, dim=1))
+        gaps.append((first - second).norm(dim=1) / (first.norm(dim=1) + second.norm(dim=1)))
+    return float(torch.cat(cosines).max()), float(torch.cat(gaps).mean())
 
 
 def is_counted(name):
@@ -290,9 +295,10 @@ def main():
         "",
         "## Whether copies stay copies",
         "",
-        "Largest cosine between the gradients of a feed-forward unit's weights and of its copy's, "
-        "right after the width was doubled. At 1.000 both get the same updates for ever, unless "
-        "noise or dropout tell them apart.",
+        "Gradients of a feed-forward unit's weights, g, beside those of its copy, g', right after "
+        "the width was doubled: largest cosine, and in brackets the mean of |g - g'| / (|g| + "
+        "|g'|). Where that is 0, unit and copy get the same updates for ever, unless noise or "
+        "dropout tell them apart. (`aki` copies the last layer's units from itself: hence 1.)",
         "",
         f"| operator | {' | '.join(FAMILIES)} |",
         f"|---|{'---|' * len(FAMILIES)}",
@@ -300,7 +306,8 @@ def main():
     for name, settings in DOUBLING:
         written = ", ".join(f"{key}: {value}" for key, value in settings.items())
         title = f"`{name}`" + (f" ({written})" if written else "")
-        cells = [f"{symmetry(family, name, settings):.3f}" for family in FAMILIES]
+        pairs = [symmetry(family, name, settings) for family in FAMILIES]
+        cells = [f"{cosine:.4f} [{gap:.1g}]" for cosine, gap in pairs]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     if options.out:
