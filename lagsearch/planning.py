@@ -391,14 +391,21 @@ class _Empty:
             plan: The growth.
             sources: Tensors of each source on `meta`, by name.
         """
-        from lagsearch.operators.mix import forming_flops, make_mix
+        from lagsearch.operators.mix import forming_flops, make_mix, n_operator_parameters
         from lagsearch.training.flops import operator_flops
+        from lagsearch.training.memory import learning_bytes
 
         if plan.learned is None:
             return self.cost
-        forming = forming_flops(make_mix(plan, self.stack, sources, self.tensors))
+        mix = make_mix(plan, self.stack, sources, self.tensors)
+        forming = forming_flops(mix)
         flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
-        return replace(self.cost, operator_flops=flops)
+        memory = self.cost.memory_bytes
+        if memory is not None:
+            sizes = [tensor.numel() for source in sources for tensor in source.values()]
+            operator = n_operator_parameters(mix)
+            memory = max(memory, learning_bytes(memory, self.cost.parameters, sum(sizes), operator))
+        return replace(self.cost, operator_flops=flops, memory_bytes=memory)
 
     def check_positions(self, config: Any, length: int) -> None:
         """Check that a sequence has room.

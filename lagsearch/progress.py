@@ -49,6 +49,7 @@ class _Phase(Watch):
         self.losses: dict[str, float] = {}
         self.measured: dict[str, int] = {}
         self.state = dict.fromkeys(names, "")
+        self.learned: dict[str, int] = {}
         self.began: float | None = None
         self.skipped = 0
 
@@ -63,6 +64,10 @@ class _Phase(Watch):
         self.steps[name] = progress.step
         if progress.val_loss is not None:
             self.losses[name] = progress.val_loss
+        if progress.learned is not None:
+            self.learned[name] = progress.learned
+        else:
+            self.learned.pop(name, None)
 
     @override
     def finished(self, name: str) -> None:
@@ -73,6 +78,12 @@ class _Phase(Watch):
     def failed(self, name: str, reason: str) -> None:
         self.state[name] = "failed"
         self.losses.pop(name, None)
+
+    def step(self, name: str) -> str:
+        """Return how far a model is, in words."""
+        if name in self.learned:
+            return f"0 (learning, {self.learned[name]:,})"
+        return f"{self.steps[name]:,}"
 
     def rank(self, name: str) -> int | None:
         """Return the rank among the finished ones."""
@@ -132,7 +143,7 @@ class PlainWatch(_Phase):
     def _line(self, name: str) -> None:
         self.wrote = time.monotonic()
         ended = sum(state in ("done", "failed") for state in self.state.values())
-        parts = [f"  [{ended}/{len(self.names)}] {name}", f"step {self.steps[name]:,}"]
+        parts = [f"  [{ended}/{len(self.names)}] {name}", f"step {self.step(name)}"]
         if name in self.losses:
             parts.append(f"val loss {self.losses[name]:.4f}")
         if (rank := self.rank(name)) and len(self.names) > 1:
@@ -189,7 +200,7 @@ class LiveWatch(_Phase):
         for name in self._shown():
             loss = f"{self.losses[name]:.4f}" if name in self.losses else ""
             state = self.state[name]
-            step = "failed" if state == "failed" else f"{self.steps[name]:,}"
+            step = "failed" if state == "failed" else self.step(name)
             style = {"running": "bold", "": "dim"}.get(state)
             table.add_row(name, step, loss, str(self.rank(name) or ""), style=style)
         return table

@@ -1,6 +1,7 @@
 """A job's model and optimizer at step 0: built, grown by the plan, and checked."""
 
 import time
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -23,10 +24,15 @@ def build(job: Job) -> nn.Module:
     return fresh_model(rebuild_config(job.config), job.text.objective.kind, job.init_seed)
 
 
-def grow(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
+def grow(
+    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> Generator[int, None, float]:
     """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
 
     What the plan learns is learned first; its moments begin at zero.
+
+    Yields:
+        Steps of learning so far.
 
     Returns:
         Seconds of learning.
@@ -42,7 +48,7 @@ def grow(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
     fill(job.plan, stack, sources, tensors)
     add_noise(job.plan, stack, tensors, config.hidden_size, job.init_seed)
     began = time.perf_counter()
-    learn(job, model, sources)
+    yield from learn(job, model, sources)
     learned_s = time.perf_counter() - began
     if job.sources and job.training.optimizer_state == "keep":
         moments = zero_state(optimizer, model)

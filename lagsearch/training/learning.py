@@ -1,6 +1,6 @@
 """The operator's own training: how the target's tensors are mixed is learned before step 0."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -41,7 +41,9 @@ class Learnt:
     parameters: int
 
 
-def learn(job: Job, model: nn.Module, sources: Sequence[Mapping[str, torch.Tensor]]) -> None:
+def learn(
+    job: Job, model: nn.Module, sources: Sequence[Mapping[str, torch.Tensor]]
+) -> Iterator[int]:
     """Learn the plan's mix on the job's objective, and make the model's learned tensors of it.
 
     The sources, and tensors of the target that are not learned, stay as they are. Batches come
@@ -52,6 +54,9 @@ def learn(job: Job, model: nn.Module, sources: Sequence[Mapping[str, torch.Tenso
         job: What is grown; nothing happens where its plan learns nothing.
         model: The target, with all that is not learned in place.
         sources: Tensors of each source, by name.
+
+    Yields:
+        Steps so far, before each.
 
     Raises:
         CandidateFailed: The loss is NaN or infinite.
@@ -66,6 +71,7 @@ def learn(job: Job, model: nn.Module, sources: Sequence[Mapping[str, torch.Tenso
     learning = _Learning(job, learned, model, mix)
     before = learning.loss()
     for step in range(learned.steps):
+        yield step
         learning.update(step)
     after = learning.loss() if learned.steps else before
     with torch.no_grad():

@@ -35,12 +35,14 @@ class Progress:
         step: Updates so far.
         val_loss: The newest validation loss, nats per predicted token, if there is one.
         wall_s: Seconds of training and evaluation so far.
+        learned: Steps so far of learning its operator, while that goes on.
     """
 
     name: str
     step: int
     val_loss: float | None
     wall_s: float
+    learned: int | None = None
 
 
 def train(job: Job, until: int) -> Generator[Progress, None, None]:
@@ -63,7 +65,9 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
     yield Progress(job.name, 0, None, 0.0)
     with _compute(job.compute):
         try:
-            yield from _Run(job).train(until)
+            run = _Run(job)
+            yield from run.begin()
+            yield from run.train(until)
         except CandidateFailed as failed:
             append(job.curve, Failure(failed.step, failed.reason))
             raise
@@ -79,23 +83,40 @@ class _Run:
         self.validation = self.examples.validation()
         self.model = build(job).to(self.device)
         self.optimizer = make_optimizer(self.model, job.training.optimizer)
-        saved = saved_at(job.state)
-        learned_s = 0.0
-        if saved is None:
-            learned_s = grow(job, self.model, self.optimizer)
-        else:
-            load_state(job.state, self.model, self.optimizer)
         self.ramp = Ramp(job.plan, self.model, find_layers(self.model, self.model.config))
-        self.step = saved.step if saved else 0
-        self.wall_s = saved.wall_s if saved else learned_s
-        curve = read_curve(job.curve)
-        self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
-        if len(self.evaluations) < len(curve.evaluations) or curve.failure:
-            rewrite(job.curve, self.evaluations)
+        self.step, self.wall_s = 0, 0.0
+        self.evaluations: list[Evaluation] = []
         self.dropout = Dropout(self.model, job.text.seed, self.device)
         self.losses: list[torch.Tensor] = []
         self.autocast = job.compute.precision == "bf16"
         self.extra = forward_options(job)
+
+    def begin(self) -> Iterator[Progress]:
+        """Take up the saved state, or grow."""
+        job = self.job
+        saved = saved_at(job.state)
+        if saved is None:
+            self.wall_s = yield from self._grow()
+        else:
+            load_state(job.state, self.model, self.optimizer)
+            self.step, self.wall_s = saved.step, saved.wall_s
+        curve = read_curve(job.curve)
+        self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
+        if len(self.evaluations) < len(curve.evaluations) or curve.failure:
+            rewrite(job.curve, self.evaluations)
+
+    def _grow(self) -> Generator[Progress, None, float]:
+        """Grow; say about once a second how far learning is, and return its seconds."""
+        told = time.perf_counter()
+        growing = grow(self.job, self.model, self.optimizer)
+        while True:
+            try:
+                learned = next(growing)
+            except StopIteration as end:
+                return float(end.value)
+            if time.perf_counter() - told > _TELL_EVERY_S:
+                yield Progress(self.job.name, 0, None, 0.0, learned)
+                told = time.perf_counter()
 
     def train(self, until: int) -> Iterator[Progress]:
         """Train up to a step; see `train`."""

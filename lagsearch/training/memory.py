@@ -42,3 +42,20 @@ def training_bytes(
         model.config.pad_token_id = padding  # type: ignore[union-attr]
     activations = sum(storage.nbytes() for storage in kept.values())
     return 4 * sum(weights.values()) + activations + 2 * int(logits.numel()) * 4
+
+
+def learning_bytes(training: int, target: int, sources: int, operator: int) -> int:
+    """Estimate the bytes of learning an operator, before the target has moments of its own.
+
+    In fp32 there are the target's weights, those that the operator makes and their gradients; the
+    sources' weights; the operator's own, their gradients and moments; and the target's
+    activations.
+
+    Args:
+        training: Bytes of training the target.
+        target: Parameters of the target.
+        sources: Of all sources.
+        operator: Of the operator.
+    """
+    activations = training - 4 * 4 * target
+    return activations + 4 * (3 * target + sources + 4 * operator)

@@ -1,5 +1,6 @@
 """Operators in training: their loss falls, what they cost is charged, and runs can be resumed."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -10,13 +11,14 @@ import lagsearch
 from lagsearch.errors import CandidateFailed, OperatorError
 from lagsearch.growing import Request, find_growth
 from lagsearch.models.build import tensors_of
-from lagsearch.progress import Watch
+from lagsearch.progress import PlainWatch, Watch
 from lagsearch.storage import file_digest
 from lagsearch.training import learning, loop
 from lagsearch.training.curve import read_curve
 from lagsearch.training.flops import operator_flops
 from lagsearch.training.growth import build, grow
 from lagsearch.training.loop import train
+from lagsearch.training.memory import learning_bytes
 from lagsearch.training.optimizer import make_optimizer, state_tensors
 
 DEPTH = "  - {operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}\n"
@@ -31,7 +33,8 @@ LONGER = ("      steps: 20\n", "      steps: 150\n")
 
 
 def run(path, folder, **options):
-    return lagsearch.run(path, out=folder, serial=True, watch=Watch(), **options)
+    options.setdefault("watch", Watch())
+    return lagsearch.run(path, out=folder, serial=True, **options)
 
 
 def without_times(report):
@@ -69,8 +72,15 @@ def jobs(write_space, tmp_path, monkeypatch):
 def grown(job):
     model = build(job)
     optimizer = make_optimizer(model, job.training.optimizer)
-    seconds = grow(job, model, optimizer)
-    return model, optimizer, seconds
+    growing = grow(job, model, optimizer)
+    steps = []
+    while True:
+        try:
+            steps.append(next(growing))
+        except StopIteration as end:
+            learned = job.plan.learned
+            assert steps == list(range(learned.steps if learned else 0))
+            return model, optimizer, end.value
 
 
 def test_a_run_with_ligo(write_space, tmp_path):
@@ -142,7 +152,11 @@ def test_the_loss_falls_and_nothing_else_changes(jobs):
 
 def test_seconds_of_learning_are_charged(jobs, monkeypatch):
     [job] = jobs((DEPTH, "  - {operator: ligo, steps: 1}\n")).values()
-    monkeypatch.setattr(loop, "grow", lambda *given: grow(*given) + 100.0)
+
+    def slow(*given):
+        return (yield from grow(*given)) + 100.0
+
+    monkeypatch.setattr(loop, "grow", slow)
     list(train(job, 1))
     assert [each.wall_s >= 100.0 for each in read_curve(job.curve).evaluations] == [True, True]
     list(train(job, 2))  # from its state, without growing again
@@ -241,3 +255,36 @@ def test_growing_on_disk_refuses_what_must_be_learned(write_space, tmp_path):
     request = Request(sources=(str(checkpoint),), operator="ligo", target={"num_hidden_layers": 6})
     with pytest.raises(OperatorError, match="learned needs training: use `lagsearch run`"):
         find_growth(request)
+
+
+def test_signs_of_learning(write_space, tmp_path, monkeypatch):
+    """While an operator is learned a run says so, and no longer when it trains."""
+    monkeypatch.setattr(loop, "_TELL_EVERY_S", 0.0)
+    seen = []
+
+    class Listen(Watch):
+        def progress(self, progress):
+            if progress.name == "ligo-steps20":
+                seen.append((progress.learned, progress.step))
+
+    run(write_space(LIGO, LONGER), tmp_path / "run", watch=Listen())
+    learning = [learned for learned, _ in seen if learned is not None]
+    assert learning == list(range(20))
+    assert (None, 0) in seen[len(learning) :] and seen[-1][0] is None
+
+
+def test_what_a_line_says_while_learning():
+    stream = io.StringIO()
+    watch = PlainWatch(stream)
+    watch.begin("search", ["a", "b"], 10)
+    watch.wrote = -1e9
+    watch.progress(loop.Progress("a", 0, None, 0.0, 37))
+    assert "a, step 0 (learning, 37)" in stream.getvalue()
+    watch.wrote = -1e9
+    watch.progress(loop.Progress("a", 0, 3.0, 0.0))
+    assert "a, step 0, val loss 3.0000" in stream.getvalue()
+
+
+def test_memory_of_learning_by_hand():
+    # training: weights, gradients, two moments of 10 parameters, and 1000 bytes of activations
+    assert learning_bytes(160 + 1000, 10, 6, 2) == 1000 + 4 * (30 + 6 + 8)
