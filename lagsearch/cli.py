@@ -208,6 +208,8 @@ def _console() -> Any:
 def _show_plan(plan: "RunPlan") -> None:
     from rich.table import Table
 
+    from lagsearch.operators.plan import legend
+
     console = _console()
     space = plan.space
     table = Table("candidate", "layers", box=None, pad_edge=False)
@@ -229,9 +231,8 @@ def _show_plan(plan: "RunPlan") -> None:
     search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()
     console.print(
-        f"\n{count} candidates; layers from the embedding up, * a new copy, ~ a learned mix, "
-        "R a new random layer. Memory: weights, gradients, moments and activations in fp32, an "
-        "estimate."
+        f"\n{count} candidates. {legend(each.layer_map for each in plan.candidates)}. Memory: "
+        "weights, gradients, moments and activations in fp32, an estimate."
     )
     rows = Table("training FLOPs", "", "", box=None, pad_edge=False)
     rows.add_row("source", "not known" if source is None else f"{source:.2e}", "")

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "selection": set(),
     "report": {"space", "operators", "training", "selection", "progress"},
     "progress": {"training"},
-    "planning": {"space", "models", "operators", "data", "training"},
+    "guideline": set(),
+    "planning": {"space", "models", "operators", "data", "training", "guideline"},
     "jobs": {"planning", "space", "models", "data", "training", "report"},
     "growing": {"planning", "space", "models", "operators", "progress"},
 }

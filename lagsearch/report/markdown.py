@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
 from lagsearch.report.verdict import judge
 
@@ -59,11 +60,10 @@ def _ranking(report: dict[str, Any]) -> str:
         rows.append(row)
     head = ["rank", "candidate", "layers", "loss at 0", f"loss at {lag}", "to the winner", "tied"]
     head += [f"loss at {steps}"] if report["oracle"] else []
+    marks = legend((each["layer_map"] for each in report["candidates"]), "`")
     layers = (
-        "Layers are the source's, from the embedding up; `*` is a new copy, `R` a new random "
-        "layer. ± is the standard error over the validation batches; it is shared by all "
-        "candidates, so differences are surer than it says. `=`: cannot be told apart from the "
-        "winner."
+        f"{marks}. ± is the standard error over the validation batches; it is shared by all candidates, so differences are surer "
+        "than it says. `=`: cannot be told apart from the winner."
     )
     return f"## Ranking at step {lag}\n\n{_grid(head, rows)}\n\n{layers}"
 
