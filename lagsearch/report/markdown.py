@@ -62,8 +62,9 @@ def _ranking(report: dict[str, Any]) -> str:
     head += [f"loss at {steps}"] if report["oracle"] else []
     marks = legend((each["layer_map"] for each in report["candidates"]), "`")
     layers = (
-        f"{marks}. ± is the standard error over the validation batches; it is shared by all candidates, so differences are surer "
-        "than it says. `=`: cannot be told apart from the winner."
+        f"{marks}. ± is the standard error over the validation batches; it is shared by all "
+        "candidates, so differences are surer than it says. `=`: cannot be told apart from the "
+        "winner."
     )
     return f"## Ranking at step {lag}\n\n{_grid(head, rows)}\n\n{layers}"
 
