@@ -65,8 +65,13 @@ class JobMaker:
         given = {key: value for key, value in pretrain.model_dump().items() if value is not None}
         given.pop("config")
         number, _, parts = given.pop("part", "1/1").partition("/")
+        schedule: dict[str, Any] = {}
+        if space.training.schedule.continued:
+            schedule = space.training.schedule.model_dump() | {"continue": False}
+            if space.training.schedule.total_steps is None:
+                schedule["total_steps"] = pretrain.steps + space.training.steps
         training = Training.model_validate(
-            {**space.training.model_dump(), "schedule": {}, "optimizer_state": "keep", **given}
+            {**space.training.model_dump(), "schedule": schedule, "optimizer_state": "keep"} | given
         )
         return Job(
             name=name,
@@ -93,7 +98,7 @@ class JobMaker:
             sources=sources,
             n_parameters=planned.cost.parameters,
             init_seed=derive_seed(space.seed, "init", "target"),
-            training=space.training,
+            training=self._training(),
             text=self._text("growth"),
             compute=self.compute,
             evaluate_at=self.plan.steps,
@@ -102,6 +107,14 @@ class JobMaker:
             flops_per_step=planned.cost.flops_per_step,
             operator_flops=planned.cost.operator_flops,
         )
+
+    def _training(self) -> Training:
+        """Return the training of candidates, with the steps behind them that a schedule counts."""
+        training, first = self.plan.space.training, self.plan.space.sources[0]
+        if training.schedule.continued is not True or first.pretrain is None:
+            return training
+        schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})
+        return training.model_copy(update={"schedule": schedule})
 
     def _text(self, stream: str) -> Text:
         space = self.plan.space

@@ -15,7 +15,9 @@ from lagsearch.data.objectives import Masked, example_seed
 from lagsearch.data.store import TokenStore
 from lagsearch.errors import NoSurvivorError, RunFolderError, SpaceError
 from lagsearch.progress import Watch
+from lagsearch.space import Schedule
 from lagsearch.training import loop
+from lagsearch.training.optimizer import learning_rate
 
 GPT2 = (
     "{model_type: llama, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32,\n"
@@ -490,3 +492,24 @@ def test_an_interrupted_search_keeps_its_seconds(write_space, tmp_path):
         lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Interrupt(12))
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["wall_s"]["search"] > 0
+
+
+def test_a_schedule_that_continues_over_source_and_candidates(write_space, tmp_path, monkeypatch):
+    """The rates of source and candidate, one behind the other, are those of one schedule."""
+    used = []
+
+    def rate(step, completion, peak, schedule):
+        found = learning_rate(step, completion, peak, schedule)
+        used.append(found)
+        return found
+
+    monkeypatch.setattr(loop, "learning_rate", rate)
+    space = write_space(("name: cosine", "name: cosine, continue: true"))
+    run(space, tmp_path / "run", oracle=True)
+    whole = Schedule(name="cosine", warmup_steps=2)
+    expected = [learning_rate(step, 44, 3e-3, whole) for step in range(44)]
+    assert used[:20] == expected[:20]
+    assert len(used) == 20 + 4 * 24
+    # candidates take turns at K = 10
+    assert sorted(used[20:]) == sorted(expected[20:] * 4)
+    assert used[20:30] == expected[20:30]

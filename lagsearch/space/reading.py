@@ -107,13 +107,13 @@ def written_out(part: BaseModel) -> dict[str, Any]:
     """Return a part of the space as plain values with every default, but for keys not in use."""
     values = part.model_dump(mode="json")
     for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
+        value, key = getattr(part, name), field.alias or name
         if value is None and field.default is None:
-            del values[name]
+            del values[key]
         elif isinstance(value, BaseModel):
-            values[name] = written_out(value)
+            values[key] = written_out(value)
         elif isinstance(value, tuple):
-            values[name] = [
+            values[key] = [
                 written_out(each) if isinstance(each, BaseModel) else each for each in value
             ]
     return values
@@ -167,7 +167,7 @@ def _keys_at(at: Key) -> list[str]:
         if isinstance(part, int):
             continue
         model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> Any:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from lagsearch.space.schema import Corpus, Objective, Schedule, Space, Validation
 
-Broken = tuple[tuple[str | int, ...], str]
+Place = tuple[str | int, ...]
+Broken = tuple[Place, str]
 
 
 def broken_rules(space: Space) -> Iterator[Broken]:
@@ -71,15 +72,50 @@ def _steps(space: Space) -> Iterator[Broken]:
     training, lag = space.training, space.search.lag
     if lag is not None and lag > training.steps:
         yield ("search", "lag"), f"is beyond completion, training.steps {training.steps}"
-    if training.schedule.warmup_steps > training.steps:
-        at = ("training", "schedule", "warmup_steps")
-        yield at, f"is beyond completion, training.steps {training.steps}"
+    yield from _schedule(space)
     for index, step in enumerate(space.evaluation.steps or ()):
         if step > training.steps:
             yield (
                 ("evaluation", "steps", index),
                 f"is beyond completion, training.steps {training.steps}",
             )
+
+
+def _schedule(space: Space) -> Iterator[Broken]:
+    """Find steps of the schedule that do not fit those of the training."""
+    schedule, steps = space.training.schedule, space.training.steps
+    at: Place = ("training", "schedule")
+    behind = 0
+    if schedule.continued is not False:
+        yield from _continuing(space, (*at, "continue"))
+        pretrained = [each.pretrain.steps for each in space.sources if each.pretrain is not None]
+        behind = pretrained[0] if pretrained else int(schedule.continued)
+    if schedule.warmup_steps > behind + steps:
+        yield (*at, "warmup_steps"), f"is beyond completion, training.steps {steps}"
+    if schedule.total_steps is not None and schedule.total_steps < behind + steps:
+        yield (*at, "total_steps"), f"is less than the {behind + steps} steps that are trained"
+    for index, source in enumerate(space.sources):
+        own = source.pretrain.schedule if source.pretrain is not None else None
+        if own is None:
+            continue
+        place: Place = ("sources", index, "pretrain", "schedule")
+        if own.continued is not False:
+            message = "belongs to training.schedule: a source has nothing to go on from"
+            yield (*place, "continue"), message
+        elif schedule.continued is not False:
+            yield place, "is that of training, where that one continues: leave it out"
+
+
+def _continuing(space: Space, at: Place) -> Iterator[Broken]:
+    """Find why a schedule cannot go on where the sources' stopped."""
+    continued = space.training.schedule.continued
+    pretrained = [each.pretrain.steps for each in space.sources if each.pretrain is not None]
+    if continued is True and len(pretrained) < len(space.sources):
+        yield at, "needs the checkpoint's steps: write their number, not true"
+    if continued is not True and (pretrained or continued < 0):
+        yield at, "must be true or false where sources are pretrained"
+    if len({*pretrained}) > 1:
+        yield at, "needs sources that are trained equally long"
 
 
 def _resources(space: Space) -> Iterator[Broken]:
@@ -91,16 +127,18 @@ def _resources(space: Space) -> Iterator[Broken]:
 
 def _without_effect(space: Space) -> Iterator[Broken]:
     """Find settings that the chosen objective or schedule would ignore."""
-    schedules: list[tuple[tuple[str | int, ...], Schedule]] = [
-        (("training", "schedule"), space.training.schedule)
-    ]
+    schedules: list[tuple[Place, Schedule]] = [(("training", "schedule"), space.training.schedule)]
     for index, source in enumerate(space.sources):
         if source.pretrain is not None and source.pretrain.schedule is not None:
             place = ("sources", index, "pretrain", "schedule")
             schedules.append((place, source.pretrain.schedule))
+    falling = {"linear", "cosine", "wsd"}
+    used_by = {"final_fraction": falling, "total_steps": falling, "decay_steps": {"wsd"}}
     for at, schedule in schedules:
-        if schedule.name != "cosine" and schedule.final_fraction != Schedule().final_fraction:
-            yield (*at, "final_fraction"), f"has no effect with the schedule {schedule.name}"
+        for key, names in used_by.items():
+            is_left_alone = getattr(schedule, key) == getattr(Schedule(), key)
+            if schedule.name not in names and not is_left_alone:
+                yield (*at, key), f"has no effect with the schedule {schedule.name}"
     objective = space.objective
     if objective.name != "masked" and objective.mask_fraction != Objective().mask_fraction:
         yield ("objective", "mask_fraction"), f"has no effect with the objective {objective.name}"

@@ -21,6 +21,7 @@ class Part(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        serialize_by_alias=True,
     )
 
 
@@ -92,12 +93,20 @@ class Optimizer(Part):
 class Schedule(Part):
     """The learning rate over the steps."""
 
-    name: Literal["constant", "cosine"] = "constant"
-    """`constant`, or `cosine` down to `final_fraction` at the last step."""
+    name: Literal["constant", "linear", "cosine", "wsd", "inverse_sqrt"] = "constant"
+    """`constant`; `linear` or `cosine` down to `final_fraction` at the last step; `wsd`, constant
+    and then linear over the last `decay_steps`; or with the `inverse_sqrt` of the step."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the rate rises linearly from zero."""
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """`cosine` only: the last rate as a share of the peak rate."""
+    """`linear`, `cosine` and `wsd`: the last rate as a share of the peak rate."""
+    decay_steps: PositiveInt | None = None
+    """`wsd` only: steps of the decay; a tenth of all when left out."""
+    total_steps: PositiveInt | None = None
+    """`linear`, `cosine` and `wsd`: steps that the schedule spans, where training ends before."""
+    continued: Annotated[bool | int, Field(alias="continue")] = False
+    """Go on, after growth, where the source's rate stopped: one schedule spans both. `true`, or for
+    checkpoints the steps that they were trained."""
 
 
 class Training(Part):

@@ -31,15 +31,33 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, completion: int, peak: float, schedule: Schedule) -> float:
-    """Return the rate of the update that follows `step` updates."""
+    """Return the rate of the update that follows `step` updates.
+
+    Args:
+        step: Updates so far, after growth.
+        completion: Updates of the whole training after growth.
+        peak: The rate at the end of the warm-up.
+        schedule: How it changes; `continued` says how many steps came before growth.
+    """
+    behind = int(schedule.continued)
+    step, end = step + behind, schedule.total_steps or completion + behind
     if step < schedule.warmup_steps:
         return peak * (step + 1) / schedule.warmup_steps
     if schedule.name == "constant":
         return peak
-    span = max(1, completion - schedule.warmup_steps)
-    progress = min(1.0, (step - schedule.warmup_steps) / span)
-    share = 0.5 * (1 + math.cos(math.pi * progress))
+    if schedule.name == "inverse_sqrt":
+        return peak * math.sqrt(max(1, schedule.warmup_steps) / max(1, step))
+    share = _left(step, end, schedule)
     return peak * (schedule.final_fraction + (1 - schedule.final_fraction) * share)
+
+
+def _left(step: int, end: int, schedule: Schedule) -> float:
+    """Return the share of the fall that is still to come at a step behind the warm-up: 1 to 0."""
+    span = end - schedule.warmup_steps
+    if schedule.name == "wsd":
+        span = min(span, schedule.decay_steps or max(1, end // 10))
+    left = max(0.0, min(1.0, (end - step) / max(1, span)))
+    return 0.5 * (1 - math.cos(math.pi * left)) if schedule.name == "cosine" else left
 
 
 def zero_state(

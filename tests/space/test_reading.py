@@ -19,7 +19,17 @@ MISTAKES = [
     ("  steps: 24", "  steps: 0", "training.steps 0", "must be greater than or equal to 1"),
     ("seed: 3", "seed: true", "seed true", "must be a valid integer"),
     ("lr: 3e-3", "lr: -1", "training.optimizer.lr -1", "must be greater than 0"),
-    ("name: cosine", "name: cosin", 'training.schedule.name "cosin"', "'constant' or 'cosine'"),
+    ("name: cosine", "name: cosin", 'schedule.name "cosin"', "'constant', 'linear', 'cosine'"),
+    ("name: cosine", "name: cosine, decay_steps: 3", "decay_steps 3", "has no effect"),
+    ("name: cosine", "name: cosine, total_steps: 23", "total_steps 23", "less than the 24 steps"),
+    (
+        "name: cosine",
+        "name: cosine, continue: true, total_steps: 43",
+        "total_steps 43",
+        "less than the 44 steps",
+    ),
+    ("name: cosine", "name: cosine, continue: 20", "continue 20", "true or false"),
+    ("name: cosine", "name: cosine, continued: true", "continued", "did you mean 'continue'"),
     ("name: tiny", "name: ../up", 'name "../up"', "use letters, digits"),
     ("fraction: 0.2", "fraction: 1.5", "data.validation.fraction 1.5", "must be less than 1"),
     ("{lag: 10}", "{lag: 25}", "search.lag 25", "beyond completion, training.steps 24"),
@@ -137,3 +147,28 @@ def test_the_tokenizer_left_out_is_the_checkpoints_own(write_space):
     assert load_space(path).space.tokenizer == "bytes"
     space = load_space(path, ["sources=[{name: a, checkpoint: some/model}]"]).space
     assert space.tokenizer == "some/model"
+
+
+def test_a_source_has_nothing_to_continue(write_space):
+    path = write_space(
+        ("      steps: 20\n", "      steps: 20\n      schedule: {continue: true}\n"),
+    )
+    message = r":15: sources\[0\]\.pretrain\.schedule\.continue true: belongs to training"
+    with pytest.raises(SpaceError, match=message):
+        load_space(path)
+
+
+def test_a_schedule_of_its_own_beside_one_that_continues(write_space):
+    path = write_space(
+        ("      steps: 20\n", "      steps: 20\n      schedule: {name: linear}\n"),
+        ("name: cosine", "name: cosine, continue: true"),
+    )
+    with pytest.raises(SpaceError, match=r"pretrain\.schedule .*leave it out"):
+        load_space(path)
+
+
+def test_continue_is_written_out_as_it_is_read(write_space):
+    file = load_space(write_space(("name: cosine", "name: cosine, continue: true")))
+    assert file.space.training.schedule.continued is True
+    text = dump_space(file.space)
+    assert "continue: true" in text and "continued" not in text

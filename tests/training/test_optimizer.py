@@ -95,6 +95,78 @@ def test_cosine_never_leaves_its_range(warmup, completion, share):
             assert rate >= share * PEAK * (1 - 1e-9)
 
 
+def by_torch(scheduler, steps, *arguments, **settings):
+    """Return the rates of one of torch's schedulers, one for each update and one more."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+    scheduler = scheduler(optimizer, *arguments, **settings)
+    found = []
+    for _ in range(steps + 1):
+        found.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+@given(st.integers(1, 60), st.floats(0, 1))
+def test_linear_against_torch(completion, share):
+    expected = by_torch(
+        torch.optim.lr_scheduler.LinearLR, completion,
+        start_factor=1.0, end_factor=share, total_iters=completion,
+    )  # fmt: skip
+    got = rates(Schedule(name="linear", final_fraction=share), completion)
+    assert got == [pytest.approx(rate, abs=1e-12) for rate in expected]
+
+
+@given(st.integers(0, 10), st.integers(0, 30), st.integers(1, 20), st.floats(0, 1))
+def test_wsd_is_warm_up_then_constant_then_linear(warmup, stable, decay, share):
+    completion = warmup + stable + decay
+    schedule = Schedule(name="wsd", warmup_steps=warmup, decay_steps=decay, final_fraction=share)
+    got = rates(schedule, completion)
+    assert got[warmup : warmup + stable + 1] == [pytest.approx(PEAK)] * (stable + 1)
+    falling = by_torch(
+        torch.optim.lr_scheduler.LinearLR, decay,
+        start_factor=1.0, end_factor=share, total_iters=decay,
+    )  # fmt: skip
+    assert got[warmup + stable :] == [pytest.approx(rate, abs=1e-12) for rate in falling]
+
+
+def test_wsd_decays_over_a_tenth_unless_told():
+    got = rates(Schedule(name="wsd", final_fraction=0.0), 100)
+    assert next(step for step, rate in enumerate(got) if rate < PEAK) == 91
+    assert got[95] == pytest.approx(PEAK / 2)
+
+
+def test_inverse_square_root():
+    got = rates(Schedule(name="inverse_sqrt", warmup_steps=4), 100)
+    assert got[4] == pytest.approx(PEAK)
+    assert got[16] == pytest.approx(PEAK / 2)
+    assert got[100] == pytest.approx(PEAK / 5)
+    assert max(got) <= PEAK
+    assert rates(Schedule(name="inverse_sqrt"), 4)[4] == pytest.approx(PEAK / 2)
+
+
+@given(
+    st.sampled_from(["constant", "linear", "cosine", "wsd", "inverse_sqrt"]),
+    st.integers(0, 30),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 20),
+)
+def test_continued_is_one_schedule_over_source_and_target(name, warmup, before, after, unused):
+    """What a pause in the middle changes: nothing."""
+    falls = name in ("linear", "cosine", "wsd")
+    whole = before + after + (unused if falls else 0)
+    settings = {"name": name, "warmup_steps": warmup, "total_steps": whole if falls else None}
+    unbroken = [learning_rate(s, whole, PEAK, Schedule(**settings)) for s in range(before + after)]
+    first = [learning_rate(s, before, PEAK, Schedule(**settings)) for s in range(before)]
+    later = Schedule(**settings, **{"continue": before})
+    second = [learning_rate(s, after, PEAK, later) for s in range(after)]
+    assert first + second == unbroken
+    if falls and not unused:
+        later = Schedule(name=name, warmup_steps=warmup, **{"continue": before})
+        assert [learning_rate(s, after, PEAK, later) for s in range(after)] == second
+
+
 # The optimizer
 
 
