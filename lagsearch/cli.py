@@ -119,6 +119,8 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
     if out is None and to_mergekit is None:
         raise LagsearchError("grow: give --out DIR for the new checkpoint, or --to-mergekit FILE")
     growth = find_growth(request)
+    if out is not None and out.exists():
+        raise LagsearchError(f"{out}: is there already; choose another folder with --out")
     if to_mergekit is not None:
         from lagsearch.space import dump_yaml
         from lagsearch.storage import write_text

@@ -1,5 +1,6 @@
 """One growth of a checkpoint on disk, without training: tensor by tensor, file to file."""
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from lagsearch.errors import LagsearchError, ModelError, OperatorError, RunFolde
 from lagsearch.models.build import empty_model, n_parameters, tensors_of, usable_positions
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import ModelShape, grown_config, n_layers, shape_of, target_shape
+from lagsearch.models.families import find_family
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.models.shards import CheckpointTensors, write_shards
 from lagsearch.models.streaming import StreamedModel
-from lagsearch.operators import GrowthPlan, make_candidate
+from lagsearch.operators import GrowthPlan, find_operator, make_candidate
 from lagsearch.operators.execute import add_noise, check_fit, fill, recipe
 from lagsearch.operators.mergekit import from_mergekit
 from lagsearch.planning import find_tokenizer, make_plan
@@ -59,8 +61,13 @@ class Growth:
     @property
     def kind(self) -> str:
         """What the checkpoint is for: `causal` or `masked`."""
-        names = self.config.architectures or ["ForCausalLM"]
-        return "masked" if str(names[0]).endswith("ForMaskedLM") else "causal"
+        names = " ".join(self.config.architectures or [])
+        if any(word in names for word in ("MaskedLM", "PreTraining")):
+            return "masked"
+        if any(word in names for word in ("CausalLM", "LMHead")):
+            return "causal"
+        family = find_family(self.config.model_type, self.config.to_dict())
+        return "masked" if family and family.is_post_norm else "causal"
 
 
 @dataclass(frozen=True)
@@ -137,16 +144,17 @@ def find_growth(request: Request) -> Growth:
     given = [flag for flag, value in ways.items() if value is not None]
     if len(given) != 1:
         raise OperatorError(f"give one of {', '.join(ways)}; given: {', '.join(given) or 'none'}")
+    _check_used(request, given[0])
     if request.mergekit is not None:
         return _from_mergekit(request, request.mergekit)
     if request.space is not None:
         return _from_space(request, request.space)
-    if not request.sources:
-        raise OperatorError("name at least one checkpoint to grow")
     configs = _configs(request.sources, request.allow_pickle)
     shapes = tuple(shape_of(config) for _, config in configs)
     settings = dict(request.settings)
     operator = request.operator or ""
+    if find_operator(operator).takes == "one" and len(shapes) > 1:
+        raise OperatorError(f"{operator} takes one source; {len(shapes)} are given")
     changes = dict(request.target) or _depth(shapes, operator, settings)
     letters = tuple(chr(ord("a") + place) for place in range(len(shapes)))
     shape = target_shape(configs[0][1], changes)
@@ -154,9 +162,23 @@ def find_growth(request: Request) -> Growth:
     return _growth(request.sources, configs, plan, changes)
 
 
+def _check_used(request: Request, way: str) -> None:
+    """Check that nothing is asked for that would be ignored."""
+    parts = {
+        "SOURCE": request.sources,
+        "--set": request.settings,
+        "--target": request.target,
+        "--candidate": request.candidate,
+    }
+    used = {"--operator": {"SOURCE", "--set", "--target"}, "--space": {"--candidate"}}
+    for name, value in parts.items():
+        if value and name not in used.get(way, set()):
+            raise OperatorError(f"{name} has no effect beside {way}")
+    if way == "--operator" and not request.sources:
+        raise OperatorError("name at least one checkpoint to grow")
+
+
 def _from_mergekit(request: Request, path: Path) -> Growth:
-    if request.sources:
-        raise OperatorError("--from-mergekit names its own models; name no others")
     try:
         plan, names = from_mergekit(read_yaml(path.read_text(encoding="utf-8"))[0])
     except LagsearchError as error:
@@ -166,6 +188,16 @@ def _from_mergekit(request: Request, path: Path) -> Growth:
         used = [layer.layer or 0 for layer in plan.layers if layer.source == place]
         if max(used) >= (depth := n_layers(config)):
             raise OperatorError(f"{path}: {name} has {depth} layers, not {max(used) + 1}")
+    first, *others = (shape_of(config) for _, config in configs)
+    for shape, name in zip(others, names[1:], strict=True):
+        differences = first.differences(shape)
+        if shape.model_type != first.model_type:
+            differences = {"model_type": (first.model_type, shape.model_type)}
+        for key, (one, other) in differences.items():
+            raise OperatorError(
+                f"{path}: models must be equal but for their depths; {key} is {one!r} in "
+                f"{names[0]} and {other!r} in {name}"
+            )
     return _growth(names, configs, plan, {"num_hidden_layers": len(plan.layers)})
 
 
@@ -193,7 +225,7 @@ def _configs(names: Sequence[str], allow_pickle: bool) -> list[tuple[Path, Any]]
     found = []
     for name in names:
         try:
-            folder = locate_checkpoint(name)
+            folder = locate_checkpoint(name, allow_pickle=allow_pickle)
             found.append((folder, load_config(folder, allow_pickle=allow_pickle)))
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None
@@ -221,8 +253,14 @@ def _growth(
 def _depth(shapes: Sequence[ModelShape], operator: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the target's depth where settings or sources tell it; takes `factor` out."""
     depth = sum(shape.n_layers for shape in shapes)
+    known = find_operator(operator).settings.model_fields
+    for key in settings:
+        if key != "factor" and key not in known:
+            names = ", ".join(["factor", *known])
+            raise OperatorError(f"{operator} has no setting {key!r}; known: {names}", key)
     if (factor := settings.pop("factor", None)) is not None:
-        wanted = depth * factor if isinstance(factor, int | float) else 0
+        is_number = isinstance(factor, int | float) and math.isfinite(factor)
+        wanted = depth * factor if is_number else 0
         if isinstance(factor, bool) or wanted != int(wanted) or wanted <= depth:
             raise OperatorError(
                 f"factor {factor!r} times {depth} layers is no whole number above {depth}", "factor"
@@ -293,6 +331,7 @@ def grow(
         for written in write_shards(making, sizes, make):
             watch.say(f"written {written / 2**20:,.0f} of {total / 2**20:,.0f} MiB")
         growth.config.dtype = _most(types)
+        growth.config.architectures = [type(model).__name__]
         growth.config.save_pretrained(making)
         for pattern in _ALONG:
             for path in growth.sources[0].glob(pattern):
@@ -300,7 +339,10 @@ def grow(
         making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    difference, scale, words = _measure(growth, tensors, CheckpointTensors(out, *names))
+    try:
+        difference, scale, words = _measure(growth, tensors, CheckpointTensors(out, *names))
+    except ModelError as error:  # the source lacks what the growth does not copy
+        difference, scale, words = None, None, f"not measured: {error}"
     return Grown(
         out,
         growth.plan.layer_map(),

@@ -217,9 +217,11 @@ def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
     planned: list[PlannedCandidate] = []
     known: dict[str, str] = {}
     plans: dict[str, str] = {}
-    for entry, settings in _entries(file, names):
+    for entry, settings, is_control in _entries(file, names):
         try:
             candidate = make_candidate(entry.operator, settings, shapes, target, names)
+            if is_control and digest(candidate.plan.to_dict()) in plans:
+                continue
             _check_ramp(candidate.plan, space)
             _check_new(candidate, known, plans)
             origins = [layer.layer for layer in candidate.plan.layers]
@@ -247,11 +249,22 @@ def find_tokenizer(file: SpaceFile) -> Any:
     try:
         check_corpus(space.data.train, "train")
         check_corpus(space.data.validation, "validation")
+        for index, source in enumerate(space.sources):
+            if source.checkpoint is not None:
+                _check_folder(file, index, source.checkpoint)
         needs_text = space.tokenizer == "characters"
         texts = open_corpus(space.data.train, "train").read() if needs_text else ()
         return make_tokenizer(space.tokenizer, texts)
     except DataError as error:
         raise file.error(error.at, str(error)) from None
+
+
+def _check_folder(file: SpaceFile, index: int, checkpoint: str) -> None:
+    """Check that a checkpoint is to be had, before its tokenizer is looked for."""
+    try:
+        locate_checkpoint(checkpoint)
+    except ModelError as error:
+        raise file.error(("sources", index, "checkpoint"), str(error)) from None
 
 
 def _target(file: SpaceFile, source: Any) -> ModelShape:
@@ -267,28 +280,32 @@ def _target(file: SpaceFile, source: Any) -> ModelShape:
     return target
 
 
-def _entries(file: SpaceFile, names: tuple[str, ...]) -> Iterator[tuple[Entry, dict[str, Any]]]:
-    """Yield the listed candidates, words that mean several spelt out, and controls that are added.
+def _entries(
+    file: SpaceFile, names: tuple[str, ...]
+) -> Iterator[tuple[Entry, dict[str, Any], bool]]:
+    """Yield the listed candidates, words that mean several spelt out, and controls to be added.
 
     Where several sources are grown into one, the same growth with copies of the first one alone
-    shows what the others bring.
+    shows what the others bring; it learns, where it does, as they do.
     """
-    listed, controls = [], {}
+    controls: dict[str, tuple[Entry, dict[str, Any]]] = {}
     for entry in expand(file.space):
         try:
             found = alternatives(entry.operator, entry.settings, names, file.space.seed)
         except OperatorError as error:
             raise _located(file, entry, error) from None
-        listed += [(entry, settings) for settings in found]
-        if control := find_operator(entry.operator).control:
-            controls[control] = entry
-    yield from listed
-    if not file.space.search.single_model_control:
-        return
-    has = {entry.operator for entry, _ in listed}
-    for control, entry in controls.items():
-        if control not in has:
-            yield Entry(control, {}, entry.at), {}
+        for settings in found:
+            yield entry, settings, False
+            if control := find_operator(entry.operator).control:
+                alike = set(find_operator(control).settings.model_fields) - _ARRANGEMENT
+                kept = {key: value for key, value in settings.items() if key in alike}
+                controls[digest([control, kept])] = (Entry(control, kept, entry.at), kept)
+    if file.space.search.single_model_control:
+        yield from ((*control, True) for control in controls.values())
+
+
+_ARRANGEMENT = {"init"}
+"""Settings that say how several sources are arranged, which a control of one has no use for."""
 
 
 def _located(file: SpaceFile, entry: Entry, error: LagsearchError) -> LagsearchError:

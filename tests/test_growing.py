@@ -6,7 +6,12 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertForPreTraining,
+)
 
 from lagsearch import cli
 from lagsearch.data.tokenizers import byte_tokenizer
@@ -303,6 +308,100 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def refused(call, *arguments):
+    code, out, error = call(*arguments)
+    assert code == 2, out + error
+    assert error.count("\n") == 1 and "Traceback" not in error
+    return error
+
+
+def test_nothing_that_is_asked_for_is_ignored(checkpoint, call, write_space, tmp_path):
+    source, yaml, out = checkpoint(), tmp_path / "m.yaml", tmp_path / "out"
+    call(source, "--operator", "stack", "--set", "factor=2", "--to-mergekit", yaml)
+    mergekit = ("--from-mergekit", yaml, "--out", out)
+    for extra in (("--set", "factor=2"), ("--target", "hidden_size=8"), ("--candidate", "x")):
+        assert f"{extra[0]} has no effect beside --from-mergekit" in refused(
+            call, *mergekit, *extra
+        )
+    space = ("--space", write_space(), "--candidate", "lag-i0-b1-random", "--out", out)
+    assert "SOURCE has no effect beside --space" in refused(call, source, *space)
+    assert "--set has no effect" in refused(call, *space, "--set", "index=1")
+    stack = (source, "--operator", "stack", "--set", "factor=2", "--out", out)
+    assert "--candidate has no effect" in refused(call, *stack, "--candidate", "x")
+    assert "stack takes one source; 2 are given" in refused(call, source, *stack)
+    assert not out.exists()
+
+
+def test_models_of_a_mergekit_file_must_be_alike(checkpoint, call, tmp_path):
+    one = checkpoint(name="one")
+    other = checkpoint({**LLAMA, "rms_norm_eps": 1e-3}, name="other")
+    yaml = tmp_path / "m.yaml"
+    yaml.write_text(
+        "merge_method: passthrough\nslices:\n"
+        f"  - sources: [{{model: {one}, layer_range: [0, 3]}}]\n"
+        f"  - sources: [{{model: {other}, layer_range: [0, 3]}}]\n"
+    )
+    error = refused(call, "--from-mergekit", yaml, "--out", tmp_path / "out")
+    assert "equal but for their depths; rms_norm_eps is" in error
+
+
+@pytest.mark.parametrize("factor", [".inf", ".nan", "1.5", "true"])
+def test_factors_that_are_none(checkpoint, call, tmp_path, factor):
+    setting = f"factor={factor}"
+    options = ("--operator", "stack", "--set", setting, "--out", tmp_path / "out")
+    message = refused(call, checkpoint({**LLAMA, "num_hidden_layers": 3}), *options)
+    assert "is no whole number above 3" in message
+
+
+def test_a_setting_that_is_not_there_is_named(checkpoint, call, tmp_path):
+    options = ("--operator", "stack", "--set", "factr=2", "--out", tmp_path / "out")
+    assert "stack has no setting 'factr'; known: factor, " in refused(call, checkpoint(), *options)
+
+
+def test_unreadable_pickles_are_one_line(checkpoint, call, tmp_path):
+    source = checkpoint()
+    (source / "model.safetensors").unlink()
+    (source / "pytorch_model.bin").write_bytes(b"not a pickle")
+    options = ("--operator", "stack", "--set", "factor=2", "--allow-pickle")
+    error = refused(call, source, *options, "--out", tmp_path / "out")
+    assert "pytorch_model.bin: not a readable file of weights" in error
+
+
+def test_pickles_of_old_torch_versions(checkpoint, call, tmp_path):
+    source = checkpoint()
+    tensors = load_file(source / "model.safetensors")
+    (source / "model.safetensors").unlink()
+    torch.save(tensors, source / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    options = ("--operator", "identity", "--set", "factor=2", "--allow-pickle")
+    code, text, error = call(source, *options, "--out", tmp_path / "out")
+    assert code == 0, error
+    assert "the function is preserved" in text
+
+
+def test_a_checkpoint_for_pretraining_is_grown_as_a_masked_model(checkpoint, call, tmp_path):
+    """What has a head of its own besides is not carried along, and not promised."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    BertForPreTraining(build_config(BERT)).save_pretrained(source)
+    code, _, error = call(source, "--operator", "last", "--target", "num_hidden_layers=4",
+                          "--out", out)  # fmt: skip
+    assert code == 0, error
+    _, report = AutoModelForMaskedLM.from_pretrained(out, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+
+
+def test_what_cannot_be_measured_is_written_all_the_same(checkpoint, call, tmp_path):
+    source, out = checkpoint(), tmp_path / "out"
+    path = source / "model.safetensors"
+    whole = load_file(path)
+    save_file({k: v for k, v in whole.items() if ".layers.1." not in k}, path, {"format": "pt"})
+    code, text, error = call(source, "--operator", "layers", "--set", "layers=[0, 2, 2, 0]",
+                             "--out", out)  # fmt: skip
+    assert code == 0, error
+    assert "Function: not measured: the checkpoint lacks model.layers.1." in text
+    assert AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 4
 
 
 def test_an_existing_folder_is_not_overwritten(checkpoint, call, tmp_path):

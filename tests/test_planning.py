@@ -6,6 +6,8 @@ import pytest
 
 import lagsearch
 from lagsearch.errors import RunFolderError, SpaceError
+from lagsearch.models.build import fresh_model
+from lagsearch.models.configs import build_config
 from lagsearch.progress import Watch
 
 CONFIG = "sources.0.pretrain.config="
@@ -177,3 +179,29 @@ def test_a_wider_model_goes_on_where_its_source_ended(write_space, tmp_path):
     assert {each["status"] for each in report["candidates"]} == {"ok"}
     assert losses["lemon"]["0"] == pytest.approx(losses["zero"]["0"], abs=1e-5)
     assert abs(losses["aki"]["0"] - losses["zero"]["0"]) > 1e-4
+
+
+CHECKPOINT = (
+    "    pretrain:\n"
+    "      config: {model_type: llama, num_hidden_layers: 3, hidden_size: 16, "
+    "intermediate_size: 32,\n"
+    "                num_attention_heads: 2, num_key_value_heads: 1, "
+    "max_position_embeddings: 32}\n"
+    "      steps: 20\n"
+)
+
+
+def test_a_checkpoint_that_is_not_there_is_named_at_its_place(write_space):
+    path = write_space((CHECKPOINT, "    checkpoint: ./nowhere\n"), ("  tokenizer: bytes\n", ""))
+    with pytest.raises(SpaceError, match=r"sources\[0\]\.checkpoint.*there is no such folder"):
+        lagsearch.plan(path)
+
+
+def test_a_checkpoint_without_a_tokenizer_says_so(write_space, tmp_path):
+    keys = {"model_type": "gpt2", "n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 300}
+    fresh_model(build_config(keys), "causal", 0).save_pretrained(tmp_path / "bare")
+    path = write_space(
+        (CHECKPOINT, f"    checkpoint: {tmp_path / 'bare'}\n"), ("  tokenizer: bytes\n", "")
+    )
+    with pytest.raises(SpaceError, match=r"has no tokenizer; set data\.tokenizer"):
+        lagsearch.plan(path)

@@ -123,6 +123,9 @@ def _pretrained(name: str) -> Any:
             f"fetched ({first}); give a local folder, or set HF_HOME to a cache that has it",
             _AT,
         ) from error
+    if len(tokenizer) < 2:  # transformers makes an empty one where there is none
+        message = f"{name!r} has no tokenizer; set data.tokenizer to bytes, characters or a folder"
+        raise DataError(message, _AT)
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise DataError(f"tokenizer {name!r} has no fast (tokenizers) version", _AT)
     return tokenizer

@@ -8,7 +8,7 @@ from lagsearch.models.build import auto_class, quiet
 from lagsearch.storage import digest, file_digest
 
 
-def locate_checkpoint(name: str) -> Path:
+def locate_checkpoint(name: str, *, allow_pickle: bool = False) -> Path:
     """Return the local folder of a checkpoint, fetching a hub name when it is not a folder.
 
     Raises:
@@ -22,7 +22,8 @@ def locate_checkpoint(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+        patterns += ["pytorch_model*.bin"] if allow_pickle else []
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub raises many types; all mean: not to be had
         first = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)

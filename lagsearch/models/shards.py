@@ -44,7 +44,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
             self._where |= dict.fromkeys(self._file(path).keys(), path)
         if not self._where and allow_pickle:
             for path in sorted(folder.glob("pytorch_model*.bin")):
-                self._loaded |= torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                self._loaded |= _unpickled(path)
         if not self._where and not self._loaded:
             raise ModelError(f"{folder} has no *.safetensors; pickled weights are not read")
         self._aliases = [pair for pair in aliases if any(pair[0] in name for name in self)]
@@ -116,6 +116,27 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
     def release(self) -> None:
         """Let go of all files, and so of what of them is in memory."""
         self._open.clear()
+
+
+def _unpickled(path: Path) -> dict[str, torch.Tensor]:
+    """Read a pickled file's tensors, and nothing else that may be in it.
+
+    Raises:
+        ModelError: It is no such file, or holds more than tensors.
+    """
+    errors: list[str] = []
+    for is_mapped in (True, False):  # files of old torch versions cannot be mapped
+        try:
+            found: dict[str, torch.Tensor] = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=is_mapped
+            )
+        except Exception as error:  # torch raises many types here
+            errors.append(" ".join(str(error).split())[:160])
+            continue
+        if all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+            return found
+        errors.append("it holds more than tensors")
+    raise ModelError(f"{path}: not a readable file of weights: {errors[-1]}")
 
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

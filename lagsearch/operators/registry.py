@@ -150,7 +150,7 @@ def _schema(name: str, build: Callable[..., GrowthPlan]) -> type[BaseModel]:
                 hints[parameter.name],
                 ... if is_required else parameter.default,
             )
-    config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     return create_model(f"{name}_settings", __config__=config, **fields)
 
 

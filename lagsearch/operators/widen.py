@@ -7,7 +7,7 @@ nothing below this knows of them.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -88,29 +88,72 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor) -> torch.Tensor:
     if what.source.dim() == 0:  # a step count
         return what.source
     turn = _Turn(what.weight.input_place)
-    w_OI = turn.to_matrix(what.source)
-    w_OI = w_OI.to(torch.promote_types(w_OI.dtype, torch.float32))
+    w_OI, fresh_OI = turn.to_matrix(what.source), turn.to_matrix(fresh)
+    above_OI = None if what.above is None else turn.to_matrix(what.above)
     out_axis, in_axis = turn.axes(what.weight.axes)
     out = _places(width, out_axis, w_OI.shape[0])
     into = _places(width, in_axis, w_OI.shape[1])
-    rows_OI = w_OI[out.origin]
-    if what.above is not None:
-        above_OI = turn.to_matrix(what.above).to(w_OI)[out.origin]
-        rows_OI = torch.where(out.is_beyond[:, None], above_OI, rows_OI)
-    shares_OI = _shares(out, into) * _scale(width, what, out)
-    made_OI = rows_OI[:, into.origin] * shares_OI.to(w_OI)
+    kind = torch.promote_types(w_OI.dtype, torch.float32)
+    is_mean = "mean" in (out.lift.below, out.lift.corner) and bool(out.is_new.any())
+    mean_I = w_OI.mean(dim=0, dtype=kind) if is_mean else w_OI[0].to(kind)
+    made_OI = torch.empty_like(fresh_OI)
+    several = int(out.count.max()) > 1
+    rows = max(1, _BLOCK // len(into.origin))
+    for first in range(0, len(out.origin), rows):
+        block = slice(first, first + rows)
+        part = replace(out, **{name: getattr(out, name)[block] for name in _COUNTED})
+        shares_OI = _shares(part, into, first, several) * _scale(width, what, part)
+        made_OI[block] = _block(
+            width, what.weight, (part, into), (w_OI, above_OI, mean_I), shares_OI,
+            fresh_OI[block] * turn.scale(width),
+        )  # fmt: skip
+    return turn.back(made_OI)
+
+
+_BLOCK = 2**22
+"""Entries that are widened at a time: the memory of a block is some dozens of bytes for each."""
+
+_COUNTED = ("origin", "is_new", "is_beyond", "rank", "count")
+
+
+def _block(
+    width: Width,
+    weight: Weight,
+    places: tuple[Places, Places],
+    sources: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor],
+    shares_OI: torch.Tensor,
+    random_OI: torch.Tensor,
+) -> torch.Tensor:
+    """Widen some rows.
+
+    Args:
+        width: The lifts.
+        weight: What the family's table says of the tensor.
+        places: Of the rows, and of all inputs.
+        sources: The source's matrix, that of the layer above where rows come from it, and the mean
+            of the source's rows where one is asked for.
+        shares_OI: How much of each input the rows take.
+        random_OI: Values of random blocks.
+    """
+    (out, into), (w_OI, above_OI, mean_I) = places, sources
+    kind = torch.promote_types(w_OI.dtype, torch.float32)
+    copied_OI = w_OI[out.origin].to(kind)
+    rows_OI = copied_OI
+    if above_OI is not None:
+        rows_OI = torch.where(out.is_beyond[:, None], above_OI[out.origin].to(kind), rows_OI)
+    made_OI = rows_OI[:, into.origin] * shares_OI.to(kind)
     values: Mapping[Fill, Callable[[], torch.Tensor]] = {
-        "zero": lambda: torch.zeros(1, 1).to(w_OI),
-        "random": lambda: turn.to_matrix(fresh).to(w_OI) * turn.scale(width),
-        "copy": lambda: w_OI[out.origin][:, into.origin],
-        "mean": lambda: w_OI.mean(dim=0)[into.origin] / into.count.to(w_OI),
+        "zero": lambda: torch.zeros(1, 1, dtype=kind),
+        "random": lambda: random_OI.to(kind),
+        "copy": lambda: copied_OI[:, into.origin],
+        "mean": lambda: mean_I[into.origin] / into.count.to(kind),
     }
     new_O, new_I = out.is_new[:, None], into.is_new[None, :]
     blocks = (new_O & ~new_I, ~new_O & new_I, new_O & new_I)
-    for block_OI, fill in zip(blocks, _fills(width, what.weight, out, into), strict=True):
+    for block_OI, fill in zip(blocks, _fills(width, weight, out, into), strict=True):
         if block_OI.any():
             made_OI = torch.where(block_OI, values[fill](), made_OI)
-    return turn.back(made_OI)
+    return made_OI
 
 
 def new_places(width: Width, axis: Axis, size: int) -> torch.Tensor:
@@ -187,13 +230,20 @@ def _places(width: Width, axis: Axis | None, size: int) -> Places:
     return Places(origin, is_new, is_beyond, rank, counts[origin], grown[0] if grown else _FIXED)
 
 
-def _shares(out: Places, into: Places) -> torch.Tensor:
-    """Return how much of each input every output takes: (O, I), or (1, I) where all take alike."""
+def _shares(out: Places, into: Places, first: int, several: bool) -> torch.Tensor:
+    """Return how much of each input every output takes: (O, I), or (1, I) where all take alike.
+
+    Args:
+        out: Places of some outputs.
+        into: Places of all inputs.
+        first: The first of these outputs.
+        several: Whether any output has several copies.
+    """
     count, rank = into.count.double()[None, :], into.rank[None, :]
-    if into.lift.split == "own" and int(out.count.max()) > 1:
+    if into.lift.split == "own" and several:
         return (out.rank[:, None] == rank).double()
     if into.lift.split == "uneven":
-        row = torch.arange(len(out.origin))[:, None]
+        row = torch.arange(first, first + len(out.origin))[:, None]
         return (1 + (row + rank) % into.count[None, :]) * 2 / (count * (count + 1))
     return 1 / count
 

@@ -42,6 +42,10 @@ class Lift:
     right: Fill = "zero"
     corner: Fill = "zero"
 
+    def kept(self) -> "Lift":
+        """Return a lift under which all of the target's units were there before."""
+        return Lift(self.target, self.target, self.target)
+
 
 @dataclass(frozen=True)
 class Width:

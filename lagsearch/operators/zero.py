@@ -15,13 +15,18 @@ _DEAD = (
     "zero form {form}: in a pre-norm model of RMSNorms without biases no new parameter ever gets a "
     "gradient, so the added width is never used; it is there to repeat the survey"
 )
+_SHARED_GROUP = (
+    "zero form gstack: query heads that are added to a group read its values at once, so the "
+    "function is not preserved; form hybrid preserves it"
+)
 
 
 @operator(
     "zero",
     paper="arXiv:2405.15319",
     grows="width",
-    preserves="exactly (RMSNorm, or only heads and FFN grow; v1, v2: no)",
+    preserves="exactly (RMSNorm, or only heads and FFN grow; gstack: no heads within groups; "
+    "v1, v2: no)",
 )
 def zero(
     source: ModelShape,
@@ -58,7 +63,8 @@ def zero(
         width = growth.with_norms(growth.lifts(inside, residual=residual))
         return growth.plan(width)
     if form == "gstack":
-        return growth.plan(growth.with_norms(growth.lifts(padded("zero", "random", "random"))))
+        width = growth.with_norms(growth.lifts(padded("zero", "random", "random")))
+        return growth.plan(width, warning=_SHARED_GROUP if "heads" in growth.grown else None)
     if form == "v2":
         growth.check_doubled("zero form v2")
     corner: Fill = "copy" if form == "v2" else "zero"

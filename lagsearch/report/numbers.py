@@ -296,9 +296,12 @@ def _baselines(run: Recorded) -> list[dict[str, Any]]:
 def _on_top(run: Recorded, names: list[str], treatment: str) -> str | None:
     """Find the growth that leaves the source as it is and puts one block on its top.
 
-    A copied block is that of the last layers: last stacking (Reddi et al. 2023).
+    A copied block is that of the last layers: last stacking (Reddi et al. 2023). It does nothing
+    else: growths in width are no such row.
     """
     for name in names:
+        if run.plans[name]["plan"].get("width") is not None:
+            continue
         layers = layers_of(run.plans[name]["plan"])
         old = [layer for layer in layers if not layer.is_new]
         new = [layer for layer in layers if layer.is_new]

@@ -3,6 +3,7 @@
 Letters: B sequences, T tokens, D places of the residual stream, O outputs of any module.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ class Ramp:
             weight = stack.weight(f"{name}.weight")
             if weight is not None and isinstance(module.weight, torch.Tensor):
                 self._mask(plan.width, module, weight)
+                self._mask_new_heads(plan.width, module, weight)
         self.at(0)
 
     def at(self, step: int) -> None:
@@ -87,6 +89,30 @@ class Ramp:
             return output * mask_O.to(output.dtype)
 
         module.register_forward_hook(fade)
+
+    def _mask_new_heads(self, width: Width, module: Any, weight: Weight) -> None:
+        """Put a hook on what reads the heads, where they grow within groups that are there.
+
+        Such a head reads its group's values at once: with a query of 0 it gives their mean. (What
+        heads of new groups read is masked itself.)
+        """
+        if weight.role != "writer" or "query" not in weight.axes:
+            return
+        if width.heads.source == width.heads.target:
+            return
+        stage = next(at for at, units in enumerate(width.fading) if "heads" in units)
+        size = module.weight.shape[weight.axes.index("query")]
+        with_old_groups = replace(width, key_value=width.key_value.kept())
+        is_new_I = new_places(with_old_groups, "query", size)
+
+        def fade(module: nn.Module, args: tuple[torch.Tensor]) -> Any:
+            share = self._width[stage]
+            if share == 1.0:
+                return None
+            mask_I = torch.where(is_new_I.to(args[0].device), share, 1.0)
+            return args[0] * mask_I.to(args[0].dtype)
+
+        module.register_forward_pre_hook(fade)
 
 
 def _masked_norm(norm: Any, x_BTD: torch.Tensor, mask_D: torch.Tensor) -> torch.Tensor:

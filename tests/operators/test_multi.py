@@ -178,6 +178,28 @@ def test_a_run_over_two_sources_adds_its_control(write_space, tmp_path):
     assert len(lagsearch.plan(without).candidates) == 10
 
 
+def planned(write_space, candidates):
+    space = lagsearch.load_space(write_space(), [TWO, f"candidates=[{candidates}]"])
+    return {each.name: each.candidate for each in lagsearch.plan(space).candidates}
+
+
+def test_a_control_learns_as_what_it_is_compared_with(write_space):
+    found = planned(
+        write_space,
+        "{operator: multi-ligo, order: all, steps: [5, 7], lr: 0.5, init: [stack, interleave]}",
+    )
+    controls = {name: each for name, each in found.items() if each.operator == "ligo"}
+    assert sorted(each.settings["steps"] for each in controls.values()) == [5, 7]
+    assert {each.settings["lr"] for each in controls.values()} == {0.5}
+
+
+def test_a_control_is_there_whatever_else_is_listed(write_space):
+    entries = "{operator: multi-stack, order: a b}, {operator: stack, source: b}"
+    assert list(planned(write_space, entries)) == ["multi-stack-a.b", "stack-b", "stack-a"]
+    entries = "{operator: multi-stack, order: a b}, {operator: stack, source: a}"
+    assert list(planned(write_space, entries)) == ["multi-stack-a.b", "stack-a"]
+
+
 def test_parts_that_are_not_there_are_refused(write_space):
     with pytest.raises(SpaceError, match=r"sources\[0\]\.pretrain\.part.*only 2 parts"):
         lagsearch.load_space(write_space(), ["sources.0.pretrain.part=3/2"])

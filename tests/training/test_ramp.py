@@ -31,6 +31,14 @@ GROWTHS = {
         {**LLAMA, "tie_word_embeddings": True},
         {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2},
     ),
+    "llama-heads-in-groups": (
+        {**LLAMA, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4},
+        {**WIDER, "num_attention_heads": 12, "num_key_value_heads": 3},
+    ),
+    "qwen3-heads-in-groups": (
+        {**LLAMA, "model_type": "qwen3"},
+        {**WIDER, "num_attention_heads": 6},
+    ),
     "gpt2": (GPT2, {"n_embd": 12, "n_head": 3, "n_inner": 20}),
     "gpt2-untied": ({**GPT2, "tie_word_embeddings": False}, {"n_embd": 16, "n_head": 4}),
     "neox": (NEOX, WIDER),

@@ -25,5 +25,5 @@ GPT2 = Family(
     size_keys=SizeKeys(
         residual=("n_embd",), heads="n_head", ffn="n_inner", eps="layer_norm_epsilon"
     ),
-    requires={"add_cross_attention": False},
+    requires={"add_cross_attention": False, "scale_attn_by_inverse_layer_idx": False},
 )
