@@ -34,6 +34,7 @@ LLAMA = {
     "intermediate_size": 24,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "head_dim": 4,
     "max_position_embeddings": 32,
     **COMMON,
 }
@@ -121,6 +122,10 @@ CASES = [
         )
         for size in ("x2", "x1.5")
     ],
+    ("net2net", {}, "heads"),
+    ("zero", {}, "heads"),
+    ("zero", {"form": "gstack"}, "heads"),
+    ("random-width", {"ramp_steps": 1}, "heads"),
     ("ligo", {}, "depth"),
     *[(name, {}, "depth, x2") for name in ("ligo", "mango", "stack-ligo", "cross-ligo-v2")],
     ("combined", {"width": "zero", "depth": "identity"}, "depth, x2"),
@@ -143,6 +148,8 @@ def changes_of(family, grows):
     for part in grows.split(", "):
         if part == "depth":
             keys |= DEEPER
+        elif part == "heads":  # within groups that are there
+            keys |= {"num_attention_heads": 8} if family == "llama" else {}
         else:
             keys |= dict(zip(WIDTHS[family], SIZES[part], strict=True))
             keys |= EXTRA.get(family, {}).get(part, {})
@@ -269,7 +276,8 @@ def main():
         "Made by `python tests/benchmarks/function_preservation.py`. Largest absolute difference "
         "of logits right after growth, in float64, on tiny models with every weight random "
         "(4 layers, 16 wide, 4 heads; `x2` and `x1.5` are the hidden size, heads and feed-forward "
-        "units; `depth` is 4 to 8 layers). **exact**: at most 1e-10. In brackets: entries of "
+        "units; `heads` are 2 more query heads for each key/value head; `depth` is 4 to 8 layers). "
+        "**exact**: at most 1e-10. In brackets: entries of "
         "weights without a gradient at step 0, and those still without one after steps 0 to 3. "
         "OPT's are those of ReLU units that no token reaches, and of key biases. RMSNorm is "
         "computed in float64 here (transformers takes fp32: about 2e-6). `-`: refused. Operators "
