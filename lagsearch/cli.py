@@ -103,7 +103,7 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
     ] = False,
 ) -> None:
     """Grow one checkpoint by one operator, without training."""
-    from lagsearch.growing import Request, find_growth, grow
+    from lagsearch.growing import Request, check_free, find_growth, grow
     from lagsearch.operators.mergekit import to_mergekit as as_mergekit
 
     request = Request(
@@ -119,8 +119,8 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
     if out is None and to_mergekit is None:
         raise LagsearchError("grow: give --out DIR for the new checkpoint, or --to-mergekit FILE")
     growth = find_growth(request)
-    if out is not None and out.exists():
-        raise LagsearchError(f"{out}: is there already; choose another folder with --out")
+    if out is not None:
+        check_free(out)
     if to_mergekit is not None:
         from lagsearch.space import dump_yaml
         from lagsearch.storage import write_text
@@ -262,6 +262,9 @@ def _show_result(folder: Path, report: dict[str, Any]) -> None:
         f"{wall}.",
         f"Report: {folder / 'report.md'}",
     ]
+    if report["oracle"]:
+        every = f"{cost['oracle_flops']:.2e} training FLOPs"
+        lines.insert(-1, f"For the scores all were trained to completion: {every}.")
     if report["winner"]["checkpoint"] is not None:
         lines.append(f"Checkpoint: {folder / report['winner']['checkpoint']}")
     sys.stdout.write("\n".join(lines) + os.linesep)

@@ -273,6 +273,16 @@ def _depth(shapes: Sequence[ModelShape], operator: str, settings: dict[str, Any]
     raise OperatorError(f"{operator} to what? give --set factor=2, or --target num_hidden_layers=N")
 
 
+def check_free(out: Path) -> None:
+    """Check that nothing would be overwritten.
+
+    Raises:
+        RunFolderError: The folder is there already.
+    """
+    if out.exists():
+        raise RunFolderError(f"{out}: is there already; choose another folder with --out")
+
+
 def grow(
     growth: Growth,
     out: Path,
@@ -297,8 +307,7 @@ def grow(
         ModelError: A source lacks what is copied.
     """
     watch = watch or Watch()
-    if out.exists():
-        raise RunFolderError(f"{out}: is there already; choose another folder with --out")
+    check_free(out)
     model = empty_model(growth.config, growth.kind)
     stack = find_layers(model, growth.config)
     targets, parameters = tensors_of(model), n_parameters(model)

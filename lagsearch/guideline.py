@@ -41,9 +41,9 @@ def advise(parameters: float, tokens: float, source_tokens: float | None, factor
         factor: The target's parameters over the source's, both without embeddings and head.
     """
     flops = 6 * parameters * tokens
-    here = "is not known"
+    here = "of a number that is not known"
     if source_tokens is not None:
-        here = f"{source_tokens:.3g}, {source_tokens / tokens:.0%} of the target's {tokens:.3g}"
+        here = f"{source_tokens:.3g} ({source_tokens / tokens:.0%} of the target's {tokens:.3g})"
     if is_fitted(parameters, flops):
         advised = growth_timing(parameters, flops)
         timing = f"grow a source of {advised:.3g} tokens ({advised / tokens:.0%} of the target's)"
@@ -56,6 +56,6 @@ def advise(parameters: float, tokens: float, source_tokens: float | None, factor
             "target's tokens"
         )
     return (
-        f"G_stack's guideline (arXiv:2405.15319): {timing}; the source's tokens here: {here}. It "
-        f"grows by a factor of {FACTOR}; here {factor:.2g}."
+        f"G_stack's guideline (arXiv:2405.15319): {timing}. Tokens of the source here: {here}. It "
+        f"advises to grow the parameters by a factor of {FACTOR}; here it is {factor:.2g}."
     )

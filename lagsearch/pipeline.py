@@ -331,7 +331,7 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[TokenStor
         store = open_store(space.data, tokenizer, watch.say)
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
-        parts = [int((each.part or "1/1").partition("/")[2]) for each in pretrained]
+        parts = [each.place_in_text[1] for each in pretrained]
         rows = space.evaluation.batches * max(sizes)
         check_length(store, space.data, rows, max(parts, default=1))
     except DataError as error:

@@ -249,22 +249,26 @@ def find_tokenizer(file: SpaceFile) -> Any:
     try:
         check_corpus(space.data.train, "train")
         check_corpus(space.data.validation, "validation")
-        for index, source in enumerate(space.sources):
-            if source.checkpoint is not None:
-                _check_folder(file, index, source.checkpoint)
         needs_text = space.tokenizer == "characters"
         texts = open_corpus(space.data.train, "train").read() if needs_text else ()
         return make_tokenizer(space.tokenizer, texts)
     except DataError as error:
+        _check_checkpoints(file)  # where the tokenizer should have come from, perhaps
         raise file.error(error.at, str(error)) from None
 
 
-def _check_folder(file: SpaceFile, index: int, checkpoint: str) -> None:
-    """Check that a checkpoint is to be had, before its tokenizer is looked for."""
-    try:
-        locate_checkpoint(checkpoint)
-    except ModelError as error:
-        raise file.error(("sources", index, "checkpoint"), str(error)) from None
+def _check_checkpoints(file: SpaceFile) -> None:
+    """Check that all checkpoints are to be had.
+
+    Raises:
+        SpaceError: One is not.
+    """
+    for index, source in enumerate(file.space.sources):
+        try:
+            if source.checkpoint is not None:
+                locate_checkpoint(source.checkpoint)
+        except ModelError as error:
+            raise file.error(("sources", index, "checkpoint"), str(error)) from None
 
 
 def _target(file: SpaceFile, source: Any) -> ModelShape:
@@ -288,7 +292,7 @@ def _entries(
     Where several sources are grown into one, the same growth with copies of the first one alone
     shows what the others bring; it learns, where it does, as they do.
     """
-    controls: dict[str, tuple[Entry, dict[str, Any]]] = {}
+    controls: dict[str, Entry] = {}
     for entry in expand(file.space):
         try:
             found = alternatives(entry.operator, entry.settings, names, file.space.seed)
@@ -296,16 +300,12 @@ def _entries(
             raise _located(file, entry, error) from None
         for settings in found:
             yield entry, settings, False
-            if control := find_operator(entry.operator).control:
-                alike = set(find_operator(control).settings.model_fields) - _ARRANGEMENT
-                kept = {key: value for key, value in settings.items() if key in alike}
-                controls[digest([control, kept])] = (Entry(control, kept, entry.at), kept)
+            if (control := find_operator(entry.operator).control) is not None:
+                kept = {key: settings[key] for key in control.takes if key in settings}
+                key = digest([control.operator, kept])
+                controls[key] = Entry(control.operator, kept, entry.at)
     if file.space.search.single_model_control:
-        yield from ((*control, True) for control in controls.values())
-
-
-_ARRANGEMENT = {"init"}
-"""Settings that say how several sources are arranged, which a control of one has no use for."""
+        yield from ((control, dict(control.settings), True) for control in controls.values())
 
 
 def _located(file: SpaceFile, entry: Entry, error: LagsearchError) -> LagsearchError:

@@ -26,7 +26,7 @@ def test_advice_within_and_outside():
     inside = advise(parameters, tokens, 10e9, 4.0)
     advised = growth_timing(parameters, 6 * parameters * tokens)
     assert f"a source of {advised:.3g} tokens" in inside
-    assert "1e+10, 10% of the target's 9.75e+10" in inside
+    assert "1e+10 (10% of the target's 9.75e+10)" in inside
     outside = advise(4e5, 2e6, None, 2.0)
     assert "not made for this size (4e+05 parameters" in outside
-    assert "is not known" in outside and "here 2." in outside
+    assert "that is not known" in outside and "here it is 2." in outside

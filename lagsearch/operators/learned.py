@@ -17,7 +17,6 @@ from lagsearch.operators.width_plan import Width
 
 Init = Annotated[Literal["stack", "interleave"], Short("")]
 WidthInit = Annotated[Literal["sel", "average", "zero"], Short("")]
-Noise = Annotated[float, Field(ge=0, lt=1), Short("noise")]
 Steps = Annotated[int, Field(ge=0), Short("steps")]
 Rate = Annotated[float, Field(gt=0, le=1), Short("lr")]
 

@@ -8,7 +8,6 @@ from lagsearch.operators.learned import (
     ORDERS,
     How,
     Init,
-    Noise,
     Rate,
     Steps,
     WidthInit,
@@ -19,7 +18,7 @@ from lagsearch.operators.learned import (
 )
 from lagsearch.operators.net2net import halves
 from lagsearch.operators.plan import GrowthPlan, Origin, copies
-from lagsearch.operators.registry import operator
+from lagsearch.operators.registry import Noise, operator
 from lagsearch.operators.width import WidthGrowth
 
 

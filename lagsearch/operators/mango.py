@@ -12,7 +12,6 @@ from lagsearch.operators.learned import (
     ORDERS,
     How,
     Init,
-    Noise,
     Rate,
     Steps,
     all_learned,
@@ -21,7 +20,7 @@ from lagsearch.operators.learned import (
     learned_plan,
 )
 from lagsearch.operators.plan import GrowthPlan, copies
-from lagsearch.operators.registry import Short, operator
+from lagsearch.operators.registry import Noise, Short, operator
 
 
 @operator("mango", paper="arXiv:2310.10699", grows="width, depth", preserves="no")

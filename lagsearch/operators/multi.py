@@ -9,7 +9,7 @@ import numpy as np
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin
-from lagsearch.operators.registry import Choices, Short, operator
+from lagsearch.operators.registry import Choices, Control, Short, operator
 
 Sources = Mapping[str, ModelShape]
 """Shapes of the sources by their names, in the order of the space."""
@@ -50,7 +50,7 @@ Boundary = Annotated[str, Short(""), Choices(boundaries)]
     grows="depth",
     preserves="no",
     takes="several",
-    control="stack",
+    control=Control("stack"),
 )
 def multi_stack(
     sources: Sources, target: ModelShape, *, order: Order, boundary: Boundary = "attached"
@@ -83,7 +83,7 @@ def multi_stack(
     grows="depth",
     preserves="no",
     takes="several",
-    control="interleave",
+    control=Control("interleave"),
 )
 def multi_interleave(
     sources: Sources, target: ModelShape, *, order: Order, boundary: Boundary = "attached"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from lagsearch.models.configs import ModelShape
-from lagsearch.operators.learned import How, Init, Noise, Rate, Steps, all_learned
+from lagsearch.operators.learned import How, Init, Rate, Steps, all_learned
 from lagsearch.operators.multi import (
     Boundary,
     Order,
@@ -12,7 +12,7 @@ from lagsearch.operators.multi import (
     multi_stack,
 )
 from lagsearch.operators.plan import GrowthPlan, Origin
-from lagsearch.operators.registry import operator
+from lagsearch.operators.registry import Control, Noise, operator
 
 _ORDERED = {"stack": multi_stack, "interleave": multi_interleave}
 
@@ -23,7 +23,7 @@ _ORDERED = {"stack": multi_stack, "interleave": multi_interleave}
     grows="depth",
     preserves="no",
     takes="several",
-    control="ligo",
+    control=Control("ligo", ("noise", "steps", "lr")),
 )
 def multi_ligo(  # noqa: PLR0913 - its settings
     sources: Sources,

@@ -3,16 +3,12 @@
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.plan import GrowthPlan
-from lagsearch.operators.registry import Short, operator
+from lagsearch.operators.registry import Noise, Short, operator
 from lagsearch.operators.width import MakeLift, WidthGrowth, copied, width_growth
 from lagsearch.operators.width_plan import Fill, Lift, Split, Width
-
-Noise = Annotated[float, Field(ge=0, lt=1), Short("noise")]
 
 
 @operator(

@@ -4,9 +4,9 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from lagsearch.errors import OperatorError, did_you_mean
 from lagsearch.models.configs import ModelShape
@@ -26,6 +26,10 @@ class Short:
     write: Callable[[Any], str] = str
 
 
+Noise = Annotated[float, Field(ge=0, lt=1), Short("noise")]
+"""A share of noise, as operators that add some take it."""
+
+
 @dataclass(frozen=True)
 class Choices:
     """Words of a setting that stand for several values, e.g. `all`.
@@ -35,6 +39,19 @@ class Choices:
     """
 
     expand: Callable[[Any, tuple[str, ...], int], list[Any]]
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a growth of several sources is compared with.
+
+    Attributes:
+        operator: Does the same with copies of one source.
+        takes: The settings that it shares.
+    """
+
+    operator: str
+    takes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,7 @@ class Operator:
         is_baseline: It grows nothing and serves for comparison: ranked, but left out of the
             scores of a ranking, which are over growing strategies.
         takes: `one` source, or `several`.
-        control: For several sources: the operator that does the same with copies of one.
+        control: For several sources: what does the same with copies of one.
         build: From the shapes and its settings to a plan.
         settings: The schema of its settings.
         summary: First line of its description.
@@ -61,7 +78,7 @@ class Operator:
     preserves: str
     is_baseline: bool
     takes: Literal["one", "several"]
-    control: str | None
+    control: Control | None
     build: Callable[..., GrowthPlan]
     settings: type[BaseModel]
     summary: str
@@ -108,7 +125,7 @@ def operator(
     preserves: str,
     is_baseline: bool = False,
     takes: Literal["one", "several"] = "one",
-    control: str | None = None,
+    control: Control | None = None,
 ) -> Callable[[Callable[..., GrowthPlan]], Callable[..., GrowthPlan]]:
     """Enter a function `(source, target, *, settings...) -> GrowthPlan` into the table.
 

@@ -2,13 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from lagsearch.models.configs import ModelShape
 from lagsearch.models.families import family_of
 from lagsearch.operators.depth import depth_growth, interleaved, stacked
 from lagsearch.operators.plan import GrowthPlan, copies
-from lagsearch.operators.registry import Short, operator
+from lagsearch.operators.registry import Noise, Short, operator
 
 
 @operator("stack", paper="arXiv:2405.15319", grows="depth", preserves="no")
@@ -17,7 +15,7 @@ def stack(
     target: ModelShape,
     *,
     remainder: Annotated[Literal["top", "bottom"], Short("")] = "top",
-    noise: Annotated[float, Field(ge=0, lt=1), Short("noise")] = 0.0,
+    noise: Noise = 0.0,
 ) -> GrowthPlan:
     """Repeat the whole trained stack until the target's depth is reached.
 

@@ -8,6 +8,7 @@ nothing below this knows of them.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
@@ -94,8 +95,7 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor) -> torch.Tensor:
     out = _places(width, out_axis, w_OI.shape[0])
     into = _places(width, in_axis, w_OI.shape[1])
     kind = torch.promote_types(w_OI.dtype, torch.float32)
-    is_mean = "mean" in (out.lift.below, out.lift.corner) and bool(out.is_new.any())
-    mean_I = w_OI.mean(dim=0, dtype=kind) if is_mean else w_OI[0].to(kind)
+    mean = cache(lambda: w_OI.mean(dim=0, dtype=kind))
     made_OI = torch.empty_like(fresh_OI)
     several = int(out.count.max()) > 1
     rows = max(1, _BLOCK // len(into.origin))
@@ -104,7 +104,7 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor) -> torch.Tensor:
         part = replace(out, **{name: getattr(out, name)[block] for name in _COUNTED})
         shares_OI = _shares(part, into, first, several) * _scale(width, what, part)
         made_OI[block] = _block(
-            width, what.weight, (part, into), (w_OI, above_OI, mean_I), shares_OI,
+            width, what.weight, (part, into), (w_OI, above_OI, mean), shares_OI,
             fresh_OI[block] * turn.scale(width),
         )  # fmt: skip
     return turn.back(made_OI)
@@ -120,7 +120,7 @@ def _block(
     width: Width,
     weight: Weight,
     places: tuple[Places, Places],
-    sources: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor],
+    sources: tuple[torch.Tensor, torch.Tensor | None, Callable[[], torch.Tensor]],
     shares_OI: torch.Tensor,
     random_OI: torch.Tensor,
 ) -> torch.Tensor:
@@ -130,12 +130,12 @@ def _block(
         width: The lifts.
         weight: What the family's table says of the tensor.
         places: Of the rows, and of all inputs.
-        sources: The source's matrix, that of the layer above where rows come from it, and the mean
-            of the source's rows where one is asked for.
+        sources: The source's matrix, that of the layer above where rows come from it, and what
+            works out the mean of the source's rows.
         shares_OI: How much of each input the rows take.
         random_OI: Values of random blocks.
     """
-    (out, into), (w_OI, above_OI, mean_I) = places, sources
+    (out, into), (w_OI, above_OI, mean) = places, sources
     kind = torch.promote_types(w_OI.dtype, torch.float32)
     copied_OI = w_OI[out.origin].to(kind)
     rows_OI = copied_OI
@@ -146,7 +146,7 @@ def _block(
         "zero": lambda: torch.zeros(1, 1, dtype=kind),
         "random": lambda: random_OI.to(kind),
         "copy": lambda: copied_OI[:, into.origin],
-        "mean": lambda: mean_I[into.origin] / into.count.to(kind),
+        "mean": lambda: mean()[into.origin] / into.count.to(kind),
     }
     new_O, new_I = out.is_new[:, None], into.is_new[None, :]
     blocks = (new_O & ~new_I, ~new_O & new_I, new_O & new_I)

@@ -46,8 +46,8 @@ def _sources(space: Space) -> Iterator[Broken]:
             model_type = source.pretrain.config.get("model_type")
             if not isinstance(model_type, str) or not model_type:
                 yield (*at, "pretrain", "config"), "model_type is required, e.g. model_type: llama"
-            number, _, parts = (source.pretrain.part or "1/1").partition("/")
-            if int(number) > int(parts):
+            number, parts = source.pretrain.place_in_text
+            if number > parts:
                 yield (*at, "pretrain", "part"), f"there are only {parts} parts"
         if source.name in seen:
             yield (*at, "name"), "is the name of another source too"

@@ -144,6 +144,12 @@ class Pretrain(Part):
     schedule: Schedule | None = None
     """The learning rate over the source's steps; constant when left out."""
 
+    @property
+    def place_in_text(self) -> tuple[int, int]:
+        """`part` as numbers: (number, parts), (1, 1) for the whole text."""
+        number, _, parts = (self.part or "1/1").partition("/")
+        return int(number), int(parts)
+
 
 class Source(Part):
     """A trained smaller model: a checkpoint, or one to be trained first."""

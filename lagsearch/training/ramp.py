@@ -80,13 +80,10 @@ class Ramp:
         is_norm = weight.role == "norm"
 
         def fade(module: nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> Any:
-            share = self._width[stage]
-            if share == 1.0:
-                return None
-            mask_O = torch.where(is_new_O.to(output.device), share, 1.0)
-            if is_norm:
+            mask_O = self._mask_at(stage, is_new_O, output)
+            if mask_O is not None and is_norm:
                 return _masked_norm(module, args[0], mask_O).to(output.dtype)
-            return output * mask_O.to(output.dtype)
+            return None if mask_O is None else output * mask_O
 
         module.register_forward_hook(fade)
 
@@ -106,22 +103,25 @@ class Ramp:
         is_new_I = new_places(with_old_groups, "query", size)
 
         def fade(module: nn.Module, args: tuple[torch.Tensor]) -> Any:
-            share = self._width[stage]
-            if share == 1.0:
-                return None
-            mask_I = torch.where(is_new_I.to(args[0].device), share, 1.0)
-            return args[0] * mask_I.to(args[0].dtype)
+            mask_I = self._mask_at(stage, is_new_I, args[0])
+            return None if mask_I is None else args[0] * mask_I
 
         module.register_forward_pre_hook(fade)
+
+    def _mask_at(self, stage: int, is_new: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
+        """Return the mask as it stands, or None where all counts in full."""
+        share = self._width[stage]
+        if share == 1.0:
+            return None
+        return torch.where(is_new.to(like.device), share, 1.0).to(like.dtype)
 
 
 def _masked_norm(norm: Any, x_BTD: torch.Tensor, mask_D: torch.Tensor) -> torch.Tensor:
     """Return a norm's output where only `mask_D` of each place counts: a LayerNorm or RMSNorm."""
     x_BTD = x_BTD.to(torch.promote_types(x_BTD.dtype, torch.float32))
     mask_D = mask_D.to(x_BTD.dtype)
-    is_rms = not isinstance(norm, nn.LayerNorm)
     eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
-    if not is_rms:
+    if isinstance(norm, nn.LayerNorm):
         x_BTD = x_BTD - (x_BTD * mask_D).sum(-1, keepdim=True) / mask_D.sum()
     masked_BTD = x_BTD * mask_D
     mean_square_BT1 = masked_BTD.square().sum(-1, keepdim=True) / mask_D.sum()

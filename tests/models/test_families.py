@@ -444,3 +444,9 @@ def test_a_table_that_lacks_weights_is_not_found(model, keys):
     names = [name for name, _ in empty_model(config, kind_of(model)).named_parameters()]
     rests = [parts[1] if (parts := split(n, STACKS[config.model_type])) else n for n in names]
     assert [rest for rest in rests if rest not in known] == []
+
+
+def test_gpt2_that_scales_by_layer_has_no_table():
+    """A layer's place changes what it computes there, so that nothing added is exact."""
+    with pytest.raises(ModelError, match="scale_attn_by_inverse_layer_idx"):
+        family_of("gpt2", {"scale_attn_by_inverse_layer_idx": True})

@@ -48,11 +48,12 @@ def saved(name, folder):
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_those_of_the_whole_model(name, tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "SHARD_BYTES", 1000)  # files are closed on the way
+    monkeypatch.setattr(streaming, "_BLOCK", 200)  # matrices are taken some rows at a time
     expected, config, kind, prefix = saved(name, tmp_path)
     streamed = StreamedModel(config, kind, CheckpointTensors(tmp_path, f"{prefix}.", aliases(name)))
     assert all(each.is_meta for each in streamed.model.parameters())
     for _ in range(2):
-        assert torch.equal(streamed.logits(TOKENS), expected)
+        assert (streamed.logits(TOKENS) - expected).abs().max() < 1e-5
         assert all(each.is_meta for each in streamed.model.parameters())
 
 

@@ -578,4 +578,4 @@ def test_a_plan_in_words():
     assert plan.bottom == plan.top == Origin(treatment="learned")
     assert plan.of_source(2).learned.pool == ((2, 0), (2, 1), (2, 2))
     assert plan.connection_rate() == 0.0
-    assert find_operator("multi-ligo").control == "ligo"
+    assert find_operator("multi-ligo").control.operator == "ligo"

@@ -13,6 +13,7 @@ from lagsearch.models.configs import ModelShape, build_config, grown_config, sha
 from lagsearch.models.families import family_of
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
+from lagsearch.operators import widen as widen_module
 from lagsearch.operators.execute import check_fit, fill
 from lagsearch.operators.widen import widened_shape
 
@@ -596,3 +597,26 @@ def test_gpt2s_feed_forward_follows_where_no_key_says_it():
 def test_drawn():
     plan = make_plan(make_source("llama"), "net2net", changes_of("llama", hidden=32, heads=8))
     assert plan.layer_map() == "1 2 [residual 16-32, key_value 2-4, heads 4-8]"
+
+
+@pytest.mark.parametrize("operator", ["net2net", "aki", "lemon", "zero", "random-width"])
+@pytest.mark.parametrize("name", ["llama-tied", "gpt2", "gpt_neox"])
+def test_widening_in_blocks_is_widening_at_once(name, operator, monkeypatch):
+    """Large tensors are widened some rows at a time: the same, to the last bit."""
+    changes = changes_of(name, hidden=24, heads=6, groups=3, ffn=40)
+    source = make_source(name)
+    settings = {"split": "uneven"} if operator in ("net2net", "lemon") else {}
+    whole = grow(name, operator, changes, source, **settings)[1].state_dict()
+    monkeypatch.setattr(widen_module, "_BLOCK", 50)
+    parts = grow(name, operator, changes, source, **settings)[1].state_dict()
+    assert all(torch.equal(whole[each], parts[each]) for each in whole)
+
+
+def test_gstack_warns_of_heads_within_groups():
+    source = make_source("qwen3")
+    changes = changes_of("qwen3", heads=8, groups=2)
+    plan = make_plan(source, "zero", changes, form="gstack")
+    assert "query heads that are added to a group" in plan.warning
+    assert make_plan(source, "zero", changes).warning is None
+    with_groups = changes_of("qwen3", heads=8, groups=4)
+    assert make_plan(source, "zero", with_groups, form="gstack").warning is None
