@@ -242,10 +242,14 @@ def _show_plan(plan: "RunPlan") -> None:
     learnt = f", and {learning:.2e} for operators that are learned" if learning else ""
     rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps{learnt}")
     rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
+    if further := plan.baseline_flops():
+        longest = max(each.steps for each in plan.candidates)
+        rows.add_row("baseline", f"{further:.2e}", f"from step {steps:,} to {longest:,}")
     share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)
-    console.print(plan.advice())
+    for line in (plan.advice(), *plan.notes):
+        console.print(line)
 
 
 def _show_result(folder: Path, report: dict[str, Any]) -> None:

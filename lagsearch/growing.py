@@ -21,7 +21,7 @@ from lagsearch.models.streaming import StreamedModel
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
 from lagsearch.operators.execute import add_noise, check_fit, fill, recipe
 from lagsearch.operators.mergekit import from_mergekit
-from lagsearch.planning import find_tokenizer, make_plan
+from lagsearch.planning import find_tokenizer, make_plan, vocabulary_of
 from lagsearch.progress import Watch
 from lagsearch.space import load_space, read_yaml
 from lagsearch.storage import derive_seed
@@ -203,7 +203,7 @@ def _from_mergekit(request: Request, path: Path) -> Growth:
 
 def _from_space(request: Request, path: Path) -> Growth:
     file = load_space(path)
-    plan = make_plan(file, find_tokenizer(file))
+    plan = make_plan(file, vocabulary_of(find_tokenizer(file)))
     names = [each.name for each in plan.candidates]
     if request.candidate not in names:
         raise OperatorError(

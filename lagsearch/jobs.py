@@ -98,19 +98,26 @@ class JobMaker:
             sources=sources,
             n_parameters=planned.cost.parameters,
             init_seed=derive_seed(space.seed, "init", "target"),
-            training=self._training(),
+            training=self._training(planned),
             text=self._text("growth"),
             compute=self.compute,
-            evaluate_at=self.plan.steps,
+            evaluate_at=_evaluated(self.plan.steps, planned.steps),
             curve=self.folder.curve_file(planned.name).absolute(),
             state=self.folder.state_file(planned.name).absolute(),
             flops_per_step=planned.cost.flops_per_step,
             operator_flops=planned.cost.operator_flops,
         )
 
-    def _training(self) -> Training:
-        """Return the training of candidates, with the steps behind them that a schedule counts."""
+    def _training(self, planned: PlannedCandidate) -> Training:
+        """Return a candidate's training, with the steps behind it that a schedule counts.
+
+        One that has steps of its own goes on from nothing: its schedule spans them.
+        """
         training, first = self.plan.space.training, self.plan.space.sources[0]
+        if planned.candidate.plan.steps is not None:
+            own = {"continued": False, "total_steps": None}
+            schedule = training.schedule.model_copy(update=own)
+            return training.model_copy(update={"schedule": schedule, "steps": planned.steps})
         if training.schedule.continued is not True or first.pretrain is None:
             return training
         schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})
@@ -126,6 +133,13 @@ class JobMaker:
             objective=self.objective,
             seed=space.seed,
         )
+
+
+def _evaluated(steps: tuple[int, ...], until: int) -> tuple[int, ...]:
+    """Return all steps of evaluation; beyond those of all others, ten at equal distances."""
+    last = max(steps)
+    further = {last + (until - last) * tenth // 10 for tenth in range(1, 11)}
+    return tuple(sorted({*steps, *further}))
 
 
 def made_of(job: Job) -> dict[str, Any]:

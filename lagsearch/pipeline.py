@@ -25,7 +25,14 @@ from lagsearch.errors import (
     RunFolderError,
 )
 from lagsearch.jobs import JobMaker, made_of
-from lagsearch.planning import RunPlan, find_tokenizer, make_plan, recorded, with_lag
+from lagsearch.planning import (
+    RunPlan,
+    find_tokenizer,
+    make_plan,
+    recorded,
+    vocabulary_of,
+    with_lag,
+)
 from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
@@ -142,7 +149,7 @@ def run(
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
     tokenizer = find_tokenizer(file)
-    plan = make_plan(file, tokenizer)
+    plan = make_plan(file, vocabulary_of(tokenizer))
     compute, slots = _resources(file, plan)
     store, objective = _open_data(file, tokenizer, watch)
     brought = _checkpoints(file, plan, objective.kind, watch)
@@ -158,6 +165,7 @@ def run(
         phases.search(jobs)
         winner = phases.winner(jobs)
         phases.save_winner(winner)
+        phases.baselines(jobs)
         began = time.monotonic()
         report = build_report(folder.path)
         folder.spend("report", time.monotonic() - began)
@@ -222,7 +230,7 @@ class _Phases:
         missing = [job for job in jobs.values() if not self._has(job, until)]
         if not missing:
             return
-        keep = BestStateOnly(self.plan.lag)
+        keep = BestStateOnly(self.plan.lag, self._further())
         for job in jobs.values():
             if self.folder.curve(job.name).at(until) is not None:
                 keep.finished(job)
@@ -249,20 +257,18 @@ class _Phases:
     def winner(self, jobs: dict[str, Job]) -> Job:
         """Rank at K and train the best to completion; if it fails there, the next best."""
         steps = self.plan.space.training.steps
-        # on this machine there is no need to start a worker for one model
-        runner = self.runner if os.environ.get("RAY_ADDRESS") else run_serial
         while True:
             job = jobs[self._ranking()[0]]
             if self._has(job, steps) and (self._is_saved(job) or job.state.is_file()):
                 return job
             with self._timed("winner"), self._watched(f"winner {job.name}", [job], steps):
-                outcome = runner([job], steps, self.watch, lambda job: None)
+                outcome = self._alone([job], steps, self.watch, lambda job: None)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
                     append(job.curve, Failure(self.plan.lag, reason))
 
     def save_winner(self, job: Job) -> None:
-        """Write the winner as a Hugging Face checkpoint, and let go of all states."""
+        """Write the winner as a Hugging Face checkpoint."""
         from lagsearch.training.growth import build
         from lagsearch.training.state import load_weights
 
@@ -276,7 +282,30 @@ class _Phases:
             shutil.rmtree(self.folder.winner, ignore_errors=True)
             making.replace(self.folder.winner)
             self.folder.note(winner=job.name)
+
+    def baselines(self, jobs: dict[str, Job]) -> None:
+        """Train those on that have more steps than all others; then let go of all states."""
+        for name in self._further():
+            job = jobs[name]
+            until = job.training.steps
+            if self._has(job, until):
+                continue
+            with self._timed("baselines"), self._watched(f"baseline {name}", [job], until):
+                outcome = self._alone([job], until, self.watch, lambda job: None)
+            for reason in outcome.failures.values():
+                if self.folder.curve(name).failure is None:
+                    append(job.curve, Failure(self.plan.space.training.steps, reason, again=True))
         shutil.rmtree(self.folder.states, ignore_errors=True)
+
+    def _further(self) -> list[str]:
+        """Return the candidates that are trained further than all others."""
+        completion = self.plan.space.training.steps
+        return [each.name for each in self.plan.candidates if each.steps > completion]
+
+    @property
+    def _alone(self) -> Runner:
+        """The runner of one model: on this machine there is no need to start a worker for it."""
+        return self.runner if os.environ.get("RAY_ADDRESS") else run_serial
 
     def _is_saved(self, job: Job) -> bool:
         """Return whether `winner/` is this candidate's."""

@@ -1,13 +1,14 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lagsearch.data.corpora import check_corpus, open_corpus
-from lagsearch.data.tokenizers import make_tokenizer, vocabulary_size
-from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError
+from lagsearch.data.tokenizers import comes_from_text, make_tokenizer, vocabulary_size
+from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError, SpaceError
 from lagsearch.guideline import advise
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import (
@@ -33,6 +34,7 @@ from lagsearch.space import (
     Source,
     Space,
     SpaceFile,
+    TrainBpe,
     evaluation_steps,
     expand,
     load_space,
@@ -41,11 +43,31 @@ from lagsearch.space import (
 from lagsearch.storage import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import torch
 
     from lagsearch.models.layers import LayerStack
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model must know of its tokenizer.
+
+    Attributes:
+        size: Rows that an embedding needs.
+        special: Configuration keys that name special tokens.
+    """
+
+    size: int
+    special: Mapping[str, int | None] = field(default_factory=dict)
+
+
+def vocabulary_of(tokenizer: Any) -> Vocabulary:
+    """Return what a model must know of a tokenizer."""
+    roles = ("bos_token_id", "eos_token_id", "pad_token_id")
+    special = {role: getattr(tokenizer, role) for role in roles}
+    return Vocabulary(vocabulary_size(tokenizer), special)
 
 
 @dataclass(frozen=True)
@@ -99,11 +121,13 @@ class PlannedCandidate:
         candidate: Its name, operator, settings and growth plan.
         config: The target's configuration as plain values.
         cost: What one step takes.
+        steps: Its completion: training steps after growth.
     """
 
     candidate: Candidate
     config: dict[str, Any]
     cost: ModelCost
+    steps: int
 
     @property
     def name(self) -> str:
@@ -125,12 +149,14 @@ class RunPlan:
         sources: In the order of the space.
         candidates: In the order of the space.
         steps: Evaluated steps.
+        notes: What could not be looked at.
     """
 
     space: Space
     sources: tuple[PlannedSource, ...]
     candidates: tuple[PlannedCandidate, ...]
     steps: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def lag(self) -> int:
@@ -139,12 +165,12 @@ class RunPlan:
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""
-        total = 0
-        for each in self.sources:
-            if each.source.pretrain is None:
-                return None
-            total += each.source.pretrain.steps * each.cost.flops_per_step
-        return total
+        return _source_flops(self.sources)
+
+    def baseline_flops(self) -> int:
+        """Return the FLOPs of training baselines on that have more steps than all others."""
+        further = [(each.steps - self.space.training.steps, each.cost) for each in self.candidates]
+        return sum(steps * cost.flops_per_step for steps, cost in further)
 
     def flops(self, steps: int) -> int:
         """Return the training FLOPs of all candidates for a number of steps, growth included."""
@@ -178,8 +204,7 @@ def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
     Raises:
         LagsearchError: Something in the space cannot be.
     """
-    file = with_lag(space, lag, oracle=False)
-    return make_plan(file, find_tokenizer(file))
+    return _plan_without_data(with_lag(space, lag, oracle=False))
 
 
 def with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) -> SpaceFile:
@@ -197,19 +222,19 @@ def with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) ->
     return file
 
 
-def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
+def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     """Work out a run without training anything.
 
     Args:
         file: The space.
-        tokenizer: The space's tokenizer.
+        vocabulary: The tokenizer's; None where configurations say all that is needed of it.
 
     Raises:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
     space = file.space
     models = _Models(space)
-    sources = tuple(_source(file, index, tokenizer, models) for index in range(len(space.sources)))
+    sources = tuple(_source(file, index, vocabulary, models) for index in range(len(space.sources)))
     base = sources[0].config
     target = _target(file, base)
     shapes = tuple(shape_of(each.config) for each in sources)
@@ -233,14 +258,19 @@ def make_plan(file: SpaceFile, tokenizer: Any) -> RunPlan:
             tensors = [each.tensors for each in stacks]
             check_fit(candidate.plan, model.stack, tensors, model.tensors)
             cost = model.cost_of(candidate.plan, tensors)
-            planned.append(PlannedCandidate(candidate, plain_config(config), cost))
+            steps = _completion(candidate.plan, space, sources, cost)
+            planned.append(PlannedCandidate(candidate, plain_config(config), cost, steps))
         except (OperatorError, ModelError) as error:
             raise _located(file, entry, error) from None
     return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
 
 
-def find_tokenizer(file: SpaceFile) -> Any:
+def find_tokenizer(file: SpaceFile, *, fetch: bool = True) -> Any:
     """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
+
+    Args:
+        file: The space.
+        fetch: Whether the hub may be asked.
 
     Raises:
         SpaceError: It or the corpus it needs is missing.
@@ -249,12 +279,33 @@ def find_tokenizer(file: SpaceFile) -> Any:
     try:
         check_corpus(space.data.train, "train")
         check_corpus(space.data.validation, "validation")
-        needs_text = space.tokenizer == "characters"
-        texts = open_corpus(space.data.train, "train").read() if needs_text else ()
-        return make_tokenizer(space.tokenizer, texts)
+        needs_text = comes_from_text(space.tokenizer)
+        text = open_corpus(space.data.train, "train") if needs_text else None
+        return make_tokenizer(space.tokenizer, text, fetch=fetch)
     except DataError as error:
         _check_checkpoints(file)  # where the tokenizer should have come from, perhaps
         raise file.error(error.at, str(error)) from None
+
+
+def _plan_without_data(file: SpaceFile) -> RunPlan:
+    """Work out a run whose text or tokenizer may not be here: sizes need the vocabulary's alone.
+
+    Raises:
+        LagsearchError: Something cannot be, or the vocabulary's size is nowhere to be found.
+    """
+    space = file.space
+    pretrained = [each.pretrain for each in space.sources]
+    is_sized = all(each is not None and "vocab_size" in each.config for each in pretrained)
+    if isinstance(space.tokenizer, TrainBpe):
+        return make_plan(file, Vocabulary(space.tokenizer.train_bpe))
+    if is_sized and comes_from_text(space.tokenizer):
+        return make_plan(file, None)
+    try:
+        return make_plan(file, vocabulary_of(find_tokenizer(file, fetch=False)))
+    except SpaceError as error:
+        if not is_sized:
+            raise
+        return replace(make_plan(file, None), notes=(f"Planned without its data: {error}",))
 
 
 def _check_checkpoints(file: SpaceFile) -> None:
@@ -314,6 +365,36 @@ def _located(file: SpaceFile, entry: Entry, error: LagsearchError) -> LagsearchE
     return file.error((*entry.at, setting) if setting else entry.at, str(error))
 
 
+def _source_flops(sources: "Sequence[PlannedSource]") -> int | None:
+    total = 0
+    for each in sources:
+        if each.source.pretrain is None:
+            return None
+        total += each.source.pretrain.steps * each.cost.flops_per_step
+    return total
+
+
+def _completion(
+    plan: GrowthPlan, space: Space, sources: "Sequence[PlannedSource]", cost: ModelCost
+) -> int:
+    """Return the training steps of a candidate.
+
+    Raises:
+        OperatorError: It has too few of its own, or they cannot be known.
+    """
+    steps = space.training.steps
+    if plan.steps is None:
+        return steps
+    if plan.steps != "matched":
+        if plan.steps < steps:
+            raise OperatorError(f"is less than training.steps {steps}", "steps")
+        return plan.steps
+    if (spent := _source_flops(sources)) is None:
+        message = "matched needs the compute of sources, and a checkpoint's is not known: a number"
+        raise OperatorError(message, "steps")
+    return steps + math.ceil(spent / cost.flops_per_step)
+
+
 def _check_ramp(plan: GrowthPlan, space: Space) -> None:
     if plan.ramp_end > space.training.steps:
         raise OperatorError(
@@ -331,7 +412,9 @@ def _check_new(candidate: Candidate, names: dict[str, str], plans: dict[str, str
     names[candidate.name] = plans[key] = candidate.name
 
 
-def _source(file: SpaceFile, index: int, tokenizer: Any, models: "_Models") -> PlannedSource:
+def _source(
+    file: SpaceFile, index: int, vocabulary: Vocabulary | None, models: "_Models"
+) -> PlannedSource:
     """Find a source's configuration and cost."""
     source = file.space.sources[index]
     at: tuple[str | int, ...] = ("sources", index)
@@ -339,12 +422,13 @@ def _source(file: SpaceFile, index: int, tokenizer: Any, models: "_Models") -> P
     try:
         if source.pretrain is not None:
             at = (*at, "pretrain", "config")
-            config = _complete(source.pretrain.config, tokenizer)
+            config = _complete(source.pretrain.config, vocabulary)
         else:
             at = (*at, "checkpoint")
             checkpoint = locate_checkpoint(source.checkpoint or "")
             config = load_config(checkpoint)
-        _check_vocabulary(config, tokenizer, file.space)
+        if vocabulary is not None:
+            _check_vocabulary(config, vocabulary)
         model = models.of(config, _batch_size(source))
         model.check_positions(config, file.space.data.sequence_length)
         return PlannedSource(source, config, model.cost, checkpoint)
@@ -352,15 +436,13 @@ def _source(file: SpaceFile, index: int, tokenizer: Any, models: "_Models") -> P
         raise file.error(at, str(error)) from None
 
 
-def _complete(keys: dict[str, Any], tokenizer: Any) -> Any:
-    """Build a configuration, with vocabulary and special tokens from the tokenizer."""
-    known = build_config(keys).to_dict()
-    found = {
-        "vocab_size": vocabulary_size(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+def _complete(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
+    """Build a configuration, with what it leaves out of the vocabulary."""
+    built = build_config(keys)
+    if vocabulary is None:
+        return built
+    known = built.to_dict()
+    found = {"vocab_size": vocabulary.size, **vocabulary.special}
     missing = {key: value for key, value in found.items() if key in known and key not in keys}
     return build_config({**keys, **missing})
 
@@ -369,17 +451,15 @@ def _batch_size(source: Source) -> int | None:
     return source.pretrain.batch_size if source.pretrain else None
 
 
-def _check_vocabulary(config: Any, tokenizer: Any, space: Space) -> None:
+def _check_vocabulary(config: Any, vocabulary: Vocabulary) -> None:
     """Check that the embedding has a row for every token.
 
     Raises:
         ModelError: The model is too small for the tokenizer.
     """
-    needed = vocabulary_size(tokenizer)
-    if config.vocab_size < needed:
+    if config.vocab_size < vocabulary.size:
         raise ModelError(
-            f"vocab_size {config.vocab_size} is less than the {needed} tokens of "
-            f"tokenizer {space.tokenizer}"
+            f"vocab_size {config.vocab_size} is less than the tokenizer's {vocabulary.size} tokens"
         )
 
 
@@ -494,6 +574,7 @@ def recorded(plan: RunPlan) -> dict[str, Any]:
                 "is_baseline": each.candidate.is_baseline,
                 "layer_map": each.layer_map,
                 "plan": each.candidate.plan.to_dict(),
+                "steps": each.steps,
                 **asdict(each.cost),
             }
             for each in plan.candidates

@@ -2,33 +2,46 @@
 
 from collections.abc import Iterable
 from copy import copy
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lagsearch.data.corpora import Documents
 from lagsearch.errors import DataError
+from lagsearch.space import TrainBpe
+from lagsearch.storage import alone, cache_root, digest, write_text
 
 SEPARATOR, PAD, MASK, UNKNOWN = "<|endoftext|>", "<pad>", "<mask>", "<unk>"
 
 _AT = ("data", "tokenizer")
 
 
-def make_tokenizer(name: str, texts: Iterable[str]) -> Any:
-    """Return the tokenizer of a space: `bytes`, `characters`, or a Hugging Face one.
+def comes_from_text(wanted: str | TrainBpe) -> bool:
+    """Return whether a tokenizer's vocabulary comes from the training text."""
+    return wanted == "characters" or isinstance(wanted, TrainBpe)
+
+
+def make_tokenizer(wanted: str | TrainBpe, text: Documents | None, *, fetch: bool = True) -> Any:
+    """Return the tokenizer of a space.
 
     Args:
-        name: As in the space file.
-        texts: The training corpus; read only where the vocabulary comes from it.
+        wanted: As in the space file.
+        text: The training corpus; read only where the vocabulary comes from it.
+        fetch: Whether the hub may be asked.
 
     Raises:
         DataError: A folder or hub name does not lead to a tokenizer.
     """
-    if name == "bytes":
+    if wanted == "bytes":
         return byte_tokenizer()
-    if name == "characters":
-        return character_tokenizer(sorted(set().union(*map(set, texts))))
-    return _pretrained(name)
+    if isinstance(wanted, str) and wanted != "characters":
+        return _pretrained(wanted, fetch=fetch)
+    assert text is not None, wanted
+    if isinstance(wanted, TrainBpe):
+        return _trained(wanted.train_bpe, text)
+    return character_tokenizer(sorted(set().union(*map(set, text.read()))))
 
 
 def byte_tokenizer() -> Any:
@@ -51,6 +64,35 @@ def character_tokenizer(characters: list[str]) -> Any:
     backend.pre_tokenizer = hf.pre_tokenizers.Split(hf.Regex(r"[\s\S]"), behavior="isolated")
     backend.decoder = hf.decoders.Fuse()
     return _wrapped(backend, [SEPARATOR, PAD, MASK], unk_token=UNKNOWN)
+
+
+def _trained(size: int, text: Documents) -> Any:
+    """Return the byte-pair tokenizer trained on a text, from the cache if it is there."""
+    import tokenizers as hf
+
+    made_of = ["bpe", size, text.digest, version("tokenizers")]
+    file = cache_root() / "tokenizers" / digest(made_of) / "tokenizer.json"
+    with alone(file.parent, lambda line: None):
+        if not file.is_file():
+            write_text(file, _train_bpe(size, text.read()).to_str())
+    return _wrapped(hf.Tokenizer.from_file(str(file)), [SEPARATOR, PAD, MASK])
+
+
+def _train_bpe(size: int, texts: Iterable[str]) -> Any:
+    """Train byte pairs as GPT-2's were: on words with the space before them."""
+    import tokenizers as hf
+
+    backend = hf.Tokenizer(hf.models.BPE())
+    backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = hf.decoders.ByteLevel()
+    trainer = hf.trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[SEPARATOR, PAD, MASK],
+        initial_alphabet=hf.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return backend
 
 
 def vocabulary_size(tokenizer: Any) -> int:
@@ -101,7 +143,7 @@ def _wrapped(backend: Any, special: list[str], **roles: str) -> Any:
     )
 
 
-def _pretrained(name: str) -> Any:
+def _pretrained(name: str, *, fetch: bool) -> Any:
     from transformers import AutoTokenizer
 
     from lagsearch.models.build import quiet
@@ -115,6 +157,7 @@ def _pretrained(name: str) -> Any:
             str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name,
             use_fast=True,
             trust_remote_code=False,
+            local_files_only=not fetch,
         )
     except Exception as error:  # transformers and the hub raise many types here
         first = (str(error).strip() or repr(error)).splitlines()[0][:160]

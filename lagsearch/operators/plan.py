@@ -59,6 +59,8 @@ class GrowthPlan:
         width: How every tensor that is copied is widened; None where it is not.
         warning: What a user should know before choosing this growth, in one line.
         learned: How `learned` tensors are mixed; None where there are none.
+        steps: Training steps of its own: a number, or `matched` for as many as take the compute of
+            the sources and of the training after growth; None for those of all others.
     """
 
     layers: tuple[LayerOrigin, ...]
@@ -69,6 +71,7 @@ class GrowthPlan:
     width: Width | None = None
     warning: str | None = None
     learned: Learned | None = None
+    steps: int | Literal["matched"] | None = None
 
     def learns(self, treatment: Treatment) -> bool:
         """Return whether tensors of this treatment are made by the learned mix."""
@@ -128,7 +131,8 @@ class GrowthPlan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values; what may be absent only where it is there."""
         plain = asdict(self)
-        absent = [key for key in ("width", "warning", "learned") if plain[key] is None]
+        optional = ("width", "warning", "learned", "steps")
+        absent = [key for key in optional if plain[key] is None]
         return {key: value for key, value in plain.items() if key not in absent}
 
     @staticmethod
@@ -147,6 +151,7 @@ class GrowthPlan:
             Width.from_dict(plain["width"]) if plain.get("width") else None,
             plain.get("warning"),
             Learned.from_dict(plain["learned"]) if plain.get("learned") else None,
+            plain.get("steps"),
         )
 
 

@@ -120,7 +120,7 @@ class RunFolder:
     def spend(self, phase: str, seconds: float) -> None:
         """Add seconds to a phase."""
         wall_s = self.environment()["wall_s"]
-        wall_s[phase] = round(wall_s[phase] + seconds, 3)
+        wall_s[phase] = round(wall_s.get(phase, 0.0) + seconds, 3)
         self.note(wall_s=wall_s)
 
     def lock(self) -> FileLock:

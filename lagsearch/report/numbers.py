@@ -9,6 +9,7 @@ import numpy as np
 from lagsearch.errors import RunFolderError
 from lagsearch.operators.plan import layers_of
 from lagsearch.report.folder import RunFolder
+from lagsearch.report.savings import savings
 from lagsearch.selection import (
     LossTable,
     indistinguishable,
@@ -79,7 +80,8 @@ def read_run(folder: RunFolder) -> Recorded:
     plans = {entry["name"]: entry for entry in folder.plans()["candidates"]}
     curves = {name: folder.curve(name) for name in plans}
     lag = space.search.lag or 0
-    until = space.training.steps if space.search.oracle else lag
+    end = space.training.steps
+    until = end if space.search.oracle else lag
     on_the_way = [
         name for name, curve in curves.items() if curve.failure is None and not curve.at(until)
     ]
@@ -89,7 +91,7 @@ def read_run(folder: RunFolder) -> Recorded:
             f"{until}, e.g. {on_the_way[0]}; `lagsearch run` with the same --out goes on"
         )
     alive = {
-        name: {each.step: each.val_loss_batches for each in curve.evaluations}
+        name: {each.step: each.val_loss_batches for each in curve.evaluations if each.step <= end}
         for name, curve in curves.items()
         if curve.failure is None and curve.at(lag) is not None
     }
@@ -128,7 +130,8 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
             "checkpoint": "winner" if run.has_winner else None,
         },
         "doubt": _doubt(run),
-        "cost": _cost(run),
+        "cost": (cost := _cost(run)),
+        "savings": savings(run, complete_growths(run), cost["search_flops"]),
         "oracle": oracle,
         "baselines": _baselines(run) if oracle else [],
     }
@@ -205,6 +208,11 @@ def _cost(run: Recorded) -> dict[str, Any]:
         "source_flops": None if None in sources else sum(sources),
         "search_flops": spent,
         "winner_flops": after * winner["flops_per_step"],
+        "baseline_flops": sum(
+            max(0, curve.evaluations[-1].step - run.completion) * run.plans[name]["flops_per_step"]
+            for name, curve in run.curves.items()
+            if curve.evaluations
+        ),
         "oracle_flops": sum(
             run.completion * each["flops_per_step"] + each.get("operator_flops", 0)
             for each in run.plans.values()

@@ -1,5 +1,7 @@
 """Which states stay on disk: a finished candidate's only while no other has beaten it."""
 
+from collections.abc import Collection
+
 from lagsearch.training.curve import read_curve
 from lagsearch.training.job import Job
 
@@ -11,16 +13,17 @@ class BestStateOnly:
 
     Args:
         judged_at: The step of the ranking.
+        kept: Names of those that are trained on whatever their rank.
     """
 
-    def __init__(self, judged_at: int) -> None:
-        self._judged_at = judged_at
+    def __init__(self, judged_at: int, kept: Collection[str] = ()) -> None:
+        self._judged_at, self._kept = judged_at, kept
         self._best: tuple[float, Job] | None = None
 
     def finished(self, job: Job) -> None:
         """Compare a finished candidate with the best so far and delete the worse one's state."""
         evaluation = read_curve(job.curve).at(self._judged_at)
-        if evaluation is None:
+        if evaluation is None or job.name in self._kept:
             return
         loser = job
         if self._best is None or evaluation.val_loss < self._best[0]:

@@ -2,6 +2,7 @@
 
 from lagsearch.selection.doubt import indistinguishable, stability
 from lagsearch.selection.ranking import rank_candidates
+from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
 from lagsearch.selection.table import LossTable
 
@@ -9,9 +10,12 @@ __all__ = [
     "METRICS",
     "LossTable",
     "Score",
+    "Spending",
     "indistinguishable",
     "rank_candidates",
     "rank_correlation",
+    "saving",
     "score_step",
+    "speed_up",
     "stability",
 ]

@@ -23,6 +23,7 @@ from lagsearch.space.schema import (
     Search,
     Source,
     Space,
+    TrainBpe,
     Training,
     Validation,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Source",
     "Space",
     "SpaceFile",
+    "TrainBpe",
     "Training",
     "Validation",
     "dump_space",

@@ -49,6 +49,13 @@ class Validation(Corpus):
     """Every 1/fraction-th stretch of the training corpus is held out."""
 
 
+class TrainBpe(Part):
+    """A tokenizer of byte pairs that is trained on the training text and saved with the model."""
+
+    train_bpe: Annotated[int, Field(ge=260)]
+    """Tokens of its vocabulary: 256 bytes, 3 special ones, and merges."""
+
+
 class Data(Part):
     """Text, tokens and the length of a sequence."""
 
@@ -56,9 +63,9 @@ class Data(Part):
     """The text that is trained on."""
     validation: Validation = Validation(fraction=0.05)
     """The text that losses are measured on."""
-    tokenizer: str | None = None
-    """`bytes`, `characters`, or a Hugging Face folder or hub name; when left out, the tokenizer of
-    the first source that is a checkpoint, else `bytes`."""
+    tokenizer: str | TrainBpe | None = None
+    """`bytes`, `characters`, `{train_bpe: 4096}`, or a Hugging Face folder or hub name; when left
+    out, the tokenizer of the first source that is a checkpoint, else `bytes`."""
     sequence_length: Annotated[int, Field(ge=2)] = 128
     """Tokens in a sequence."""
 
@@ -221,7 +228,7 @@ class Space(Part):
     """The resources of one candidate."""
 
     @property
-    def tokenizer(self) -> str:
-        """The tokenizer's name, found where it is left out."""
+    def tokenizer(self) -> str | TrainBpe:
+        """The tokenizer that is asked for, found where it is left out."""
         checkpoints = [each.checkpoint for each in self.sources if each.checkpoint]
         return self.data.tokenizer or next(iter(checkpoints), "bytes")
