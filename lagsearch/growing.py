@@ -203,7 +203,7 @@ def _from_mergekit(request: Request, path: Path) -> Growth:
 
 def _from_space(request: Request, path: Path) -> Growth:
     file = load_space(path)
-    plan = make_plan(file, vocabulary_of(find_tokenizer(file)))
+    plan = make_plan(file, vocabulary_of(find_tokenizer(file), file.space))
     names = [each.name for each in plan.candidates]
     if request.candidate not in names:
         raise OperatorError(

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lagsearch.data.objectives import Predicts
+from lagsearch.data.predicting import Predicts
 from lagsearch.data.store import TokenStore
 from lagsearch.models.configs import plain_config
 from lagsearch.planning import PlannedCandidate, PlannedSource, RunPlan

@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.objectives import Predicts, make_objective
+from lagsearch.data.objectives import make_objective
+from lagsearch.data.predicting import Predicts
 from lagsearch.data.store import TokenStore, check_length, open_store
 from lagsearch.data.tokenizers import vocabulary_size
 from lagsearch.errors import (
@@ -149,7 +150,7 @@ def run(
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
     tokenizer = find_tokenizer(file)
-    plan = make_plan(file, vocabulary_of(tokenizer))
+    plan = make_plan(file, vocabulary_of(tokenizer, file.space))
     compute, slots = _resources(file, plan)
     store, objective = _open_data(file, tokenizer, watch)
     brought = _checkpoints(file, plan, objective.kind, watch)
@@ -356,7 +357,9 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[TokenStor
     """Find the tokens and the objective, and check that there is text enough."""
     space = file.space
     try:
-        objective = make_objective(space.objective, tokenizer, vocabulary_size(tokenizer))
+        length = space.data.sequence_length
+        size = vocabulary_size(tokenizer)
+        objective = make_objective(space.objective, tokenizer, size, length)
         store = open_store(space.data, tokenizer, watch.say)
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
@@ -377,7 +380,9 @@ def _checkpoints(
         if planned.checkpoint is not None:
             name = planned.source.name
             try:
-                brought[name] = from_checkpoint(name, planned.checkpoint, kind, watch.say)
+                brought[name] = from_checkpoint(
+                    name, planned.checkpoint, kind, planned.n_tokens, watch.say
+                )
             except ModelError as error:
                 raise file.error(("sources", index, "checkpoint"), str(error)) from None
     return brought

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lagsearch.data.corpora import check_corpus, open_corpus
+from lagsearch.data.objectives import add_tokens, tokens_of
 from lagsearch.data.tokenizers import comes_from_text, make_tokenizer, vocabulary_size
 from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError, SpaceError
 from lagsearch.guideline import advise
@@ -57,17 +58,22 @@ class Vocabulary:
     Attributes:
         size: Rows that an embedding needs.
         special: Configuration keys that name special tokens.
+        added: How many of the tokens, the last ones, the objective added.
     """
 
     size: int
     special: Mapping[str, int | None] = field(default_factory=dict)
+    added: int = 0
 
 
-def vocabulary_of(tokenizer: Any) -> Vocabulary:
-    """Return what a model must know of a tokenizer."""
+def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
+    """Return what a model must know of a space's tokenizer."""
+    added = set(tokens_of(space.objective, space.data.sequence_length))
+    own = max(number for token, number in tokenizer.get_vocab().items() if token not in added)
+    size = vocabulary_size(tokenizer)
     roles = ("bos_token_id", "eos_token_id", "pad_token_id")
     special = {role: getattr(tokenizer, role) for role in roles}
-    return Vocabulary(vocabulary_size(tokenizer), special)
+    return Vocabulary(size, special, max(0, size - own - 1))
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,15 @@ class PlannedSource:
         config: Its transformers configuration.
         cost: What one step of its own training takes.
         checkpoint: Local folder of its checkpoint, if it is one.
+        n_tokens: Rows that a checkpoint's embedding is given, where it has too few for the tokens
+            that the objective adds.
     """
 
     source: Source
     config: Any
     cost: ModelCost
     checkpoint: Path | None
+    n_tokens: int | None = None
 
     @property
     def plan(self) -> GrowthPlan:
@@ -233,6 +242,7 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
     space = file.space
+    _check_optimizers(file)
     models = _Models(space)
     sources = tuple(_source(file, index, vocabulary, models) for index in range(len(space.sources)))
     base = sources[0].config
@@ -265,6 +275,22 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
 
 
+def _check_optimizers(file: SpaceFile) -> None:
+    """Check that torch has the optimizers that are asked for.
+
+    Raises:
+        SpaceError: It lacks one.
+    """
+    from lagsearch.training.optimizer import lacking
+
+    own = [each.pretrain.optimizer if each.pretrain else None for each in file.space.sources]
+    places: list[tuple[str | int, ...]] = [("training",)]
+    places += [("sources", index, "pretrain") for index in range(len(own))]
+    for at, optimizer in zip(places, [file.space.training.optimizer, *own], strict=True):
+        if optimizer is not None and (reason := lacking(optimizer.name)) is not None:
+            raise file.error((*at, "optimizer", "name"), reason)
+
+
 def find_tokenizer(file: SpaceFile, *, fetch: bool = True) -> Any:
     """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
 
@@ -281,7 +307,9 @@ def find_tokenizer(file: SpaceFile, *, fetch: bool = True) -> Any:
         check_corpus(space.data.validation, "validation")
         needs_text = comes_from_text(space.tokenizer)
         text = open_corpus(space.data.train, "train") if needs_text else None
-        return make_tokenizer(space.tokenizer, text, fetch=fetch)
+        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch)
+        add_tokens(tokenizer, space.objective, space.data.sequence_length)
+        return tokenizer
     except DataError as error:
         _check_checkpoints(file)  # where the tokenizer should have come from, perhaps
         raise file.error(error.at, str(error)) from None
@@ -297,11 +325,12 @@ def _plan_without_data(file: SpaceFile) -> RunPlan:
     pretrained = [each.pretrain for each in space.sources]
     is_sized = all(each is not None and "vocab_size" in each.config for each in pretrained)
     if isinstance(space.tokenizer, TrainBpe):
-        return make_plan(file, Vocabulary(space.tokenizer.train_bpe))
+        added = tokens_of(space.objective, space.data.sequence_length)
+        return make_plan(file, Vocabulary(space.tokenizer.train_bpe + len(added)))
     if is_sized and comes_from_text(space.tokenizer):
         return make_plan(file, None)
     try:
-        return make_plan(file, vocabulary_of(find_tokenizer(file, fetch=False)))
+        return make_plan(file, vocabulary_of(find_tokenizer(file, fetch=False), space))
     except SpaceError as error:
         if not is_sized:
             raise
@@ -418,7 +447,7 @@ def _source(
     """Find a source's configuration and cost."""
     source = file.space.sources[index]
     at: tuple[str | int, ...] = ("sources", index)
-    checkpoint = None
+    checkpoint = n_tokens = None
     try:
         if source.pretrain is not None:
             at = (*at, "pretrain", "config")
@@ -427,11 +456,12 @@ def _source(
             at = (*at, "checkpoint")
             checkpoint = locate_checkpoint(source.checkpoint or "")
             config = load_config(checkpoint)
+            n_tokens = _make_room(config, vocabulary)
         if vocabulary is not None:
             _check_vocabulary(config, vocabulary)
         model = models.of(config, _batch_size(source))
         model.check_positions(config, file.space.data.sequence_length)
-        return PlannedSource(source, config, model.cost, checkpoint)
+        return PlannedSource(source, config, model.cost, checkpoint, n_tokens)
     except LagsearchError as error:
         raise file.error(at, str(error)) from None
 
@@ -449,6 +479,16 @@ def _complete(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
 
 def _batch_size(source: Source) -> int | None:
     return source.pretrain.batch_size if source.pretrain else None
+
+
+def _make_room(config: Any, vocabulary: Vocabulary | None) -> int | None:
+    """Give a checkpoint's configuration rows for tokens that the objective adds; return them."""
+    if vocabulary is None or config.vocab_size >= vocabulary.size:
+        return None
+    if config.vocab_size < vocabulary.size - vocabulary.added:
+        return None  # it is too small for the text's own tokens, which is an error
+    config.vocab_size = vocabulary.size
+    return vocabulary.size
 
 
 def _check_vocabulary(config: Any, vocabulary: Vocabulary) -> None:
@@ -472,12 +512,14 @@ class _Empty:
         stack: Where it keeps its layers.
         tensors: Its tensors on `meta`, by name.
         positions: How many tokens a sequence may have, if that is limited.
+        kept: Numbers that the optimizer keeps of a weight.
     """
 
     cost: ModelCost
     stack: "LayerStack"
     tensors: "Mapping[str, torch.Tensor]"
     positions: int | None
+    kept: int
 
     def cost_of(
         self, plan: GrowthPlan, sources: "Sequence[Mapping[str, torch.Tensor]]"
@@ -501,7 +543,8 @@ class _Empty:
         if memory is not None:
             sizes = [tensor.numel() for source in sources for tensor in source.values()]
             operator = n_operator_parameters(mix)
-            memory = max(memory, learning_bytes(memory, self.cost.parameters, sum(sizes), operator))
+            learning = learning_bytes(memory, self.cost.parameters, sum(sizes), operator, self.kept)
+            memory = max(memory, learning)
         return replace(self.cost, operator_flops=flops, memory_bytes=memory)
 
     def check_positions(self, config: Any, length: int) -> None:
@@ -545,10 +588,12 @@ class _Models:
             training_flops,
         )
         from lagsearch.training.memory import training_bytes
+        from lagsearch.training.optimizer import KINDS
 
+        kept = KINDS[self._space.training.optimizer.name].size
         space = self._space
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
-        model = empty_model(config, space.objective.name)
+        model = empty_model(config, space.objective.kind)
         stack = find_layers(model, config)
         forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
         evaluated = space.evaluation.batches * rows * length
@@ -557,9 +602,9 @@ class _Models:
             layer_parameters=matrix_parameters(model)["layers"],
             flops_per_step=training_flops(forward, rows * length),
             evaluation_flops=forward * evaluated,
-            memory_bytes=training_bytes(model, rows, length, space.objective.name),
+            memory_bytes=training_bytes(model, rows, length, space.objective.kind, kept),
         )
-        return _Empty(cost, stack, tensors_of(model), usable_positions(model, config))
+        return _Empty(cost, stack, tensors_of(model), usable_positions(model, config), kept)
 
 
 def recorded(plan: RunPlan) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 Shape letters: B sequences in a batch, T tokens in a sequence.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +58,15 @@ class TrainingRows:
             self._starts = generator.permutation(self._per_pass) * self._length + offset
             self._pass = which
         return int(self._starts[place])
+
+
+def shares(weights: Sequence[float], rows: int) -> NDArray[np.int64]:
+    """Divide rows among texts by their weights, by largest remainder."""
+    exact = np.array(weights) / sum(weights) * rows
+    counts = np.floor(exact).astype(np.int64)
+    left = rows - int(counts.sum())
+    counts[np.argsort(counts - exact, kind="stable")[:left]] += 1
+    return counts
 
 
 def part_of(tokens: NDArray[np.integer], number: int, parts: int) -> NDArray[np.integer]:

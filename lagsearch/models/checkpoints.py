@@ -1,10 +1,11 @@
 """Hugging Face checkpoints that users bring: found, read without pickle, and identified."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import ModelError
-from lagsearch.models.build import auto_class, quiet
+from lagsearch.models.build import auto_class, fresh_model, quiet, tensors_of
 from lagsearch.storage import digest, file_digest
 
 
@@ -56,8 +57,14 @@ def load_config(folder: Path, *, allow_pickle: bool = False) -> Any:
     return config
 
 
-def load_checkpoint(folder: Path, kind: str) -> Any:
+def load_checkpoint(folder: Path, kind: str, n_tokens: int | None = None) -> Any:
     """Load a checkpoint's model in fp32, from safetensors only.
+
+    Args:
+        folder: Where it is.
+        kind: `causal` or `masked`.
+        n_tokens: Rows of the embedding, where more are wanted than it has: new ones are the mean
+            of its own, and so are those of the head.
 
     Raises:
         ModelError: The weights are missing, not safetensors, or do not fit the configuration.
@@ -79,7 +86,23 @@ def load_checkpoint(folder: Path, kind: str) -> Any:
         raise ModelError(
             f"{folder} lacks {len(missing)} tensors of a {kind} model, e.g. {missing[0]}"
         )
-    return model
+    return model if n_tokens is None else _with_rows(model, kind, n_tokens)
+
+
+def _with_rows(model: Any, kind: str, n_tokens: int) -> Any:
+    """Return a model with more tokens."""
+    import torch
+
+    config = copy.deepcopy(model.config)
+    config.vocab_size = n_tokens
+    larger = fresh_model(config, kind, 0)
+    own = tensors_of(model)
+    with torch.no_grad():
+        for name, tensor in tensors_of(larger).items():
+            if tensor.shape != own[name].shape:  # embedding and head, with bias
+                tensor.copy_(own[name].mean(dim=0).expand_as(tensor))
+            tensor[: len(own[name])].copy_(own[name])
+    return larger
 
 
 def checkpoint_digest(folder: Path) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from lagsearch.space.schema import Corpus, Objective, Schedule, Space, Validation
+from lagsearch.space.schema import Corpus, Objective, Optimizer, Schedule, Space, Validation
 
 Place = tuple[str | int, ...]
 Broken = tuple[Place, str]
+Named = Schedule | Optimizer | Objective
 
 
 def broken_rules(space: Space) -> Iterator[Broken]:
@@ -126,19 +127,32 @@ def _resources(space: Space) -> Iterator[Broken]:
 
 
 def _without_effect(space: Space) -> Iterator[Broken]:
-    """Find settings that the chosen objective or schedule would ignore."""
-    schedules: list[tuple[Place, Schedule]] = [(("training", "schedule"), space.training.schedule)]
-    for index, source in enumerate(space.sources):
-        if source.pretrain is not None and source.pretrain.schedule is not None:
-            place = ("sources", index, "pretrain", "schedule")
-            schedules.append((place, source.pretrain.schedule))
+    """Find settings that the chosen objective, schedule or optimizer would ignore."""
     falling = {"linear", "cosine", "wsd"}
-    used_by = {"final_fraction": falling, "total_steps": falling, "decay_steps": {"wsd"}}
-    for at, schedule in schedules:
+    adam = {"adamw", "adam", "muon"}
+    of_schedules = {"final_fraction": falling, "total_steps": falling, "decay_steps": {"wsd"}}
+    of_optimizers = {"betas": {*adam, "lion"}, "eps": adam, "momentum": {"sgd", "muon"}}
+    of_objectives = {
+        "mask_fraction": {"masked", "ul2"},
+        "whole_words": {"masked"},
+        "mean_span": {"ul2"},
+        "weights": {"ul2"},
+    }
+    chosen: list[tuple[Place, Named, dict[str, set[str]]]] = [
+        (("training", "schedule"), space.training.schedule, of_schedules),
+        (("training", "optimizer"), space.training.optimizer, of_optimizers),
+        (("objective",), space.objective, of_objectives),
+    ]
+    for index, source in enumerate(space.sources):
+        at: Place = ("sources", index, "pretrain")
+        if (pretrain := source.pretrain) is None:
+            continue
+        if pretrain.schedule is not None:
+            chosen.append(((*at, "schedule"), pretrain.schedule, of_schedules))
+        if pretrain.optimizer is not None:
+            chosen.append(((*at, "optimizer"), pretrain.optimizer, of_optimizers))
+    for at, part, used_by in chosen:
         for key, names in used_by.items():
-            is_left_alone = getattr(schedule, key) == getattr(Schedule(), key)
-            if schedule.name not in names and not is_left_alone:
-                yield (*at, key), f"has no effect with the schedule {schedule.name}"
-    objective = space.objective
-    if objective.name != "masked" and objective.mask_fraction != Objective().mask_fraction:
-        yield ("objective", "mask_fraction"), f"has no effect with the objective {objective.name}"
+            is_left_alone = getattr(part, key) == type(part).model_fields[key].default
+            if part.name not in names and not is_left_alone:
+                yield (*at, key), f"has no effect with the {at[-1]} {part.name}"

@@ -70,31 +70,57 @@ class Data(Part):
     """Tokens in a sequence."""
 
 
+class Ul2Weights(Part):
+    """Shares of the sequences that each part of UL2 has; they are divided by their sum."""
+
+    causal: Annotated[float, Field(gt=0)] = 0.6
+    """Predict each next token."""
+    prefix: Annotated[float, Field(gt=0)] = 0.2
+    """Predict what follows a prefix of random length."""
+    span: Annotated[float, Field(gt=0)] = 0.2
+    """Predict the spans that were taken out of a text."""
+
+
 class Objective(Part):
     """What is predicted."""
 
-    name: Literal["causal", "masked"] = "causal"
-    """`causal` (the next token) or `masked` (BERT)."""
+    name: Literal["causal", "masked", "ul2"] = "causal"
+    """`causal` (the next token), `masked` (BERT) or `ul2` (for decoders: a mixture of next tokens,
+    of what follows a prefix, and of spans taken out)."""
     mask_fraction: Fraction = 0.15
-    """`masked` only: the share of a sequence's tokens that is predicted."""
+    """`masked`: the share of a sequence's tokens that is predicted; `ul2`: that is taken out."""
+    whole_words: bool = False
+    """`masked` only: hide all tokens of a word or none."""
+    mean_span: Annotated[float, Field(ge=1)] = 3.0
+    """`ul2` only: mean length of the spans that are taken out, in tokens."""
+    weights: Ul2Weights = Ul2Weights()
+    """`ul2` only: how often each part comes."""
+
+    @property
+    def kind(self) -> Literal["causal", "masked"]:
+        """The kind of model that it trains."""
+        return "masked" if self.name == "masked" else "causal"
 
 
 class Optimizer(Part):
     """The optimizer; matrices decay, vectors do not."""
 
-    name: Literal["adamw"] = "adamw"
-    """AdamW."""
+    name: Literal["adamw", "adam", "sgd", "adafactor", "muon", "lion"] = "adamw"
+    """torch's own. `muon` updates the layers' matrices, and AdamW at the same rate all else;
+    `lion` needs a torch that has it."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay of tensors with two dimensions or more."""
+    """Weight decay of tensors with two dimensions or more; decoupled but for `adam` and `sgd`."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.95,
     )
-    """Decay rates of the two moments."""
+    """`adamw`, `adam`, `lion` and what `muon` leaves to AdamW: decay rates of the two moments."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the root of the second moment."""
+    """The same but `lion`: added to the root of the second moment."""
+    momentum: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """`sgd` (0.9 when left out) and `muon` (0.95): decay rate of the momentum."""
 
 
 class Schedule(Part):

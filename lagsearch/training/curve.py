@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class Evaluation:
         val_loss_batches: Loss of each validation batch, nats per predicted token.
         wall_s: Seconds of training and evaluation since growth, of this candidate alone.
         flops: Training FLOPs since growth; evaluation is not in them.
+        parts: Loss of each validation batch for each part of an objective that has several.
     """
 
     step: int
@@ -28,6 +29,7 @@ class Evaluation:
     val_loss_batches: tuple[float, ...]
     wall_s: float
     flops: int
+    parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ def read_curve(path: Path) -> Curve:
                 failure = Failure(**entry)
                 continue
             entry["val_loss_batches"] = tuple(entry["val_loss_batches"])
+            parts = entry.get("parts", {})
+            entry["parts"] = {name: tuple(losses) for name, losses in parts.items()}
             evaluations[entry["step"]] = Evaluation(**entry)
         except (KeyError, TypeError):
             message = f"{path}:{number}: neither an evaluation nor a failure"
@@ -103,10 +107,16 @@ def append(path: Path, entry: Evaluation | Failure) -> None:
         if not is_new:  # a line that was cut off must not swallow this one
             file.seek(-1, os.SEEK_END)
             is_new = file.read() == b"\n"
-        line = json.dumps(asdict(entry), allow_nan=False) + "\n"
+        line = _line(entry)
         file.write((line if is_new else "\n" + line).encode())
 
 
 def rewrite(path: Path, evaluations: Iterable[Evaluation]) -> None:
     """Write a curve anew, whole or not at all: what a resumed candidate will repeat is left out."""
-    write_text(path, "".join(json.dumps(asdict(each)) + "\n" for each in evaluations))
+    write_text(path, "".join(map(_line, evaluations)))
+
+
+def _line(entry: Evaluation | Failure) -> str:
+    """Write an entry, without what it has not."""
+    plain = {key: value for key, value in asdict(entry).items() if value != {}}
+    return json.dumps(plain, allow_nan=False) + "\n"

@@ -3,8 +3,11 @@
 Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from math import fsum
+from operator import mul
 
 import numpy as np
 import torch
@@ -13,13 +16,35 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lagsearch.data.batches import TrainingRows, part_of, validation_rows
-from lagsearch.data.objectives import IGNORED, example_seed
+from lagsearch.data.objectives import example_seed
+from lagsearch.data.predicting import IGNORED
 from lagsearch.data.store import TokenStore
 from lagsearch.storage import derive_seed
 from lagsearch.training.job import Job
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Inputs and labels, both (B, T)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A validation batch.
+
+    Attributes:
+        inputs: Tokens: (B, T).
+        labels: What is predicted: (B, T).
+        parts: Rows of each part of the objective.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    parts: tuple[torch.Tensor, ...]
+
+    def losses(self, logits_BTV: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of each part, in nats per predicted token: (parts,)."""
+        if len(self.parts) == 1:
+            return mean_loss(logits_BTV, self.labels)[None]
+        return torch.stack([mean_loss(logits_BTV[rows], self.labels[rows]) for rows in self.parts])
 
 
 class Examples:
@@ -43,15 +68,28 @@ class Examples:
         """Return the training batch of a step."""
         return self._example(self.rows(step), self._stream, step)
 
-    def validation(self) -> list[Batch]:
+    def validation(self) -> list[Measured]:
         """Return the fixed batches of every evaluation."""
         tokens, batches = self._store.tokens("validation"), self._text.validation_batches
         found = validation_rows(tokens, *self._size, batches)
-        return [self._example(rows, "validation", number) for number, rows in enumerate(found)]
+        return [self._measured(rows, number) for number, rows in enumerate(found)]
 
-    def _example(self, rows: NDArray[np.int64], stream: str, number: int) -> Batch:
+    def _measured(self, rows: NDArray[np.int64], number: int) -> Measured:
+        """Return a validation batch, in which each part of the objective has its exact share."""
+        objective = self._text.objective
+        seed = example_seed(self._text.seed, "validation", number)
+        parts_B = objective.parts_of(len(rows), seed, exact=True)
+        places = tuple(
+            torch.from_numpy(np.flatnonzero(parts_B == part)).to(self._device)
+            for part in range(len(objective.parts))
+        )
+        return Measured(*self._example(rows, "validation", number, exact=True), places)
+
+    def _example(
+        self, rows: NDArray[np.int64], stream: str, number: int, *, exact: bool = False
+    ) -> Batch:
         seed = example_seed(self._text.seed, stream, number)
-        inputs, labels = self._text.objective.example(rows, seed)
+        inputs, labels = self._text.objective.example(rows, seed, exact=exact)
         return (
             torch.from_numpy(inputs).to(self._device, non_blocking=True),
             torch.from_numpy(labels).to(self._device, non_blocking=True),
@@ -83,6 +121,11 @@ def mean_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor
     return cross_entropy(
         logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED
     )
+
+
+def weighted(weights: Sequence[float], losses: Sequence[float]) -> float:
+    """Return the loss of the whole from those of its parts; of one part its own, to the bit."""
+    return losses[0] if len(losses) == 1 else fsum(map(mul, weights, losses))
 
 
 def forward_options(job: Job) -> dict[str, bool]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Generator
 from typing import Any
 
-import torch
 from torch import nn
 
 from lagsearch.models.build import fresh_model, tensors_of
@@ -15,7 +14,7 @@ from lagsearch.models.tensors import TensorFile
 from lagsearch.operators.execute import add_noise, fill
 from lagsearch.training.job import Job
 from lagsearch.training.learning import learn
-from lagsearch.training.optimizer import MOMENTS, zero_state
+from lagsearch.training.optimizer import AnyOptimizer, grow_state
 from lagsearch.training.state import WEIGHT
 
 
@@ -24,9 +23,7 @@ def build(job: Job) -> nn.Module:
     return fresh_model(rebuild_config(job.config), job.text.objective.kind, job.init_seed)
 
 
-def grow(
-    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Generator[int, None, float]:
+def grow(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[int, None, float]:
     """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
 
     What the plan learns is learned first; its moments begin at zero.
@@ -51,10 +48,11 @@ def grow(
     yield from learn(job, model, sources)
     learned_s = time.perf_counter() - began
     if job.sources and job.training.optimizer_state == "keep":
-        moments = zero_state(optimizer, model)
-        for moment in MOMENTS:
-            kept = [TensorFile(path, moment + ".") for path in job.sources]
-            if all(len(each) for each in kept):
-                fill(job.plan, stack, kept, moments[moment])
+        grow_state(
+            optimizer,
+            model,
+            lambda kept: [TensorFile(path, kept + ".") for path in job.sources],
+            lambda kept, into: fill(job.plan, stack, kept, into),
+        )
     check_model(model, config, job.text.objective.kind, job.n_parameters)
     return learned_s

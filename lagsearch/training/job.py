@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.data.objectives import Predicts
+from lagsearch.data.predicting import Predicts
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.space import Training
 

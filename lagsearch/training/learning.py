@@ -16,7 +16,13 @@ from lagsearch.operators.learned_plan import Learned
 from lagsearch.operators.mix import Mix, make_mix, n_operator_parameters
 from lagsearch.space import Schedule
 from lagsearch.storage import derive_seed, write_json
-from lagsearch.training.examples import Dropout, Examples, forward_options, mean_loss
+from lagsearch.training.examples import (
+    Dropout,
+    Examples,
+    forward_options,
+    mean_loss,
+    weighted,
+)
 from lagsearch.training.job import Job
 from lagsearch.training.optimizer import learning_rate
 
@@ -125,11 +131,12 @@ class _Learning:
         self.model.eval()
         with torch.no_grad():
             losses = [
-                mean_loss(self._logits(inputs_BT, is_measured=True), labels_BT)
-                for inputs_BT, labels_BT in self.examples.validation()
+                each.losses(self._logits(each.inputs, is_measured=True))
+                for each in self.examples.validation()
             ]
         self.model.train()
-        mean = float(torch.stack(losses).mean())
+        weights = [weight for _, weight in self.job.text.objective.parts]
+        mean = weighted(weights, torch.stack(losses).mean(dim=0).tolist())
         if not isfinite(mean):
             raise CandidateFailed(0, f"the loss of learning the operator is {mean}")
         return mean

@@ -15,7 +15,13 @@ from torch import nn
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.layers import find_layers
 from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
-from lagsearch.training.examples import Dropout, Examples, forward_options, mean_loss
+from lagsearch.training.examples import (
+    Dropout,
+    Examples,
+    forward_options,
+    mean_loss,
+    weighted,
+)
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer
@@ -176,13 +182,15 @@ class _Run:
         began = time.perf_counter()
         self.model.eval()
         with torch.inference_mode():
-            batches = [
-                mean_loss(self.model(inputs_BT, **self.extra).logits, labels_BT)
-                for inputs_BT, labels_BT in self.validation
+            measured = [
+                each.losses(self.model(each.inputs, **self.extra).logits)
+                for each in self.validation
             ]
-            losses: list[float] = torch.stack(batches).tolist()
+            by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
         self.model.train()
         self.wall_s += time.perf_counter() - began
+        names, weights = zip(*self.job.text.objective.parts, strict=True)
+        losses = [weighted(weights, each) for each in zip(*by_part, strict=True)]
         mean = fsum(losses) / len(losses)  # as the ranking takes it
         if not isfinite(mean):
             raise CandidateFailed(self.step, f"the validation loss is {mean}")
@@ -192,6 +200,7 @@ class _Run:
             val_loss_batches=tuple(losses),
             wall_s=round(self.wall_s, 3),
             flops=self.job.operator_flops + self.step * self.job.flops_per_step,
+            parts=dict(zip(names, map(tuple, by_part), strict=True)) if len(names) > 1 else {},
         )
         append(self.job.curve, evaluation)
         self.evaluations.append(evaluation)

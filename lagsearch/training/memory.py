@@ -5,9 +5,9 @@ from torch import nn
 
 
 def training_bytes(
-    model: nn.Module, batch_size: int, sequence_length: int, kind: str
+    model: nn.Module, batch_size: int, sequence_length: int, kind: str, kept: int
 ) -> int | None:
-    """Estimate the bytes of training in fp32: weights, gradients, two moments, activations.
+    """Estimate the bytes of training in fp32: weights, gradients, moments, activations.
 
     Activations are all tensors that autograd keeps for the backward pass, counted on `meta`, and
     the logits with their gradient. The allocator's own losses are not in it.
@@ -17,17 +17,18 @@ def training_bytes(
         batch_size: Sequences in a step.
         sequence_length: Tokens in a sequence.
         kind: `causal` or `masked`.
+        kept: Numbers that the optimizer keeps of a weight: 2 for Adam's moments.
 
     Returns:
         The estimate, or None for a model whose forward pass does not work on `meta`.
     """
     weights = {each.untyped_storage()._cdata: each.numel() * 4 for each in model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    held: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
-            kept[storage._cdata] = storage
+            held[storage._cdata] = storage
         return tensor
 
     tokens = torch.zeros(batch_size, sequence_length, dtype=torch.long, device="meta")
@@ -40,11 +41,11 @@ def training_bytes(
         return None
     finally:
         model.config.pad_token_id = padding  # type: ignore[union-attr]
-    activations = sum(storage.nbytes() for storage in kept.values())
-    return 4 * sum(weights.values()) + activations + 2 * int(logits.numel()) * 4
+    activations = sum(storage.nbytes() for storage in held.values())
+    return (2 + kept) * sum(weights.values()) + activations + 2 * int(logits.numel()) * 4
 
 
-def learning_bytes(training: int, target: int, sources: int, operator: int) -> int:
+def learning_bytes(training: int, target: int, sources: int, operator: int, kept: int) -> int:
     """Estimate the bytes of learning an operator, before the target has moments of its own.
 
     In fp32 there are the target's weights, those that the operator makes and their gradients; the
@@ -56,6 +57,7 @@ def learning_bytes(training: int, target: int, sources: int, operator: int) -> i
         target: Parameters of the target.
         sources: Of all sources.
         operator: Of the operator.
+        kept: Numbers that the target's optimizer keeps of a weight.
     """
-    activations = training - 4 * 4 * target
+    activations = training - 4 * (2 + kept) * target
     return activations + 4 * (3 * target + sources + 4 * operator)

@@ -1,33 +1,130 @@
 """The optimizer, its rate at every step, and its state as named tensors."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from lagsearch.models.layers import find_layers
 from lagsearch.space import Optimizer, Schedule
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-"""Names of AdamW's state of one parameter; `step` corrects the bias of the moments."""
+State = dict[str, dict[str, torch.Tensor]]
+"""An optimizer's state: by what it keeps (`exp_avg`, say), and by the parameter's name."""
+
+Groups = list[dict[str, Any]]
 
 
-def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
-    """Make AdamW: tensors of two dimensions and more decay, vectors do not."""
-    parameters = [each for each in model.parameters() if each.requires_grad]
+@dataclass(frozen=True)
+class Kind:
+    """One of torch's optimizers.
+
+    Attributes:
+        torch_name: Its class in `torch.optim`; torch must be new enough to have it.
+        options: From the space's words to torch's.
+        keeps: What it keeps of a parameter: names by whether it is a matrix.
+        size: What it keeps of a weight of a matrix, in numbers.
+    """
+
+    torch_name: str
+    options: Callable[[Optimizer], dict[str, Any]]
+    keeps: Callable[[bool], tuple[str, ...]]
+    size: int
+
+
+def _adam(settings: Optimizer) -> dict[str, Any]:
+    return {"betas": settings.betas, "eps": settings.eps, "fused": True}
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # `step` corrects the bias of the moments
+_FACTORS = ("row_var", "col_var")
+
+KINDS = {
+    "adamw": Kind("AdamW", _adam, lambda is_matrix: _MOMENTS, 2),
+    "adam": Kind("Adam", _adam, lambda is_matrix: _MOMENTS, 2),
+    "sgd": Kind(
+        "SGD", lambda each: {"momentum": each.momentum or 0.9}, lambda _: ("momentum_buffer",), 1
+    ),
+    "adafactor": Kind(
+        "Adafactor",
+        lambda each: {},
+        lambda is_matrix: ("step", *_FACTORS) if is_matrix else ("step", "variance"),
+        0,
+    ),
+    "muon": Kind(
+        "Muon",
+        lambda each: {"momentum": each.momentum or 0.95, "adjust_lr_fn": "match_rms_adamw"},
+        lambda _: ("momentum_buffer",),
+        1,
+    ),
+    "lion": Kind("Lion", lambda each: {"betas": each.betas}, lambda _: ("exp_avg",), 1),
+}
+
+
+def lacking(name: str) -> str | None:
+    """Return why this torch cannot serve an optimizer, or None where it can."""
+    if hasattr(torch.optim, KINDS[name].torch_name):
+        return None
+    return f"torch {torch.__version__} has no {KINDS[name].torch_name}; use another, or a newer one"
+
+
+class Together:
+    """Optimizers that share a model's parameters between them, used as one."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def param_groups(self) -> Groups:
+        """The groups of all."""
+        return [group for each in self.parts for group in each.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Let go of all gradients."""
+        for each in self.parts:
+            each.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Update all parameters."""
+        for each in self.parts:
+            each.step()
+
+
+AnyOptimizer = torch.optim.Optimizer | Together
+
+
+def make_optimizer(model: nn.Module, settings: Optimizer) -> AnyOptimizer:
+    """Make an optimizer: tensors of two dimensions and more decay, vectors do not.
+
+    Muon updates the matrices of the layers; AdamW, at the same rate, embeddings, head and vectors.
+    """
+    named = [each for each in model.named_parameters() if each[1].requires_grad]
+    if settings.name != "muon":
+        return _make(settings.name, [parameter for _, parameter in named], settings)
+    stack = find_layers(model, model.config)
+    is_hidden = {name: each.dim() == 2 and stack.split(name) is not None for name, each in named}
+    hidden = [parameter for name, parameter in named if is_hidden[name]]
+    others = [parameter for name, parameter in named if not is_hidden[name]]
+    return Together([_make("muon", hidden, settings), _make("adamw", others, settings)])
+
+
+def _make(
+    name: str, parameters: Sequence[nn.Parameter], settings: Optimizer
+) -> torch.optim.Optimizer:
     matrices = [each for each in parameters if each.dim() >= 2]
     vectors = [each for each in parameters if each.dim() < 2]
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
+    made: torch.optim.Optimizer = getattr(torch.optim, KINDS[name].torch_name)(
         [group for group in groups if group["params"]],
         lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=True,
+        **KINDS[name].options(settings),
     )
+    return made
 
 
 def learning_rate(step: int, completion: int, peak: float, schedule: Schedule) -> float:
@@ -60,26 +157,100 @@ def _left(step: int, end: int, schedule: Schedule) -> float:
     return 0.5 * (1 - math.cos(math.pi * left)) if schedule.name == "cosine" else left
 
 
-def zero_state(
-    optimizer: torch.optim.Optimizer, model: nn.Module
-) -> dict[str, dict[str, torch.Tensor]]:
-    """Give every parameter zero moments and step 0; return them by moment and name."""
-    named: dict[str, dict[str, torch.Tensor]] = {moment: {} for moment in MOMENTS}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        state = {moment: torch.zeros_like(parameter) for moment in MOMENTS[:2]}
-        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        optimizer.state[parameter] = state
-        for moment, tensor in state.items():
-            named[moment][name] = tensor
-    return named
+def zero_state(optimizer: AnyOptimizer, model: nn.Module) -> State:
+    """Give every parameter the state of step 0; return it."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    made: State = {}
+    for part, kind in _parts(optimizer):
+        for parameter in (each for group in part.param_groups for each in group["params"]):
+            kept = kind.keeps(parameter.dim() >= 2)
+            state = {each: torch.zeros_like(_shaped(each, parameter)) for each in kept}
+            part.state[parameter] = state
+            for each, tensor in state.items():
+                made.setdefault(each, {})[names[parameter]] = tensor
+    return made
 
 
-def state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> Mapping[str, torch.Tensor]:
+def state_tensors(optimizer: AnyOptimizer, model: nn.Module) -> Mapping[str, torch.Tensor]:
     """Return the optimizer's state as `exp_avg.<parameter>` and so on."""
+    states = {key: state for part, _ in _parts(optimizer) for key, state in part.state.items()}
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
-        for moment, tensor in optimizer.state.get(parameter, {}).items():
+        for moment, tensor in states.get(parameter, {}).items():
             tensors[f"{moment}.{name}"] = tensor
     return tensors
+
+
+def grow_state(
+    optimizer: AnyOptimizer,
+    model: nn.Module,
+    kept: Callable[[str], Sequence[Mapping[str, torch.Tensor]]],
+    fill: Callable[[Sequence[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]], None],
+) -> None:
+    """Grow the sources' states into that of the target, by the executor that grew the weights.
+
+    What sources do not have begins at zero. Adafactor's rows and columns of a second moment are
+    multiplied out, grown like the weights, and factored again.
+
+    Args:
+        optimizer: The target's.
+        model: The target.
+        kept: From the name of what is kept, `exp_avg` say, to each source's, by parameter.
+        fill: From the sources' tensors to the target's, in place.
+    """
+    state = zero_state(optimizer, model)
+    for name, tensors in state.items():
+        sources = kept(name)
+        if name not in _FACTORS and all(sources):
+            fill(sources, tensors)
+    factors = [kept(name) for name in _FACTORS]
+    if "row_var" in state and all(all(sources) for sources in factors):
+        whole = [SecondMoments(rows, columns) for rows, columns in zip(*factors, strict=True)]
+        parameters = {name: model.get_parameter(name) for name in state["row_var"]}
+        grown = {name: torch.zeros_like(each) for name, each in parameters.items()}
+        fill(whole, grown)
+        for name, tensor in grown.items():
+            state["row_var"][name].copy_(tensor.mean(dim=-1, keepdim=True))
+            state["col_var"][name].copy_(tensor.mean(dim=-2, keepdim=True))
+
+
+class SecondMoments(Mapping[str, torch.Tensor]):
+    """Adafactor's second moments of matrices, multiplied out when they are asked for.
+
+    Args:
+        rows: Means over the columns, by name: (O, 1).
+        columns: Means over the rows, by name: (1, I).
+    """
+
+    def __init__(
+        self, rows: Mapping[str, torch.Tensor], columns: Mapping[str, torch.Tensor]
+    ) -> None:
+        self._rows, self._columns = rows, columns
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        rows = self._rows[name]
+        mean = rows.mean(dim=-2, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+        return rows / mean @ self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _parts(optimizer: AnyOptimizer) -> list[tuple[torch.optim.Optimizer, Kind]]:
+    """Return torch's optimizers, and of which kind each is."""
+    parts = optimizer.parts if isinstance(optimizer, Together) else (optimizer,)
+    kinds = {kind.torch_name: kind for kind in KINDS.values()}
+    return [(part, kinds[type(part).__name__]) for part in parts]
+
+
+def _shaped(name: str, parameter: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of the shape that something which is kept of a parameter has."""
+    value = parameter.detach()
+    if name == "step":
+        return torch.zeros((), dtype=torch.float32, device=value.device)
+    if name == "row_var":
+        return value[..., :1]
+    return value[..., :1, :] if name == "col_var" else value

@@ -70,7 +70,7 @@ def pretrained(
 
 
 def from_checkpoint(
-    name: str, checkpoint: Path, kind: str, tell: Callable[[str], None]
+    name: str, checkpoint: Path, kind: str, n_tokens: int | None, tell: Callable[[str], None]
 ) -> CachedSource:
     """Make a checkpoint's weights ready, once for each content.
 
@@ -78,15 +78,17 @@ def from_checkpoint(
         name: The source's name.
         checkpoint: Its folder.
         kind: `causal` or `masked`.
+        n_tokens: Rows of its embedding, where they are more than it brings.
         tell: Is told in a line when there is something to wait for.
 
     Raises:
         ModelError: It cannot be read.
     """
-    folder = cache_root() / "sources" / digest([FORMAT, checkpoint_digest(checkpoint), kind])
+    made_of = [FORMAT, checkpoint_digest(checkpoint), kind] + ([n_tokens] if n_tokens else [])
+    folder = cache_root() / "sources" / digest(made_of)
     with alone(folder, tell):
         if not (folder / "source.json").is_file():
-            model = load_checkpoint(checkpoint, kind)
+            model = load_checkpoint(checkpoint, kind, n_tokens)
             save_state(folder / "state.safetensors", model, None, SavedAt(0, 0.0))
             facts = {"kind": "checkpoint", "flops": None, "has_optimizer_state": False}
             write_json(folder / "source.json", facts)

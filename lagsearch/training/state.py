@@ -10,7 +10,7 @@ from torch import nn
 
 from lagsearch.models.build import tensors_of
 from lagsearch.models.tensors import TensorFile, write_tensors
-from lagsearch.training.optimizer import MOMENTS, state_tensors, zero_state
+from lagsearch.training.optimizer import AnyOptimizer, state_tensors, zero_state
 
 WEIGHT = "weight."
 
@@ -28,9 +28,7 @@ class SavedAt:
     wall_s: float
 
 
-def save_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, at: SavedAt
-) -> None:
+def save_state(path: Path, model: nn.Module, optimizer: AnyOptimizer | None, at: SavedAt) -> None:
     """Save weights and optimizer, whole or not at all."""
     tensors = {WEIGHT + name: tensor for name, tensor in tensors_of(model).items()}
     if optimizer is not None:
@@ -51,13 +49,12 @@ def load_weights(path: Path, model: nn.Module) -> None:
     _put(TensorFile(path, WEIGHT), tensors_of(model))
 
 
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_state(path: Path, model: nn.Module, optimizer: AnyOptimizer) -> None:
     """Put a state's weights and moments into a model and its optimizer."""
     load_weights(path, model)
-    moments = zero_state(optimizer, model)
-    for moment in MOMENTS:
+    for moment, tensors in zero_state(optimizer, model).items():
         saved = TensorFile(path, moment + ".")
-        _put(saved, {name: moments[moment][name] for name in saved})
+        _put(saved, {name: tensors[name] for name in saved})
 
 
 def _put(saved: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:

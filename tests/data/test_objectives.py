@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lagsearch.data.objectives import IGNORED, Causal, Masked, make_objective
+from lagsearch.data.objectives import Causal, Masked, make_objective
+from lagsearch.data.predicting import IGNORED
 from lagsearch.data.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Objective
@@ -138,8 +139,10 @@ def test_global_random_state_is_untouched():
 def test_objectives_of_a_space():
     tokenizer = byte_tokenizer()
     n_vocabulary = vocabulary_size(tokenizer)
-    assert make_objective(Objective(), tokenizer, n_vocabulary).kind == "causal"
-    masked = make_objective(Objective(name="masked", mask_fraction=0.5), tokenizer, n_vocabulary)
+    assert make_objective(Objective(), tokenizer, n_vocabulary, 16).kind == "causal"
+    masked = make_objective(
+        Objective(name="masked", mask_fraction=0.5), tokenizer, n_vocabulary, 16
+    )
     assert masked.kind == "masked"
     inputs, labels = masked.example(rows(8, 40, n_vocabulary=256), 0)
     assert (labels != IGNORED).sum(axis=1).tolist() == [20] * 8
@@ -150,4 +153,4 @@ def test_masked_objective_needs_a_mask_token():
     tokenizer = byte_tokenizer()
     tokenizer.mask_token = None
     with pytest.raises(DataError, match="mask"):
-        make_objective(Objective(name="masked"), tokenizer, vocabulary_size(tokenizer))
+        make_objective(Objective(name="masked"), tokenizer, vocabulary_size(tokenizer), 16)

@@ -12,7 +12,7 @@ from lagsearch.models.configs import build_config, grown_config, shape_of, targe
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
 from lagsearch.operators.execute import add_noise, fill
-from lagsearch.training.optimizer import MOMENTS, zero_state
+from lagsearch.training.optimizer import zero_state
 from lagsearch.training.ramp import Ramp
 
 SIZES = {"hidden_size": 16, "num_attention_heads": 4, "vocab_size": 32}
@@ -325,7 +325,7 @@ def test_a_trained_optimizer_grows_with_the_model(model):
     of_target = torch.optim.AdamW(target.parameters(), lr=1e-3)
     state = zero_state(of_target, target)
     stack = find_layers(target, target.config)
-    for moment in MOMENTS:
+    for moment in state:
         kept = {name: optimizer.state[tensor][moment] for name, tensor in names.items()}
         fill(plan, stack, [kept], state[moment])
     for name, tensor in target.named_parameters():

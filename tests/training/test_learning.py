@@ -287,4 +287,4 @@ def test_what_a_line_says_while_learning():
 
 def test_memory_of_learning_by_hand():
     # training: weights, gradients, two moments of 10 parameters, and 1000 bytes of activations
-    assert learning_bytes(160 + 1000, 10, 6, 2) == 1000 + 4 * (30 + 6 + 8)
+    assert learning_bytes(160 + 1000, 10, 6, 2, 2) == 1000 + 4 * (30 + 6 + 8)
