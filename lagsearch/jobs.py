@@ -106,6 +106,7 @@ class JobMaker:
             state=self.folder.state_file(planned.name).absolute(),
             flops_per_step=planned.cost.flops_per_step,
             operator_flops=planned.cost.operator_flops,
+            ema=space.evaluation.ema,
         )
 
     def _training(self, planned: PlannedCandidate) -> Training:

@@ -74,6 +74,11 @@ def _steps(space: Space) -> Iterator[Broken]:
     if lag is not None and lag > training.steps:
         yield ("search", "lag"), f"is beyond completion, training.steps {training.steps}"
     yield from _schedule(space)
+    sizes = [each.pretrain.batch_size for each in space.sources if each.pretrain is not None]
+    smallest = min([training.batch_size, *(size for size in sizes if size is not None)])
+    if training.gradient_accumulation > smallest:
+        at = ("training", "gradient_accumulation")
+        yield at, f"is more than the {smallest} sequences of a step"
     for index, step in enumerate(space.evaluation.steps or ()):
         if step > training.steps:
             yield (

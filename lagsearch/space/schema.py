@@ -149,6 +149,8 @@ class Training(Part):
     """Completion: steps after growth."""
     batch_size: PositiveInt = 16
     """Sequences in a step."""
+    gradient_accumulation: PositiveInt = 1
+    """Passes that the sequences of a step are divided among; their gradients are added up."""
     optimizer: Optimizer = Optimizer()
     """The optimizer and its rate."""
     schedule: Schedule = Schedule()
@@ -202,6 +204,9 @@ class Evaluation(Part):
     """Validation batches, the same ones at every evaluation of every candidate."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Steps to evaluate at, else a log-spaced ladder; 0, K and completion are always in."""
+    ema: Fraction | None = None
+    """Measure a moving average of the weights too, with this decay at every step; it is not trained
+    on."""
     flops: Literal["full", "causal", "calflops", "6nd"] = "full"
     """How FLOPs are counted: attention in `full`, half of it (`causal`), not at all, as calflops
     does (`calflops`), or 6 N D without embeddings and head (`6nd`)."""

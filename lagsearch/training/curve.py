@@ -22,6 +22,7 @@ class Evaluation:
         wall_s: Seconds of training and evaluation since growth, of this candidate alone.
         flops: Training FLOPs since growth; evaluation is not in them.
         parts: Loss of each validation batch for each part of an objective that has several.
+        ema_batches: Loss of each validation batch of the moving average of the weights.
     """
 
     step: int
@@ -30,6 +31,7 @@ class Evaluation:
     wall_s: float
     flops: int
     parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    ema_batches: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def read_curve(path: Path) -> Curve:
             entry["val_loss_batches"] = tuple(entry["val_loss_batches"])
             parts = entry.get("parts", {})
             entry["parts"] = {name: tuple(losses) for name, losses in parts.items()}
+            entry["ema_batches"] = tuple(entry.get("ema_batches", ()))
             evaluations[entry["step"]] = Evaluation(**entry)
         except (KeyError, TypeError):
             message = f"{path}:{number}: neither an evaluation nor a failure"
@@ -118,5 +121,5 @@ def rewrite(path: Path, evaluations: Iterable[Evaluation]) -> None:
 
 def _line(entry: Evaluation | Failure) -> str:
     """Write an entry, without what it has not."""
-    plain = {key: value for key, value in asdict(entry).items() if value != {}}
+    plain = {key: value for key, value in asdict(entry).items() if value not in ({}, ())}
     return json.dumps(plain, allow_nan=False) + "\n"

@@ -68,6 +68,7 @@ class Job:
         state: File its weights and optimizer are kept in.
         flops_per_step: FLOPs of one training step.
         operator_flops: FLOPs of learning the operator, before the first step.
+        ema: Decay of the moving average of the weights that is measured too, if it is.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Job:
     state: Path
     flops_per_step: int
     operator_flops: int = 0
+    ema: float | None = None
 
     @property
     def operator_record(self) -> Path:

@@ -12,8 +12,10 @@ from math import fsum, isfinite
 import torch
 from torch import nn
 
+from lagsearch.data.predicting import IGNORED
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.layers import find_layers
+from lagsearch.training.average import Average
 from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
 from lagsearch.training.examples import (
     Dropout,
@@ -96,6 +98,7 @@ class _Run:
         self.losses: list[torch.Tensor] = []
         self.autocast = job.compute.precision == "bf16"
         self.extra = forward_options(job)
+        self.average = None if job.ema is None else Average(self.model, job.ema)
 
     def begin(self) -> Iterator[Progress]:
         """Take up the saved state, or grow."""
@@ -103,8 +106,10 @@ class _Run:
         saved = saved_at(job.state)
         if saved is None:
             self.wall_s = yield from self._grow()
+            if self.average is not None:
+                self.average.begin()
         else:
-            load_state(job.state, self.model, self.optimizer)
+            load_state(job.state, self.model, self.optimizer, self.average)
             self.step, self.wall_s = saved.step, saved.wall_s
         curve = read_curve(job.curve)
         self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
@@ -147,7 +152,7 @@ class _Run:
     def _save(self) -> None:
         self._check_losses()
         at = SavedAt(self.step, self.wall_s)
-        save_state(self.job.state, self.model, self.optimizer, at)
+        save_state(self.job.state, self.model, self.optimizer, at, self.average)
 
     def _update(self) -> None:
         """Do one step of training."""
@@ -158,28 +163,74 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        inputs_BT, labels_BT = self.examples(step)
-        with (
-            self.dropout.of(step),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
-        ):
-            logits_BTV = self.model(inputs_BT, **self.extra).logits
-            loss = mean_loss(logits_BTV, labels_BT)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._gradient(step)
         if job.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
         self.optimizer.step()
-        self.losses.append(loss.detach())
+        if self.average is not None:
+            self.average.update()
+        self.losses.append(loss)
         self.step += 1
         if len(self.losses) >= _CHECK_EVERY:
             self._check_losses()
         self.wall_s += time.perf_counter() - began
 
+    def _gradient(self, step: int) -> torch.Tensor:
+        """Add up the gradient of a step's mean loss, and return that loss."""
+        inputs_BT, labels_BT = self.examples(step)
+        passes = self.job.training.gradient_accumulation
+        if passes == 1:
+            return self._pass(inputs_BT, labels_BT, 1.0, step)
+        n_predicted = int((labels_BT != IGNORED).sum())
+        pieces = zip(inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes), strict=True)
+        losses = []
+        for number, (inputs, labels) in enumerate(pieces):
+            share = int((labels != IGNORED).sum()) / n_predicted
+            losses.append(self._pass(inputs, labels, share, step, number))
+        return torch.stack(losses).sum()
+
+    def _pass(
+        self, inputs_BT: torch.Tensor, labels_BT: torch.Tensor, share: float, *purpose: int
+    ) -> torch.Tensor:
+        """Add the gradient of some sequences' mean loss, times their share of the whole."""
+        with (
+            self.dropout.of(*purpose),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
+        ):
+            logits_BTV = self.model(inputs_BT, **self.extra).logits
+            loss = mean_loss(logits_BTV, labels_BT)
+        loss = loss if share == 1 else loss * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
     def _evaluate(self) -> None:
         """Measure the validation loss in fp32 and write it down."""
         self._check_losses()
         began = time.perf_counter()
+        losses, by_part = self._measure()
+        averaged: tuple[float, ...] = ()
+        if self.average is not None:
+            with self.average.in_place():
+                averaged, _ = self._measure()
+        self.wall_s += time.perf_counter() - began
+        mean = fsum(losses) / len(losses)  # as the ranking takes it
+        if not isfinite(mean):
+            raise CandidateFailed(self.step, f"the validation loss is {mean}")
+        evaluation = Evaluation(
+            step=self.step,
+            val_loss=mean,
+            val_loss_batches=losses,
+            wall_s=round(self.wall_s, 3),
+            flops=self.job.operator_flops + self.step * self.job.flops_per_step,
+            parts=by_part if len(by_part) > 1 else {},
+            ema_batches=averaged,
+        )
+        append(self.job.curve, evaluation)
+        self.evaluations.append(evaluation)
+
+    def _measure(self) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
+        """Return the loss of each validation batch: of the whole, and of each of its parts."""
         self.model.eval()
         with torch.inference_mode():
             measured = [
@@ -188,22 +239,9 @@ class _Run:
             ]
             by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
         self.model.train()
-        self.wall_s += time.perf_counter() - began
         names, weights = zip(*self.job.text.objective.parts, strict=True)
-        losses = [weighted(weights, each) for each in zip(*by_part, strict=True)]
-        mean = fsum(losses) / len(losses)  # as the ranking takes it
-        if not isfinite(mean):
-            raise CandidateFailed(self.step, f"the validation loss is {mean}")
-        evaluation = Evaluation(
-            step=self.step,
-            val_loss=mean,
-            val_loss_batches=tuple(losses),
-            wall_s=round(self.wall_s, 3),
-            flops=self.job.operator_flops + self.step * self.job.flops_per_step,
-            parts=dict(zip(names, map(tuple, by_part), strict=True)) if len(names) > 1 else {},
-        )
-        append(self.job.curve, evaluation)
-        self.evaluations.append(evaluation)
+        losses = tuple(weighted(weights, each) for each in zip(*by_part, strict=True))
+        return losses, dict(zip(names, map(tuple, by_part), strict=True))
 
     def _check_losses(self) -> None:
         """Fail at the first step whose training loss was not finite."""

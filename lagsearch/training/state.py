@@ -10,9 +10,11 @@ from torch import nn
 
 from lagsearch.models.build import tensors_of
 from lagsearch.models.tensors import TensorFile, write_tensors
+from lagsearch.training.average import Average
 from lagsearch.training.optimizer import AnyOptimizer, state_tensors, zero_state
 
 WEIGHT = "weight."
+AVERAGE = "average."
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,19 @@ class SavedAt:
     wall_s: float
 
 
-def save_state(path: Path, model: nn.Module, optimizer: AnyOptimizer | None, at: SavedAt) -> None:
-    """Save weights and optimizer, whole or not at all."""
+def save_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: AnyOptimizer | None,
+    at: SavedAt,
+    average: Average | None = None,
+) -> None:
+    """Save weights, optimizer and the weights' average, whole or not at all."""
     tensors = {WEIGHT + name: tensor for name, tensor in tensors_of(model).items()}
     if optimizer is not None:
         tensors |= dict(state_tensors(optimizer, model))
+    if average is not None:
+        tensors |= {AVERAGE + name: tensor for name, tensor in average.tensors.items()}
     write_tensors(path, tensors, {"step": json.dumps(at.step), "wall_s": json.dumps(at.wall_s)})
 
 
@@ -49,12 +59,16 @@ def load_weights(path: Path, model: nn.Module) -> None:
     _put(TensorFile(path, WEIGHT), tensors_of(model))
 
 
-def load_state(path: Path, model: nn.Module, optimizer: AnyOptimizer) -> None:
-    """Put a state's weights and moments into a model and its optimizer."""
+def load_state(
+    path: Path, model: nn.Module, optimizer: AnyOptimizer, average: Average | None = None
+) -> None:
+    """Put a state's weights and moments into a model, its optimizer and its average."""
     load_weights(path, model)
     for moment, tensors in zero_state(optimizer, model).items():
         saved = TensorFile(path, moment + ".")
         _put(saved, {name: tensors[name] for name in saved})
+    if average is not None:
+        _put(TensorFile(path, AVERAGE), average.tensors)
 
 
 def _put(saved: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
