@@ -40,7 +40,7 @@ class DataError(LagsearchError):
         at: The key of the space file that is wrong.
     """
 
-    def __init__(self, message: str, at: tuple[str, ...] = ("data",)) -> None:
+    def __init__(self, message: str, at: tuple[str | int, ...] = ("data",)) -> None:
         super().__init__(message)
         self.at = at
 

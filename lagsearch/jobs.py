@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.data.predicting import Predicts
-from lagsearch.data.store import TokenStore
+from lagsearch.data.store import Stores
 from lagsearch.models.configs import plain_config
 from lagsearch.planning import PlannedCandidate, PlannedSource, RunPlan
 from lagsearch.report.folder import RunFolder
@@ -30,7 +30,7 @@ class JobMaker:
     """
 
     plan: RunPlan
-    store: TokenStore
+    store: Stores
     objective: Predicts
     folder: RunFolder
     compute: Compute
@@ -47,7 +47,7 @@ class JobMaker:
     def inputs(self) -> dict[str, Any]:
         """Return what decides the losses beside the space and the sources, as plain values."""
         return {
-            "tokens": self.store.folder.name,
+            "tokens": self.store.identity,
             "threads": self.compute.threads,
             "source_threads": self.source_threads,
             "device": self.compute.device,
@@ -127,7 +127,7 @@ class JobMaker:
     def _text(self, stream: str) -> Text:
         space = self.plan.space
         return Text(
-            store=self.store.folder,
+            stores=self.store,
             sequence_length=space.data.sequence_length,
             stream=stream,
             validation_batches=space.evaluation.batches,
@@ -149,7 +149,7 @@ def made_of(job: Job) -> dict[str, Any]:
         "config": job.config,
         "training": written_out(job.training),
         "text": {
-            "store": job.text.store.name,
+            "store": job.text.stores.identity,
             "sequence_length": job.text.sequence_length,
             "stream": job.text.stream,
             "validation_batches": job.text.validation_batches,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
-from lagsearch.data.store import TokenStore, check_length, open_store
+from lagsearch.data.store import Stores, check_length, open_stores
 from lagsearch.data.tokenizers import vocabulary_size
 from lagsearch.errors import (
     CandidateFailed,
@@ -353,14 +353,14 @@ class _Phases:
             self.folder.spend(phase, time.monotonic() - began)
 
 
-def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[TokenStore, Predicts]:
+def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[Stores, Predicts]:
     """Find the tokens and the objective, and check that there is text enough."""
     space = file.space
     try:
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
         objective = make_objective(space.objective, tokenizer, size, length)
-        store = open_store(space.data, tokenizer, watch.say)
+        store = open_stores(space.data, tokenizer, watch.say)
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
         parts = [each.place_in_text[1] for each in pretrained]

@@ -593,6 +593,7 @@ class _Models:
         kept = KINDS[self._space.training.optimizer.name].size
         space = self._space
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
+        at_once = -(-rows // space.training.gradient_accumulation)
         model = empty_model(config, space.objective.kind)
         stack = find_layers(model, config)
         forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
@@ -602,7 +603,7 @@ class _Models:
             layer_parameters=matrix_parameters(model)["layers"],
             flops_per_step=training_flops(forward, rows * length),
             evaluation_flops=forward * evaluated,
-            memory_bytes=training_bytes(model, rows, length, space.objective.kind, kept),
+            memory_bytes=training_bytes(model, at_once, length, space.objective.kind, kept),
         )
         return _Empty(cost, stack, tensors_of(model), usable_positions(model, config), kept)
 

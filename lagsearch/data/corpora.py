@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import DataError
-from lagsearch.space import Corpus
+from lagsearch.space import Corpus, Origin
 from lagsearch.storage import file_digest
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
@@ -29,6 +29,65 @@ class Documents:
     read: Callable[[], Iterator[str]]
 
 
+Place = tuple[str | int, ...]
+"""A key of the space file."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One text of a corpus.
+
+    Attributes:
+        origin: Where it comes from.
+        weight: Its share of the rows, relative to the others'.
+        at: Its key in the space file.
+    """
+
+    origin: Origin
+    weight: float
+    at: Place
+
+    def check(self) -> None:
+        """Check that its files are there; a hub dataset is not asked for.
+
+        Raises:
+            DataError: A file is missing.
+        """
+        for path in _paths(self.origin):
+            if not path.is_file():
+                message = f"{path}: no such file (relative paths start at {Path.cwd().name}/)"
+                raise DataError(message, self.at)
+
+    def open(self) -> Documents:
+        """Find it and hash its content.
+
+        Raises:
+            DataError: A file or dataset is missing or is not text.
+        """
+        self.check()
+        try:
+            return _open(self.origin)
+        except DataError as error:
+            raise DataError(str(error), self.at) from None
+
+
+def parts_of(corpus: Corpus, at: Place) -> tuple[Part, ...]:
+    """Return the texts that a corpus consists of: one, or those of a mixture; none is opened.
+
+    Args:
+        corpus: What the space says.
+        at: Its key in the space file.
+    """
+    if corpus.mixture is not None:
+        return tuple(
+            Part(each, each.weight, (*at, "mixture", index))
+            for index, each in enumerate(corpus.mixture)
+        )
+    if corpus.corpus or corpus.files or corpus.hub:
+        return (Part(corpus, 1.0, at),)
+    return ()
+
+
 def check_corpus(corpus: Corpus, part: str) -> None:
     """Check that the files of a corpus are there; a hub dataset is not asked for.
 
@@ -39,14 +98,12 @@ def check_corpus(corpus: Corpus, part: str) -> None:
     Raises:
         DataError: A file is missing.
     """
-    for path in _paths(corpus):
-        if not path.is_file():
-            message = f"{path}: no such file (relative paths start at {Path.cwd().name}/)"
-            raise DataError(message, ("data", part))
+    for each in parts_of(corpus, ("data", part)):
+        each.check()
 
 
 def open_corpus(corpus: Corpus, part: str) -> Documents:
-    """Find a corpus and hash its content.
+    """Find a corpus and hash its content; the texts of a mixture follow each other.
 
     Args:
         corpus: What the space says.
@@ -55,14 +112,19 @@ def open_corpus(corpus: Corpus, part: str) -> Documents:
     Raises:
         DataError: A file or dataset is missing or is not text.
     """
-    check_corpus(corpus, part)
-    try:
-        return _open(corpus)
-    except DataError as error:
-        raise DataError(str(error), ("data", part)) from None
+    opened = [each.open() for each in parts_of(corpus, ("data", part))]
+    if len(opened) == 1:
+        return opened[0]
+
+    def read() -> Iterator[str]:
+        for each in opened:
+            yield from each.read()
+
+    name = " + ".join(each.name for each in opened)
+    return Documents(name, _combined([each.digest for each in opened]), read)
 
 
-def _open(corpus: Corpus) -> Documents:
+def _open(corpus: Origin) -> Documents:
     if corpus.files is not None:
         return _files(_paths(corpus))
     if corpus.hub is not None:
@@ -70,7 +132,7 @@ def _open(corpus: Corpus) -> Documents:
     return _python_stdlib()
 
 
-def _paths(corpus: Corpus) -> list[Path]:
+def _paths(corpus: Origin) -> list[Path]:
     return [Path(name).expanduser() for name in corpus.files or ()]
 
 
@@ -104,7 +166,7 @@ def _python_stdlib() -> Documents:
     return Documents("python-stdlib", _combined([file_digest(path) for path in paths]), read)
 
 
-def _hub(corpus: Corpus) -> Documents:
+def _hub(corpus: Origin) -> Documents:
     import datasets
 
     from lagsearch.models.build import quiet

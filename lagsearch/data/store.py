@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lagsearch.data.corpora import Documents, open_corpus
+from lagsearch.data.batches import shares
+from lagsearch.data.corpora import Documents, Place, parts_of
 from lagsearch.data.tokenizers import encode, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Data
@@ -51,8 +52,57 @@ class TokenStore:
         return AutoTokenizer.from_pretrained(self.folder / "tokenizer", trust_remote_code=False)
 
 
-def open_store(data: Data, tokenizer: Any, tell: Tell = lambda line: None) -> TokenStore:
-    """Return the token store of a space's data, making it when the cache lacks it.
+@dataclass(frozen=True)
+class Share:
+    """A text's token store, and how much of a whole comes from it.
+
+    Attributes:
+        folder: The store's folder.
+        weight: Relative to the weights of the others.
+        at: The text's key in the space file.
+    """
+
+    folder: Path
+    weight: float = 1.0
+    at: Place = ("data", "train")
+
+    @property
+    def store(self) -> TokenStore:
+        """The store."""
+        return TokenStore(self.folder)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The token stores that a model is trained and measured on.
+
+    Attributes:
+        train: What is trained on.
+        validation: What losses are measured on.
+    """
+
+    train: tuple[Share, ...]
+    validation: tuple[Share, ...]
+
+    @property
+    def identity(self) -> Any:
+        """What tells them from other ones, as plain values: for one text, its store's name."""
+        if len(self.train) == 1 and [self.train[0].folder] == [x.folder for x in self.validation]:
+            return self.train[0].folder.name
+        return {
+            part: [[share.folder.name, share.weight] for share in texts]
+            for part, texts in (("train", self.train), ("validation", self.validation))
+        }
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer that made the tokens."""
+        return self.train[0].store.tokenizer()
+
+
+def open_stores(data: Data, tokenizer: Any, tell: Tell = lambda line: None) -> Stores:
+    """Return the token stores of a space's data, making those that the cache lacks.
+
+    Each text of a mixture has a store of its own, the one that it would have alone.
 
     Args:
         data: What the space says.
@@ -62,66 +112,98 @@ def open_store(data: Data, tokenizer: Any, tell: Tell = lambda line: None) -> To
     Raises:
         DataError: A corpus or tokenizer is missing or does not fit.
     """
-    train = open_corpus(data.train, "train")
-    is_apart = data.validation.fraction is None
-    held_out = open_corpus(data.validation, "validation") if is_apart else None
-    made_of = {
-        "format": 1,
-        "train": train.digest,
-        "validation": held_out.digest if held_out else data.validation.fraction,
-        "tokenizer": digest(tokenizer.backend_tokenizer.to_str()),
-        "separator": tokenizer.eos_token_id,
+    make = _StoreMaker(tokenizer, data.separators, tell)
+    fraction = data.validation.fraction
+    parts = parts_of(data.train, ("data", "train"))
+    held_out = parts_of(data.validation, ("data", "validation"))
+    if len(parts) == len(held_out) == 1:
+        folder = make.store(parts[0].open(), held_out[0].open()).folder
+        return Stores((Share(folder),), (Share(folder, at=held_out[0].at),))
+    train = tuple(
+        Share(make.store(part.open(), fraction).folder, part.weight, part.at) for part in parts
+    )
+    if fraction is not None:
+        return Stores(train, train)
+    validation = tuple(
+        Share(make.store(None, part.open()).folder, part.weight, part.at) for part in held_out
+    )
+    return Stores(train, validation)
+
+
+@dataclass(frozen=True)
+class _StoreMaker:
+    """Makes the stores that the cache lacks."""
+
+    tokenizer: Any
+    has_separators: bool
+    tell: Tell
+
+    @property
+    def separator(self) -> int | None:
+        """The token after each document, if any."""
+        found: int | None = self.tokenizer.eos_token_id
+        return found if self.has_separators else None
+
+    def store(self, train: Documents | None, held_out: Documents | float | None) -> TokenStore:
+        """Return the store of a text, and of held-out text: of its own, a share of it, or none."""
+        made_of = {
+            "format": 1,
+            "train": train.digest if train else None,
+            "validation": held_out.digest if isinstance(held_out, Documents) else held_out,
+            "tokenizer": digest(self.tokenizer.backend_tokenizer.to_str()),
+            "separator": self.separator,
+        }
+        store = TokenStore(cache_root() / "tokens" / digest(made_of))
+        if not (store.folder / "store.json").is_file():
+            with alone(store.folder, self.tell):
+                if not (store.folder / "store.json").is_file():
+                    names = [each.name for each in (train, held_out) if isinstance(each, Documents)]
+                    self.tell(f"tokenizing {names[0]}")
+                    self._write(store, train, held_out)
+        return store
+
+    def _write(
+        self, store: TokenStore, train: Documents | None, held_out: Documents | float | None
+    ) -> None:
+        size = vocabulary_size(self.tokenizer)
+        dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
+        whole = store.folder / "train.bin"
+        kept_out = store.folder / "validation.bin"
+        with replacing(whole) as train_path, replacing(kept_out) as validation_path:
+            with train_path.open("wb") as train_file, validation_path.open("wb") as validation_file:
+                fraction = held_out if isinstance(held_out, float) else 0.0
+                if train is not None:
+                    _split(self._encoded(train, dtype), fraction, train_file, validation_file)
+                if isinstance(held_out, Documents):
+                    _append(self._encoded(held_out, dtype), validation_file)
+            paths = train_path, validation_path
+            counts = [path.stat().st_size // dtype.itemsize for path in paths]
+        self.tokenizer.save_pretrained(store.folder / "tokenizer")
+        kept = held_out if isinstance(held_out, Documents) else train
+        facts: dict[str, Any] = {
+            "dtype": dtype.name,
+            "vocabulary": size,
+            "corpus": {**_names(train), "tokens": counts[0]},
+            "validation": {**_names(kept), "tokens": counts[1]},
+        }
+        if isinstance(held_out, float) and train is not None:
+            facts["validation"]["name"] = f"{held_out} of {train.name}"
+        write_json(store.folder / "store.json", facts)
+
+    def _encoded(self, documents: Documents, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+        """Yield pieces of a text as tokens, every document followed by the separator."""
+        ending = [] if self.separator is None else [self.separator]
+        for texts in _portions(documents.read()):
+            rows = encode(self.tokenizer, texts)
+            yield np.concatenate([part for row in rows for part in (row, ending)]).astype(dtype)
+
+
+def _names(documents: Documents | None) -> dict[str, Any]:
+    """Return what a store says of a text."""
+    return {
+        "name": documents.name if documents else None,
+        "sha256": documents.digest if documents else None,
     }
-    store = TokenStore(cache_root() / "tokens" / digest(made_of))
-    if not (store.folder / "store.json").is_file():
-        with alone(store.folder, tell):
-            if not (store.folder / "store.json").is_file():
-                tell(f"tokenizing {train.name}")
-                _write_store(store, data.validation.fraction, tokenizer, train, held_out)
-    return store
-
-
-def _write_store(
-    store: TokenStore,
-    fraction: float | None,
-    tokenizer: Any,
-    train: Documents,
-    held_out: Documents | None,
-) -> None:
-    size = vocabulary_size(tokenizer)
-    dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
-    whole = store.folder / "train.bin"
-    kept_out = store.folder / "validation.bin"
-    with replacing(whole) as train_path, replacing(kept_out) as validation_path:
-        with train_path.open("wb") as train_file, validation_path.open("wb") as validation_file:
-            pieces = _encoded(tokenizer, train, dtype)
-            if held_out is None:
-                _split(pieces, fraction or 0.0, train_file, validation_file)
-            else:
-                _append(pieces, train_file)
-                _append(_encoded(tokenizer, held_out, dtype), validation_file)
-        counts = [path.stat().st_size // dtype.itemsize for path in (train_path, validation_path)]
-    tokenizer.save_pretrained(store.folder / "tokenizer")
-    facts = {
-        "dtype": dtype.name,
-        "vocabulary": size,
-        "corpus": {"name": train.name, "sha256": train.digest, "tokens": counts[0]},
-        "validation": {
-            "name": held_out.name if held_out else f"{fraction} of {train.name}",
-            "sha256": held_out.digest if held_out else train.digest,
-            "tokens": counts[1],
-        },
-    }
-    write_json(store.folder / "store.json", facts)
-
-
-def _encoded(tokenizer: Any, documents: Documents, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    """Yield pieces of the corpus as tokens, every document followed by the separator."""
-    separator = tokenizer.eos_token_id
-    ending = [] if separator is None else [separator]
-    for texts in _portions(documents.read()):
-        rows = encode(tokenizer, texts)
-        yield np.concatenate([part for row in rows for part in (row, ending)]).astype(dtype)
 
 
 def _portions(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -159,29 +241,32 @@ def _split(
     train.write(rest.tobytes())
 
 
-def check_length(store: TokenStore, data: Data, rows: int, n_parts: int = 1) -> None:
+def check_length(stores: Stores, data: Data, rows: int, n_parts: int = 1) -> None:
     """Check that there is text for a step and for the validation batches.
 
     Args:
-        store: The tokens.
+        stores: The tokens.
         data: What the space says.
         rows: Validation sequences that are asked for.
         n_parts: Parts that the training text is cut into.
 
     Raises:
-        DataError: One of the two is too short.
+        DataError: A text is too short.
     """
     length = data.sequence_length
-    facts = store.facts
-    parts = (
-        ("corpus", n_parts * (2 * length + 1), ("data", "train")),
-        ("validation", rows * length + 1, ("evaluation", "batches")),
-    )
-    for part, needed, at in parts:
-        if (found := facts[part]["tokens"]) < needed:
-            name = facts[part]["name"]
-            raise DataError(
-                f"{name}: {found:,} tokens, but {needed:,} are needed "
-                f"({needed // length} sequences of {length})",
-                at,
-            )
+    for share in stores.train:
+        _check_tokens(share, "corpus", length, n_parts * (2 * length + 1), share.at)
+    counts = shares([share.weight for share in stores.validation], rows)
+    for share, n_rows in zip(stores.validation, counts.tolist(), strict=True):
+        at = ("evaluation", "batches")
+        _check_tokens(share, "validation", length, n_rows * length + 1, at)
+
+
+def _check_tokens(share: Share, part: str, length: int, needed: int, at: Place) -> None:
+    facts = share.store.facts[part]
+    if (found := facts["tokens"]) < needed:
+        raise DataError(
+            f"{facts['name']}: {found:,} tokens, but {needed:,} are needed "
+            f"({needed // length} sequences of {length})",
+            at,
+        )

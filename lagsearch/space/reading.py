@@ -79,7 +79,7 @@ def _checked(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> 
     except ValidationError as error:
         errors = error.errors(include_url=False)
         errors.sort(key=lambda each: each["type"] == "missing")  # a misspelt key says more
-        explained = [_explain(each) for each in errors]
+        explained = [_explain(each) for each in errors if not _follows(each, errors)]
         at = explained[0][0]
         message = " or ".join(dict.fromkeys(text for where, text in explained if where == at))
         raise _located(path, plain, lines, at, message) from None
@@ -133,6 +133,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
     if not isinstance(plain, dict):
         raise SpaceError(f"{path}:1: a space file is a mapping of keys to values")
     return plain, lines
+
+
+def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """Return whether a list is only too short because what it lists is wrong."""
+    at = error["loc"]
+    return error["type"] == "too_short" and any(
+        each["loc"][: len(at)] == at and len(each["loc"]) > len(at) for each in errors
+    )
 
 
 def _explain(error: ErrorDetails) -> tuple[Key, str]:

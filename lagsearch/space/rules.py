@@ -2,11 +2,21 @@
 
 from collections.abc import Iterator
 
-from lagsearch.space.schema import Corpus, Objective, Optimizer, Schedule, Space, Validation
+from lagsearch.space.schema import (
+    Corpus,
+    Objective,
+    Optimizer,
+    Origin,
+    Schedule,
+    Space,
+    Validation,
+)
 
 Place = tuple[str | int, ...]
 Broken = tuple[Place, str]
 Named = Schedule | Optimizer | Objective
+
+_SMALLEST_SHARE = 0.001  # one row in a block of a mixture's rows
 
 
 def broken_rules(space: Space) -> Iterator[Broken]:
@@ -20,8 +30,10 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _resources(space)
 
 
-def _corpus(at: tuple[str | int, ...], corpus: Corpus) -> Iterator[Broken]:
+def _corpus(at: Place, corpus: Origin) -> Iterator[Broken]:
     ways = ["corpus", "files", "hub"]
+    if isinstance(corpus, Corpus):
+        ways.append("mixture")
     if isinstance(corpus, Validation):
         ways.append("fraction")
     given = [way for way in ways if getattr(corpus, way) is not None]
@@ -31,10 +43,22 @@ def _corpus(at: tuple[str | int, ...], corpus: Corpus) -> Iterator[Broken]:
         for key in ("config", "split", "column"):
             if key in corpus.model_fields_set and corpus.model_dump()[key] != _default(key):
                 yield (*at, key), "belongs to a hub dataset; there is no `hub` here"
+    if isinstance(corpus, Corpus):
+        yield from _mixture((*at, "mixture"), corpus)
+
+
+def _mixture(at: Place, corpus: Corpus) -> Iterator[Broken]:
+    ingredients = corpus.mixture or ()
+    whole = sum(each.weight for each in ingredients)
+    for index, each in enumerate(ingredients):
+        yield from _corpus((*at, index), each)
+        if each.weight / whole < _SMALLEST_SHARE:
+            message = f"is less than a thousandth of all weights, {whole:g}: leave the text out"
+            yield (*at, index, "weight"), message
 
 
 def _default(key: str) -> object:
-    return Corpus.model_fields[key].default
+    return Origin.model_fields[key].default
 
 
 def _sources(space: Space) -> Iterator[Broken]:

@@ -25,8 +25,8 @@ class Part(BaseModel):
     )
 
 
-class Corpus(Part):
-    """Where text comes from: exactly one of `corpus`, `files` and `hub`."""
+class Origin(Part):
+    """Where one text comes from: exactly one of `corpus`, `files` and `hub`."""
 
     corpus: Literal["python-stdlib"] | None = None
     """The embedded default: the source text of the running Python's standard library."""
@@ -42,11 +42,26 @@ class Corpus(Part):
     """The column of the hub dataset that holds the text. One row, one document."""
 
 
+class Ingredient(Origin):
+    """One text of a mixture."""
+
+    weight: Annotated[float, Field(gt=0)]
+    """Its share of the training sequences, relative to the weights of the others."""
+
+
+class Corpus(Origin):
+    """A text, or a mixture of several: exactly one of `corpus`, `files`, `hub` and `mixture`."""
+
+    mixture: Annotated[tuple[Ingredient, ...], Field(min_length=1)] | None = None
+    """Texts that are kept apart and drawn from by their weights."""
+
+
 class Validation(Corpus):
     """Held-out text: a fraction of the training corpus, or a corpus of its own."""
 
     fraction: Fraction | None = None
-    """Every 1/fraction-th stretch of the training corpus is held out."""
+    """Every 1/fraction-th stretch of the training corpus, or of each text of a mixture, is held
+    out."""
 
 
 class TrainBpe(Part):
@@ -66,6 +81,8 @@ class Data(Part):
     tokenizer: str | TrainBpe | None = None
     """`bytes`, `characters`, `{train_bpe: 4096}`, or a Hugging Face folder or hub name; when left
     out, the tokenizer of the first source that is a checkpoint, else `bytes`."""
+    separators: bool = True
+    """Put the tokenizer's separator (its `eos_token`, if it has one) after each document."""
     sequence_length: Annotated[int, Field(ge=2)] = 128
     """Tokens in a sequence."""
 

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lagsearch.data.batches import TrainingRows, part_of, validation_rows
+from lagsearch.data.batches import mixed_validation_rows, part_of, training_rows
 from lagsearch.data.objectives import example_seed
 from lagsearch.data.predicting import IGNORED
-from lagsearch.data.store import TokenStore
 from lagsearch.storage import derive_seed
 from lagsearch.training.job import Job
 
@@ -59,10 +58,12 @@ class Examples:
         """
         self._text, self._stream = job.text, stream
         self._device = torch.device(job.compute.device)
-        self._store = TokenStore(job.text.store)
         self._size = (job.text.sequence_length, job.training.batch_size)
-        tokens = part_of(self._store.tokens("train"), *job.text.part)
-        self.rows = TrainingRows(tokens, *self._size, job.text.seed, stream)
+        texts = [
+            (part_of(share.store.tokens("train"), *job.text.part), share.weight)
+            for share in job.text.stores.train
+        ]
+        self.rows = training_rows(texts, *self._size, job.text.seed, stream)
 
     def __call__(self, step: int) -> Batch:
         """Return the training batch of a step."""
@@ -70,8 +71,11 @@ class Examples:
 
     def validation(self) -> list[Measured]:
         """Return the fixed batches of every evaluation."""
-        tokens, batches = self._store.tokens("validation"), self._text.validation_batches
-        found = validation_rows(tokens, *self._size, batches)
+        texts = [
+            (share.store.tokens("validation"), share.weight)
+            for share in self._text.stores.validation
+        ]
+        found = mixed_validation_rows(texts, *self._size, self._text.validation_batches)
         return [self._measured(rows, number) for number, rows in enumerate(found)]
 
     def _measured(self, rows: NDArray[np.int64], number: int) -> Measured:

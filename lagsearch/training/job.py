@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.data.predicting import Predicts
+from lagsearch.data.store import Stores
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.space import Training
 
@@ -14,16 +15,16 @@ class Text:
     """What a model is trained and measured on.
 
     Attributes:
-        store: Folder of the token store.
+        stores: The token stores.
         sequence_length: Tokens in a sequence.
         stream: Names the order of the training batches: equal for all that must see the same.
         validation_batches: Fixed batches of every evaluation.
         objective: What is predicted.
         seed: The root seed.
-        part: (number, parts): the training text is cut into equal parts, and this one is used.
+        part: (number, parts): each training text is cut into equal parts, this one is used.
     """
 
-    store: Path
+    stores: Stores
     sequence_length: int
     stream: str
     validation_batches: int

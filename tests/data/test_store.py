@@ -1,12 +1,14 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lagsearch.data.store import check_length, open_store
+from lagsearch.data.store import check_length, open_stores
 from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
 from lagsearch.errors import DataError
-from lagsearch.space import Corpus, Data, Validation
+from lagsearch.space import Corpus, Data, Ingredient, Validation
+from lagsearch.storage import digest
 
 END = 256  # the byte tokenizer's separator
 
@@ -36,10 +38,18 @@ def held_out(train, fraction=0.05, **keys):
     return Data(train=Corpus(files=train), validation=Validation(fraction=fraction), **keys)
 
 
+def stores_of(data, tokenizer="bytes"):
+    """Open the stores of a space whose tokenizer is made from its training files."""
+    texts = (Path(name).read_text(encoding="utf-8") for name in data.train.files or ())
+    return open_stores(data, make_tokenizer(tokenizer, texts))
+
+
 def store_of(data, tokenizer="bytes"):
-    """Open the store of a space whose tokenizer is made from its training files."""
-    texts = (Path(name).read_text(encoding="utf-8") for name in data.train.files)
-    return open_store(data, make_tokenizer(tokenizer, texts))
+    """Open the one store of a space with one text."""
+    stores = stores_of(data, tokenizer)
+    [share], [other] = stores.train, stores.validation
+    assert share.folder == other.folder
+    return share.store
 
 
 def numbered(n_lines, mark="x"):
@@ -50,6 +60,12 @@ def numbered(n_lines, mark="x"):
 def whole_lines(tokens):
     text = bytes(int(t) for t in tokens if t < 256).decode("utf-8")
     return {line for line in text.split("\n") if len(line) == 7 and line.startswith("x")}
+
+
+def mixture(*texts, **keys):
+    """Return a space's data: (weight, files) of each text, and the validation."""
+    ingredients = tuple(Ingredient(weight=weight, files=files) for weight, files in texts)
+    return Data(train=Corpus(mixture=ingredients), **keys)
 
 
 def as_ids(text):
@@ -174,7 +190,8 @@ def test_another_tokenizer_is_another_store(write):
 def test_another_vocabulary_is_another_store(write):
     data = own_validation((write("a.txt", "abca"),), (write("v.txt", "cab"),))
     one, two = (
-        open_store(data, character_tokenizer(each)) for each in (["a", "b", "c"], ["c", "b", "a"])
+        open_stores(data, character_tokenizer(each)).train[0].store
+        for each in (["a", "b", "c"], ["c", "b", "a"])
     )
     assert one.tokens("train")[:4].tolist() == [0, 1, 2, 0]
     assert two.tokens("train")[:4].tolist() == [2, 1, 0, 2]
@@ -183,9 +200,9 @@ def test_another_vocabulary_is_another_store(write):
 def test_another_separator_is_another_store(write):
     data = own_validation((write("a.txt", "abca"),), (write("v.txt", "cab"),))
     tokenizer = byte_tokenizer()
-    first = open_store(data, tokenizer)
+    first = open_stores(data, tokenizer).train[0].store
     tokenizer.eos_token = tokenizer.pad_token
-    second = open_store(data, tokenizer)
+    second = open_stores(data, tokenizer).train[0].store
     assert first.tokens("train")[-1] != second.tokens("train")[-1] == tokenizer.pad_token_id
 
 
@@ -241,8 +258,7 @@ def test_file_that_is_not_text(tmp_path):
 def test_empty_corpus(write):
     data = own_validation((write("a.txt", ""),), (write("v.txt", "val"),))
     with pytest.raises(DataError, match=r"train|a\.txt|empty"):
-        store = store_of(data)
-        check_length(store, data, 1)
+        check_length(stores_of(data), data, 1)
 
 
 def test_too_short_a_training_text(write):
@@ -250,14 +266,14 @@ def test_too_short_a_training_text(write):
         (write("a.txt", "abc"),), (write("v.txt", "val" * 50),), sequence_length=8
     )
     with pytest.raises(DataError, match="train"):
-        check_length(store_of(data), data, 1)
+        check_length(stores_of(data), data, 1)
 
 
 def test_too_short_a_validation_text(write):
     data = own_validation(
         (write("a.txt", "abc" * 50),), (write("v.txt", "v" * 39),), sequence_length=8
     )
-    store = store_of(data)  # 40 tokens, the separator with them
+    store = stores_of(data)  # 40 tokens, the separator with them
     check_length(store, data, 4)  # 4 sequences of 8 and one token more: 33
     with pytest.raises(DataError, match="validation"):
         check_length(store, data, 5)  # 41
@@ -274,3 +290,72 @@ def test_special_words_in_a_text_are_text(write):
     data = own_validation((write("a.txt", text),), (write("v.txt", "v"),))
     store = store_of(data)
     assert store.tokens("train")[: len(text)].tolist() == as_ids(text)
+
+
+def test_the_folder_of_one_text_is_named_as_ever(write):
+    """What is in a cache stays of use: the name is a hash of these words and no others."""
+    path = write("a.txt", numbered(5_000))
+    content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    tokenizer = byte_tokenizer()
+    made_of = {
+        "format": 1,
+        "train": hashlib.sha256(content.encode()).hexdigest()[:16],
+        "validation": 0.1,
+        "tokenizer": digest(tokenizer.backend_tokenizer.to_str()),
+        "separator": END,
+    }
+    stores = stores_of(held_out((path,), 0.1))
+    assert stores.train[0].folder.name == digest(made_of) == stores.identity
+    apart = stores_of(own_validation((path,), (path,)))
+    assert apart.identity == digest({**made_of, "validation": made_of["train"]})
+
+
+def test_without_separators_documents_run_together(write):
+    texts = (write("a.txt", "hé"), write("b.txt", "yo")), (write("v.txt", "val"),)
+    store = store_of(own_validation(*texts, separators=False))
+    assert store.tokens("train").tolist() == as_ids("héyo")
+    assert store.tokens("validation").tolist() == as_ids("val")
+    assert store.folder != store_of(own_validation(*texts)).folder
+
+
+def test_each_text_of_a_mixture_has_the_store_it_would_have_alone(write):
+    texts = [(write("a.txt", numbered(30_000)),), (write("b.txt", numbered(9_000, "y")),)]
+    validation = Validation(fraction=0.2)
+    stores = stores_of(
+        mixture((3.0, texts[0]), (1.0, texts[1]), validation=validation, sequence_length=8)
+    )
+    alone = [store_of(held_out(each, 0.2)).folder for each in texts]
+    assert [share.folder for share in stores.train] == alone
+    assert stores.validation == stores.train
+    assert [share.weight for share in stores.train] == [3.0, 1.0]
+    names = [folder.name for folder in alone]
+    shares = [[names[0], 3.0], [names[1], 1.0]]
+    assert stores.identity == {"train": shares, "validation": shares}
+    assert stores.tokenizer().eos_token_id == END
+
+
+def test_a_mixture_with_validation_of_its_own(write):
+    texts = [(write("a.txt", "abc"),), (write("b.txt", "de"),)]
+    validation = Validation(files=(write("v.txt", "val"),))
+    stores = stores_of(mixture((1.0, texts[0]), (1.0, texts[1]), validation=validation))
+    found = [share.store.tokens("train").tolist() for share in stores.train]
+    assert found == [[*as_ids("abc"), END], [*as_ids("de"), END]]
+    [held] = stores.validation
+    assert held.store.tokens("validation").tolist() == [*as_ids("val"), END]
+    assert held.folder not in [share.folder for share in stores.train]
+
+
+def test_a_mixture_that_is_too_short_names_the_text(write):
+    files = (write("a.txt", numbered(30_000)),), (write("b.txt", "short"),)
+    validation = Validation(files=(write("v.txt", numbered(100)),))
+    data = mixture((1.0, files[0]), (1.0, files[1]), validation=validation, sequence_length=8)
+    with pytest.raises(DataError, match=r"b\.txt: 6 tokens, but 17 are needed") as caught:
+        check_length(stores_of(data), data, 1)
+    assert caught.value.at == ("data", "train", "mixture", 1)
+
+
+def test_a_missing_file_of_a_mixture_names_its_place(write, tmp_path):
+    data = mixture((1.0, (write("a.txt", "abc"),)), (2.0, (str(tmp_path / "gone.txt"),)))
+    with pytest.raises(DataError, match=r"gone\.txt: no such file") as caught:
+        stores_of(data)
+    assert caught.value.at == ("data", "train", "mixture", 1)

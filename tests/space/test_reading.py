@@ -38,10 +38,41 @@ MISTAKES = [
     ("index: [0, 2]", "index: []", "candidates[0].index []", "would give no candidate"),
     ("operator: lag, ", "", "candidates[0]", "operator is required"),
     ("model_type: llama, ", "", "sources[0].pretrain.config", "model_type is required"),
-    ("{fraction: 0.2}", "{}", "data.validation {}", "exactly one of corpus, files, hub, fraction"),
+    ("{fraction: 0.2}", "{}", "data.validation {}", "exactly one of corpus, files, hub, mixture"),
     ("{name: causal}", "{name: causal, mask_fraction: 0.3}", "mask_fraction 0.3", "has no effect"),
     ("name: cosine", "name: constant, final_fraction: 0", "final_fraction 0", "has no effect"),
     ("fraction: 0.2", "fraction: 0.2, split: dev", "validation.split", "belongs to a hub dataset"),
+    ("{fraction: 0.2}", "{mixture: []}", "data.validation.mixture []", "must list at least 1"),
+    (
+        "{fraction: 0.2}",
+        "{mixture: [{weight: 0, files: [a]}]}",
+        "data.validation.mixture[0].weight 0",
+        "must be greater than 0",
+    ),
+    (
+        "{fraction: 0.2}",
+        "{mixture: [{files: [a]}]}",
+        "data.validation.mixture[0].weight",
+        "is required",
+    ),
+    (
+        "{fraction: 0.2}",
+        "{mixture: [{weight: 1, files: [a]}, {weight: 1e-9, files: [b]}]}",
+        "data.validation.mixture[1].weight 1e-09",
+        "less than a thousandth of all weights, 1",
+    ),
+    (
+        "{fraction: 0.2}",
+        "{mixture: [{weight: 1, files: [a], hub: b/c}]}",
+        "data.validation.mixture[0]",
+        "exactly one of corpus, files, hub",
+    ),
+    (
+        "{fraction: 0.2}",
+        "{mixture: [{weight: 1, mixture: []}]}",
+        "data.validation.mixture[0].mixture []",
+        "unknown key; known: corpus, files, hub",
+    ),
 ]
 
 
