@@ -68,7 +68,7 @@ class JobMaker:
         schedule: dict[str, Any] = {}
         if space.training.schedule.continued:
             schedule = space.training.schedule.model_dump() | {"continue": False}
-            if space.training.schedule.total_steps is None:
+            if space.training.schedule.falls and schedule["total_steps"] is None:
                 schedule["total_steps"] = pretrain.steps + space.training.steps
         training = Training.model_validate(
             {**space.training.model_dump(), "schedule": schedule, "optimizer_state": "keep"} | given

@@ -158,6 +158,11 @@ class Schedule(Part):
     """Go on, after growth, where the source's rate stopped: one schedule spans both. `true`, or for
     checkpoints the steps that they were trained."""
 
+    @property
+    def falls(self) -> bool:
+        """Whether it ends at a rate of its own, so that its length matters."""
+        return self.name in ("linear", "cosine", "wsd")
+
 
 class Training(Part):
     """How every candidate is trained."""
