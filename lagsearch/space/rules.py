@@ -158,8 +158,8 @@ def _resources(space: Space) -> Iterator[Broken]:
 
 def _without_effect(space: Space) -> Iterator[Broken]:
     """Find settings that the chosen objective, schedule or optimizer would ignore."""
-    names = get_args(Schedule.model_fields["name"].annotation)
-    falling = {name for name in names if Schedule(name=name).falls}
+    known = get_args(Schedule.model_fields["name"].annotation)
+    falling = {name for name in known if Schedule(name=name).falls}
     adam = {"adamw", "adam", "muon"}
     of_schedules = {"final_fraction": falling, "total_steps": falling, "decay_steps": {"wsd"}}
     of_optimizers = {"betas": {*adam, "lion"}, "eps": adam, "momentum": {"sgd", "muon"}}
