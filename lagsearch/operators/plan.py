@@ -89,6 +89,15 @@ class GrowthPlan:
         )
 
     @property
+    def sources(self) -> frozenset[int]:
+        """The sources whose tensors it takes."""
+        untouched = ("random", "masked")
+        layers = {layer.source for layer in self.layers if layer.treatment not in untouched}
+        ends = [end.sources for end in (self.bottom, self.top) if end.treatment != "random"]
+        pool = {source for source, _ in self.learned.pool} if self.learned else set()
+        return frozenset(layers | pool | {source for end in ends for source in end})
+
+    @property
     def ramp_end(self) -> int:
         """The step from which on all that is faded in counts in full."""
         width = self.width

@@ -70,6 +70,9 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
                 _rank_correlation,
             ),
         ]
+    if report["savings"]:
+        counted = "Validation loss against training FLOPs, and against those with the source's."
+        wanted.append(("loss_and_flops.png", counted, _flops))
     drawn = []
     for name, caption, draw in wanted:
         with plt.rc_context(STYLE):
@@ -144,6 +147,43 @@ def _early_and_final(report: dict[str, Any]) -> Any:
         mpl.lines.Line2D([], [], color=REST, marker="s", ls="", label="random new layers"),
     ]
     panels[1].legend(handles=marks, loc="best")
+    return figure
+
+
+def _flops(report: dict[str, Any]) -> Any:
+    """Loss against training FLOPs: the baseline, the winner, and the winner with its source."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    savings, winner = report["savings"], report["winner"]["name"]
+    curves, cost = _curves(report), report["cost"]
+    growths = [name for name in savings["growths"] if name != winner]
+    entries = {each["name"]: each for each in report["candidates"]}
+    for name in [*growths, *([winner] if winner in savings["growths"] else [])]:
+        spent = entries[name]["flops_by_step"]
+        steps = [step for step in curves[name] if spent[str(step)] > 0]
+        losses = [curves[name][step] for step in steps]
+        color = _color(report, name)
+        flops = np.array([spent[str(step)] for step in steps])
+        axes.plot(flops, losses, color=color, lw=0.8 if color == REST else 1.8)
+        before = savings["growths"][name]["flops"]
+        if name == winner and before["with_sources"] is not None:
+            source = before["with_sources"] - before["growth"]
+            axes.plot(flops + source, losses, color=color, lw=1.8, ls="--")
+    reference = savings["baseline"]
+    spent = entries[reference]["flops_by_step"]
+    steps = [step for step in curves[reference] if spent[str(step)] > 0]
+    losses = [curves[reference][step] for step in steps]
+    axes.plot([spent[str(step)] for step in steps], losses, color=BASELINE, lw=1.8)
+    marks = [
+        mpl.lines.Line2D([], [], color=WINNER, label=f"winner: {winner}"),
+        mpl.lines.Line2D([], [], color=WINNER, ls="--", label="the same, its source counted"),
+        mpl.lines.Line2D([], [], color=BASELINE, label=reference),
+        mpl.lines.Line2D([], [], color=REST, lw=0.8, label="other growths"),
+    ]
+    axes.legend(handles=marks if growths else marks[:3], loc="best")
+    axes.set_xscale("log")
+    axes.set(
+        xlabel=f"training FLOPs ({cost['counting']})", ylabel="validation loss, nats per token"
+    )
     return figure
 
 

@@ -25,6 +25,10 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
     if report["oracle"]:
         parts += [_table_one(report), _scores(report)]
     parts += [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[1:]]
+    if report["savings"]:
+        parts.append(_savings(report))
+    if any("val_loss_parts" in each for each in report["candidates"]):
+        parts.append(_objective(report))
     parts += [_cost(report), _reading(report)]
     return "\n\n".join(parts) + "\n"
 
@@ -41,6 +45,7 @@ def _ranking(report: dict[str, Any]) -> str:
     lag, steps = str(report["lag"]), str(report["steps"])
     tied = set(report["doubt"]["indistinguishable_from_winner"])
     best = report["winner"]["val_loss"][lag]
+    has_average = any("val_loss_ema" in each for each in report["candidates"])
     rows = []
     for each in report["candidates"]:
         losses = each["val_loss"]
@@ -55,10 +60,13 @@ def _ranking(report: dict[str, Any]) -> str:
             f"{losses[lag] - best:+.4f}" if is_ok else "",
             "=" if each["name"] in tied else "",
         ]
+        if has_average:
+            row.append(_loss(each.get("val_loss_ema", {}).get(lag)))
         if report["oracle"]:
             row.append(_loss(losses.get(steps)))
         rows.append(row)
     head = ["rank", "candidate", "layers", "loss at 0", f"loss at {lag}", "to the winner", "tied"]
+    head += [f"average's at {lag}"] if has_average else []
     head += [f"loss at {steps}"] if report["oracle"] else []
     marks = legend((each["layer_map"] for each in report["candidates"]), "`")
     layers = (
@@ -108,6 +116,53 @@ def _scores(report: dict[str, Any]) -> str:
     return f"## What the ranking at each step was worth\n\n{_grid(head, rows)}\n\n{note}"
 
 
+def _savings(report: dict[str, Any]) -> str:
+    """What growths save against training from scratch; a negative number is a loss."""
+    savings = report["savings"]
+    ranks = {each["name"]: each["rank"] for each in report["candidates"]}
+    rows = []
+    for name in sorted(savings["growths"], key=lambda name: ranks[name]):
+        entry = savings["growths"][name]
+        row = [f"`{name}`", f"{entry['val_loss']:.4f}"]
+        for unit in ("flops", "tokens"):
+            for way in ("growth", "with_sources", "with_search"):
+                row.append(_percent(entry[unit][f"{way}_speed_up"]))
+        row.append(_percent(entry["flops"]["with_sources_saving"]))
+        rows.append(row)
+    ways = ["growth alone", "with its source", "and the search"]
+    head = ["candidate", "equal loss", *(f"FLOPs: {way}" for way in ways)]
+    head += [*(f"tokens: {way}" for way in ways), "FLOPs saved, with its source"]
+    note = (
+        f"Speed-up at equal validation loss against `{savings['baseline']}`, trained "
+        f"{savings['steps']:,} steps: its spending until it reaches that loss, divided by the "
+        "growth's, less one. The loss is the one that both come to, of curves smoothed so that "
+        "they never rise. A negative number is a slow-down. The search is all candidates' training "
+        f"to step {report['lag']}."
+    )
+    return f"## What growing saves\n\n{_grid(head, rows)}\n\n{note}"
+
+
+def _objective(report: dict[str, Any]) -> str:
+    """The loss of each part of the objective at K, and at completion where it was reached."""
+    measured = [each for each in report["candidates"] if "val_loss_parts" in each]
+    names = list(measured[0]["val_loss_parts"])
+    steps = [str(report["lag"]), *([str(report["steps"])] if report["oracle"] else [])]
+    rows = [
+        [
+            f"`{each['name']}`",
+            *(_loss(each["val_loss_parts"][name].get(step)) for step in steps for name in names),
+        ]
+        for each in measured
+    ]
+    head = ["candidate", *(f"{name} at {step}" for step in steps for name in names)]
+    note = "The whole is their mean, each part weighted as in `objective.weights`."
+    return f"## The parts of the objective\n\n{_grid(head, rows)}\n\n{note}"
+
+
+def _percent(value: float | None) -> str:
+    return "not known" if value is None else f"{value:+.0%}"
+
+
 _COUNTED = {
     "full": "attention counted in full",
     "causal": "half of attention counted, as it is causal",
@@ -119,10 +174,15 @@ _COUNTED = {
 def _cost(report: dict[str, Any]) -> str:
     cost = report["cost"]
     wall = cost["wall_s"]
+    further = []
+    if cost["baseline_flops"]:
+        time = clock(wall.get("baselines", 0.0))
+        further.append(["baselines, beyond completion", _flops(cost["baseline_flops"]), time])
     rows = [
         ["source", _flops(cost["source_flops"]), clock(wall["sources"])],
         [f"search, all to step {report['lag']}", _flops(cost["search_flops"]), _search(report)],
         ["winner, from there to completion", _flops(cost["winner_flops"]), _winner(report)],
+        *further,
         ["all candidates to completion", _flops(cost["oracle_flops"]), _oracle_wall(report)],
     ]
     spent = cost["search_flops"] + cost["winner_flops"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -157,13 +158,29 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         },
         "parameters": plan["parameters"],
         "flops": last.flops if last else 0,
+        "flops_by_step": {str(each.step): each.flops for each in curve.evaluations},
     }
+    if any(each.parts for each in curve.evaluations):
+        entry["val_loss_parts"] = _parts(curve)
+    if any(each.ema_batches for each in curve.evaluations):
+        entry["val_loss_ema"] = {
+            str(each.step): fmean(each.ema_batches) for each in curve.evaluations
+        }
     if name in run.operators:
         entry["learned"] = run.operators[name]
     if not is_ok:
         failure = curve.failure
         entry["failure"] = f"step {failure.step}: {failure.failed}" if failure else "did not run"
     return entry
+
+
+def _parts(curve: Curve) -> dict[str, dict[str, float]]:
+    """Return the loss of each part of the objective by step."""
+    names = list(curve.evaluations[0].parts)
+    return {
+        name: {str(each.step): fmean(each.parts[name]) for each in curve.evaluations}
+        for name in names
+    }
 
 
 def _source(facts: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lagsearch.operators.plan import GrowthPlan
 from lagsearch.selection import Spending, saving, speed_up
 
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str,
     """Compare growths with the baseline that was trained longest, at equal validation loss.
 
     The loss is the one that both come to: the higher one of their last ones. What a growth spends
-    is counted three ways: its own training, with that of its sources, and with the search's too.
+    is counted three ways: its own training, with that of the sources it takes from, and with the
+    training of all other candidates to K too.
 
     Args:
         run: The run.
@@ -25,11 +27,10 @@ def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str,
     reference = _longest_baseline(run)
     if reference is None:
         return None
-    sources = _sources(run, search_flops)
     return {
         "baseline": reference,
         "steps": run.curves[reference].evaluations[-1].step,
-        "growths": {name: _entry(run, reference, name, sources) for name in growths},
+        "growths": {name: _entry(run, reference, name, search_flops) for name in growths},
     }
 
 
@@ -42,23 +43,25 @@ def _longest_baseline(run: "Recorded") -> str | None:
     return max(lengths, key=lambda name: lengths[name]) if lengths else None
 
 
-def _entry(
-    run: "Recorded", reference: str, name: str, others: dict[str, dict[str, float | None]]
-) -> dict[str, Any]:
+def _entry(run: "Recorded", reference: str, name: str, search_flops: int) -> dict[str, Any]:
     """Return what both spend until they come to the same loss, and what that saves."""
     entry: dict[str, Any] = {}
+    sources, others = _sources(run, name), _others(run, name, search_flops)
     for unit in ("flops", "tokens"):
         scratch, growth = _spending(run, reference, unit), _spending(run, name, unit)
         loss = max(scratch.end, growth.end)
         needed, spent = scratch.until(loss), growth.until(loss)
         assert needed is not None and spent is not None, name
+        before = sources[unit]
+        totals = {
+            "growth": spent,
+            "with_sources": None if before is None else spent + before,
+            "with_search": None if before is None else spent + before + others[unit],
+        }
         entry["val_loss"] = loss
-        entry[unit] = {"baseline": needed, "growth": spent}
-        for way in ("growth", "with_sources", "with_search"):
-            more = 0.0 if way == "growth" else others[unit][way]
-            total = None if more is None else spent + more
+        entry[unit] = {"baseline": needed, **totals}
+        for way, total in totals.items():
             is_told = total is not None and min(total, needed) > 0
-            entry[unit][way] = total
             entry[unit][f"{way}_speed_up"] = speed_up(needed, total or 0.0) if is_told else None
             entry[unit][f"{way}_saving"] = saving(needed, total or 0.0) if is_told else None
     return entry
@@ -74,34 +77,25 @@ def _spending(run: "Recorded", name: str, unit: str) -> Spending:
     return Spending([(each.step + learned) * per_step for each in evaluations], losses)
 
 
-def _sources(run: "Recorded", search_flops: int) -> dict[str, dict[str, float | None]]:
-    """Return what sources took, and what sources and the other candidates up to K took."""
-    space, training = run.space, run.space.training
-    flops = [source["flops"] for source in run.environment["sources"]]
-    pretrained = [each.pretrain for each in space.sources]
-    tokens = [
-        None if each is None else each.steps * (each.batch_size or training.batch_size)
-        for each in pretrained
-    ]
-    at_lag = run.curves[run.winner].at(run.lag)
-    per_step = training.batch_size * space.data.sequence_length
-    others = {
-        "flops": search_flops - (at_lag.flops if at_lag else 0),
+def _sources(run: "Recorded", name: str) -> dict[str, int | None]:
+    """Return what the sources took that a growth takes from; None where one is not known."""
+    flops, tokens = [], []
+    for place in sorted(GrowthPlan.from_dict(run.plans[name]["plan"]).sources):
+        flops.append(run.environment["sources"][place]["flops"])
+        pretrain, training = run.space.sources[place].pretrain, run.space.training
+        if pretrain is not None:
+            rows = pretrain.steps * (pretrain.batch_size or training.batch_size)
+            tokens.append(rows * run.space.data.sequence_length)
+    if None in flops:
+        return {"flops": None, "tokens": None}
+    return {"flops": sum(flops), "tokens": sum(tokens)}
+
+
+def _others(run: "Recorded", name: str, search_flops: int) -> dict[str, int]:
+    """Return what all other candidates took up to K."""
+    own = run.curves[name].at(run.lag)
+    per_step = run.space.training.batch_size * run.space.data.sequence_length
+    return {
+        "flops": search_flops - (own.flops if own else 0),
         "tokens": (len(run.plans) - 1) * run.lag * per_step,
     }
-    spent = {
-        "flops": _sum(flops),
-        "tokens": _sum([each and each * space.data.sequence_length for each in tokens]),
-    }
-    return {
-        unit: {
-            "with_sources": total,
-            "with_search": None if total is None else total + others[unit],
-        }
-        for unit, total in spent.items()
-    }
-
-
-def _sum(values: list[int | None]) -> int | None:
-    known = [each for each in values if each is not None]
-    return sum(known) if len(known) == len(values) else None

@@ -37,6 +37,7 @@ def judge(report: dict[str, Any]) -> Verdict:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed)
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
     lines += _scratch_ahead(report)
+    lines += _saved(report)
     trust, reason = _with_oracle(report) if report["oracle"] else _without_oracle(report)
     headline = {
         "useful": "The ranking did useful work",
@@ -64,6 +65,21 @@ def _scratch_ahead(report: dict[str, Any]) -> list[str]:
         if each["is_baseline"] and each["name"] == winner:
             return [f"No growth is better than {winner} at step {lag}: growing does not pay here."]
     return []
+
+
+def _saved(report: dict[str, Any]) -> list[str]:
+    """Say what the winner saves against training from scratch."""
+    savings, winner = report["savings"], report["winner"]["name"]
+    if not savings or winner not in savings["growths"]:
+        return []
+    entry = savings["growths"][winner]
+    ways = {"growth": "alone", "with_sources": "with its source", "with_search": "and the search"}
+    known = {way: entry["flops"][f"{way}_speed_up"] for way in ways}
+    told = [f"{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
+    return [
+        f"Speed-up of the winner over {savings['baseline']} at equal loss "
+        f"({entry['val_loss']:.4f}), in training FLOPs: {', '.join(told)}."
+    ]
 
 
 def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
