@@ -1,6 +1,6 @@
 """A growth in width and one in depth as one candidate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
+from lagsearch.operators.multi import Sources
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.operators.registry import Short, find_operator, make_candidate, operator
 
@@ -40,9 +41,43 @@ def combined(source: ModelShape, target: ModelShape, *, width: Part, depth: Part
         OperatorError: One of them does not grow what it should, or does not fit.
         ModelError: There is no table of the model's weights.
     """
-    between = ModelShape(source.n_layers, target.keys, target.model_type)
-    wider = _part("width", width, source, between)
-    deeper = _part("depth", depth, between, target)
+    between = _between(source, target)
+    wider = _part("width", width, (source,), between)
+    return _together(wider, _part("depth", depth, (between,), target))
+
+
+@operator(
+    "multi-combined",
+    paper="none",
+    grows="width, depth",
+    preserves="as its two parts do",
+    takes="several",
+)
+def multi_combined(sources: Sources, target: ModelShape, *, width: Part, depth: Part) -> GrowthPlan:
+    """Widen each of several models alike by one operator, and put them together by another.
+
+    Args:
+        sources: Shapes of the sources by their names.
+        target: Shape to reach.
+        width: Operator of the width: a name, or `{operator: zero, form: gstack}`.
+        depth: Operator of several sources, written alike: `{operator: multi-stack, order: a b}`.
+
+    Raises:
+        OperatorError: One of them does not grow what it should, or does not fit.
+        ModelError: There is no table of the model's weights.
+    """
+    shapes = list(sources.values())
+    between = [_between(shape, target) for shape in shapes]
+    wider = _part("width", width, (shapes[0],), between[0])
+    return _together(wider, _part("depth", depth, between, target, tuple(sources)))
+
+
+def _between(source: ModelShape, target: ModelShape) -> ModelShape:
+    """Return the shape that has the source's depth and the target's width."""
+    return ModelShape(source.n_layers, target.keys, target.model_type)
+
+
+def _together(wider: GrowthPlan, deeper: GrowthPlan) -> GrowthPlan:
     if wider.noise and deeper.noise:
         raise OperatorError("noise is added once: give it to one of the two", "depth")
     warnings = [each.warning for each in (wider, deeper) if each.warning]
@@ -55,16 +90,22 @@ def combined(source: ModelShape, target: ModelShape, *, width: Part, depth: Part
 
 
 def _part(
-    grows: str, part: str | Mapping[str, Any], source: ModelShape, target: ModelShape
+    grows: str,
+    part: str | Mapping[str, Any],
+    sources: Sequence[ModelShape],
+    target: ModelShape,
+    names: tuple[str, ...] = (),
 ) -> GrowthPlan:
+    """Build one of the two; names of sources are given where it takes several."""
     name, settings = _split(part, grows)
     try:
         found = find_operator(name)
-        if found.takes != "one":
-            raise OperatorError(f"{name} takes several sources; here there is one")
+        if found.takes != ("several" if names else "one"):
+            here = "several" if names else "one"
+            raise OperatorError(f"{name} takes {found.takes} of the sources; here it is {here}")
         if found.grows != grows:
             raise OperatorError(f"{name} grows {found.grows}, not {grows}")
-        return make_candidate(name, settings, (source,), target).plan
+        return make_candidate(name, settings, tuple(sources), target, names).plan
     except OperatorError as error:
         raise OperatorError(f"{grows}: {error}", grows) from None
 

@@ -1,0 +1,43 @@
+"""The spaces that come with the project: each can be planned without its text, the largest too."""
+
+from pathlib import Path
+
+import pytest
+
+import lagsearch
+
+SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
+PUBLISHED = {  # sizes as published: parameters of source and target in millions
+    "lag_bert_12to16": (109.5, 137.9),
+    "lag_ul2_12to16": (709.2, 901.8),
+    "gstack_1b_operators": (439.4, 1364.3),
+    "gstack_7b": (1881.2, 6738.4),
+}
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_it_is_planned_without_its_text(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    planned = lagsearch.plan(path)
+    assert planned.space.name == path.stem.replace("_", "-")
+    assert "\n#   lagsearch run search_spaces/" in path.read_text()
+    if path.stem.removesuffix("_laptop") in PUBLISHED or path.stem.startswith(("survey", "mingpt")):
+        assert any(each.steps > planned.space.training.steps for each in planned.candidates)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_sizes_are_those_of_the_paper(name):
+    planned = lagsearch.plan(next(path for path in SPACES if path.stem == name))
+    source, target = PUBLISHED[name]
+    assert planned.sources[0].cost.parameters / 1e6 == pytest.approx(source, rel=0.01)
+    assert planned.candidates[0].cost.parameters / 1e6 == pytest.approx(target, rel=0.01)
+
+
+def test_laptop_versions_search_the_same_operators():
+    for name in ("lag_bert_12to16", "lag_ul2_12to16"):
+        plans = [lagsearch.plan(path) for path in SPACES if path.stem.startswith(name)]
+        maps = [[(each.name, each.layer_map) for each in plan.candidates] for plan in plans]
+        assert len(maps) == 2
+        assert maps[0] == maps[1]
+        assert len(maps[0]) == 31
