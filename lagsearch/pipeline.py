@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.objectives import make_objective
+from lagsearch.data.objectives import check_parts, make_objective
 from lagsearch.data.predicting import Predicts
 from lagsearch.data.store import Stores, check_length, open_stores
 from lagsearch.data.tokenizers import vocabulary_size
@@ -364,6 +364,7 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[Stores, P
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
         parts = [each.place_in_text[1] for each in pretrained]
+        check_parts(objective, [size for size in sizes if size])
         rows = space.evaluation.batches * max(sizes)
         check_length(store, space.data, rows, max(parts, default=1))
     except DataError as error:

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from lagsearch.models.layers import LayerStack
 
 
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Configuration keys that name special tokens."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What a model must know of its tokenizer.
@@ -71,8 +75,7 @@ def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
     added = set(tokens_of(space.objective, space.data.sequence_length))
     own = max(number for token, number in tokenizer.get_vocab().items() if token not in added)
     size = vocabulary_size(tokenizer)
-    roles = ("bos_token_id", "eos_token_id", "pad_token_id")
-    special = {role: getattr(tokenizer, role) for role in roles}
+    special = {role: getattr(tokenizer, role) for role in SPECIAL}
     return Vocabulary(size, special, max(0, size - own - 1))
 
 
@@ -468,11 +471,11 @@ def _source(
 
 def _complete(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
     """Build a configuration, with what it leaves out of the vocabulary."""
-    built = build_config(keys)
-    if vocabulary is None:
-        return built
-    known = built.to_dict()
-    found = {"vocab_size": vocabulary.size, **vocabulary.special}
+    known = build_config(keys).to_dict()
+    if vocabulary is None:  # special tokens of the family's own vocabulary may not be there
+        found: dict[str, Any] = dict.fromkeys(SPECIAL)
+    else:
+        found = {"vocab_size": vocabulary.size, **vocabulary.special}
     missing = {key: value for key, value in found.items() if key in known and key not in keys}
     return build_config({**keys, **missing})
 

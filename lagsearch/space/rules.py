@@ -17,6 +17,7 @@ Place = tuple[str | int, ...]
 Broken = tuple[Place, str]
 Named = Schedule | Optimizer | Objective
 
+_SHORTEST_UL2 = 8  # a mode token, a span with two sentinels, a last one, and some text
 _SMALLEST_SHARE = 0.001  # one row in a block of a mixture's rows
 
 
@@ -104,6 +105,9 @@ def _steps(space: Space) -> Iterator[Broken]:
     if training.gradient_accumulation > smallest:
         at = ("training", "gradient_accumulation")
         yield at, f"is more than the {smallest} sequences of a step"
+    if space.objective.name == "ul2" and space.data.sequence_length < _SHORTEST_UL2:
+        at = ("data", "sequence_length")
+        yield at, f"is too short for the objective ul2, which needs {_SHORTEST_UL2} at least"
     for index, step in enumerate(space.evaluation.steps or ()):
         if step > training.steps:
             yield (
