@@ -244,6 +244,9 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     Raises:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
+    from lagsearch.models.build import quiet
+
+    quiet()
     space = file.space
     _check_optimizers(file)
     models = _Models(space)
