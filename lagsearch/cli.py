@@ -135,15 +135,26 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
 
 
 @app.command("operators")
-def operators_command() -> None:
+def operators_command(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="All that is to be said of one.")
+    ] = None,
+) -> None:
     """List the growth operators and their settings."""
     from rich.table import Table
 
-    from lagsearch.operators import all_operators
+    from lagsearch.operators import all_operators, find_operator
 
+    if name is not None:
+        found = find_operator(name)
+        settings = "\n".join(f"  {each}" for each in found.settings_text()) or "  none"
+        sys.stdout.write(
+            f"{found.name} ({found.paper})\n\n{found.description}\n\nSettings\n{settings}\n"
+        )
+        return
     table = Table("operator", "grows", "preserves", "settings", "paper", "what it does")
     for each in all_operators():
-        settings = ", ".join(each.settings.model_fields) or "none"
+        settings = "\n".join(each.settings_text()) or "none"
         table.add_row(each.name, each.grows, each.preserves, settings, each.paper, each.summary)
     _console().print(table)
 

@@ -93,15 +93,15 @@ class _Phase(Watch):
         return 1 + sum(self.losses[each] < self.losses[name] for each in done)
 
     def time_left(self) -> str:
-        """Return the time left as `m:ss`, from the pace so far."""
+        """Return `, m:ss left` from the pace so far, or nothing before there is one."""
         if self.began is None:
-            return "?"
+            return ""
         total = self.until * sum(self.state[name] != "failed" for name in self.names)
         done = sum(self.steps[name] for name in self.names if self.state[name] != "failed")
         elapsed = time.monotonic() - self.began
         if done <= self.skipped or elapsed < _PACE_AFTER_S:
-            return "?"
-        return clock((total - done) * elapsed / (done - self.skipped))
+            return ""
+        return f", {clock((total - done) * elapsed / (done - self.skipped))} left"
 
 
 class PlainWatch(_Phase):
@@ -148,9 +148,8 @@ class PlainWatch(_Phase):
             parts.append(f"val loss {self.losses[name]:.4f}")
         if (rank := self.rank(name)) and len(self.names) > 1:
             parts.append(f"rank {rank} so far")
-        if ended < len(self.names):
-            parts.append(f"{self.time_left()} left")
-        self.say(", ".join(parts))
+        left = self.time_left() if ended < len(self.names) else ""
+        self.say(", ".join(parts) + left)
 
 
 class LiveWatch(_Phase):
@@ -193,7 +192,7 @@ class LiveWatch(_Phase):
     def _table(self) -> Any:
         from rich.table import Table
 
-        title = f"{self.phase}, to step {self.until:,}, {self.time_left()} left"
+        title = f"{self.phase}, to step {self.until:,}{self.time_left()}"
         table = Table(title=title, title_justify="left")
         for heading in ("candidate", "step", "val loss", "rank so far"):
             table.add_column(heading, justify="left" if heading == "candidate" else "right")

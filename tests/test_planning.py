@@ -15,6 +15,11 @@ ROBERTA = (
     "{model_type: roberta, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32, "
     "num_attention_heads: 2, max_position_embeddings: %d}"
 )
+KNOWN_VOCABULARY = (
+    "{model_type: llama, vocab_size: 259, num_hidden_layers: 3, hidden_size: 16, "
+    "intermediate_size: 32, num_attention_heads: 2, num_key_value_heads: 1, "
+    "max_position_embeddings: 32}"
+)
 MODERNBERT = (
     "{model_type: modernbert, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32, "
     "num_attention_heads: 2}"
@@ -205,3 +210,30 @@ def test_a_checkpoint_without_a_tokenizer_says_so(write_space, tmp_path):
     )
     with pytest.raises(SpaceError, match=r"has no tokenizer; set data\.tokenizer"):
         lagsearch.plan(path)
+
+
+def test_sizes_are_planned_without_text_and_tokenizer(write_space):
+    known = planned(write_space)
+    missing = planned(
+        write_space,
+        "data.train={hub: nobody/nothing}",
+        "data.tokenizer=nobody/no-tokenizer",
+        CONFIG + KNOWN_VOCABULARY,
+    )
+    assert len(missing.notes) == 1
+    assert "no-tokenizer" in missing.notes[0]
+    costs = [[each.cost for each in plan.candidates] for plan in (known, missing)]
+    assert costs[0] == costs[1]
+
+
+def test_a_tokenizer_that_is_trained_is_not_trained_for_a_plan(write_space, cache):
+    plan = planned(write_space, "data.tokenizer={train_bpe: 300}", "objective={name: ul2}")
+    assert plan.sources[0].config.vocab_size == 300 + 3 + 2  # modes, and two sentinels
+    assert not list(cache.glob("tokenizers/*"))
+
+
+def test_an_optimizer_that_torch_lacks_is_refused(write_space):
+    with pytest.raises(SpaceError, match=r"training\.optimizer\.name.*has no Lion"):
+        planned(write_space, "training.optimizer.name=lion")
+    with pytest.raises(SpaceError, match=r"sources\[0\]\.pretrain\.optimizer\.name.*has no Lion"):
+        planned(write_space, "sources.0.pretrain.optimizer={name: lion}")

@@ -4,7 +4,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -82,6 +82,24 @@ class Operator:
     build: Callable[..., GrowthPlan]
     settings: type[BaseModel]
     summary: str
+
+    def settings_text(self) -> list[str]:
+        """Return each setting with its default, or that it is required, and its other values."""
+        lines = []
+        for name, field in self.settings.model_fields.items():
+            words = [str(each) for each in get_args(field.annotation) if isinstance(each, str)]
+            if field.is_required():
+                lines.append(f"{name} (required{': ' if words else ''}{', '.join(words)})")
+                continue
+            others = [word for word in words if word != field.default]
+            value = "none" if field.default is None else field.default
+            lines.append(f"{name}={value}" + (f" ({', '.join(others)})" if others else ""))
+        return lines
+
+    @property
+    def description(self) -> str:
+        """Its whole docstring."""
+        return inspect.getdoc(self.build) or ""
 
     def candidate_name(self, values: Mapping[str, Any]) -> str:
         """Return the name of a candidate: the operator and all settings but those left alone."""
