@@ -3,7 +3,7 @@
 Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import fsum
@@ -39,11 +39,28 @@ class Measured:
     labels: torch.Tensor
     parts: tuple[torch.Tensor, ...]
 
-    def losses(self, logits_BTV: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of each part, in nats per predicted token: (parts,)."""
-        if len(self.parts) == 1:
-            return mean_loss(logits_BTV, self.labels)[None]
-        return torch.stack([mean_loss(logits_BTV[rows], self.labels[rows]) for rows in self.parts])
+    def losses(
+        self, logits_of: Callable[[torch.Tensor], torch.Tensor], passes: int = 1
+    ) -> torch.Tensor:
+        """Return the mean loss of each part, in nats per predicted token: (parts,).
+
+        Args:
+            logits_of: From tokens to logits: (B, T) to (B, T, V).
+            passes: Pieces that the batch is divided among, so that all need not fit at once.
+        """
+        if len(self.parts) == 1 and passes == 1:
+            return mean_loss(logits_of(self.inputs), self.labels)[None]
+        losses = []
+        for rows in self.parts:
+            pieces = [(self.inputs[some], self.labels[some]) for some in rows.tensor_split(passes)]
+            shares = shares_of([labels for _, labels in pieces])
+            terms = [
+                share * mean_loss(logits_of(inputs), labels)
+                for share, (inputs, labels) in zip(shares, pieces, strict=True)
+                if share > 0
+            ]
+            losses.append(torch.stack(terms).sum())
+        return torch.stack(losses)
 
 
 class Examples:
@@ -125,6 +142,12 @@ def mean_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor
     return cross_entropy(
         logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED
     )
+
+
+def shares_of(labels: Sequence[torch.Tensor]) -> list[float]:
+    """Return the share of all predicted tokens that each of some pieces has."""
+    counts = [int((each != IGNORED).sum()) for each in labels]
+    return [count / sum(counts) for count in counts]
 
 
 def weighted(weights: Sequence[float], losses: Sequence[float]) -> float:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from lagsearch.training.examples import (
     Examples,
     forward_options,
     mean_loss,
+    shares_of,
     weighted,
 )
 from lagsearch.training.job import Job
@@ -111,16 +112,40 @@ class _Learning:
         """Do one step."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.learned.steps, self.learned.lr, self.schedule)
-        inputs_BT, labels_BT = self.examples(step)
         self.model.train()
-        with self.dropout.of(self.stream, step):
-            loss = mean_loss(self._logits(inputs_BT), labels_BT)
+        made = {name: each for name, each in self.tensors().items() if each.requires_grad}
         parameters = list(self.parameters.values())
-        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            list(made.values()), parameters, self._gradients(step, made), materialize_grads=True
+        )
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         nn.utils.clip_grad_norm_(parameters, _CLIP)
         self.optimizer.step()
+
+    def _gradients(self, step: int, made: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Return the gradient of a step's mean loss by each learned tensor.
+
+        The batch goes through in as many passes as in training; tensors are formed once.
+        """
+        inputs_BT, labels_BT = self.examples(step)
+        passes = self.job.training.gradient_accumulation
+        leaves = {name: each.detach().requires_grad_() for name, each in made.items()}
+        inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)
+        total = [torch.zeros_like(each) for each in leaves.values()]
+        is_rough = self.job.compute.precision == "bf16"
+        for number, share in enumerate(shares_of(labels)):
+            purpose = (step,) if passes == 1 else (step, number)
+            if share == 0:
+                continue
+            with (
+                self.dropout.of(self.stream, *purpose),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=is_rough),
+            ):
+                loss = mean_loss(self._logits(leaves, inputs[number]), labels[number]) * share
+            found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+            torch._foreach_add_(total, found)
+        return total
 
     def loss(self) -> float:
         """Return the validation loss, in fp32.
@@ -129,11 +154,10 @@ class _Learning:
             CandidateFailed: It is NaN or infinite.
         """
         self.model.eval()
+        passes = self.job.training.gradient_accumulation
         with torch.no_grad():
-            losses = [
-                each.losses(self._logits(each.inputs, is_measured=True))
-                for each in self.examples.validation()
-            ]
+            logits_of = partial(self._logits, self.tensors())
+            losses = [each.losses(logits_of, passes) for each in self.examples.validation()]
         self.model.train()
         weights = [weight for _, weight in self.job.text.objective.parts]
         mean = weighted(weights, torch.stack(losses).mean(dim=0).tolist())
@@ -141,9 +165,8 @@ class _Learning:
             raise CandidateFailed(0, f"the loss of learning the operator is {mean}")
         return mean
 
-    def _logits(self, inputs_BT: torch.Tensor, *, is_measured: bool = False) -> Any:
-        made = self.tensors()  # in fp32, whatever the model computes in
-        is_rough = self.job.compute.precision == "bf16" and not is_measured
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_rough):
-            out = functional_call(self.model, made, (inputs_BT,), forward_options(self.job))
-        return out.logits
+    def _logits(self, made: Mapping[str, torch.Tensor], inputs_BT: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the target with learned tensors in place: (B, T, V)."""
+        out = functional_call(self.model, dict(made), (inputs_BT,), forward_options(self.job))
+        logits: torch.Tensor = out.logits
+        return logits

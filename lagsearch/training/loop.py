@@ -12,7 +12,6 @@ from math import fsum, isfinite
 import torch
 from torch import nn
 
-from lagsearch.data.predicting import IGNORED
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.layers import find_layers
 from lagsearch.training.average import Average
@@ -22,6 +21,7 @@ from lagsearch.training.examples import (
     Examples,
     forward_options,
     mean_loss,
+    shares_of,
     weighted,
 )
 from lagsearch.training.growth import build, grow
@@ -182,12 +182,12 @@ class _Run:
         passes = self.job.training.gradient_accumulation
         if passes == 1:
             return self._pass(inputs_BT, labels_BT, 1.0, step)
-        n_predicted = int((labels_BT != IGNORED).sum())
-        pieces = zip(inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes), strict=True)
-        losses = []
-        for number, (inputs, labels) in enumerate(pieces):
-            share = int((labels != IGNORED).sum()) / n_predicted
-            losses.append(self._pass(inputs, labels, share, step, number))
+        inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)
+        losses = [
+            self._pass(inputs[number], labels[number], share, step, number)
+            for number, share in enumerate(shares_of(labels))
+            if share > 0
+        ]
         return torch.stack(losses).sum()
 
     def _pass(
@@ -198,11 +198,15 @@ class _Run:
             self.dropout.of(*purpose),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
         ):
-            logits_BTV = self.model(inputs_BT, **self.extra).logits
-            loss = mean_loss(logits_BTV, labels_BT)
+            loss = mean_loss(self._logits(inputs_BT), labels_BT)
         loss = loss if share == 1 else loss * share
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _logits(self, inputs_BT: torch.Tensor) -> torch.Tensor:
+        """Return the model's logits: (B, T, V)."""
+        logits: torch.Tensor = self.model(inputs_BT, **self.extra).logits
+        return logits
 
     def _evaluate(self) -> None:
         """Measure the validation loss in fp32 and write it down."""
@@ -234,7 +238,7 @@ class _Run:
         self.model.eval()
         with torch.inference_mode():
             measured = [
-                each.losses(self.model(each.inputs, **self.extra).logits)
+                each.losses(self._logits, self.job.training.gradient_accumulation)
                 for each in self.validation
             ]
             by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
