@@ -102,7 +102,7 @@ def test_names_and_json():
     [
         ("stack", "stack", r"width: stack grows depth, not width"),
         ("zero", "zero", r"depth: zero grows width, not depth"),
-        ("zero", "multi-stack", r"depth: multi-stack takes several sources"),
+        ("zero", "multi-stack", r"depth: multi-stack takes several of the sources"),
         ("zeroo", "stack", r"width: operator 'zeroo' is unknown; did you mean 'zero'"),
         ({"form": "v1"}, "stack", r"width needs an operator"),
         ({"operator": "zero", "form": "v9"}, "stack", r"width: zero: form must be"),
@@ -147,3 +147,53 @@ def test_a_part_is_named_as_it_would_be_alone():
     candidate = make({"operator": "random-width", "ramp_steps": 5}, "stack")
     assert candidate.name == "combined-random-width-ramp5-stack"
     assert candidate.plan.ramp_end == 15
+
+
+@pytest.mark.parametrize("boundary", ["attached", "same-a", "average"])
+@pytest.mark.parametrize("depth", ["multi-stack", "multi-interleave"])
+def test_several_sources_are_widened_alike_and_put_together(depth, boundary):
+    """Each source wider by itself, then all as one: the same tensors."""
+    config = build_config(LLAMA)
+    wide = {key: value for key, value in BOTH.items() if key != "num_hidden_layers"}
+    sources = [fresh_model(config, "causal", seed) for seed in (1, 5)]
+    settings = {"operator": depth, "order": "b a", "boundary": boundary}
+    shapes, names = (shape_of(config),) * 2, ("a", "b")
+    together = make_candidate(
+        "multi-combined",
+        {"width": "net2net", "depth": settings},
+        shapes,
+        target_shape(config, BOTH),
+        names,
+    )
+    model = fresh_model(grown_config(config, BOTH, [0, 1, 0, 1]), "causal", 2)
+    stack = find_layers(model, model.config)
+    fill(together.plan, stack, [tensors_of(each) for each in sources], tensors_of(model))
+
+    wider = make_candidate("net2net", {}, shapes[:1], target_shape(config, wide)).plan
+    widened = [grown(wider, each, wide) for each in sources]
+    between = shape_of(widened[0].config)
+    settings.pop("operator")
+    deeper = make_candidate(depth, settings, (between,) * 2, target_shape(config, BOTH), names).plan
+    expected = fresh_model(model.config, "causal", 2)
+    fill(deeper, stack, [tensors_of(each) for each in widened], tensors_of(expected))
+    for name, tensor in tensors_of(expected).items():
+        assert torch.allclose(tensors_of(model)[name], tensor, atol=1e-7), name
+    assert GrowthPlan.from_dict(together.plan.to_dict()) == together.plan
+    assert together.plan.sources == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": "net2net", "depth": "stack"}, r"depth: stack takes one of the sources"),
+        (
+            {"width": "multi-stack", "depth": {"operator": "multi-stack", "order": "a b"}},
+            r"width: ",
+        ),
+    ],
+)
+def test_what_several_sources_cannot_be_grown_by(settings, message):
+    config = build_config(LLAMA)
+    shapes = (shape_of(config),) * 2
+    with pytest.raises(OperatorError, match=message):
+        make_candidate("multi-combined", settings, shapes, target_shape(config, BOTH), ("a", "b"))
