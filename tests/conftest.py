@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from lagsearch.progress import Watch
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a test process for each core is enough
 os.environ.setdefault("RAY_worker_niceness", "0")  # other tests must not starve Ray's workers
 settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong

@@ -2,16 +2,20 @@
 
 import hashlib
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from lagsearch.data.files import TextFile, files_in, is_plain, unit_of
+from lagsearch.data.hub import open_hub
+from lagsearch.data.pieces import Unit, cut_anywhere
 from lagsearch.errors import DataError
 from lagsearch.space import Corpus, Origin
-from lagsearch.storage import file_digest
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
+
+Place = tuple[str | int, ...]
+"""A key of the space file."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +25,22 @@ class Documents:
     Attributes:
         name: In words.
         digest: Hash of the content.
-        read: Begins a reading of all documents, in a fixed order.
+        units: Its files or datasets, in the order that they are read in.
     """
 
     name: str
     digest: str
-    read: Callable[[], Iterator[str]]
+    units: tuple[Unit, ...]
 
+    def read(self) -> Iterator[str]:
+        """Read all text, in a fixed order; long documents come in several pieces of whole words.
 
-Place = tuple[str | int, ...]
-"""A key of the space file."""
+        Raises:
+            DataError: Something is not text.
+        """
+        for unit in self.units:
+            for piece in unit.pieces(0, cut_anywhere):
+                yield piece.text
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,22 @@ class Part:
         """Check that its files are there; a hub dataset is not asked for.
 
         Raises:
-            DataError: A file is missing.
+            DataError: A file is missing, or a key does nothing for these files.
         """
-        for path in _paths(self.origin):
-            if not path.is_file():
-                message = f"{path}: no such file (relative paths start at {Path.cwd().name}/)"
-                raise DataError(message, self.at)
+        paths = []
+        for path in _named(self.origin):
+            if not path.exists():
+                message = f"{path}: no such file or folder (relative paths start at "
+                raise DataError(f"{message}{Path.cwd().name}/)", self.at)
+            found = files_in(path)
+            if not found:
+                raise DataError(f"{path}: a folder without files", self.at)
+            paths += found
+        if paths:
+            self._check_keys([is_plain(path) for path in paths])
+        hub, revision = self.origin.hub, self.origin.revision
+        if hub and revision and Path(hub).expanduser().is_dir():
+            raise DataError(f"{hub}: a local folder has no revisions", (*self.at, "revision"))
 
     def open(self) -> Documents:
         """Find it and hash its content.
@@ -69,6 +89,16 @@ class Part:
             return _open(self.origin)
         except DataError as error:
             raise DataError(str(error), self.at) from None
+
+    def _check_keys(self, are_plain: list[bool]) -> None:
+        """Refuse keys that belong to other kinds of files."""
+        for key, is_ignored, kind in (
+            ("column", all(are_plain), "files of records (.jsonl, .parquet)"),
+            ("documents", not any(are_plain), "plain text"),
+        ):
+            default = Origin.model_fields[key].default
+            if is_ignored and getattr(self.origin, key) != default:
+                raise DataError(f"belongs to {kind}; there is none here", (*self.at, key))
 
 
 def parts_of(corpus: Corpus, at: Place) -> tuple[Part, ...]:
@@ -115,87 +145,44 @@ def open_corpus(corpus: Corpus, part: str) -> Documents:
     opened = [each.open() for each in parts_of(corpus, ("data", part))]
     if len(opened) == 1:
         return opened[0]
-
-    def read() -> Iterator[str]:
-        for each in opened:
-            yield from each.read()
-
     name = " + ".join(each.name for each in opened)
-    return Documents(name, _combined([each.digest for each in opened]), read)
+    units = tuple(unit for each in opened for unit in each.units)
+    return Documents(name, _combined([each.digest for each in opened]), units)
 
 
-def _open(corpus: Origin) -> Documents:
-    if corpus.files is not None:
-        return _files(_paths(corpus))
-    if corpus.hub is not None:
-        return _hub(corpus)
+def _open(origin: Origin) -> Documents:
+    if origin.files is not None:
+        return _files(origin)
+    if origin.hub is not None:
+        dataset = open_hub(origin)
+        return Documents(dataset.name, dataset.digest(), (dataset,))
     return _python_stdlib()
 
 
-def _paths(corpus: Origin) -> list[Path]:
-    return [Path(name).expanduser() for name in corpus.files or ()]
+def _named(origin: Origin) -> list[Path]:
+    return [Path(name).expanduser() for name in origin.files or ()]
 
 
-def _files(paths: list[Path]) -> Documents:
-    hashes = [file_digest(path) for path in paths]
-
-    def read() -> Iterator[str]:
-        for path in paths:
-            try:
-                yield path.read_bytes().decode()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}: not UTF-8 text ({error.reason})") from None
-
-    return Documents(", ".join(map(str, paths)), _combined(hashes), read)
+def _files(origin: Origin) -> Documents:
+    named = _named(origin)
+    by_line = origin.documents == "lines"
+    units = tuple(
+        unit_of(path, origin.column, by_line=by_line) for each in named for path in files_in(each)
+    )
+    name = ", ".join(map(str, named[:3])) + (f" and {len(named) - 3} more" if named[3:] else "")
+    return Documents(name, _combined([unit.digest() for unit in units]), units)
 
 
 def _python_stdlib() -> Documents:
     root = Path(sysconfig.get_paths()["stdlib"])
-    paths = sorted(
-        path
-        for path in root.rglob("*.py")
+    units = tuple(
+        TextFile(path, errors="replace")
+        for path in sorted(root.rglob("*.py"))
         if not _TEST_FOLDERS.intersection(path.relative_to(root).parts)
     )
-    if not paths:
+    if not units:
         raise DataError(f"python-stdlib: this Python has no *.py files in {root}")
-
-    def read() -> Iterator[str]:
-        for path in paths:
-            yield path.read_bytes().decode(errors="replace")
-
-    return Documents("python-stdlib", _combined([file_digest(path) for path in paths]), read)
-
-
-def _hub(corpus: Origin) -> Documents:
-    import datasets
-
-    from lagsearch.models.build import quiet
-
-    quiet()
-    datasets.disable_progress_bars()
-    try:
-        rows: Any = datasets.load_dataset(corpus.hub, corpus.config, split=corpus.split)
-    except Exception as error:  # datasets and the hub raise many types; all mean: not to be had
-        first = (str(error).strip() or repr(error)).splitlines()[0][:160]
-        raise DataError(
-            f"dataset {corpus.hub!r} cannot be fetched ({first}); give local `files`, a local "
-            "folder, or set HF_HOME to a cache that has it"
-        ) from error
-    if corpus.column not in rows.column_names:
-        raise DataError(
-            f"dataset {corpus.hub!r} has no column {corpus.column!r}; it has: "
-            f"{', '.join(rows.column_names)}"
-        )
-
-    def read() -> Iterator[str]:
-        for row in rows.select_columns([corpus.column]):
-            yield str(row[corpus.column])
-
-    name = " ".join(filter(None, [corpus.hub, corpus.config, corpus.split]))
-    hasher = hashlib.sha256()
-    for text in read():
-        hasher.update(text.encode() + b"\0")
-    return Documents(name, hasher.hexdigest()[:16], read)
+    return Documents("python-stdlib", _combined([unit.digest() for unit in units]), units)
 
 
 def _combined(hashes: list[str]) -> str:

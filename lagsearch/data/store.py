@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lagsearch.data.batches import shares
 from lagsearch.data.corpora import Documents, Place, parts_of
+from lagsearch.data.pieces import Piece
 from lagsearch.data.tokenizers import encode, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Data
@@ -193,9 +194,15 @@ class _StoreMaker:
     def _encoded(self, documents: Documents, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
         """Yield pieces of a text as tokens, every document followed by the separator."""
         ending = [] if self.separator is None else [self.separator]
-        for texts in _portions(documents.read()):
-            rows = encode(self.tokenizer, texts)
-            yield np.concatenate([part for row in rows for part in (row, ending)]).astype(dtype)
+        is_empty = True
+        for pieces in _portions(documents):
+            rows = encode(self.tokenizer, [piece.text for piece in pieces])
+            is_empty = is_empty and not any(map(len, rows))
+            endings = [ending if piece.ends else [] for piece in pieces]
+            parts = [part for both in zip(rows, endings, strict=True) for part in both]
+            yield np.concatenate(parts).astype(dtype)
+        if is_empty:
+            raise DataError(f"{documents.name}: no text at all")
 
 
 def _names(documents: Documents | None) -> dict[str, Any]:
@@ -206,16 +213,17 @@ def _names(documents: Documents | None) -> dict[str, Any]:
     }
 
 
-def _portions(texts: Iterable[str]) -> Iterator[list[str]]:
+def _portions(documents: Documents) -> Iterator[list[Piece]]:
     """Yield documents in lists of about `_CHARACTERS_AT_A_TIME` characters."""
-    portion: list[str] = []
+    portion: list[Piece] = []
     size = 0
-    for text in texts:
-        portion.append(text)
-        size += len(text)
-        if size >= _CHARACTERS_AT_A_TIME:
-            yield portion
-            portion, size = [], 0
+    for unit in documents.units:
+        for piece in unit.pieces(0, lambda text, begin: 0):
+            portion.append(piece)
+            size += len(piece.text)
+            if size >= _CHARACTERS_AT_A_TIME:
+                yield portion
+                portion, size = [], 0
     if portion:
         yield portion
 

@@ -41,12 +41,19 @@ def _corpus(at: Place, corpus: Origin) -> Iterator[Broken]:
     given = [way for way in ways if getattr(corpus, way) is not None]
     if len(given) != 1:
         yield at, f"give exactly one of {', '.join(ways)}"
-    if corpus.hub is None:
-        for key in ("config", "split", "column"):
-            if key in corpus.model_fields_set and corpus.model_dump()[key] != _default(key):
-                yield (*at, key), "belongs to a hub dataset; there is no `hub` here"
+    yield from _without_origin(at, corpus)
     if isinstance(corpus, Corpus):
         yield from _mixture((*at, "mixture"), corpus)
+
+
+def _without_origin(at: Place, corpus: Origin) -> Iterator[Broken]:
+    """Find keys that belong to another origin of the text than the one that is given."""
+    of_hub = {key: ["hub"] for key in ("config", "split", "revision", "streaming")}
+    for key, origins in {**of_hub, "column": ["hub", "files"], "documents": ["files"]}.items():
+        is_left_alone = getattr(corpus, key) == Origin.model_fields[key].default
+        if not is_left_alone and all(getattr(corpus, each) is None for each in origins):
+            kind = " or ".join({"hub": "a hub dataset", "files": "files"}[each] for each in origins)
+            yield (*at, key), f"belongs to {kind}; there is no `{'` or `'.join(origins)}` here"
 
 
 def _mixture(at: Place, corpus: Corpus) -> Iterator[Broken]:
@@ -57,10 +64,6 @@ def _mixture(at: Place, corpus: Corpus) -> Iterator[Broken]:
         if each.weight / whole < _SMALLEST_SHARE:
             message = f"is less than a thousandth of all weights, {whole:g}: leave the text out"
             yield (*at, index, "weight"), message
-
-
-def _default(key: str) -> object:
-    return Origin.model_fields[key].default
 
 
 def _sources(space: Space) -> Iterator[Broken]:

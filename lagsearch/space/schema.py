@@ -31,15 +31,24 @@ class Origin(Part):
     corpus: Literal["python-stdlib"] | None = None
     """The embedded default: the source text of the running Python's standard library."""
     files: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """UTF-8 text files, a document each; relative paths start at the working directory."""
+    """Files and folders; relative paths start at the working directory. `.jsonl`, `.json` (an
+    object a line) and `.parquet` hold records; all else is UTF-8 text; `.gz` is unpacked. A folder
+    is all files in it and below, sorted, but hidden ones."""
+    documents: Literal["files", "lines"] = "files"
+    """Plain text among `files`: each file is a document, or each line that is not blank."""
     hub: str | None = None
     """A dataset on the Hugging Face hub, or a folder that `datasets.load_dataset` reads."""
     config: str | None = None
     """The configuration of the hub dataset."""
     split: str = "train"
     """The split of the hub dataset."""
+    revision: str | None = None
+    """The branch, tag or commit of the hub dataset."""
+    streaming: bool = False
+    """Read the hub dataset once and keep no copy of it: its tokens are all that is stored."""
     column: str = "text"
-    """The column of the hub dataset that holds the text. One row, one document."""
+    """The column of the hub dataset, or of records in files, that holds the text. One row, one
+    document."""
 
 
 class Ingredient(Origin):

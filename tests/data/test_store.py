@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lagsearch.data.corpora import open_corpus
 from lagsearch.data.store import check_length, open_stores
 from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
 from lagsearch.errors import DataError
@@ -40,8 +41,7 @@ def held_out(train, fraction=0.05, **keys):
 
 def stores_of(data, tokenizer="bytes"):
     """Open the stores of a space whose tokenizer is made from its training files."""
-    texts = (Path(name).read_text(encoding="utf-8") for name in data.train.files or ())
-    return open_stores(data, make_tokenizer(tokenizer, texts))
+    return open_stores(data, make_tokenizer(tokenizer, open_corpus(data.train, "train")))
 
 
 def store_of(data, tokenizer="bytes"):
@@ -255,10 +255,19 @@ def test_file_that_is_not_text(tmp_path):
         store_of(held_out((str(path),)))
 
 
-def test_empty_corpus(write):
+def test_a_corpus_without_text(write):
     data = own_validation((write("a.txt", ""),), (write("v.txt", "val"),))
-    with pytest.raises(DataError, match=r"train|a\.txt|empty"):
-        check_length(stores_of(data), data, 1)
+    with pytest.raises(DataError, match=r"a\.txt: no text at all"):
+        stores_of(data)
+    some = own_validation((write("a.txt", ""), write("b.txt", "b")), (write("v.txt", "val"),))
+    assert store_of(some).tokens("train").tolist() == [END, ord("b"), END]
+
+
+def test_records_are_documents(write):
+    lines = '{"text": "h\\u00e9"}\n{"text": ""}\n{"text": "yo"}\n'
+    data = own_validation((write("a.jsonl", lines),), (write("v.txt", "val"),))
+    expected = [*as_ids("h\u00e9"), END, END, *as_ids("yo"), END]
+    assert store_of(data).tokens("train").tolist() == expected
 
 
 def test_too_short_a_training_text(write):

@@ -42,6 +42,11 @@ MISTAKES = [
     ("{name: causal}", "{name: causal, mask_fraction: 0.3}", "mask_fraction 0.3", "has no effect"),
     ("name: cosine", "name: constant, final_fraction: 0", "final_fraction 0", "has no effect"),
     ("fraction: 0.2", "fraction: 0.2, split: dev", "validation.split", "belongs to a hub dataset"),
+    ("fraction: 0.2", "fraction: 0.2, column: x", "validation.column", "hub dataset or files"),
+    ("fraction: 0.2", "fraction: 0.2, streaming: true", "streaming", "belongs to a hub dataset"),
+    ("fraction: 0.2", "fraction: 0.2, revision: v1", "revision", "belongs to a hub dataset"),
+    ("fraction: 0.2", "hub: a/b, documents: lines", "validation.documents", "belongs to files"),
+    ("fraction: 0.2", "files: [a], documents: words", "documents", "'files' or 'lines'"),
     ("{fraction: 0.2}", "{mixture: []}", "data.validation.mixture []", "must list at least 1"),
     (
         "{fraction: 0.2}",
@@ -71,7 +76,7 @@ MISTAKES = [
         "{fraction: 0.2}",
         "{mixture: [{weight: 1, mixture: []}]}",
         "data.validation.mixture[0].mixture []",
-        "unknown key; known: corpus, files, hub",
+        "unknown key; known: corpus, files, documents, hub",
     ),
 ]
 

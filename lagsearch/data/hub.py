@@ -1,0 +1,131 @@
+"""Datasets of the Hugging Face hub, and folders that `datasets` reads, as documents."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from lagsearch.data.files import as_text, brief, files_in
+from lagsearch.data.pieces import Cut, Piece, Unit, in_pieces
+from lagsearch.errors import DataError
+from lagsearch.space import Origin
+from lagsearch.storage import file_digest
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class HubDataset(Unit):
+    """A dataset, one column of which holds documents; null is none.
+
+    Attributes:
+        origin: What the space says.
+        rows: The dataset as `datasets` has it.
+        commit: What its content is known by, where it is not read to find that out.
+    """
+
+    origin: Origin
+    rows: Any
+    commit: str | None
+
+    @property
+    def name(self) -> str:
+        """The dataset in words."""
+        origin = self.origin
+        return " ".join(filter(None, [origin.hub, origin.config, origin.split]))
+
+    @property
+    @override
+    def size(self) -> int:
+        return 0
+
+    @override
+    def digest(self) -> str:
+        origin = self.origin
+        if self.commit is not None:
+            made_of = ["hub", origin.hub, self.commit, origin.config, origin.split, origin.column]
+            return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
+        hasher = hashlib.sha256()
+        for text in self._texts(0):
+            if text is not None:
+                hasher.update(text.encode() + b"\0")
+        return hasher.hexdigest()[:16]
+
+    @override
+    def pieces(self, after: int, cut: Cut) -> Iterator[Piece]:
+        rows = None if self.origin.streaming else len(self.rows)
+        for number, text in enumerate(self._texts(after), start=after):
+            if text is None:
+                continue
+            done = (number + 1) / rows if rows else None
+            *before, last = in_pieces(text, cut)
+            for each in before:
+                yield Piece(each, False, None, done)
+            yield Piece(last, True, number + 1, done)
+
+    def _texts(self, after: int) -> Iterator[str | None]:
+        """Yield the text of each row."""
+        column = self.origin.column
+        try:
+            if after and not self.origin.streaming and after >= len(self.rows):
+                return  # there skip would raise
+            rows = self.rows.skip(after) if after else self.rows
+            for row in rows.select_columns([column]):
+                yield as_text(row[column], column)
+        except DataError as error:
+            raise DataError(f"dataset {self.origin.hub!r}: {error}") from None
+        except Exception as error:  # of many types: a network, a broken file
+            raise DataError(f"dataset {self.origin.hub!r}: {brief(error)}") from error
+
+
+def open_hub(origin: Origin) -> HubDataset:
+    """Find a dataset; one that is streamed is not read yet.
+
+    Raises:
+        DataError: It cannot be had, or has no such column.
+    """
+    import datasets
+
+    from lagsearch.models.build import quiet
+
+    quiet()
+    datasets.disable_progress_bars()
+    try:
+        commit = _commit(origin) if origin.streaming else None
+        rows: Any = datasets.load_dataset(
+            origin.hub,
+            origin.config,
+            split=origin.split,
+            revision=commit if commit and _COMMIT.fullmatch(commit) else origin.revision,
+            streaming=origin.streaming,
+        )
+        names = rows.column_names or list(next(iter(rows), {}))
+    except Exception as error:  # datasets and the hub raise many types; all mean: not to be had
+        raise DataError(
+            f"dataset {origin.hub!r} cannot be fetched ({brief(error)}); give local `files`, the "
+            "path of a local folder as `hub`, or set HF_HOME to a cache that has it, and "
+            "HF_HUB_OFFLINE=1 where there is no network"
+        ) from error
+    if origin.column not in names:
+        raise DataError(
+            f"dataset {origin.hub!r} has no column {origin.column!r}; it has: {', '.join(names)}"
+        )
+    return HubDataset(origin, rows, commit)
+
+
+def _commit(origin: Origin) -> str:
+    """Return what a dataset's content is known by: the hub's commit, or a local folder's files."""
+    name = origin.hub or ""
+    if (folder := Path(name).expanduser()).is_dir():
+        hashes = [[str(each.relative_to(folder)), file_digest(each)] for each in files_in(folder)]
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    if origin.revision is not None and _COMMIT.fullmatch(origin.revision):
+        return origin.revision
+    from huggingface_hub import HfApi
+
+    return str(HfApi().dataset_info(name, revision=origin.revision).sha)
