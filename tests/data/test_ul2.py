@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -17,6 +17,7 @@ from lagsearch.errors import DataError
 from lagsearch.space import Objective
 from lagsearch.space.schema import Ul2Weights
 
+SOME = settings(max_examples=25)
 CAUSAL, PREFIX, SPAN, PAD, FIRST = 2001, 2002, 2003, 2000, 3000
 PARTS = (("causal", 0.6), ("prefix", 0.2), ("span", 0.2))
 
@@ -256,6 +257,7 @@ def parts_from(inputs):
 
 @pytest.mark.parametrize("exact", [True, False])
 @given(st.integers(1, 40), st.integers(0, 2**63 - 1))
+@SOME
 def test_the_first_token_names_the_part(exact, n_rows, seed):
     objective = mixture()
     inputs, _ = objective.example(rows_of(n_rows, 12), seed, exact=exact)
@@ -317,6 +319,7 @@ def test_the_same_seed_gives_the_same(exact):
 
 @pytest.mark.parametrize("exact", [True, False])
 @given(st.integers(0, 11), st.integers(0, 2**40))
+@SOME
 def test_a_row_does_not_hang_on_the_others(exact, row, seed):
     objective, rows = mixture(), rows_of(12, 20)
     others = rows_of(12, 20, seed=99)
@@ -406,6 +409,7 @@ def test_other_objectives_add_nothing():
 
 
 @given(st.text(max_size=20) | st.just("a[NLU]b<extra_id_0> [S2S]<extra_id_1>"))
+@SOME
 def test_text_is_encoded_as_before(text):
     assert text_ids(BYTES_OF_UL2, text) == list(text.encode())
 

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lagsearch.data.tokenizers import byte_tokenizer
@@ -25,6 +25,8 @@ from lagsearch.space import (
 )
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Ul2Weights
+
+BYTES = byte_tokenizer()
 
 
 def line_of(path, text):
@@ -137,6 +139,7 @@ def test_sizes_too_small_for_ul2_are_refused(write_space, overrides, message):
 
 
 @given(st.lists(st.integers(1, 20), min_size=3, max_size=3), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=40)
 def test_ul2_is_refused_where_a_part_would_have_no_validation_row(weights, rows, source_rows):
     """The rule says what the objective would do."""
     parts = dict(zip(("causal", "prefix", "span"), map(float, weights), strict=True))
@@ -151,8 +154,7 @@ def test_ul2_is_refused_where_a_part_would_have_no_validation_row(weights, rows,
         candidates=({"operator": "stack"},),
         training=Training(steps=1, batch_size=rows),
     )
-    tokenizer = byte_tokenizer()
-    made = make_ul2(objective, tokenizer, 16)
+    made = make_ul2(objective, BYTES, 16)
     are_there = [
         np.bincount(made.parts_of(each, 0, exact=True), minlength=3).min() > 0
         for each in (rows, source_rows)
