@@ -48,7 +48,7 @@ def byte_tokenizer() -> Any:
     """Return a tokenizer whose token b is byte b of the UTF-8 text; 256 and up are special."""
     import tokenizers as hf
 
-    backend = hf.Tokenizer(hf.models.BPE(vocab=_byte_symbols(), merges=[]))
+    backend = hf.Tokenizer(hf.models.BPE(vocab=byte_symbols(), merges=[]))
     backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = hf.decoders.ByteLevel()
     return _wrapped(backend, [SEPARATOR, PAD, MASK])
@@ -119,7 +119,7 @@ def is_bytes(tokenizer: Any) -> bool:
     return bool(tokenizer.backend_tokenizer.to_str() == byte_tokenizer().backend_tokenizer.to_str())
 
 
-def _byte_symbols() -> dict[str, int]:
+def byte_symbols() -> dict[str, int]:
     """Return the printable symbol that byte-level tokenizers write for each byte."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]

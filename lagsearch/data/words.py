@@ -3,11 +3,14 @@
 Shape letters: T tokens in a sequence, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lagsearch.data.tokenizers import byte_symbols
 
 
 @dataclass(frozen=True)
@@ -55,28 +58,32 @@ class Words:
 def find_words(tokenizer: Any) -> Words:
     """Read from a tokenizer which tokens go on with a word.
 
-    Word pieces that begin with `##` do. Elsewhere letters and digits do where letters or digits
-    stand before them; a mark for a space (`Ġ`, `▁`) begins a word, and special tokens stand alone.
+    Word pieces with the mark of one (`##`) do. Elsewhere letters and digits do where letters or
+    digits stand before them; a mark for a space (`Ġ`, `▁`) begins a word, and special tokens stand
+    alone. Of byte-level tokenizers, bytes beyond ASCII count as letters.
     """
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     special = set(tokenizer.all_special_tokens)
-    has_pieces = any(token.startswith("##") and len(token) > 2 for token in vocabulary)
+    mark = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
+    goes_on = _byte_goes_on() if _is_byte_level(tokenizer, vocabulary) else str.isalnum
     before = np.zeros(max(vocabulary.values()) + 1, np.uint8)
     after = np.zeros_like(before)
     for token, number in vocabulary.items():
         if token in special:
             continue
-        if has_pieces:
-            before[number], after[number] = token.startswith("##"), 1
+        if mark:
+            before[number], after[number] = token.startswith(mark), 1
         else:
-            before[number], after[number] = _goes_on(token[0]), _goes_on(token[-1])
+            before[number], after[number] = goes_on(token[0]), goes_on(token[-1])
     return Words(before.tobytes(), after.tobytes())
 
 
-def _goes_on(symbol: str) -> bool:
-    """Return whether a symbol of a token is part of a word; bytes beyond ASCII count as letters."""
-    return symbol.isalnum() and symbol not in _BLANK
+def _is_byte_level(tokenizer: Any, vocabulary: dict[str, int]) -> bool:
+    """Return whether tokens are written in symbols of bytes, where `Ġ` is a space."""
+    return "Ġ" in vocabulary and tokenizer.backend_tokenizer.decode([vocabulary["Ġ"]]) == " "
 
 
-_BLANK = frozenset("ĠĊĉč")
-"""How byte-level tokenizers write a space, a new line, a tab and a carriage return."""
+def _byte_goes_on() -> Callable[[str], bool]:
+    """Return what says whether a byte's symbol is part of a word."""
+    symbols = byte_symbols().items()
+    return {symbol for symbol, byte in symbols if byte > 127 or chr(byte).isalnum()}.__contains__

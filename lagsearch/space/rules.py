@@ -1,6 +1,7 @@
 """Rules between keys that the schema cannot say: each broken one has a path and a message."""
 
 from collections.abc import Iterator
+from math import floor
 from typing import get_args
 
 from lagsearch.space.schema import (
@@ -19,6 +20,7 @@ Named = Schedule | Optimizer | Objective
 
 _SHORTEST_UL2 = 8  # a mode token, a span with two sentinels, a last one, and some text
 _SMALLEST_SHARE = 0.001  # one row in a block of a mixture's rows
+_SHORTEST_UL2 = 5  # two tokens of text, one of them a span, and its two sentinels and the last one
 
 
 def broken_rules(space: Space) -> Iterator[Broken]:
@@ -28,6 +30,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _sources(space)
     yield from _candidates(space)
     yield from _steps(space)
+    yield from _ul2(space)
     yield from _without_effect(space)
     yield from _resources(space)
 
@@ -161,6 +164,36 @@ def _resources(space: Space) -> Iterator[Broken]:
     if share != "auto" and share > 1 and share != int(share):
         at = ("resources", "gpus_per_candidate")
         yield at, "is more than one GPU, and must then be a whole number"
+
+
+def _ul2(space: Space) -> Iterator[Broken]:
+    """Find sizes too small for UL2: a text with a span, and a row of each part in a batch."""
+    if space.objective.name != "ul2":
+        return
+    if space.data.sequence_length < _SHORTEST_UL2:
+        at: Place = ("data", "sequence_length")
+        yield at, f"is too short: ul2 needs {_SHORTEST_UL2} tokens at least"
+    batches: list[tuple[Place, int | None]] = [(("training",), space.training.batch_size)]
+    batches += [
+        (("sources", index, "pretrain"), source.pretrain.batch_size)
+        for index, source in enumerate(space.sources)
+        if source.pretrain is not None
+    ]
+    for at, rows in batches:
+        lacking = _parts_without_rows(space.objective, rows) if rows is not None else []
+        if lacking:
+            message = f"is too small: no validation sequence would be of ul2's {lacking[0]}"
+            yield (*at, "batch_size"), message
+
+
+def _parts_without_rows(objective: Objective, rows: int) -> list[str]:
+    """Return the parts of UL2 that the largest remainder gives none of a batch's rows."""
+    weights = objective.weights.model_dump()
+    shares = [weight / sum(weights.values()) for weight in weights.values()]
+    exact = {part: share / sum(shares) * rows for part, share in zip(weights, shares, strict=True)}
+    left = rows - sum(map(floor, exact.values()))
+    order = sorted(exact, key=lambda part: floor(exact[part]) - exact[part])
+    return [part for part in order[left:] if exact[part] < 1]
 
 
 def _without_effect(space: Space) -> Iterator[Broken]:

@@ -89,6 +89,56 @@ def test_eighty_ten_ten():
     assert abs(random_tokens.mean() - n_vocabulary / 2) < 5 * n_vocabulary / math.sqrt(12 * 1000)
 
 
+def test_masks_by_numbers():
+    """What was drawn for a seed before there were other ways to hide is drawn for it still."""
+    inputs, labels = Masked(0.4, MASK, 100).example(np.arange(22).reshape(2, 11), 7)
+    no = IGNORED
+    assert inputs.tolist() == [
+        [0, 1, 2, 99, 99, 5, 99, 7, 8, 99],
+        [99, 99, 99, 24, 15, 16, 17, 18, 19, 20],
+    ]
+    assert labels.tolist() == [
+        [no, no, no, 3, 4, no, 6, no, no, 9],
+        [11, 12, 13, 14, no, no, no, no, no, no],
+    ]
+
+
+@given(st.integers(1, 4), st.integers(2, 30), st.floats(0.01, 0.99), st.integers(0, 2**63 - 1))
+def test_masks_token_by_token(n_rows, length, fraction, seed):
+    """A row hides its lowest draws; then all hidden tokens draw their lot, then another token."""
+    given_rows = rows(n_rows, length)
+    draw = np.random.default_rng(seed)
+    keys = draw.random((n_rows, length))
+    n_hidden = max(1, round(fraction * length))
+    places = [
+        (row, column)
+        for row in range(n_rows)
+        for column in sorted(range(length), key=lambda column, row=row: keys[row, column])[
+            :n_hidden
+        ]
+    ]
+    lots, others = draw.random(len(places)), draw.integers(100, size=len(places))
+    expected, labels = given_rows[:, :-1].copy(), np.full((n_rows, length), IGNORED)
+    for place, lot, other in zip(places, lots, others, strict=True):
+        labels[place] = expected[place]
+        if lot < 0.8:
+            expected[place] = MASK
+        elif lot >= 0.9:
+            expected[place] = other
+    found = Masked(fraction, MASK, 100).example(given_rows, seed)
+    np.testing.assert_array_equal(found[0], expected)
+    np.testing.assert_array_equal(found[1], labels)
+
+
+def test_objectives_of_one_part():
+    for objective in (Causal(), Masked(0.3, MASK, 100)):
+        assert objective.parts == (("all", 1.0),)
+        assert objective.parts_of(3, 0, exact=True).tolist() == [0, 0, 0]
+        one, two = (objective.example(rows(3, 8), 5, exact=exact) for exact in (True, False))
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+
+
 def test_every_position_is_hidden_at_times():
     _, labels = Masked(0.15, MASK, 100).example(rows(500, 20), 0)
     share = (labels != IGNORED).mean(axis=0)  # (T,)

@@ -1,9 +1,32 @@
 import re
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.data.ul2 import make_ul2
 from lagsearch.errors import SpaceError
-from lagsearch.space import dump_space, evaluation_steps, expand, load_space, log_ladder, with_flags
+from lagsearch.space import (
+    Corpus,
+    Data,
+    Objective,
+    Pretrain,
+    Source,
+    Space,
+    Training,
+    dump_space,
+    evaluation_steps,
+    expand,
+    load_space,
+    log_ladder,
+    with_flags,
+)
+from lagsearch.space.rules import broken_rules
+from lagsearch.space.schema import Ul2Weights
+
+BYTES = byte_tokenizer()
 
 
 def line_of(path, text):
@@ -96,6 +119,54 @@ def test_a_mistake_names_file_line_key_value_and_what_is_allowed(
     if "model_type is required" in message:
         key_line = line_of(path, "config:")
     assert line == key_line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.sequence_length=4"], r"data\.sequence_length 4: is too short: ul2 needs 5 tokens"),
+        # of 2 rows the causal part has 1.2, the others 0.4 each: 1, 1 and 0
+        (["training.batch_size=2"], r"training\.batch_size 2: is too small: .* be of ul2's span"),
+        (
+            ["sources.0.pretrain.batch_size=2"],
+            r"sources\[0\]\.pretrain\.batch_size 2: is too small: .* be of ul2's span",
+        ),
+        (
+            ["objective.weights={causal: 98, prefix: 1, span: 1}", "training.batch_size=32"],
+            r"training\.batch_size 32: is too small: .* be of ul2's prefix",
+        ),
+    ],
+)
+def test_sizes_too_small_for_ul2_are_refused(write_space, overrides, message):
+    path = write_space()
+    with pytest.raises(SpaceError, match=message):
+        load_space(path, ["objective.name=ul2", *overrides])
+
+
+@given(st.lists(st.integers(1, 20), min_size=3, max_size=3), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=40)
+def test_ul2_is_refused_where_a_part_would_have_no_validation_row(weights, rows, source_rows):
+    """The rule says what the objective would do."""
+    parts = dict(zip(("causal", "prefix", "span"), map(float, weights), strict=True))
+    pretrain = Pretrain(config={"model_type": "llama"}, steps=1, batch_size=source_rows)
+    objective = Objective(name="ul2", weights=Ul2Weights(**parts))
+    space = Space(
+        name="tiny",
+        data=Data(train=Corpus(corpus="python-stdlib")),
+        objective=objective,
+        sources=(Source(name="small", pretrain=pretrain),),
+        target={"num_hidden_layers": 4},
+        candidates=({"operator": "stack"},),
+        training=Training(steps=1, batch_size=rows),
+    )
+    made = make_ul2(objective, BYTES, 16)
+    are_there = [
+        np.bincount(made.parts_of(each, 0, exact=True), minlength=3).min() > 0
+        for each in (rows, source_rows)
+    ]
+    refused = {at for at, _ in broken_rules(space)}
+    assert (("training", "batch_size") in refused) == (not are_there[0])
+    assert (("sources", 0, "pretrain", "batch_size") in refused) == (not are_there[1])
 
 
 def test_an_empty_candidate_list_is_refused(write_space):
