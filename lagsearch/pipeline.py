@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from lagsearch.data.objectives import Predicts, make_objective
 from lagsearch.data.store import TokenStore, check_length, open_store
 from lagsearch.data.tokenizers import vocabulary_size
+from lagsearch.downstream import Downstream, open_downstream
 from lagsearch.errors import (
     CandidateFailed,
     DataError,
+    HarnessError,
     ModelError,
     NoSurvivorError,
     ResourceError,
@@ -30,7 +32,7 @@ from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.report.numbers import read_run
-from lagsearch.search.keep import BestStateOnly
+from lagsearch.search.keep import BestStateOnly, let_go
 from lagsearch.search.serial import Finished, Outcome, run_serial
 from lagsearch.search.slots import Slots, decide, describe
 from lagsearch.space import SpaceFile
@@ -143,6 +145,7 @@ def run(
     file = replace(file, space=folder.check(file.space))
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, tokenizer)
+    downstream = open_downstream(file, [each.name for each in plan.candidates], folder, watch.say)
     compute, slots = _resources(file, plan)
     store, objective = _open_data(file, tokenizer, watch)
     brought = _checkpoints(file, plan, objective.kind, watch)
@@ -152,12 +155,13 @@ def run(
     try:
         folder.begin(file.space, recorded(plan), describe(compute), make.inputs())
         runner = run_serial if serial else _parallel(slots)
-        phases = _Phases(plan, make, runner, watch, brought)
+        phases = _Phases(plan, make, runner, watch, brought, downstream)
         sources = phases.sources()
         jobs = make.candidates([source.state for source in sources])
         phases.search(jobs)
         winner = phases.winner(jobs)
         phases.save_winner(winner)
+        phases.evaluate(winner, jobs)
         began = time.monotonic()
         report = build_report(folder.path)
         folder.spend("report", time.monotonic() - began)
@@ -176,6 +180,7 @@ class _Phases:
     runner: Runner
     watch: Watch
     brought: Mapping[str, CachedSource]
+    downstream: Downstream
 
     @property
     def folder(self) -> RunFolder:
@@ -222,7 +227,7 @@ class _Phases:
         missing = [job for job in jobs.values() if not self._has(job, until)]
         if not missing:
             return
-        keep = BestStateOnly(self.plan.lag)
+        keep = BestStateOnly(self.plan.lag, but=self.downstream.chosen)
         for job in jobs.values():
             if self.folder.curve(job.name).at(until) is not None:
                 keep.finished(job)
@@ -262,7 +267,7 @@ class _Phases:
                     append(job.curve, Failure(self.plan.lag, reason))
 
     def save_winner(self, job: Job) -> None:
-        """Write the winner as a Hugging Face checkpoint, and let go of all states."""
+        """Write the winner as a Hugging Face checkpoint, and let go of what nothing needs now."""
         from lagsearch.training.growth import build
         from lagsearch.training.state import load_weights
 
@@ -276,7 +281,21 @@ class _Phases:
             shutil.rmtree(self.folder.winner, ignore_errors=True)
             making.replace(self.folder.winner)
             self.folder.note(winner=job.name)
-        shutil.rmtree(self.folder.states, ignore_errors=True)
+        let_go(self.folder.states, but=self.downstream.missing(job.name).keys() - {job.name})
+
+    def evaluate(self, winner: Job, jobs: Mapping[str, Job]) -> None:
+        """Evaluate the downstream tasks; whatever becomes of them, the report is there."""
+        if not self.downstream.missing(winner.name):
+            return
+        build_report(self.folder.path)
+        compute = replace(self.make.compute, threads=self.make.source_threads)
+        tokenizer = self.make.store.tokenizer()
+        try:
+            self.downstream.evaluate(winner.name, jobs, tokenizer, compute, self.watch.say)
+        except HarnessError:
+            build_report(self.folder.path)
+            raise
+        let_go(self.folder.states)
 
     def _is_saved(self, job: Job) -> bool:
         """Return whether `winner/` is this candidate's."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lagsearch.space.asked import repeated_task
 from lagsearch.space.schema import Corpus, Objective, Schedule, Space, Validation
 
 Place = tuple[str | int, ...]
@@ -17,6 +18,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _steps(space)
     yield from _without_effect(space)
     yield from _resources(space)
+    yield from _harness(space)
 
 
 def _corpus(at: tuple[str | int, ...], corpus: Corpus) -> Iterator[Broken]:
@@ -123,6 +125,18 @@ def _resources(space: Space) -> Iterator[Broken]:
     if share != "auto" and share > 1 and share != int(share):
         at = ("resources", "gpus_per_candidate")
         yield at, "is more than one GPU, and must then be a whole number"
+
+
+def _harness(space: Space) -> Iterator[Broken]:
+    harness, at = space.evaluation.harness, ("evaluation", "harness")
+    if harness is None:
+        return
+    if space.objective.name == "masked":
+        message = "asks what comes next, which a model of the objective masked does not predict"
+        yield at, message
+    for index, name in enumerate(harness.tasks):
+        if (twin := repeated_task(harness.tasks[:index], name)) is not None:
+            yield (*at, "tasks", index), f"is asked for by {twin} already: list it once"
 
 
 def _without_effect(space: Space) -> Iterator[Broken]:
