@@ -58,6 +58,19 @@ class ResourceError(LagsearchError):
         self.at = at
 
 
+class HarnessError(LagsearchError):
+    """A downstream task is not to be had, or could not be evaluated.
+
+    Args:
+        message: What is wrong, in one line.
+        at: The key of the space file that is wrong.
+    """
+
+    def __init__(self, message: str, at: tuple[str | int, ...] = ("evaluation", "harness")) -> None:
+        super().__init__(message)
+        self.at = at
+
+
 class RunFolderError(LagsearchError):
     """A run folder is in use, belongs to another space, or is incomplete."""
 

@@ -13,13 +13,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.objectives import check_parts, make_objective
+from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
 from lagsearch.data.store import Stores, check_length, open_stores
 from lagsearch.data.tokenizers import vocabulary_size
+from lagsearch.downstream import Downstream, open_downstream
 from lagsearch.errors import (
     CandidateFailed,
     DataError,
+    HarnessError,
     ModelError,
     NoSurvivorError,
     ResourceError,
@@ -38,7 +40,7 @@ from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.report.numbers import read_run
-from lagsearch.search.keep import BestStateOnly
+from lagsearch.search.keep import BestStateOnly, let_go
 from lagsearch.search.serial import Finished, Outcome, run_serial
 from lagsearch.search.slots import Slots, decide, describe
 from lagsearch.space import SpaceFile
@@ -151,6 +153,7 @@ def run(
     file = replace(file, space=folder.check(file.space))
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
+    downstream = open_downstream(file, [each.name for each in plan.candidates], folder, watch.say)
     compute, slots = _resources(file, plan)
     store, objective = _open_data(file, tokenizer, watch)
     brought = _checkpoints(file, plan, objective.kind, watch)
@@ -160,13 +163,15 @@ def run(
     try:
         folder.begin(file.space, recorded(plan), describe(compute), make.inputs())
         runner = run_serial if serial else _parallel(slots)
-        phases = _Phases(plan, make, runner, watch, brought)
+        phases = _Phases(plan, make, runner, watch, brought, downstream)
         sources = phases.sources()
         jobs = make.candidates([source.state for source in sources])
         phases.search(jobs)
         winner = phases.winner(jobs)
         phases.save_winner(winner)
         phases.baselines(jobs)
+        phases.evaluate(winner, jobs)
+        let_go(folder.states)
         began = time.monotonic()
         report = build_report(folder.path)
         folder.spend("report", time.monotonic() - began)
@@ -185,6 +190,7 @@ class _Phases:
     runner: Runner
     watch: Watch
     brought: Mapping[str, CachedSource]
+    downstream: Downstream
 
     @property
     def folder(self) -> RunFolder:
@@ -231,7 +237,7 @@ class _Phases:
         missing = [job for job in jobs.values() if not self._has(job, until)]
         if not missing:
             return
-        keep = BestStateOnly(self.plan.lag, self._further())
+        keep = BestStateOnly(self.plan.lag, {*self._further(), *self.downstream.chosen})
         for job in jobs.values():
             if self.folder.curve(job.name).at(until) is not None:
                 keep.finished(job)
@@ -269,7 +275,7 @@ class _Phases:
                     append(job.curve, Failure(self.plan.lag, reason))
 
     def save_winner(self, job: Job) -> None:
-        """Write the winner as a Hugging Face checkpoint."""
+        """Write the winner as a Hugging Face checkpoint, and let go of what nothing needs now."""
         from lagsearch.training.growth import build
         from lagsearch.training.state import load_weights
 
@@ -283,9 +289,11 @@ class _Phases:
             shutil.rmtree(self.folder.winner, ignore_errors=True)
             making.replace(self.folder.winner)
             self.folder.note(winner=job.name)
+        needed = {*self._further(), *self.downstream.missing(job.name)} - {job.name}
+        let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
 
     def baselines(self, jobs: dict[str, Job]) -> None:
-        """Train those on that have more steps than all others; then let go of all states."""
+        """Train those on that have more steps than all others."""
         for name in self._further():
             job = jobs[name]
             until = job.training.steps
@@ -296,7 +304,19 @@ class _Phases:
             for reason in outcome.failures.values():
                 if self.folder.curve(name).failure is None:
                     append(job.curve, Failure(self.plan.space.training.steps, reason, again=True))
-        shutil.rmtree(self.folder.states, ignore_errors=True)
+
+    def evaluate(self, winner: Job, jobs: Mapping[str, Job]) -> None:
+        """Evaluate the downstream tasks; whatever becomes of them, the report is there."""
+        if not self.downstream.missing(winner.name):
+            return
+        build_report(self.folder.path)
+        compute = replace(self.make.compute, threads=self.make.source_threads)
+        tokenizer = self.make.store.tokenizer()
+        try:
+            self.downstream.evaluate(winner.name, jobs, tokenizer, compute, self.watch.say)
+        except HarnessError:
+            build_report(self.folder.path)
+            raise
 
     def _further(self) -> list[str]:
         """Return the candidates that are trained further than all others."""
@@ -364,7 +384,6 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[Stores, P
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
         parts = [each.place_in_text[1] for each in pretrained]
-        check_parts(objective, [size for size in sizes if size])
         rows = space.evaluation.batches * max(sizes)
         check_length(store, space.data, rows, max(parts, default=1))
     except DataError as error:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from lagsearch.data.corpora import check_corpus, open_corpus
 from lagsearch.data.objectives import add_tokens, tokens_of
 from lagsearch.data.tokenizers import comes_from_text, make_tokenizer, vocabulary_size
-from lagsearch.errors import DataError, LagsearchError, ModelError, OperatorError, SpaceError
+from lagsearch.errors import (
+    DataError,
+    LagsearchError,
+    ModelError,
+    OperatorError,
+    SpaceError,
+    did_you_mean,
+)
 from lagsearch.guideline import advise
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import (
@@ -39,6 +46,7 @@ from lagsearch.space import (
     evaluation_steps,
     expand,
     load_space,
+    matching,
     with_flags,
 )
 from lagsearch.storage import digest
@@ -278,6 +286,7 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
             planned.append(PlannedCandidate(candidate, plain_config(config), cost, steps))
         except (OperatorError, ModelError) as error:
             raise _located(file, entry, error) from None
+    _check_chosen(file, names=[each.name for each in planned])
     return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
 
 
@@ -355,6 +364,20 @@ def _check_checkpoints(file: SpaceFile) -> None:
                 locate_checkpoint(source.checkpoint)
         except ModelError as error:
             raise file.error(("sources", index, "checkpoint"), str(error)) from None
+
+
+def _check_chosen(file: SpaceFile, names: "Sequence[str]") -> None:
+    """Check that there are candidates of the names that are to be evaluated on downstream tasks.
+
+    Raises:
+        SpaceError: A name or pattern is none of theirs.
+    """
+    harness = file.space.evaluation.harness
+    for index, pattern in enumerate(harness.candidates if harness else ()):
+        if not matching(pattern, names):
+            at = ("evaluation", "harness", "candidates", index)
+            hint = did_you_mean(pattern, list(names)) or "; `lagsearch plan` lists them"
+            raise file.error(at, f"is the name or pattern of no candidate{hint}")
 
 
 def _target(file: SpaceFile, source: Any) -> ModelShape:

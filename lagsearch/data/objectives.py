@@ -3,7 +3,6 @@
 Shape letters: B sequences in a batch, T tokens in a sequence, N hidden tokens.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,22 +114,6 @@ def make_objective(
         raise DataError("masked needs a tokenizer with a mask token", ("objective", "name"))
     words = find_words(tokenizer) if objective.whole_words else None
     return Masked(objective.mask_fraction, tokenizer.mask_token_id, n_vocabulary, words)
-
-
-def check_parts(objective: Predicts, batch_sizes: Sequence[int]) -> None:
-    """Check that each validation batch can hold rows of each part of an objective.
-
-    Raises:
-        DataError: One is too small.
-    """
-    for size in batch_sizes:
-        counts = np.bincount(objective.parts_of(size, 0, exact=True), minlength=1)
-        for number, (name, weight) in enumerate(objective.parts):
-            if number >= len(counts) or not counts[number]:
-                raise DataError(
-                    f"{size} sequences are too few for a share of {weight:.3g} for {name}",
-                    ("training", "batch_size"),
-                )
 
 
 def example_seed(seed: int, stream: str, step: int) -> int:

@@ -29,6 +29,8 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
         parts.append(_savings(report))
     if any("val_loss_parts" in each for each in report["candidates"]):
         parts.append(_objective(report))
+    if report["harness"]:
+        parts.append(_downstream(report))
     parts += [_cost(report), _reading(report)]
     return "\n\n".join(parts) + "\n"
 
@@ -161,6 +163,57 @@ def _objective(report: dict[str, Any]) -> str:
 
 def _percent(value: float | None) -> str:
     return "not known" if value is None else f"{value:+.0%}"
+
+
+def _downstream(report: dict[str, Any]) -> str:
+    """Return the downstream tasks, candidates under one another."""
+    harness = report["harness"]
+    measures = list(dict.fromkeys(map(_measure, harness["results"])))
+    results = sorted(harness["results"], key=lambda row: measures.index(_measure(row)))
+    rows = [
+        [
+            f"`{row['task']}`",
+            _metric(row),
+            f"`{row['candidate']}`",
+            _value(row),
+            "" if row["samples"] is None else f"{row['samples']:,}",
+            "" if row["num_fewshot"] is None else str(row["num_fewshot"]),
+        ]
+        for row in results
+    ]
+    head = ["task", "metric", "candidate", "value", "documents", "examples in a prompt"]
+    versions = ", ".join(sorted({row["lm_eval"] for row in results}))
+    notes = (
+        f"Of the weights at completion, by lm-evaluation-harness {versions}. ± is the "
+        "standard error over the documents. ↑: higher is better, ↓: lower."
+    )
+    if any(row["is_truncated"] for row in results):
+        notes += " ✂: there were prompts of more tokens than the model takes, cut from the left."
+    parts = ["## Downstream tasks"]
+    parts += [_grid(head, rows), notes] if rows else []
+    if harness["failures"]:
+        reasons = (escape(each["reason"], quote=False) for each in harness["failures"])
+        parts.append("Not evaluated; `lagsearch run` tries again:")
+        parts.append("\n".join(f"- {reason}" for reason in dict.fromkeys(reasons)))
+    return "\n\n".join(parts)
+
+
+def _measure(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what candidates are compared in."""
+    return tuple(row[key] for key in ("task", "num_fewshot", "limit", "metric", "filter"))
+
+
+def _metric(row: dict[str, Any]) -> str:
+    used_filter = "" if row["filter"] == "none" else f" ({row['filter']})"
+    arrow = {True: " ↑", False: " ↓"}.get(row["higher_is_better"], "")
+    return f"{row['metric']}{used_filter}{arrow}"
+
+
+def _value(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "not defined"
+    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.4f}"
+    return f"{row['value']:.4f}{error}" + (" ✂" if row["is_truncated"] else "")
 
 
 _COUNTED = {

@@ -39,6 +39,7 @@ class Recorded:
         table: Losses of all candidates that did not fail.
         ranking: All candidates, best at K first, failed ones last.
         has_winner: Whether the winner's weights are there.
+        harness: `harness.json`, None where no downstream tasks were evaluated.
     """
 
     space: Space
@@ -49,6 +50,7 @@ class Recorded:
     table: LossTable
     ranking: tuple[str, ...]
     has_winner: bool
+    harness: Mapping[str, Any] | None
 
     @property
     def lag(self) -> int:
@@ -111,6 +113,7 @@ def read_run(folder: RunFolder) -> Recorded:
         table,
         tuple(ranking),
         has_winner,
+        folder.harness(),
     )
 
 
@@ -135,6 +138,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "savings": savings(run, complete_growths(run), cost["search_flops"]),
         "oracle": oracle,
         "baselines": _baselines(run) if oracle else [],
+        "harness": _harness(run),
     }
 
 
@@ -238,6 +242,28 @@ def _cost(run: Recorded) -> dict[str, Any]:
         "counting": run.space.evaluation.flops,
         "slots": run.environment["slots"],
         "wall_s": dict(run.environment["wall_s"]),
+    }
+
+
+_OF_EVALUATION = ("limit", "lm_eval", "max_length", "is_truncated")
+
+
+def _harness(run: Recorded) -> dict[str, Any] | None:
+    """What came out on downstream tasks: a row for each candidate, task and metric, by rank."""
+    if run.harness is None:
+        return None
+    evaluations = run.harness["evaluations"]
+    evaluations = sorted(evaluations, key=lambda each: run.ranking.index(each["candidate"]))
+    return {
+        "results": [
+            {"candidate": each["candidate"], **row, **{key: each[key] for key in _OF_EVALUATION}}
+            for each in evaluations
+            for row in each["results"]
+        ],
+        "failures": [
+            {"candidate": each["candidate"], "task": each["asked"], "reason": each["reason"]}
+            for each in run.harness["failures"]
+        ],
     }
 
 

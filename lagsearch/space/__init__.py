@@ -1,5 +1,6 @@
 """YAML to frozen objects to the list of candidates. No torch, no ray."""
 
+from lagsearch.space.asked import AskedTask, asked_tasks, chosen_candidates, matching
 from lagsearch.space.candidates import Entry, expand
 from lagsearch.space.ladder import evaluation_steps, log_ladder
 from lagsearch.space.overrides import read_yaml
@@ -15,6 +16,7 @@ from lagsearch.space.schema import (
     Corpus,
     Data,
     Evaluation,
+    Harness,
     Ingredient,
     Objective,
     Optimizer,
@@ -31,10 +33,12 @@ from lagsearch.space.schema import (
 )
 
 __all__ = [
+    "AskedTask",
     "Corpus",
     "Data",
     "Entry",
     "Evaluation",
+    "Harness",
     "Ingredient",
     "Objective",
     "Optimizer",
@@ -49,12 +53,15 @@ __all__ = [
     "TrainBpe",
     "Training",
     "Validation",
+    "asked_tasks",
+    "chosen_candidates",
     "dump_space",
     "dump_yaml",
     "evaluation_steps",
     "expand",
     "load_space",
     "log_ladder",
+    "matching",
     "read_yaml",
     "with_flags",
     "written_out",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import floor
 from typing import get_args
 
+from lagsearch.space.asked import repeated_task
 from lagsearch.space.schema import (
     Corpus,
     Objective,
@@ -18,7 +19,6 @@ Place = tuple[str | int, ...]
 Broken = tuple[Place, str]
 Named = Schedule | Optimizer | Objective
 
-_SHORTEST_UL2 = 8  # a mode token, a span with two sentinels, a last one, and some text
 _SMALLEST_SHARE = 0.001  # one row in a block of a mixture's rows
 _SHORTEST_UL2 = 5  # two tokens of text, one of them a span, and its two sentinels and the last one
 
@@ -33,6 +33,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _ul2(space)
     yield from _without_effect(space)
     yield from _resources(space)
+    yield from _harness(space)
 
 
 def _corpus(at: Place, corpus: Origin) -> Iterator[Broken]:
@@ -111,9 +112,6 @@ def _steps(space: Space) -> Iterator[Broken]:
     if training.gradient_accumulation > smallest:
         at = ("training", "gradient_accumulation")
         yield at, f"is more than the {smallest} sequences of a step"
-    if space.objective.name == "ul2" and space.data.sequence_length < _SHORTEST_UL2:
-        at = ("data", "sequence_length")
-        yield at, f"is too short for the objective ul2, which needs {_SHORTEST_UL2} at least"
     for index, step in enumerate(space.evaluation.steps or ()):
         if step > training.steps:
             yield (
@@ -194,6 +192,18 @@ def _parts_without_rows(objective: Objective, rows: int) -> list[str]:
     left = rows - sum(map(floor, exact.values()))
     order = sorted(exact, key=lambda part: floor(exact[part]) - exact[part])
     return [part for part in order[left:] if exact[part] < 1]
+
+
+def _harness(space: Space) -> Iterator[Broken]:
+    harness, at = space.evaluation.harness, ("evaluation", "harness")
+    if harness is None:
+        return
+    if space.objective.name == "masked":
+        message = "asks what comes next, which a model of the objective masked does not predict"
+        yield at, message
+    for index, name in enumerate(harness.tasks):
+        if (twin := repeated_task(harness.tasks[:index], name)) is not None:
+            yield (*at, "tasks", index), f"is asked for by {twin} already: list it once"
 
 
 def _without_effect(space: Space) -> Iterator[Broken]:

@@ -228,6 +228,26 @@ class Source(Part):
     """How to train it; cached by the hash of all that made it."""
 
 
+class Harness(Part):
+    """Downstream tasks of lm-evaluation-harness, for the trained winner: the extra `[eval]`."""
+
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names of its tasks, tags and groups, or of your own in `include_path`; `gstack` and `lag`
+    stand for the tasks of those papers."""
+    include_path: str | None = None
+    """A folder of your own task files (YAML), which win over its tasks of the same name; relative
+    paths start at the working directory."""
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    """Examples in a prompt; when left out 0 for `gstack`, 1 for `lag`, else what a task says."""
+    limit: PositiveInt | None = None
+    """Take only so many documents of each task, the first ones."""
+    batch_size: PositiveInt = 16
+    """Prompts in a batch."""
+    candidates: tuple[str, ...] = ()
+    """Candidates beside the winner, by name or pattern (`lag-*`); with `search.oracle` only, as
+    the others are not trained to completion without it."""
+
+
 class Evaluation(Part):
     """How the validation loss is measured."""
 
@@ -241,6 +261,8 @@ class Evaluation(Part):
     flops: Literal["full", "causal", "calflops", "6nd"] = "full"
     """How FLOPs are counted: attention in `full`, half of it (`causal`), not at all, as calflops
     does (`calflops`), or 6 N D without embeddings and head (`6nd`)."""
+    harness: Harness | None = None
+    """Downstream tasks, after training."""
 
 
 class Search(Part):

@@ -71,7 +71,7 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
         ModelError: The grown model is not sound.
     """
     yield Progress(job.name, 0, None, 0.0)
-    with _compute(job.compute):
+    with computing(job.compute):
         try:
             run = _Run(job)
             yield from run.begin()
@@ -264,7 +264,7 @@ class _Run:
 
 
 @contextmanager
-def _compute(compute: Compute) -> Iterator[None]:
+def computing(compute: Compute) -> Iterator[None]:
     """Use a number of threads inside, and algorithms that give the same bits again."""
     threads, is_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(compute.threads)

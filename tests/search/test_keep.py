@@ -1,0 +1,47 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+from lagsearch.search.keep import BestStateOnly, let_go
+from lagsearch.training.curve import Evaluation, append
+
+
+@dataclass
+class Finished:
+    """What a finished job is to `BestStateOnly`."""
+
+    name: str
+    folder: Path
+    loss: float
+
+    def __post_init__(self):
+        append(self.curve, Evaluation(10, self.loss, (self.loss,), 0.0, 0))
+        self.state.write_bytes(b"weights")
+
+    @property
+    def curve(self):
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def state(self):
+        return self.folder / f"{self.name}.safetensors"
+
+
+def test_the_best_stays_and_those_that_are_asked_for(tmp_path):
+    losses = {"a": 3.0, "b": 2.0, "c": 2.5, "d": 1.0, "e": 4.0}
+    keep = BestStateOnly(10, but={"b", "e"})
+    for name, loss in losses.items():
+        keep.finished(Finished(name, tmp_path, loss))
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b", "d", "e"}
+
+
+def test_let_go_leaves_what_is_asked_for_and_no_empty_folder(tmp_path):
+    states = tmp_path / "states"
+    let_go(states)  # there is none: nothing to do
+    states.mkdir()
+    for name in ("a", "b.c"):
+        (states / f"{name}.safetensors").write_bytes(b"")
+    (states / ".a.safetensors.tmp").write_bytes(b"")
+    let_go(states, but={"b.c", "unknown"})
+    assert [path.name for path in states.iterdir()] == ["b.c.safetensors"]
+    let_go(states)
+    assert not states.exists()
