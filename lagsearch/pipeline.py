@@ -30,10 +30,8 @@ from lagsearch.errors import (
 from lagsearch.jobs import JobMaker, made_of
 from lagsearch.planning import (
     RunPlan,
-    find_tokenizer,
     make_plan,
     recorded,
-    vocabulary_of,
     with_lag,
 )
 from lagsearch.progress import Watch, make_watch
@@ -47,6 +45,7 @@ from lagsearch.space import SpaceFile
 from lagsearch.training.curve import Failure, append
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource, from_checkpoint, is_cached, pretrained
+from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
 if TYPE_CHECKING:
     import pandas as pd
