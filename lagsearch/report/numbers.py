@@ -34,6 +34,7 @@ class Recorded:
         environment: `environment.json`.
         curves: Each candidate's evaluations.
         operators: What came of learning the operators that are learned, by candidate.
+        profiles: Where the time went, by candidate, where somebody looked.
         table: Losses of all candidates that did not fail.
         ranking: All candidates, best at K first, failed ones last.
         has_winner: Whether the winner's weights are there.
@@ -44,6 +45,7 @@ class Recorded:
     environment: Mapping[str, Any]
     curves: Mapping[str, Curve]
     operators: Mapping[str, dict[str, Any]]
+    profiles: Mapping[str, dict[str, Any]]
     table: LossTable
     ranking: tuple[str, ...]
     has_winner: bool
@@ -105,6 +107,7 @@ def read_run(folder: RunFolder) -> Recorded:
         folder.environment(),
         curves,
         {name: learnt for name in plans if (learnt := folder.operator(name)) is not None},
+        {name: found for name in plans if (found := folder.profile(name)) is not None},
         table,
         tuple(ranking),
         has_winner,
@@ -114,7 +117,7 @@ def read_run(folder: RunFolder) -> Recorded:
 def build_numbers(run: Recorded) -> dict[str, Any]:
     """Return what `report.json` holds."""
     oracle = _oracle(run) if run.space.search.oracle else None
-    return {
+    report = {
         "format": FORMAT,
         "name": run.space.name,
         "lag": run.lag,
@@ -132,6 +135,9 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "oracle": oracle,
         "baselines": _baselines(run) if oracle else [],
     }
+    if run.profiles:
+        report["profile"] = dict(run.profiles)
+    return report
 
 
 def _candidate(run: Recorded, name: str) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Job:
         state: File its weights and optimizer are kept in.
         flops_per_step: FLOPs of one training step.
         operator_flops: FLOPs of learning the operator, before the first step.
+        profile: File of where its time goes; None does not look.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Job:
     state: Path
     flops_per_step: int
     operator_flops: int = 0
+    profile: Path | None = None
 
     @property
     def operator_record(self) -> Path:

@@ -19,6 +19,7 @@ from lagsearch.training.examples import Dropout, Examples, forward_options, mean
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer
+from lagsearch.training.profile import OFF, Off, Profile, profiling
 from lagsearch.training.ramp import Ramp
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
 
@@ -63,9 +64,9 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
         ModelError: The grown model is not sound.
     """
     yield Progress(job.name, 0, None, 0.0)
-    with _compute(job.compute):
+    with _compute(job.compute), profiling(job) as profile:
         try:
-            run = _Run(job)
+            run = _Run(job, profile)
             yield from run.begin()
             yield from run.train(until)
         except CandidateFailed as failed:
@@ -76,8 +77,8 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
 class _Run:
     """A model in training: its state, and what is needed to go on."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, profile: Profile | Off = OFF) -> None:
+        self.job, self.profile = job, profile
         self.device = torch.device(job.compute.device)
         self.examples = Examples(job, job.text.stream)
         self.validation = self.examples.validation()
@@ -130,13 +131,15 @@ class _Run:
                 self._save()
                 saved = now
             if self.step in evaluate_at:
-                self._evaluate()
+                with self.profile.evaluation():
+                    self._evaluate()
             if self.step in evaluate_at or now - told > _TELL_EVERY_S:
                 yield self._progress()
                 told = time.perf_counter()
             if self.step == until:
                 return
-            self._update()
+            with self.profile.step(self.step):
+                self._update()
 
     def _save(self) -> None:
         self._check_losses()
@@ -152,18 +155,22 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        inputs_BT, labels_BT = self.examples(step)
+        with self.profile.range("data"):
+            inputs_BT, labels_BT = self.examples(step)
         with (
+            self.profile.range("forward"),
             self.dropout.of(step),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
         ):
             logits_BTV = self.model(inputs_BT, **self.extra).logits
             loss = mean_loss(logits_BTV, labels_BT)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if job.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
-        self.optimizer.step()
+        with self.profile.range("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with self.profile.range("optimizer"):
+            if job.training.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
+            self.optimizer.step()
         self.losses.append(loss.detach())
         self.step += 1
         if len(self.losses) >= _CHECK_EVERY:
