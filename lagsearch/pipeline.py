@@ -130,6 +130,7 @@ def run(
     oracle: bool = False,
     out: str | Path | None = None,
     serial: bool = False,
+    profile: bool = False,
     watch: Watch | None = None,
 ) -> RunResult:
     """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
@@ -140,6 +141,7 @@ def run(
         oracle: Train all candidates to completion and score the ranking.
         out: The run folder, in place of `reports/<name>`.
         serial: Train one candidate after the other in this process, without Ray.
+        profile: Say where the time goes, and trace a few steps of every candidate.
         watch: Follows the run; a live table or plain lines when left out.
 
     Raises:
@@ -147,7 +149,7 @@ def run(
         NoSurvivorError: Every candidate failed.
     """
     watch = watch or make_watch()
-    file = with_lag(space, lag, oracle=oracle)
+    file = with_lag(space, lag, oracle=oracle, profile=profile)
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
     tokenizer = find_tokenizer(file)
@@ -234,6 +236,7 @@ class _Phases:
         space = self.plan.space
         until = space.training.steps if space.search.oracle else self.plan.lag
         missing = [job for job in jobs.values() if not self._has(job, until)]
+        self._say_unprofiled([job for job in jobs.values() if job not in missing])
         if not missing:
             return
         keep = BestStateOnly(self.plan.lag, {*self._further(), *self.downstream.chosen})
@@ -260,6 +263,15 @@ class _Phases:
         self.folder.spend("search", time.monotonic() - outcome.began)
         self.folder.note(slots=outcome.slots)
 
+    def _say_unprofiled(self, trained: Sequence[Job]) -> None:
+        """Say so where profiling was asked for too late."""
+        unseen = [job.name for job in trained if job.profile and not job.profile.is_file()]
+        if unseen:
+            self.watch.say(
+                f"profile: {len(unseen)} candidates are trained already and cannot be profiled, "
+                f"e.g. {unseen[0]}; another --out profiles all"
+            )
+
     def winner(self, jobs: dict[str, Job]) -> Job:
         """Rank at K and train the best to completion; if it fails there, the next best."""
         steps = self.plan.space.training.steps
@@ -268,7 +280,8 @@ class _Phases:
             if self._has(job, steps) and (self._is_saved(job) or job.state.is_file()):
                 return job
             with self._timed("winner"), self._watched(f"winner {job.name}", [job], steps):
-                outcome = self._alone([job], steps, self.watch, lambda job: None)
+                profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
+                outcome = self._alone([profiled], steps, self.watch, lambda job: None)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
                     append(job.curve, Failure(self.plan.lag, reason))
@@ -299,7 +312,8 @@ class _Phases:
             if self._has(job, until):
                 continue
             with self._timed("baselines"), self._watched(f"baseline {name}", [job], until):
-                outcome = self._alone([job], until, self.watch, lambda job: None)
+                profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
+                outcome = self._alone([profiled], until, self.watch, lambda job: None)
             for reason in outcome.failures.values():
                 if self.folder.curve(name).failure is None:
                     append(job.curve, Failure(self.plan.space.training.steps, reason, again=True))

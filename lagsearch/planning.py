@@ -177,8 +177,10 @@ def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
     return replace(make_plan(file, vocabulary), notes=notes)
 
 
-def with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) -> SpaceFile:
-    """Load a space if need be, and put K and the oracle into it.
+def with_lag(
+    space: str | Path | SpaceFile, lag: int | None, *, oracle: bool, profile: bool = False
+) -> SpaceFile:
+    """Load a space if need be, and put into it what a command says beside it.
 
     Raises:
         SpaceError: The space is wrong, or has no K.
@@ -186,6 +188,7 @@ def with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) ->
     file = space if isinstance(space, SpaceFile) else load_space(space)
     flags = {} if lag is None else {f"--lag {lag}": f"search.lag={lag}"}
     flags |= {"--oracle": "search.oracle=true"} if oracle else {}
+    flags |= {"--profile": "resources.profile=true"} if profile else {}
     file = with_flags(file, flags)
     if file.space.search.lag is None:
         raise file.error(("search", "lag"), "is required: give it here or as --lag K")

@@ -5,6 +5,7 @@ from typing import Any
 
 from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
+from lagsearch.report.times import tell_times
 from lagsearch.report.verdict import judge
 
 
@@ -31,7 +32,7 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
         parts.append(_objective(report))
     if report["harness"]:
         parts.append(_downstream(report))
-    parts += [_cost(report), _reading(report)]
+    parts += [_cost(report), *_times(report), _reading(report)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -259,6 +260,13 @@ def _winner(report: dict[str, Any]) -> str:
 
 def _oracle_wall(report: dict[str, Any]) -> str:
     return clock(report["cost"]["wall_s"]["search"]) if report["oracle"] else "not done"
+
+
+def _times(report: dict[str, Any]) -> list[str]:
+    if "profile" not in report:
+        return []
+    line, head, rows, note = tell_times(report)
+    return [f"## Where the time goes\n\n{line}\n\n{_grid(head, rows)}\n\n{note}"]
 
 
 def _reading(report: dict[str, Any]) -> str:
