@@ -65,6 +65,11 @@ MISTAKES = [
     ("{name: causal}", "{name: causal, mask_fraction: 0.3}", "mask_fraction 0.3", "has no effect"),
     ("name: cosine", "name: constant, final_fraction: 0", "final_fraction 0", "has no effect"),
     ("fraction: 0.2", "fraction: 0.2, split: dev", "validation.split", "belongs to a hub dataset"),
+    ("tokenizer: bytes", "tokenizer: {train_bpe: 259}", "train_bpe 259", "greater than or equal"),
+    ("tokenizer: bytes", "tokenizer: {train_bpe: big}", 'train_bpe "big"', "valid integer"),
+    ("tokenizer: bytes", "tokenizer: {bpe: 300}", "tokenizer.bpe", "known: train_bpe"),
+    ("tokenizer: bytes", "tokenizer: {}", "data.tokenizer.train_bpe", "is required"),
+    ("tokenizer: bytes", "tokenizer: 3", "data.tokenizer 3", "string or must be a mapping"),
     ("{fraction: 0.2}", "{mixture: []}", "data.validation.mixture []", "must list at least 1"),
     (
         "{fraction: 0.2}",
