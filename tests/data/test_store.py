@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lagsearch.data.corpora import open_corpus
 from lagsearch.data.store import check_length, open_stores
 from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
 from lagsearch.errors import DataError
@@ -40,8 +41,7 @@ def held_out(train, fraction=0.05, **keys):
 
 def stores_of(data, tokenizer="bytes"):
     """Open the stores of a space whose tokenizer is made from its training files."""
-    texts = (Path(name).read_text(encoding="utf-8") for name in data.train.files or ())
-    return open_stores(data, make_tokenizer(tokenizer, texts))
+    return open_stores(data, make_tokenizer(tokenizer, open_corpus(data.train, "train")))
 
 
 def store_of(data, tokenizer="bytes"):
