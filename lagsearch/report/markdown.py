@@ -129,8 +129,8 @@ def _savings(report: dict[str, Any]) -> str:
         row = [f"`{name}`", f"{entry['val_loss']:.4f}"]
         for unit in ("flops", "tokens"):
             for way in ("growth", "with_sources", "with_search"):
-                row.append(_percent(entry[unit][f"{way}_speed_up"]))
-        row.append(_percent(entry["flops"]["with_sources_saving"]))
+                row.append(_percent(entry[unit][f"{way}_speed_up"], entry["is_bound"]))
+        row.append(_percent(entry["flops"]["with_sources_saving"], entry["is_bound"]))
         rows.append(row)
     ways = ["growth alone", "with its source", "and the search"]
     head = ["candidate", "equal loss", *(f"FLOPs: {way}" for way in ways)]
@@ -139,7 +139,8 @@ def _savings(report: dict[str, Any]) -> str:
         f"Speed-up at equal validation loss against `{savings['baseline']}`, trained "
         f"{savings['steps']:,} steps: its spending until it reaches that loss, divided by the "
         "growth's, less one. The loss is the one that both come to, of curves smoothed so that "
-        "they never rise. A negative number is a slow-down. The search is all candidates' training "
+        "they never rise; ≥: the baseline never came to it, and what it spent in all is counted. A "
+        "negative number is a slow-down. The search is all candidates' training "
         f"to step {report['lag']}."
     )
     return f"## What growing saves\n\n{_grid(head, rows)}\n\n{note}"
@@ -162,8 +163,8 @@ def _objective(report: dict[str, Any]) -> str:
     return f"## The parts of the objective\n\n{_grid(head, rows)}\n\n{note}"
 
 
-def _percent(value: float | None) -> str:
-    return "not known" if value is None else f"{value:+.0%}"
+def _percent(value: float | None, is_bound: bool) -> str:
+    return "not known" if value is None else f"{'≥ ' if is_bound else ''}{value:+.0%}"
 
 
 def _downstream(report: dict[str, Any]) -> str:

@@ -70,6 +70,11 @@ MISTAKES = [
     ("fraction: 0.2", "fraction: 0.2, revision: v1", "revision", "belongs to a hub dataset"),
     ("fraction: 0.2", "hub: a/b, documents: lines", "validation.documents", "belongs to files"),
     ("fraction: 0.2", "files: [a], documents: words", "documents", "'files' or 'lines'"),
+    ("tokenizer: bytes", "tokenizer: {train_bpe: 259}", "train_bpe 259", "greater than or equal"),
+    ("tokenizer: bytes", "tokenizer: {train_bpe: big}", 'train_bpe "big"', "valid integer"),
+    ("tokenizer: bytes", "tokenizer: {bpe: 300}", "tokenizer.bpe", "known: train_bpe"),
+    ("tokenizer: bytes", "tokenizer: {}", "data.tokenizer.train_bpe", "is required"),
+    ("tokenizer: bytes", "tokenizer: 3", "data.tokenizer 3", "string or must be a mapping"),
     ("{fraction: 0.2}", "{mixture: []}", "data.validation.mixture []", "must list at least 1"),
     (
         "{fraction: 0.2}",
