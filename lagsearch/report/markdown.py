@@ -271,10 +271,11 @@ def _times(report: dict[str, Any]) -> list[str]:
 
 
 def _reading(report: dict[str, Any]) -> str:
+    tasks = "`harness.json` the downstream tasks, " if report["harness"] else ""
     return (
         "## Files\n\n`report.json` holds all numbers of this page, `curves/` every evaluation with "
         "the loss of each batch, `plans.json` every growth, `space.yaml` what was run, "
-        "`schedule.yaml` the winner alone as a space, `environment.json` where it ran, and "
+        f"`schedule.yaml` the winner alone as a space, {tasks}`environment.json` where it ran, and "
         "`winner/` the trained model as a Hugging Face checkpoint. Losses are nats per predicted "
         "token; steps count from growth."
     )
