@@ -97,10 +97,11 @@ def _sources(run: "Recorded", name: str) -> dict[str, int | None]:
 
 
 def _others(run: "Recorded", name: str, search_flops: int) -> dict[str, int]:
-    """Return what all other candidates took up to K."""
+    """Return what all other candidates took up to K, as far as each came."""
     own = run.curves[name].at(run.lag)
-    per_step = run.space.training.batch_size * run.space.data.sequence_length
-    return {
-        "flops": search_flops - (own.flops if own else 0),
-        "tokens": (len(run.plans) - 1) * run.lag * per_step,
-    }
+    tokens = 0.0
+    for other in run.plans:
+        reached = sum(each.step <= run.lag for each in run.curves[other].evaluations)
+        if other != name and reached:
+            tokens += _spending(run, other, "tokens").spent[reached - 1]
+    return {"flops": search_flops - (own.flops if own else 0), "tokens": int(tokens)}
