@@ -3,10 +3,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from lagsearch.data.encoding import Encoder
 from lagsearch.data.tokenizers import (
     byte_tokenizer,
     character_tokenizer,
-    encode,
     make_tokenizer,
     vocabulary_size,
 )
@@ -15,12 +15,19 @@ from lagsearch.errors import DataError
 BYTES = byte_tokenizer()
 
 
+class Texts:
+    """A corpus of these documents."""
+
+    def __init__(self, *texts):
+        self.read = lambda: iter(texts)
+
+
 def own_encoding(tokenizer, text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def ids(tokenizer, text):
-    (row,) = encode(tokenizer, [text])
+    (row,) = Encoder(tokenizer)([text])
     return [int(each) for each in row]
 
 
@@ -71,16 +78,16 @@ def test_special_tokens_stand_behind_the_bytes():
 
 
 def test_encode_keeps_the_order_of_texts():
-    rows = encode(BYTES, ["b", "", "ac"])
+    rows = Encoder(BYTES)(["b", "", "ac"])
     assert [[int(each) for each in row] for row in rows] == [[98], [], [97, 99]]
 
 
 def test_make_bytes_reads_no_text():
-    def unread():
-        raise AssertionError("the corpus was read")
-        yield
+    class Unread:
+        def read(self):
+            raise AssertionError("the corpus was read")
 
-    tokenizer = make_tokenizer("bytes", unread())
+    tokenizer = make_tokenizer("bytes", Unread())
     assert ids(tokenizer, "hi") == [104, 105]
 
 
@@ -129,7 +136,7 @@ def test_special_words_in_a_text_are_characters(special):
 
 
 def test_make_characters_takes_those_of_the_corpus():
-    tokenizer = make_tokenizer("characters", iter(["hello ", "wörld\n"]))
+    tokenizer = make_tokenizer("characters", Texts("hello ", "wörld\n"))
     characters = set("hello wörld\n")
     assert len({ids(tokenizer, each)[0] for each in characters}) == len(characters)
     n_special = len(set(tokenizer.all_special_ids))
@@ -138,8 +145,8 @@ def test_make_characters_takes_those_of_the_corpus():
 
 
 def test_make_characters_does_not_hang_on_the_order_of_texts():
-    one = make_tokenizer("characters", iter(["cab", "d"]))
-    two = make_tokenizer("characters", iter(["d", "bca"]))
+    one = make_tokenizer("characters", Texts("cab", "d"))
+    two = make_tokenizer("characters", Texts("d", "bca"))
     assert ids(one, "abcd") == ids(two, "abcd")
 
 
@@ -149,9 +156,9 @@ def test_make_characters_does_not_hang_on_the_order_of_texts():
 @pytest.mark.parametrize("kind", ["bytes", "characters"])
 def test_a_saved_tokenizer_is_the_same(kind, tmp_path):
     text = "Is it? é\n  \u2192 <mask> it is."
-    tokenizer = make_tokenizer(kind, iter([text]))
+    tokenizer = make_tokenizer(kind, Texts(text))
     tokenizer.save_pretrained(tmp_path)
-    for again in (AutoTokenizer.from_pretrained(tmp_path), make_tokenizer(str(tmp_path), ())):
+    for again in (AutoTokenizer.from_pretrained(tmp_path), make_tokenizer(str(tmp_path), None)):
         assert ids(again, text) == ids(tokenizer, text)
         assert vocabulary_size(again) == vocabulary_size(tokenizer)
         assert again.eos_token_id == tokenizer.eos_token_id
@@ -160,5 +167,5 @@ def test_a_saved_tokenizer_is_the_same(kind, tmp_path):
 
 def test_folder_without_a_tokenizer(tmp_path):
     with pytest.raises(DataError, match=tmp_path.name) as failure:
-        make_tokenizer(str(tmp_path), ())
+        make_tokenizer(str(tmp_path), None)
     assert "\n" not in str(failure.value)
