@@ -177,7 +177,7 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[Stores, P
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
         objective = make_objective(space.objective, tokenizer, size, length)
-        store = open_stores(space.data, tokenizer, watch.say)
+        store = open_stores(space.data, tokenizer, watch.say, watch.passing)
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
         parts = [each.place_in_text[1] for each in pretrained]

@@ -20,6 +20,9 @@ class Watch:
     def say(self, line: str) -> None:
         """Show one line that stays."""
 
+    def passing(self, line: str) -> None:
+        """Show one line until the next one takes its place; an empty one ends that."""
+
     def begin(self, phase: str, names: Sequence[str], until: int) -> None:
         """Begin a phase in which the named models train up to a step."""
 
@@ -110,12 +113,18 @@ class PlainWatch(_Phase):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.stream = stream
-        self.wrote = 0.0
+        self.wrote = time.monotonic()
 
     @override
     def say(self, line: str) -> None:
         self.stream.write(line + "\n")
         self.stream.flush()
+
+    @override
+    def passing(self, line: str) -> None:
+        if line and time.monotonic() - self.wrote > _PLAIN_EVERY_S:
+            self.say(f"  {line}")
+            self.wrote = time.monotonic()
 
     @override
     def begin(self, phase: str, names: Sequence[str], until: int) -> None:
@@ -165,6 +174,20 @@ class LiveWatch(_Phase):
     @override
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False)
+
+    @override
+    def passing(self, line: str) -> None:
+        from rich.live import Live
+        from rich.text import Text
+
+        if self.live is None and line:
+            self.live = Live(console=self.console, refresh_per_second=2, transient=True)
+            self.live.start()
+        if self.live is not None and line:
+            self.live.update(Text(line))
+        elif self.live is not None:
+            self.live.stop()
+            self.live = None
 
     @override
     def begin(self, phase: str, names: Sequence[str], until: int) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lagsearch.data.files import TextFile, files_in, is_plain, unit_of
@@ -26,11 +26,13 @@ class Documents:
         name: In words.
         digest: Hash of the content.
         units: Its files or datasets, in the order that they are read in.
+        at: Its key in the space file.
     """
 
     name: str
     digest: str
     units: tuple[Unit, ...]
+    at: Place = ("data",)
 
     def read(self) -> Iterator[str]:
         """Read all text, in a fixed order; long documents come in several pieces of whole words.
@@ -39,8 +41,11 @@ class Documents:
             DataError: Something is not text.
         """
         for unit in self.units:
-            for piece in unit.pieces(0, cut_anywhere):
-                yield piece.text
+            try:
+                for piece in unit.pieces(0, cut_anywhere):
+                    yield piece.text
+            except DataError as error:
+                raise DataError(str(error), self.at) from None
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Part:
         """
         self.check()
         try:
-            return _open(self.origin)
+            return replace(_open(self.origin), at=self.at)
         except DataError as error:
             raise DataError(str(error), self.at) from None
 
@@ -147,7 +152,7 @@ def open_corpus(corpus: Corpus, part: str) -> Documents:
         return opened[0]
     name = " + ".join(each.name for each in opened)
     units = tuple(unit for each in opened for unit in each.units)
-    return Documents(name, _combined([each.digest for each in opened]), units)
+    return Documents(name, _combined([each.digest for each in opened]), units, ("data", part))
 
 
 def _open(origin: Origin) -> Documents:

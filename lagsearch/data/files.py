@@ -241,9 +241,20 @@ def as_text(value: Any, column: str) -> str | None:
     Raises:
         DataError: It is something else.
     """
-    if value is None or isinstance(value, str):
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_whole(value, column)
         return value
     raise DataError(f"column {column!r} holds {type(value).__name__}, not text")
+
+
+def _check_whole(text: str, column: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can write one half of a pair alone
+        raise DataError(f"column {column!r} holds half a character (a lone surrogate)") from None
 
 
 def brief(error: Exception, width: int = 200) -> str:

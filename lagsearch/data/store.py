@@ -1,28 +1,21 @@
 """The token store: a corpus as one row of numbers on disk, memory-mapped by all who read it."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.data.batches import shares
 from lagsearch.data.corpora import Documents, Place, parts_of
-from lagsearch.data.pieces import Piece
-from lagsearch.data.tokenizers import encode, vocabulary_size
+from lagsearch.data.encoding import Encoder
+from lagsearch.data.tokenizers import vocabulary_size
+from lagsearch.data.writing import How, Say, Task, forget, write_tokens
 from lagsearch.errors import DataError
 from lagsearch.space import Data
-from lagsearch.storage import alone, cache_root, digest, replacing, write_json
-
-STRETCH = 8192
-"""Tokens in a stretch: what validation takes from a corpus is whole stretches, evenly spread."""
-
-_CHARACTERS_AT_A_TIME = 4_000_000
-
-Tell = Callable[[str], None]
+from lagsearch.storage import alone, cache_root, digest, write_json
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,12 @@ class Stores:
         return self.train[0].store.tokenizer()
 
 
-def open_stores(data: Data, tokenizer: Any, tell: Tell = lambda line: None) -> Stores:
+def open_stores(
+    data: Data,
+    tokenizer: Any,
+    tell: Say = lambda line: None,
+    show: Say = lambda line: None,
+) -> Stores:
     """Return the token stores of a space's data, making those that the cache lacks.
 
     Each text of a mixture has a store of its own, the one that it would have alone.
@@ -109,11 +107,12 @@ def open_stores(data: Data, tokenizer: Any, tell: Tell = lambda line: None) -> S
         data: What the space says.
         tokenizer: As `make_tokenizer` makes it.
         tell: Is told in a line when there is something to wait for.
+        show: Is told how far it is, in a line in place of the one before; an empty one ends it.
 
     Raises:
         DataError: A corpus or tokenizer is missing or does not fit.
     """
-    make = _StoreMaker(tokenizer, data.separators, tell)
+    make = _StoreMaker(tokenizer, data.separators, tell, show)
     fraction = data.validation.fraction
     parts = parts_of(data.train, ("data", "train"))
     held_out = parts_of(data.validation, ("data", "validation"))
@@ -137,7 +136,8 @@ class _StoreMaker:
 
     tokenizer: Any
     has_separators: bool
-    tell: Tell
+    tell: Say
+    show: Say
 
     @property
     def separator(self) -> int | None:
@@ -147,38 +147,33 @@ class _StoreMaker:
 
     def store(self, train: Documents | None, held_out: Documents | float | None) -> TokenStore:
         """Return the store of a text, and of held-out text: of its own, a share of it, or none."""
+        backend = self.tokenizer.backend_tokenizer
         made_of = {
             "format": 1,
             "train": train.digest if train else None,
             "validation": held_out.digest if isinstance(held_out, Documents) else held_out,
-            "tokenizer": digest(self.tokenizer.backend_tokenizer.to_str()),
+            "tokenizer": digest(backend.to_str()),
             "separator": self.separator,
         }
+        if backend.truncation or backend.padding:  # earlier stores were cut off or padded by it
+            made_of["whole"] = True
         store = TokenStore(cache_root() / "tokens" / digest(made_of))
         if not (store.folder / "store.json").is_file():
             with alone(store.folder, self.tell):
                 if not (store.folder / "store.json").is_file():
-                    names = [each.name for each in (train, held_out) if isinstance(each, Documents)]
-                    self.tell(f"tokenizing {names[0]}")
                     self._write(store, train, held_out)
         return store
 
     def _write(
         self, store: TokenStore, train: Documents | None, held_out: Documents | float | None
     ) -> None:
+        share = held_out if isinstance(held_out, float) else 0.0
+        tasks = [] if train is None else [Task(train, share)]
+        tasks += [Task(held_out, 1.0)] if isinstance(held_out, Documents) else []
         size = vocabulary_size(self.tokenizer)
         dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
-        whole = store.folder / "train.bin"
-        kept_out = store.folder / "validation.bin"
-        with replacing(whole) as train_path, replacing(kept_out) as validation_path:
-            with train_path.open("wb") as train_file, validation_path.open("wb") as validation_file:
-                fraction = held_out if isinstance(held_out, float) else 0.0
-                if train is not None:
-                    _split(self._encoded(train, dtype), fraction, train_file, validation_file)
-                if isinstance(held_out, Documents):
-                    _append(self._encoded(held_out, dtype), validation_file)
-            paths = train_path, validation_path
-            counts = [path.stat().st_size // dtype.itemsize for path in paths]
+        how = How(Encoder(self.tokenizer), self.separator, dtype, self.tell, self.show)
+        counts = write_tokens(store.folder, tasks, how)
         self.tokenizer.save_pretrained(store.folder / "tokenizer")
         kept = held_out if isinstance(held_out, Documents) else train
         facts: dict[str, Any] = {
@@ -190,19 +185,7 @@ class _StoreMaker:
         if isinstance(held_out, float) and train is not None:
             facts["validation"]["name"] = f"{held_out} of {train.name}"
         write_json(store.folder / "store.json", facts)
-
-    def _encoded(self, documents: Documents, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-        """Yield pieces of a text as tokens, every document followed by the separator."""
-        ending = [] if self.separator is None else [self.separator]
-        is_empty = True
-        for pieces in _portions(documents):
-            rows = encode(self.tokenizer, [piece.text for piece in pieces])
-            is_empty = is_empty and not any(map(len, rows))
-            endings = [ending if piece.ends else [] for piece in pieces]
-            parts = [part for both in zip(rows, endings, strict=True) for part in both]
-            yield np.concatenate(parts).astype(dtype)
-        if is_empty:
-            raise DataError(f"{documents.name}: no text at all")
+        forget(store.folder)
 
 
 def _names(documents: Documents | None) -> dict[str, Any]:
@@ -211,42 +194,6 @@ def _names(documents: Documents | None) -> dict[str, Any]:
         "name": documents.name if documents else None,
         "sha256": documents.digest if documents else None,
     }
-
-
-def _portions(documents: Documents) -> Iterator[list[Piece]]:
-    """Yield documents in lists of about `_CHARACTERS_AT_A_TIME` characters."""
-    portion: list[Piece] = []
-    size = 0
-    for unit in documents.units:
-        for piece in unit.pieces(0, lambda text, begin: 0):
-            portion.append(piece)
-            size += len(piece.text)
-            if size >= _CHARACTERS_AT_A_TIME:
-                yield portion
-                portion, size = [], 0
-    if portion:
-        yield portion
-
-
-def _append(pieces: Iterable[NDArray[Any]], file: BinaryIO) -> None:
-    for piece in pieces:
-        file.write(piece.tobytes())
-
-
-def _split(
-    pieces: Iterable[NDArray[Any]], fraction: float, train: BinaryIO, validation: BinaryIO
-) -> None:
-    """Send whole stretches of tokens to validation, evenly spread over the corpus."""
-    rest = np.empty(0, np.uint16)
-    number = 0
-    for piece in pieces:
-        rest = np.concatenate([rest, piece]) if len(rest) else piece
-        while len(rest) >= STRETCH:
-            is_held_out = int((number + 1) * fraction) > int(number * fraction)
-            (validation if is_held_out else train).write(rest[:STRETCH].tobytes())
-            rest = rest[STRETCH:]
-            number += 1
-    train.write(rest.tobytes())
 
 
 def check_length(stores: Stores, data: Data, rows: int, n_parts: int = 1) -> None:

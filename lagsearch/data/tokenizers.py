@@ -1,12 +1,9 @@
 """Tokenizers as Hugging Face objects, so that a winner's folder carries its own."""
 
 from collections.abc import Iterable
-from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lagsearch.data.corpora import Documents
 from lagsearch.errors import DataError
@@ -103,20 +100,6 @@ def _train_bpe(size: int, texts: Iterable[str]) -> Any:
 def vocabulary_size(tokenizer: Any) -> int:
     """Return the rows that an embedding needs."""
     return int(max(tokenizer.get_vocab().values())) + 1
-
-
-def encode(tokenizer: Any, texts: list[str]) -> list[Any]:
-    """Turn texts into rows of token numbers.
-
-    Special tokens are neither added nor found: what looks like one in a text is text. Bytes are
-    taken as they are, which is what the byte tokenizer's own work would give, later.
-    """
-    if is_bytes(tokenizer):
-        return [np.frombuffer(text.encode(), np.uint8) for text in texts]
-    backend = copy(tokenizer.backend_tokenizer)
-    backend.encode_special_tokens = True
-    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
-    return [np.array(encoding.ids) for encoding in encodings]
 
 
 def is_bytes(tokenizer: Any) -> bool:

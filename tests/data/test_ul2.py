@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from lagsearch.data.encoding import Encoder
 from lagsearch.data.objectives import add_tokens, make_objective, tokens_of
 from lagsearch.data.predicting import IGNORED
-from lagsearch.data.tokenizers import byte_tokenizer, encode, vocabulary_size
+from lagsearch.data.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.data.ul2 import Ul2, make_ul2, span_sizes, tokens_of_ul2
 from lagsearch.errors import DataError
 from lagsearch.space import Objective
@@ -358,7 +359,7 @@ def test_global_random_state_is_untouched():
 
 
 def text_ids(tokenizer, text):
-    (row,) = encode(tokenizer, [text])
+    (row,) = Encoder(tokenizer)([text])
     return [int(each) for each in row]
 
 

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from lagsearch.data.corpora import Documents
+from lagsearch.data.corpora import open_corpus
+from lagsearch.data.encoding import Encoder
 from lagsearch.data.objectives import Masked, make_objective
 from lagsearch.data.predicting import IGNORED
 from lagsearch.data.tokenizers import (
     byte_tokenizer,
     character_tokenizer,
-    encode,
     make_tokenizer,
     vocabulary_size,
 )
 from lagsearch.data.words import find_words
-from lagsearch.space import Objective, TrainBpe
+from lagsearch.space import Corpus, Objective, TrainBpe
 
 TEXT = (
     "#### The layers ####\nthe layer grows and the layers grow; don't stack 12 layers2 on café "
@@ -36,7 +36,7 @@ WORDS_OF_BYTES = find_words(BYTES)
 
 
 def ids(tokenizer, text):
-    (row,) = encode(tokenizer, [text])
+    (row,) = Encoder(tokenizer)([text])
     return np.array(row, np.int64)
 
 
@@ -56,7 +56,10 @@ def bpe(tmp_path_factory):
     """Return a tokenizer of byte pairs that knows some words whole and others in pieces."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAGSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return make_tokenizer(TrainBpe(train_bpe=300), Documents("text", "1", lambda: iter([TEXT])))
+        path = tmp_path_factory.mktemp("text") / "text.txt"
+        path.write_bytes(TEXT.encode())
+        text = open_corpus(Corpus(files=(str(path),)), "train")
+        return make_tokenizer(TrainBpe(train_bpe=300), text)
 
 
 @pytest.fixture(scope="module")
