@@ -23,7 +23,7 @@ class Texts:
 
     def __init__(self, *texts, digest=None):
         self.digest = digest or sha256(repr(texts).encode()).hexdigest()
-        self.read = lambda: iter(texts)
+        self.name, self.read = "text", lambda: iter(texts)
 
 
 class Unread:
