@@ -75,7 +75,7 @@ def test_scratch_is_all_random():
     candidate = make_candidate("scratch", {}, (shape(6),), shape(4))
     assert candidate.name == "scratch"
     assert candidate.is_baseline is True
-    assert dict(candidate.settings) == {}
+    assert dict(candidate.settings) == {"steps": None}
     assert candidate.plan.layer_map() == "R R R R"
     assert candidate.plan.bottom.treatment == candidate.plan.top.treatment == "random"
     assert {origin.treatment for origin in candidate.plan.layers} == {"random"}
