@@ -50,12 +50,16 @@ def run_command(
     serial: Annotated[
         bool, typer.Option("--serial", help="One candidate at a time, without Ray.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time goes; trace a few steps.")
+    ] = False,
     set_: SetOption = None,
 ) -> None:
     """Train all candidates K steps, rank them, train the winner on. Run it again to continue."""
     from lagsearch.pipeline import run
 
-    result = run(_load(space, set_), lag=lag, oracle=oracle, out=out, serial=serial)
+    loaded = _load(space, set_)
+    result = run(loaded, lag=lag, oracle=oracle, out=out, serial=serial, profile=profile)
     _show_result(result.folder, result.report)
 
 

@@ -21,10 +21,11 @@ from lagsearch.models.streaming import StreamedModel
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
 from lagsearch.operators.execute import add_noise, check_fit, fill, recipe
 from lagsearch.operators.mergekit import from_mergekit
-from lagsearch.planning import find_tokenizer, make_plan, vocabulary_of
+from lagsearch.planning import make_plan
 from lagsearch.progress import Watch
 from lagsearch.space import load_space, read_yaml
 from lagsearch.storage import derive_seed
+from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
 _ALONG = (
     "tokenizer*",

@@ -87,7 +87,14 @@ class JobMaker:
             curve=Path(),
             state=Path(),
             flops_per_step=planned.cost.flops_per_step,
+            profile=self.profile(f"sources/{name}"),
         )
+
+    def profile(self, name: str) -> Path | None:
+        """Return the file of where a model's time goes, or None where nobody asks."""
+        if not self.plan.space.resources.profile:
+            return None
+        return self.folder.profile_file(name).absolute()
 
     def _candidate(self, planned: PlannedCandidate, sources: tuple[Path, ...]) -> Job:
         space = self.plan.space
@@ -107,6 +114,7 @@ class JobMaker:
             flops_per_step=planned.cost.flops_per_step,
             operator_flops=planned.cost.operator_flops,
             ema=space.evaluation.ema,
+            profile=self.profile(planned.name),
         )
 
     def _training(self, planned: PlannedCandidate) -> Training:

@@ -1,27 +1,22 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.corpora import check_corpus, open_corpus
-from lagsearch.data.objectives import add_tokens, tokens_of
-from lagsearch.data.tokenizers import comes_from_text, make_tokenizer, vocabulary_size
+from lagsearch.costs import ModelCost, Models
 from lagsearch.errors import (
-    DataError,
     LagsearchError,
     ModelError,
     OperatorError,
-    SpaceError,
     did_you_mean,
 )
 from lagsearch.guideline import advise
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import (
     ModelShape,
-    build_config,
     grown_config,
     plain_config,
     shape_of,
@@ -42,7 +37,6 @@ from lagsearch.space import (
     Source,
     Space,
     SpaceFile,
-    TrainBpe,
     evaluation_steps,
     expand,
     load_space,
@@ -50,62 +44,16 @@ from lagsearch.space import (
     with_flags,
 )
 from lagsearch.storage import digest
+from lagsearch.vocabulary import (
+    Vocabulary,
+    check_vocabulary,
+    complete_config,
+    make_room,
+    vocabulary_without_data,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import torch
-
-    from lagsearch.models.layers import LayerStack
-
-
-SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
-"""Configuration keys that name special tokens."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a model must know of its tokenizer.
-
-    Attributes:
-        size: Rows that an embedding needs.
-        special: Configuration keys that name special tokens.
-        added: How many of the tokens, the last ones, the objective added.
-    """
-
-    size: int
-    special: Mapping[str, int | None] = field(default_factory=dict)
-    added: int = 0
-
-
-def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
-    """Return what a model must know of a space's tokenizer."""
-    added = set(tokens_of(space.objective, space.data.sequence_length))
-    own = max(number for token, number in tokenizer.get_vocab().items() if token not in added)
-    size = vocabulary_size(tokenizer)
-    special = {role: getattr(tokenizer, role) for role in SPECIAL}
-    return Vocabulary(size, special, max(0, size - own - 1))
-
-
-@dataclass(frozen=True)
-class ModelCost:
-    """What one model takes.
-
-    Attributes:
-        parameters: Tied ones once.
-        layer_parameters: Weights of matrix products without embeddings and head.
-        flops_per_step: Training FLOPs of one step.
-        evaluation_flops: FLOPs of one evaluation.
-        memory_bytes: Estimate of training in fp32; None where there is none.
-        operator_flops: FLOPs of learning the operator, before the first step.
-    """
-
-    parameters: int
-    layer_parameters: int
-    flops_per_step: int
-    evaluation_flops: int
-    memory_bytes: int | None
-    operator_flops: int = 0
 
 
 @dataclass(frozen=True)
@@ -224,11 +172,15 @@ def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
     Raises:
         LagsearchError: Something in the space cannot be.
     """
-    return _plan_without_data(with_lag(space, lag, oracle=False))
+    file = with_lag(space, lag, oracle=False)
+    vocabulary, notes = vocabulary_without_data(file)
+    return replace(make_plan(file, vocabulary), notes=notes)
 
 
-def with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) -> SpaceFile:
-    """Load a space if need be, and put K and the oracle into it.
+def with_lag(
+    space: str | Path | SpaceFile, lag: int | None, *, oracle: bool, profile: bool = False
+) -> SpaceFile:
+    """Load a space if need be, and put into it what a command says beside it.
 
     Raises:
         SpaceError: The space is wrong, or has no K.
@@ -236,6 +188,7 @@ def with_lag(space: str | Path | SpaceFile, lag: int | None, *, oracle: bool) ->
     file = space if isinstance(space, SpaceFile) else load_space(space)
     flags = {} if lag is None else {f"--lag {lag}": f"search.lag={lag}"}
     flags |= {"--oracle": "search.oracle=true"} if oracle else {}
+    flags |= {"--profile": "resources.profile=true"} if profile else {}
     file = with_flags(file, flags)
     if file.space.search.lag is None:
         raise file.error(("search", "lag"), "is required: give it here or as --lag K")
@@ -257,7 +210,7 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     quiet()
     space = file.space
     _check_optimizers(file)
-    models = _Models(space)
+    models = Models(space)
     sources = tuple(_source(file, index, vocabulary, models) for index in range(len(space.sources)))
     base = sources[0].config
     target = _target(file, base)
@@ -304,66 +257,6 @@ def _check_optimizers(file: SpaceFile) -> None:
     for at, optimizer in zip(places, [file.space.training.optimizer, *own], strict=True):
         if optimizer is not None and (reason := lacking(optimizer.name)) is not None:
             raise file.error((*at, "optimizer", "name"), reason)
-
-
-def find_tokenizer(file: SpaceFile, *, fetch: bool = True) -> Any:
-    """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
-
-    Args:
-        file: The space.
-        fetch: Whether the hub may be asked.
-
-    Raises:
-        SpaceError: It or the corpus it needs is missing.
-    """
-    space = file.space
-    try:
-        check_corpus(space.data.train, "train")
-        check_corpus(space.data.validation, "validation")
-        needs_text = comes_from_text(space.tokenizer)
-        text = open_corpus(space.data.train, "train") if needs_text else None
-        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch)
-        add_tokens(tokenizer, space.objective, space.data.sequence_length)
-        return tokenizer
-    except DataError as error:
-        _check_checkpoints(file)  # where the tokenizer should have come from, perhaps
-        raise file.error(error.at, str(error)) from None
-
-
-def _plan_without_data(file: SpaceFile) -> RunPlan:
-    """Work out a run whose text or tokenizer may not be here: sizes need the vocabulary's alone.
-
-    Raises:
-        LagsearchError: Something cannot be, or the vocabulary's size is nowhere to be found.
-    """
-    space = file.space
-    pretrained = [each.pretrain for each in space.sources]
-    is_sized = all(each is not None and "vocab_size" in each.config for each in pretrained)
-    if isinstance(space.tokenizer, TrainBpe):
-        added = tokens_of(space.objective, space.data.sequence_length)
-        return make_plan(file, Vocabulary(space.tokenizer.train_bpe + len(added)))
-    if is_sized and comes_from_text(space.tokenizer):
-        return make_plan(file, None)
-    try:
-        return make_plan(file, vocabulary_of(find_tokenizer(file, fetch=False), space))
-    except SpaceError as error:
-        if not is_sized:
-            raise
-        return replace(make_plan(file, None), notes=(f"Planned without its data: {error}",))
-
-
-def _check_checkpoints(file: SpaceFile) -> None:
-    """Check that all checkpoints are to be had.
-
-    Raises:
-        SpaceError: One is not.
-    """
-    for index, source in enumerate(file.space.sources):
-        try:
-            if source.checkpoint is not None:
-                locate_checkpoint(source.checkpoint)
-        except ModelError as error:
-            raise file.error(("sources", index, "checkpoint"), str(error)) from None
 
 
 def _check_chosen(file: SpaceFile, names: "Sequence[str]") -> None:
@@ -471,7 +364,7 @@ def _check_new(candidate: Candidate, names: dict[str, str], plans: dict[str, str
 
 
 def _source(
-    file: SpaceFile, index: int, vocabulary: Vocabulary | None, models: "_Models"
+    file: SpaceFile, index: int, vocabulary: Vocabulary | None, models: Models
 ) -> PlannedSource:
     """Find a source's configuration and cost."""
     source = file.space.sources[index]
@@ -480,14 +373,14 @@ def _source(
     try:
         if source.pretrain is not None:
             at = (*at, "pretrain", "config")
-            config = _complete(source.pretrain.config, vocabulary)
+            config = complete_config(source.pretrain.config, vocabulary)
         else:
             at = (*at, "checkpoint")
             checkpoint = locate_checkpoint(source.checkpoint or "")
             config = load_config(checkpoint)
-            n_tokens = _make_room(config, vocabulary)
+            n_tokens = make_room(config, vocabulary)
         if vocabulary is not None:
-            _check_vocabulary(config, vocabulary)
+            check_vocabulary(config, vocabulary)
         model = models.of(config, _batch_size(source))
         model.check_positions(config, file.space.data.sequence_length)
         return PlannedSource(source, config, model.cost, checkpoint, n_tokens)
@@ -495,146 +388,8 @@ def _source(
         raise file.error(at, str(error)) from None
 
 
-def _complete(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
-    """Build a configuration, with what it leaves out of the vocabulary."""
-    known = build_config(keys).to_dict()
-    if vocabulary is None:  # special tokens of the family's own vocabulary may not be there
-        found: dict[str, Any] = dict.fromkeys(SPECIAL)
-    else:
-        found = {"vocab_size": vocabulary.size, **vocabulary.special}
-    missing = {key: value for key, value in found.items() if key in known and key not in keys}
-    return build_config({**keys, **missing})
-
-
 def _batch_size(source: Source) -> int | None:
     return source.pretrain.batch_size if source.pretrain else None
-
-
-def _make_room(config: Any, vocabulary: Vocabulary | None) -> int | None:
-    """Give a checkpoint's configuration rows for tokens that the objective adds; return them."""
-    if vocabulary is None or config.vocab_size >= vocabulary.size:
-        return None
-    if config.vocab_size < vocabulary.size - vocabulary.added:
-        return None  # it is too small for the text's own tokens, which is an error
-    config.vocab_size = vocabulary.size
-    return vocabulary.size
-
-
-def _check_vocabulary(config: Any, vocabulary: Vocabulary) -> None:
-    """Check that the embedding has a row for every token.
-
-    Raises:
-        ModelError: The model is too small for the tokenizer.
-    """
-    if config.vocab_size < vocabulary.size:
-        raise ModelError(
-            f"vocab_size {config.vocab_size} is less than the tokenizer's {vocabulary.size} tokens"
-        )
-
-
-@dataclass(frozen=True)
-class _Empty:
-    """A model without memory, and what is known of it.
-
-    Attributes:
-        cost: What it takes.
-        stack: Where it keeps its layers.
-        tensors: Its tensors on `meta`, by name.
-        positions: How many tokens a sequence may have, if that is limited.
-        kept: Numbers that the optimizer keeps of a weight.
-    """
-
-    cost: ModelCost
-    stack: "LayerStack"
-    tensors: "Mapping[str, torch.Tensor]"
-    positions: int | None
-    kept: int
-
-    def cost_of(
-        self, plan: GrowthPlan, sources: "Sequence[Mapping[str, torch.Tensor]]"
-    ) -> ModelCost:
-        """Return what it takes when it is grown by a plan.
-
-        Args:
-            plan: The growth.
-            sources: Tensors of each source on `meta`, by name.
-        """
-        from lagsearch.operators.mix import forming_flops, make_mix, n_operator_parameters
-        from lagsearch.training.flops import operator_flops
-        from lagsearch.training.memory import learning_bytes
-
-        if plan.learned is None:
-            return self.cost
-        mix = make_mix(plan, self.stack, sources, self.tensors)
-        forming = forming_flops(mix)
-        flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
-        memory = self.cost.memory_bytes
-        if memory is not None:
-            sizes = [tensor.numel() for source in sources for tensor in source.values()]
-            operator = n_operator_parameters(mix)
-            learning = learning_bytes(memory, self.cost.parameters, sum(sizes), operator, self.kept)
-            memory = max(memory, learning)
-        return replace(self.cost, operator_flops=flops, memory_bytes=memory)
-
-    def check_positions(self, config: Any, length: int) -> None:
-        """Check that a sequence has room.
-
-        Raises:
-            ModelError: It has not.
-        """
-        if self.positions is not None and self.positions < length:
-            key = stored_name(config, "max_position_embeddings")
-            raise ModelError(
-                f"{key} {config.max_position_embeddings} has room for {self.positions} tokens, "
-                f"less than data.sequence_length {length}"
-            )
-
-
-class _Models:
-    """What configurations lead to, each worked out once."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._known: dict[str, _Empty] = {}
-
-    def of(self, config: Any, batch_size: int | None = None) -> _Empty:
-        key = digest([plain_config(config), batch_size])
-        if key not in self._known:
-            self._known[key] = self._work_out(config, batch_size)
-        return self._known[key]
-
-    def _work_out(self, config: Any, batch_size: int | None) -> _Empty:
-        from lagsearch.models.build import (
-            empty_model,
-            n_parameters,
-            tensors_of,
-            usable_positions,
-        )
-        from lagsearch.models.layers import find_layers
-        from lagsearch.training.flops import (
-            forward_flops_per_token,
-            matrix_parameters,
-            training_flops,
-        )
-        from lagsearch.training.memory import training_bytes
-        from lagsearch.training.optimizer import KINDS
-
-        kept = KINDS[self._space.training.optimizer.name].size
-        space = self._space
-        rows, length = batch_size or space.training.batch_size, space.data.sequence_length
-        at_once = -(-rows // space.training.gradient_accumulation)
-        model = empty_model(config, space.objective.kind)
-        stack = find_layers(model, config)
-        forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
-        evaluated = space.evaluation.batches * rows * length
-        cost = ModelCost(
-            parameters=n_parameters(model),
-            layer_parameters=matrix_parameters(model)["layers"],
-            flops_per_step=training_flops(forward, rows * length),
-            evaluation_flops=forward * evaluated,
-            memory_bytes=training_bytes(model, at_once, length, space.objective.kind, kept),
-        )
-        return _Empty(cost, stack, tensors_of(model), usable_positions(model, config), kept)
 
 
 def recorded(plan: RunPlan) -> dict[str, Any]:

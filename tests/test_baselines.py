@@ -111,8 +111,9 @@ def test_its_schedule_is_its_own(write_space, tmp_path):
     """It ends where its own training ends, and does not go on where the source's stopped."""
     from lagsearch.jobs import JobMaker
     from lagsearch.pipeline import _open_data, _resources
-    from lagsearch.planning import find_tokenizer, make_plan, vocabulary_of
+    from lagsearch.planning import make_plan
     from lagsearch.report.folder import RunFolder
+    from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
     text = space(write_space, tmp_path).read_text()
     path = tmp_path / "cosine.yaml"

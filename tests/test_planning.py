@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import lagsearch
 from lagsearch.errors import RunFolderError, SpaceError
@@ -57,6 +58,14 @@ def test_a_missing_corpus_is_found_by_the_plan(write_space):
     for part in ("train", "validation"):
         with pytest.raises(SpaceError, match=rf"data\.{part}.*nowhere\.txt: no such file"):
             planned(write_space, f"data.{part}={{files: [nowhere.txt]}}")
+
+
+@pytest.mark.parametrize("at", ["training", "sources.0.pretrain"])
+def test_an_optimizer_that_torch_lacks_is_refused_at_its_key(write_space, monkeypatch, at):
+    monkeypatch.delattr(torch.optim, "Lion", raising=False)
+    key = at.replace(".", r"\.").replace(r"\.0", r"\[0\]")
+    with pytest.raises(SpaceError, match=rf'{key}\.optimizer\.name "lion": torch .* has no Lion'):
+        planned(write_space, f"{at}.optimizer={{name: lion}}")
 
 
 @pytest.mark.parametrize(

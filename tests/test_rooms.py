@@ -21,10 +21,13 @@ MAY_IMPORT = {
     "report": {"space", "operators", "training", "selection", "progress"},
     "progress": {"training"},
     "guideline": set(),
-    "planning": {"space", "models", "operators", "data", "training", "guideline"},
+    "vocabulary": {"space", "models", "data"},
+    "costs": {"space", "models", "operators", "training"},
+    "planning": {"space", "models", "operators", "training", "guideline", "vocabulary", "costs"},
     "jobs": {"planning", "space", "models", "data", "training", "report"},
     "downstream": {"space", "models", "training", "search", "report"},
-    "growing": {"planning", "space", "models", "operators", "progress"},
+    "phases": {"planning", "jobs", "downstream", "report", "search", "training", "progress"},
+    "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {
     "ray": {"search/ray_runner.py"},

@@ -69,8 +69,6 @@ def test_new_rows_are_the_mean_of_the_old(tmp_path):
     assert torch.equal(logits[0], logits[1][..., :260])
 
 
-def test_batches_must_hold_every_part(write_space, tmp_path):
-    space = lagsearch.load_space(write_space(), ["objective={name: ul2}", "training.batch_size=2"])
+def test_batches_must_hold_every_part(write_space):
     with pytest.raises(SpaceError, match=r"training\.batch_size 2: is too small"):
-        lagsearch.run(space, out=tmp_path / "run", serial=True, watch=Watch())
-    assert not (tmp_path / "run").exists()
+        lagsearch.load_space(write_space(), ["objective={name: ul2}", "training.batch_size=2"])

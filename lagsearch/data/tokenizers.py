@@ -29,7 +29,8 @@ def make_tokenizer(wanted: str | TrainBpe, text: Documents | None, *, fetch: boo
         fetch: Whether the hub may be asked.
 
     Raises:
-        DataError: A folder or hub name does not lead to a tokenizer.
+        DataError: A folder or hub name does not lead to a tokenizer, or the text is too short for
+            as many tokens.
     """
     if wanted == "bytes":
         return byte_tokenizer()
@@ -72,7 +73,11 @@ def _trained(size: int, text: Documents) -> Any:
     with alone(file.parent, lambda line: None):
         if not file.is_file():
             write_text(file, _train_bpe(size, text.read()).to_str())
-    return _wrapped(hf.Tokenizer.from_file(str(file)), [SEPARATOR, PAD, MASK])
+    tokenizer = _wrapped(hf.Tokenizer.from_file(str(file)), [SEPARATOR, PAD, MASK])
+    if (found := vocabulary_size(tokenizer)) < size:
+        message = f"{text.name} has pairs for {found} tokens only: ask for no more, or add text"
+        raise DataError(message, (*_AT, "train_bpe"))
+    return tokenizer
 
 
 def _train_bpe(size: int, texts: Iterable[str]) -> Any:

@@ -30,11 +30,13 @@ def build_report(path: Path) -> dict[str, Any]:
     winner = run.plans[run.winner]
     chosen = {"operator": winner["operator"], **winner["settings"]}
     search = run.space.search.model_copy(update={"oracle": False})
+    resources = run.space.resources.model_copy(update={"profile": False})
     schedule = run.space.model_copy(
         update={
             "name": f"{run.space.name[:90]}-schedule",
             "candidates": (chosen,),
             "search": search,
+            "resources": resources,
         }
     )
     write_text(folder.path / "schedule.yaml", dump_space(schedule))

@@ -179,6 +179,9 @@ def _flops(report: dict[str, Any]) -> Any:
         mpl.lines.Line2D([], [], color=BASELINE, label=reference),
         mpl.lines.Line2D([], [], color=REST, lw=0.8, label="other growths"),
     ]
+    best = report["oracle"]["candidate"] if report["oracle"] else winner
+    if best != winner:
+        marks.insert(1, mpl.lines.Line2D([], [], color=BEST, label=f"best at the end: {best}"))
     axes.legend(handles=marks if growths else marks[:3], loc="best")
     axes.set_xscale("log")
     axes.set(

@@ -83,6 +83,14 @@ class RunFolder:
         """Return the file of a candidate's weights and moments."""
         return self.states / f"{candidate}.safetensors"
 
+    def profile_file(self, name: str) -> Path:
+        """Return the file of where the time of a model goes.
+
+        Args:
+            name: A candidate, `winner/` and a candidate that is trained on, or `sources/` and one.
+        """
+        return self.path / "profile" / f"{name}.json"
+
     def curve(self, candidate: str) -> Curve:
         """Read a candidate's evaluations."""
         return read_curve(self.curve_file(candidate))
@@ -95,6 +103,11 @@ class RunFolder:
     def harness(self) -> dict[str, Any] | None:
         """Read what came out on downstream tasks, or None where none were evaluated."""
         return self._json(self.harness_file) if self.harness_file.is_file() else None
+
+    def profile(self, candidate: str) -> dict[str, Any] | None:
+        """Read where a candidate's time went, or None where nobody looked."""
+        path = self.profile_file(candidate)
+        return self._json(path) if path.is_file() else None
 
     def space(self) -> Space:
         """Read the space of this run.
@@ -209,8 +222,9 @@ class RunFolder:
         is_begun = self.environment_file.is_file()
         if is_begun:
             self._refuse(_differences(self.environment()["inputs"], inputs))
-        for left in self.path.glob(_UNFINISHED):  # of a process that was killed while it wrote
-            left.unlink()
+        for place in (self.path, self.path / "profile"):
+            for left in place.glob(_UNFINISHED):  # of a process that was killed while it wrote
+                left.unlink()
         write_text(self.space_file, dump_space(space))
         write_json(self.plans_file, plans)
         if not is_begun:
@@ -250,9 +264,9 @@ def now() -> str:
 
 
 def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
-    """Return the keys in which two spaces differ.
+    """Return the keys in which two spaces differ, but for what changes no loss.
 
-    An oracle may be added, and downstream tasks may change: neither changes a loss.
+    That is an oracle that is added, downstream tasks, and whether a run is profiled.
     """
     if at == "evaluation.harness":
         return []
@@ -262,7 +276,7 @@ def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]
             for key in {**old, **new}
             for found in _differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
         ]
-    if old == new or (at == "search.oracle" and new):
+    if old == new or (at == "search.oracle" and new) or at == "resources.profile":
         return []
     return [(at, old, new)]
 

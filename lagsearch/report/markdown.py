@@ -5,6 +5,7 @@ from typing import Any
 
 from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
+from lagsearch.report.times import tell_times
 from lagsearch.report.verdict import judge
 
 
@@ -31,7 +32,7 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
         parts.append(_objective(report))
     if report["harness"]:
         parts.append(_downstream(report))
-    parts += [_cost(report), _reading(report)]
+    parts += [_cost(report), *_times(report), _reading(report)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -128,8 +129,8 @@ def _savings(report: dict[str, Any]) -> str:
         row = [f"`{name}`", f"{entry['val_loss']:.4f}"]
         for unit in ("flops", "tokens"):
             for way in ("growth", "with_sources", "with_search"):
-                row.append(_percent(entry[unit][f"{way}_speed_up"]))
-        row.append(_percent(entry["flops"]["with_sources_saving"]))
+                row.append(_percent(entry[unit][f"{way}_speed_up"], entry["is_bound"]))
+        row.append(_percent(entry["flops"]["with_sources_saving"], entry["is_bound"]))
         rows.append(row)
     ways = ["growth alone", "with its source", "and the search"]
     head = ["candidate", "equal loss", *(f"FLOPs: {way}" for way in ways)]
@@ -138,7 +139,8 @@ def _savings(report: dict[str, Any]) -> str:
         f"Speed-up at equal validation loss against `{savings['baseline']}`, trained "
         f"{savings['steps']:,} steps: its spending until it reaches that loss, divided by the "
         "growth's, less one. The loss is the one that both come to, of curves smoothed so that "
-        "they never rise. A negative number is a slow-down. The search is all candidates' training "
+        "they never rise; ≥: the baseline never came to it, and what it spent in all is counted. A "
+        "negative number is a slow-down. The search is all candidates' training "
         f"to step {report['lag']}."
     )
     return f"## What growing saves\n\n{_grid(head, rows)}\n\n{note}"
@@ -161,8 +163,8 @@ def _objective(report: dict[str, Any]) -> str:
     return f"## The parts of the objective\n\n{_grid(head, rows)}\n\n{note}"
 
 
-def _percent(value: float | None) -> str:
-    return "not known" if value is None else f"{value:+.0%}"
+def _percent(value: float | None, is_bound: bool) -> str:
+    return "not known" if value is None else f"{'≥ ' if is_bound else ''}{value:+.0%}"
 
 
 def _downstream(report: dict[str, Any]) -> str:
@@ -261,11 +263,19 @@ def _oracle_wall(report: dict[str, Any]) -> str:
     return clock(report["cost"]["wall_s"]["search"]) if report["oracle"] else "not done"
 
 
+def _times(report: dict[str, Any]) -> list[str]:
+    if "profile" not in report:
+        return []
+    line, head, rows, note = tell_times(report)
+    return [f"## Where the time goes\n\n{line}\n\n{_grid(head, rows)}\n\n{note}"]
+
+
 def _reading(report: dict[str, Any]) -> str:
+    tasks = "`harness.json` the downstream tasks, " if report["harness"] else ""
     return (
         "## Files\n\n`report.json` holds all numbers of this page, `curves/` every evaluation with "
         "the loss of each batch, `plans.json` every growth, `space.yaml` what was run, "
-        "`schedule.yaml` the winner alone as a space, `environment.json` where it ran, and "
+        f"`schedule.yaml` the winner alone as a space, {tasks}`environment.json` where it ran, and "
         "`winner/` the trained model as a Hugging Face checkpoint. Losses are nats per predicted "
         "token; steps count from growth."
     )

@@ -36,6 +36,7 @@ class Recorded:
         environment: `environment.json`.
         curves: Each candidate's evaluations.
         operators: What came of learning the operators that are learned, by candidate.
+        profiles: Where the time went, by candidate, where somebody looked.
         table: Losses of all candidates that did not fail.
         ranking: All candidates, best at K first, failed ones last.
         has_winner: Whether the winner's weights are there.
@@ -47,6 +48,7 @@ class Recorded:
     environment: Mapping[str, Any]
     curves: Mapping[str, Curve]
     operators: Mapping[str, dict[str, Any]]
+    profiles: Mapping[str, dict[str, Any]]
     table: LossTable
     ranking: tuple[str, ...]
     has_winner: bool
@@ -110,6 +112,7 @@ def read_run(folder: RunFolder) -> Recorded:
         folder.environment(),
         curves,
         {name: learnt for name in plans if (learnt := folder.operator(name)) is not None},
+        {name: found for name in plans if (found := folder.profile(name)) is not None},
         table,
         tuple(ranking),
         has_winner,
@@ -120,7 +123,7 @@ def read_run(folder: RunFolder) -> Recorded:
 def build_numbers(run: Recorded) -> dict[str, Any]:
     """Return what `report.json` holds."""
     oracle = _oracle(run) if run.space.search.oracle else None
-    return {
+    report = {
         "format": FORMAT,
         "name": run.space.name,
         "lag": run.lag,
@@ -140,6 +143,9 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "baselines": _baselines(run) if oracle else [],
         "harness": _harness(run),
     }
+    if run.profiles:
+        report["profile"] = dict(run.profiles)
+    return report
 
 
 def _candidate(run: Recorded, name: str) -> dict[str, Any]:

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str, Any] | None:
     """Compare growths with the baseline that was trained longest, at equal validation loss.
 
-    The loss is the one that both come to: the higher one of their last ones. What a growth spends
-    is counted three ways: its own training, with that of the sources it takes from, and with the
-    training of all other candidates to K too.
+    The loss is the one that both come to: the higher one of their last ones. Where the grown model
+    was better than that before it was trained, it is the growth's last one, and what the baseline
+    spent in all is a lower bound of what it would need. What a growth spends is counted three
+    ways: its own training, with that of the sources it takes from, and with the training of all
+    other candidates to K too.
 
     Args:
         run: The run.
@@ -45,12 +47,15 @@ def _longest_baseline(run: "Recorded") -> str | None:
 
 def _entry(run: "Recorded", reference: str, name: str, search_flops: int) -> dict[str, Any]:
     """Return what both spend until they come to the same loss, and what that saves."""
-    entry: dict[str, Any] = {}
+    entry: dict[str, Any] = {"is_bound": False}
     sources, others = _sources(run, name), _others(run, name, search_flops)
     for unit in ("flops", "tokens"):
         scratch, growth = _spending(run, reference, unit), _spending(run, name, unit)
         loss = max(scratch.end, growth.end)
         needed, spent = scratch.until(loss), growth.until(loss)
+        if not spent:  # the grown model was better before it was trained than scratch ever came
+            loss, needed, spent = growth.end, max(scratch.spent), growth.until(growth.end)
+            entry["is_bound"] = True
         assert needed is not None and spent is not None, name
         before = sources[unit]
         totals = {
@@ -92,10 +97,11 @@ def _sources(run: "Recorded", name: str) -> dict[str, int | None]:
 
 
 def _others(run: "Recorded", name: str, search_flops: int) -> dict[str, int]:
-    """Return what all other candidates took up to K."""
+    """Return what all other candidates took up to K, as far as each came."""
     own = run.curves[name].at(run.lag)
-    per_step = run.space.training.batch_size * run.space.data.sequence_length
-    return {
-        "flops": search_flops - (own.flops if own else 0),
-        "tokens": (len(run.plans) - 1) * run.lag * per_step,
-    }
+    tokens = 0.0
+    for other in run.plans:
+        reached = sum(each.step <= run.lag for each in run.curves[other].evaluations)
+        if other != name and reached:
+            tokens += _spending(run, other, "tokens").spent[reached - 1]
+    return {"flops": search_flops - (own.flops if own else 0), "tokens": int(tokens)}

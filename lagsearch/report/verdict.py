@@ -75,10 +75,12 @@ def _saved(report: dict[str, Any]) -> list[str]:
     entry = savings["growths"][winner]
     ways = {"growth": "alone", "with_sources": "with its source", "with_search": "and the search"}
     known = {way: entry["flops"][f"{way}_speed_up"] for way in ways}
-    told = [f"{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
+    never = ", which that never came to" if entry["is_bound"] else ""
+    least = "at least " if entry["is_bound"] else ""
+    told = [f"{least}{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
     return [
         f"Speed-up of the winner over {savings['baseline']} at equal loss "
-        f"({entry['val_loss']:.4f}), in training FLOPs: {', '.join(told)}."
+        f"({entry['val_loss']:.4f}{never}), in training FLOPs: {', '.join(told)}."
     ]
 
 

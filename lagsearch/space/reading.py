@@ -136,11 +136,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """Return whether a list is only too short because what it lists is wrong."""
+    """Return whether another error says more.
+
+    A list is only too short where what it lists is wrong, and of the kinds that a value may have
+    the one was meant whose keys are wrong.
+    """
     at = error["loc"]
-    return error["type"] == "too_short" and any(
-        each["loc"][: len(at)] == at and len(each["loc"]) > len(at) for each in errors
-    )
+    if error["type"] == "too_short":
+        least = len(at) + 1
+    elif at and at[-1] in _UNION_TAGS:
+        at, least = at[:-1], len(at) + 1
+    else:
+        return False
+    return any(each["loc"][: len(at)] == at and len(each["loc"]) >= least for each in errors)
 
 
 def _explain(error: ErrorDetails) -> tuple[Key, str]:

@@ -283,6 +283,8 @@ class Resources(Part):
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+    profile: bool = False
+    """Say where the time goes, and trace a few steps of every candidate; no loss changes."""
 
 
 class Space(Part):

@@ -70,6 +70,7 @@ class Job:
         flops_per_step: FLOPs of one training step.
         operator_flops: FLOPs of learning the operator, before the first step.
         ema: Decay of the moving average of the weights that is measured too, if it is.
+        profile: File of where its time goes; None does not look.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Job:
     flops_per_step: int
     operator_flops: int = 0
     ema: float | None = None
+    profile: Path | None = None
 
     @property
     def operator_record(self) -> Path:

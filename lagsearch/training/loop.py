@@ -27,6 +27,7 @@ from lagsearch.training.examples import (
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer
+from lagsearch.training.profile import OFF, Off, Profile, profiling
 from lagsearch.training.ramp import Ramp
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
 
@@ -71,9 +72,9 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
         ModelError: The grown model is not sound.
     """
     yield Progress(job.name, 0, None, 0.0)
-    with computing(job.compute):
+    with computing(job.compute), profiling(job) as profile:
         try:
-            run = _Run(job)
+            run = _Run(job, profile)
             yield from run.begin()
             yield from run.train(until)
         except CandidateFailed as failed:
@@ -84,8 +85,8 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
 class _Run:
     """A model in training: its state, and what is needed to go on."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, profile: Profile | Off = OFF) -> None:
+        self.job, self.profile = job, profile
         self.device = torch.device(job.compute.device)
         self.examples = Examples(job, job.text.stream)
         self.validation = self.examples.validation()
@@ -141,13 +142,15 @@ class _Run:
                 self._save()
                 saved = now
             if self.step in evaluate_at:
-                self._evaluate()
+                with self.profile.evaluation():
+                    self._evaluate()
             if self.step in evaluate_at or now - told > _TELL_EVERY_S:
                 yield self._progress()
                 told = time.perf_counter()
             if self.step == until:
                 return
-            self._update()
+            with self.profile.step(self.step):
+                self._update()
 
     def _save(self) -> None:
         self._check_losses()
@@ -165,9 +168,10 @@ class _Run:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradient(step)
-        if job.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
-        self.optimizer.step()
+        with self.profile.range("optimizer"):
+            if job.training.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
+            self.optimizer.step()
         if self.average is not None:
             self.average.update()
         self.losses.append(loss)
@@ -178,7 +182,8 @@ class _Run:
 
     def _gradient(self, step: int) -> torch.Tensor:
         """Add up the gradient of a step's mean loss, and return that loss."""
-        inputs_BT, labels_BT = self.examples(step)
+        with self.profile.range("data"):
+            inputs_BT, labels_BT = self.examples(step)
         passes = self.job.training.gradient_accumulation
         if passes == 1:
             return self._pass(inputs_BT, labels_BT, 1.0, step)
@@ -195,12 +200,14 @@ class _Run:
     ) -> torch.Tensor:
         """Add the gradient of some sequences' mean loss, times their share of the whole."""
         with (
+            self.profile.range("forward"),
             self.dropout.of(*purpose),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
         ):
             loss = mean_loss(self._logits(inputs_BT), labels_BT)
-        loss = loss if share == 1 else loss * share
-        loss.backward()  # type: ignore[no-untyped-call]
+            loss = loss if share == 1 else loss * share
+        with self.profile.range("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def _logits(self, inputs_BT: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,8 @@ from lagsearch.operators.width_plan import Width
 class Ramp:
     """Fades in what a plan says, by hooks on the model; after the last step nothing is changed.
 
+    Nor is anything before `at` says how far it is.
+
     The output of masked layers is blended with their input, m layer(x) + (1 - m) x. New units of
     a width are multiplied by a mask of their own in the output of every embedding and linear map;
     norms take mean and variance over the mask.
@@ -50,7 +52,7 @@ class Ramp:
             if weight is not None and isinstance(module.weight, torch.Tensor):
                 self._mask(plan.width, module, weight)
                 self._mask_new_heads(plan.width, module, weight)
-        self.at(0)
+        self._width = [1.0] * len(plan.width.fading)
 
     def at(self, step: int) -> None:
         """Set every share to what it is at a step: min(1, step / ramp steps), stage by stage."""

@@ -73,7 +73,10 @@ def gstack(report):
         here = growths[name]["flops"]["with_sources_speed_up"]
         print(f"| {title} | {loss:.3f} | {final[name]:.4f} | {speed:+.1%} | {here:+.1%} |")
     here = [final[name] for name in GSTACK]
-    print("scratch:", {name: final[name] for name in final if name not in GSTACK})
+    for each in report["candidates"]:
+        if each["is_baseline"]:
+            last = max(each["val_loss"], key=int)
+            print(f"{each['name']}: {each['val_loss'][last]:.4f} at step {last}")
     there = [loss for _, loss, _ in GSTACK.values()]
     print("Spearman of the two rankings:", round(float(spearmanr(here, there).statistic), 3))
 

@@ -21,14 +21,17 @@ from torch.nn.utils import clip_grad_norm_
 
 import lagsearch
 from lagsearch import pipeline
+from lagsearch.downstream import open_downstream
 from lagsearch.jobs import JobMaker
-from lagsearch.planning import recorded
+from lagsearch.phases import Phases
+from lagsearch.planning import make_plan, recorded
 from lagsearch.progress import Watch
 from lagsearch.report.folder import RunFolder
 from lagsearch.search.serial import run_serial
 from lagsearch.space import load_space
 from lagsearch.training.job import Job
 from lagsearch.training.loop import _Run
+from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
 
@@ -43,14 +46,15 @@ def space(steps, candidates, *more):
 def one_job(folder):
     """Return the job of one candidate, its source trained, as the search would run it."""
     file = space(10**6, 4)
-    tokenizer = pipeline.find_tokenizer(file)
-    plan = pipeline.make_plan(file, tokenizer)
+    tokenizer = find_tokenizer(file)
+    plan = make_plan(file, vocabulary_of(tokenizer, file.space))
     compute, slots = pipeline._resources(file, plan)
     store, objective = pipeline._open_data(file, tokenizer, Watch())
     run_folder = RunFolder(folder)
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
     run_folder.begin(file.space, recorded(plan), {}, make.inputs())
-    sources = pipeline._Phases(plan, make, run_serial, Watch(), {}).sources()
+    downstream = open_downstream(file, [], run_folder, print)
+    sources = Phases(plan, make, run_serial, Watch(), {}, downstream).sources()
     jobs = make.candidates([source.state for source in sources])
     return replace(next(iter(jobs.values())), evaluate_at=())
 

@@ -1,9 +1,13 @@
+from hashlib import sha256
+
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from lagsearch.data.corpora import Documents
 from lagsearch.data.encoding import Encoder
+from lagsearch.data.pieces import Piece
 from lagsearch.data.tokenizers import (
     byte_tokenizer,
     character_tokenizer,
@@ -11,15 +15,33 @@ from lagsearch.data.tokenizers import (
     vocabulary_size,
 )
 from lagsearch.errors import DataError
+from lagsearch.space import TrainBpe
 
 BYTES = byte_tokenizer()
 
 
-class Texts:
-    """A corpus of these documents."""
+class Unit:
+    """A file, as it were, with what a function returns for its documents."""
 
-    def __init__(self, *texts):
-        self.read = lambda: iter(texts)
+    def __init__(self, read):
+        self.read = read
+
+    def pieces(self, after, cut):
+        for number, text in enumerate(self.read()):
+            yield Piece(text, True, number + 1, None)
+
+
+def text_of(digest, read):
+    return Documents("text", digest, (Unit(read),))
+
+
+def documents(*texts, digest=None):
+    """A corpus; its digest is that of its texts unless it is given."""
+    return text_of(digest or sha256(repr(texts).encode()).hexdigest(), lambda: iter(texts))
+
+
+def unread():
+    raise AssertionError("the corpus was read")
 
 
 def own_encoding(tokenizer, text):
@@ -83,11 +105,8 @@ def test_encode_keeps_the_order_of_texts():
 
 
 def test_make_bytes_reads_no_text():
-    class Unread:
-        def read(self):
-            raise AssertionError("the corpus was read")
-
-    tokenizer = make_tokenizer("bytes", Unread())
+    tokenizer = make_tokenizer("bytes", text_of("0", unread))
+    assert ids(make_tokenizer("bytes", None), "hi") == [104, 105]
     assert ids(tokenizer, "hi") == [104, 105]
 
 
@@ -136,7 +155,7 @@ def test_special_words_in_a_text_are_characters(special):
 
 
 def test_make_characters_takes_those_of_the_corpus():
-    tokenizer = make_tokenizer("characters", Texts("hello ", "wörld\n"))
+    tokenizer = make_tokenizer("characters", documents("hello ", "wörld\n"))
     characters = set("hello wörld\n")
     assert len({ids(tokenizer, each)[0] for each in characters}) == len(characters)
     n_special = len(set(tokenizer.all_special_ids))
@@ -145,9 +164,120 @@ def test_make_characters_takes_those_of_the_corpus():
 
 
 def test_make_characters_does_not_hang_on_the_order_of_texts():
-    one = make_tokenizer("characters", Texts("cab", "d"))
-    two = make_tokenizer("characters", Texts("d", "bca"))
+    one = make_tokenizer("characters", documents("cab", "d"))
+    two = make_tokenizer("characters", documents("d", "bca"))
     assert ids(one, "abcd") == ids(two, "abcd")
+
+
+# Byte pairs
+
+LINES = [
+    "The layers of a model grow, and the loss of the grown model falls.\n",
+    "def grow(layer):\n    return [layer, layer]\n\n",
+    "El año pasado, naïve café: \u2192 <mask> 日本語\n",
+]
+TEXTS = [each * 8 for each in LINES]
+
+
+def trained(size=320, texts=TEXTS, **keys):
+    return make_tokenizer(TrainBpe(train_bpe=size), documents(*texts, **keys))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAGSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return trained()
+
+
+@pytest.mark.parametrize("size", [260, 261, 300, 320])
+def test_the_vocabulary_has_the_size_that_is_asked_for(size):
+    tokenizer = trained(size)
+    assert vocabulary_size(tokenizer) == len(tokenizer) == len(tokenizer.get_vocab()) == size
+    assert sorted(tokenizer.get_vocab().values()) == list(range(size))
+    special = {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id}
+    assert len(special) == 3
+    assert set(tokenizer.all_special_ids) == special
+    single = [ids(tokenizer, chr(byte)) for byte in range(128)]
+    assert [len(each) for each in single] == [1] * 128
+
+
+def test_merges_by_hand():
+    """Pairs within words: ab 65 times, then abc 25, cd 9 and x before abc 4."""
+    words = {"ab": 40, "abc": 21, "cd": 9, "xabc": 4}
+    text = "".join(f"{word}\n" * times for word, times in words.items())
+    tokenizer = trained(263, [text])
+    assert tokenizer.convert_ids_to_tokens([259, 260, 261, 262]) == ["ab", "abc", "cd", "xabc"]
+    assert ids(tokenizer, "xabcd") == [262, *ids(tokenizer, "d")]
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=60)
+@example("a<|endoftext|>b<mask>")
+@example(" two  spaces\r\n\t ")
+@example("e\u0301\0日本")
+def test_byte_pairs_there_and_back(pairs, text):
+    row = ids(pairs, text)
+    assert pairs.decode(row) == text
+    assert set(row).isdisjoint(pairs.all_special_ids)
+    if "<" not in text:
+        assert own_encoding(pairs, text) == row
+
+
+def test_byte_pairs_shorten_the_text(pairs):
+    for text in LINES:
+        assert len(ids(pairs, text)) < 0.8 * len(text.encode())
+
+
+def test_the_same_text_gives_the_same_tokenizer(cache, tmp_path, monkeypatch):
+    one = trained()
+    monkeypatch.setenv("LAGSEARCH_CACHE", str(tmp_path / "other"))
+    two = trained()
+    assert one.backend_tokenizer.to_str() == two.backend_tokenizer.to_str()
+    [mine] = cache.rglob("tokenizer.json")
+    [other] = (tmp_path / "other").rglob("tokenizer.json")
+    assert mine.read_bytes() == other.read_bytes()
+    assert mine.relative_to(cache) == other.relative_to(tmp_path / "other")
+
+
+def test_a_trained_tokenizer_comes_from_the_cache(cache):
+    one = trained(300, digest="d")
+    [file] = cache.rglob("tokenizer.json")
+    assert file.parent.parent == cache / "tokenizers"
+    again = make_tokenizer(TrainBpe(train_bpe=300), text_of("d", unread))
+    assert again.backend_tokenizer.to_str() == one.backend_tokenizer.to_str()
+    for other in (trained(301, digest="d"), trained(300, TEXTS[1:], digest="e")):
+        assert other.backend_tokenizer.to_str() != one.backend_tokenizer.to_str()
+    assert len(list(cache.rglob("tokenizer.json"))) == 3
+
+
+def test_training_that_breaks_leaves_nothing(cache):
+    def read():
+        yield TEXTS[0]
+        raise RuntimeError("torn")
+
+    with pytest.raises(RuntimeError, match="torn"):
+        make_tokenizer(TrainBpe(train_bpe=300), text_of("d", read))
+    assert list(cache.rglob("*.json")) == []
+    assert vocabulary_size(trained(300, digest="d")) == 300
+
+
+def test_a_text_too_short_for_the_vocabulary_is_refused():
+    with pytest.raises(DataError, match=r"text has pairs for 2[67]\d tokens only") as caught:
+        trained(1000, ["the layer grows"])
+    assert caught.value.at == ("data", "tokenizer", "train_bpe")
+
+
+def test_tokens_of_the_byte_pairs_are_saved(pairs, tmp_path):
+    pairs.save_pretrained(tmp_path)
+    text = "".join(LINES)
+    for again in (AutoTokenizer.from_pretrained(tmp_path), make_tokenizer(str(tmp_path), None)):
+        assert again.get_vocab() == pairs.get_vocab()
+        assert ids(again, text) == ids(pairs, text)
+        assert own_encoding(again, "the grown") == own_encoding(pairs, "the grown")
+        assert again.decode(ids(again, text)) == text
+        for role in ("bos_token", "eos_token", "pad_token", "mask_token"):
+            assert getattr(again, role) == getattr(pairs, role)
 
 
 # Folders
@@ -156,7 +286,7 @@ def test_make_characters_does_not_hang_on_the_order_of_texts():
 @pytest.mark.parametrize("kind", ["bytes", "characters"])
 def test_a_saved_tokenizer_is_the_same(kind, tmp_path):
     text = "Is it? é\n  \u2192 <mask> it is."
-    tokenizer = make_tokenizer(kind, Texts(text))
+    tokenizer = make_tokenizer(kind, documents(text))
     tokenizer.save_pretrained(tmp_path)
     for again in (AutoTokenizer.from_pretrained(tmp_path), make_tokenizer(str(tmp_path), None)):
         assert ids(again, text) == ids(tokenizer, text)

@@ -6,7 +6,9 @@ import pytest
 from lagsearch.report.verdict import judge
 
 
-def report(early, final, *, oracle=True, tied=(), settled=0.95, baseline=None, low=0.1):
+def report(
+    early, final, *, oracle=True, tied=(), settled=0.95, baseline=None, low=0.1, savings=None
+):
     names = [f"c{number}" for number in np.argsort(early, kind="stable")]
     candidates = [
         {
@@ -33,6 +35,7 @@ def report(early, final, *, oracle=True, tied=(), settled=0.95, baseline=None, l
         "steps": 50,
         "candidates": candidates,
         "winner": {"name": names[0], "val_loss": {"10": early.min(), "50": 1.0}},
+        "savings": savings,
         "oracle": scores if oracle else None,
         "doubt": {
             "indistinguishable_from_winner": list(tied),
@@ -88,3 +91,19 @@ def test_growth_that_does_not_pay_is_said():
     losses = [1.5, 1.6, 1.7, 1.8]
     lines = judge(report(losses, losses, baseline="c0")).lines
     assert any("growing does not pay here" in line for line in lines)
+
+
+def test_what_the_winner_saves_is_said():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    flops = {"growth_speed_up": 0.546, "with_sources_speed_up": -0.25}
+    entry = {"val_loss": 1.6, "is_bound": False, "flops": {**flops, "with_search_speed_up": None}}
+    savings = {"baseline": "scratch", "steps": 50, "growths": {"c0": entry}}
+    lines = judge(report(losses, losses, savings=savings)).lines
+    [line] = [each for each in lines if "Speed-up" in each]
+    assert "over scratch at equal loss (1.6000)" in line
+    assert "+55% alone, -25% with its source" in line
+    assert "search" not in line.split("training FLOPs")[1]
+    savings = {**savings, "growths": {}}
+    assert not any(
+        "Speed-up" in each for each in judge(report(losses, losses, savings=savings)).lines
+    )

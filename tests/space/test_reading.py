@@ -70,6 +70,11 @@ MISTAKES = [
     ("fraction: 0.2", "fraction: 0.2, revision: v1", "revision", "belongs to a hub dataset"),
     ("fraction: 0.2", "hub: a/b, documents: lines", "validation.documents", "belongs to files"),
     ("fraction: 0.2", "files: [a], documents: words", "documents", "'files' or 'lines'"),
+    ("tokenizer: bytes", "tokenizer: {train_bpe: 259}", "train_bpe 259", "greater than or equal"),
+    ("tokenizer: bytes", "tokenizer: {train_bpe: big}", 'train_bpe "big"', "valid integer"),
+    ("tokenizer: bytes", "tokenizer: {bpe: 300}", "tokenizer.bpe", "known: train_bpe"),
+    ("tokenizer: bytes", "tokenizer: {}", "data.tokenizer.train_bpe", "is required"),
+    ("tokenizer: bytes", "tokenizer: 3", "data.tokenizer 3", "string or must be a mapping"),
     ("{fraction: 0.2}", "{mixture: []}", "data.validation.mixture []", "must list at least 1"),
     (
         "{fraction: 0.2}",
@@ -167,6 +172,53 @@ def test_ul2_is_refused_where_a_part_would_have_no_validation_row(weights, rows,
     refused = {at for at, _ in broken_rules(space)}
     assert (("training", "batch_size") in refused) == (not are_there[0])
     assert (("sources", 0, "pretrain", "batch_size") in refused) == (not are_there[1])
+
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor", "muon", "lion")
+USED = {
+    "betas": ("[0.8, 0.7]", {"adamw", "adam", "lion", "muon"}),
+    "eps": ("1e-5", {"adamw", "adam", "muon"}),
+    "momentum": ("0.5", {"sgd", "muon"}),
+    "weight_decay": ("0.3", set(OPTIMIZERS)),
+}
+
+
+@pytest.mark.parametrize("at", ["training.optimizer", "sources.0.pretrain.optimizer"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_settings_of_another_optimizer_are_refused(write_space, name, at):
+    path = write_space()
+    for key, (value, names) in USED.items():
+        override = f"{at}={{name: {name}, {key}: {value}}}"
+        if name in names:
+            found = load_space(path, [override]).space
+            part = found.training if at.startswith("training") else found.sources[0].pretrain
+            assert part.optimizer.model_dump()[key] != type(part.optimizer)().model_dump()[key]
+            continue
+        message = rf"{key} {re.escape(value)}: has no effect with the optimizer {name}"
+        with pytest.raises(SpaceError, match=message.replace("1e\\-5", "1e-05")):
+            load_space(path, [override])
+
+
+def test_an_unknown_optimizer_lists_the_known(write_space):
+    with pytest.raises(SpaceError, match="'sgd', 'adafactor', 'muon' or 'lion'"):
+        load_space(write_space(), ["training.optimizer.name=adagrad"])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "key"),
+    [
+        ("causal", ["objective.mean_span=2.0"], "mean_span"),
+        ("masked", ["objective.mean_span=2.0"], "mean_span"),
+        ("masked", ["objective.weights={span: 0.5}"], "weights"),
+        ("ul2", ["objective.whole_words=true"], "whole_words"),
+        ("causal", ["objective.whole_words=true"], "whole_words"),
+        ("causal", ["objective.mask_fraction=0.2"], "mask_fraction"),
+    ],
+)
+def test_settings_of_another_objective_are_refused(write_space, name, overrides, key):
+    message = rf"objective\.{key} .*: has no effect with the objective {name}"
+    with pytest.raises(SpaceError, match=message):
+        load_space(write_space(), [f"objective.name={name}", *overrides])
 
 
 def test_an_empty_candidate_list_is_refused(write_space):

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+import lagsearch
 from lagsearch.models.build import fresh_model, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.families import family_of
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, make_candidate
 from lagsearch.operators.execute import fill
+from lagsearch.progress import Watch
 from lagsearch.training.ramp import Ramp
 
 COMMON = {"num_hidden_layers": 2, "vocab_size": 32, "max_position_embeddings": 16}
@@ -97,6 +99,8 @@ def test_masked_width_is_the_source_at_first_and_the_target_in_the_end(name):
     in_full, before = logits_of(target), logits_of(source)
     assert difference(in_full, before) > 1e-2
     ramp = Ramp(plan, target, find_layers(target, target.config))
+    assert torch.equal(logits_of(target), in_full)  # the model is checked before it is trained
+    ramp.at(0)
     assert difference(logits_of(target), before) <= 1e-10
     stages = len(plan.width.fading)
     assert stages == 2 + (name not in ("llama-tied", "gpt2-untied"))
@@ -117,6 +121,7 @@ def test_v2_fades_in_its_second_copy():
                "intermediate_size": 24}  # fmt: skip
     source, target, plan = growth(LLAMA, changes, form="v2")
     ramp = Ramp(plan, target, find_layers(target, target.config))
+    ramp.at(0)
     assert difference(logits_of(target), logits_of(source)) <= 1e-10
     ramp.at(5)
     assert difference(logits_of(target), logits_of(source)) > 1e-6
@@ -144,6 +149,7 @@ def test_feed_forward_units_come_first_then_heads():
     quarter = {part: (first, 0.25) for part, (first, _) in attention.items()}
     quarter_heads = scaled(target, quarter)
     ramp = Ramp(plan, target, find_layers(target, target.config))
+    ramp.at(0)
     ramp.at(RAMP // 2)
     assert difference(logits_of(target), logits_of(half_units)) <= 1e-10
     ramp.at(RAMP + RAMP // 4)
@@ -167,6 +173,7 @@ def test_the_residual_stream_of_rms_norms():
                 module.weight *= counted**0.5
                 module.weight[8:] *= share
     ramp = Ramp(plan, target, find_layers(target, target.config))
+    ramp.at(0)
     ramp.at(3)
     assert difference(logits_of(target), logits_of(twin)) <= 1e-10
 
@@ -175,6 +182,7 @@ def test_layer_norm_by_hand():
     _, target, plan = growth(GPT2, {"n_embd": 16, "n_head": 4})
     norm: nn.LayerNorm = target.transformer.ln_f
     ramp = Ramp(plan, target, find_layers(target, target.config))
+    ramp.at(0)
     ramp.at(2)
     x_D = torch.randn(16, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     mask = [1.0] * 8 + [0.25] * 8
@@ -194,6 +202,7 @@ def test_nothing_new_is_dead_behind_the_ramp():
     """At step 0 no new unit has a gradient; within the last ramp all have."""
     _, target, plan = growth(*GROWTHS["llama"])
     ramp = Ramp(plan, target, find_layers(target, target.config))
+    ramp.at(0)
 
     def gradients(step):
         ramp.at(step)
@@ -208,3 +217,30 @@ def test_nothing_new_is_dead_behind_the_ramp():
     for name, tensor in gradients(2 * RAMP + 1).items():
         if ".layers." in name and any(name.endswith(weight.name) for weight in table):
             assert (tensor.grad != 0).all(), name
+
+
+@pytest.mark.parametrize(
+    "ramps",
+    [
+        "{operator: random-width, ramp_steps: 4}",
+        "{width: {operator: random-width, ramp_steps: 4}, "
+        "depth: {operator: random, ramp_steps: 6}}",
+    ],
+)
+def test_a_run_fades_in_what_is_masked(write_space, tmp_path, ramps):
+    """Whole: the first loss is the source's, and the winner computes what was measured."""
+    depth = 4 if "depth" in ramps else 3
+    target = f"num_hidden_layers: {depth}, hidden_size: 32, num_attention_heads: 4, "
+    space = lagsearch.load_space(
+        write_space(),
+        [
+            f"target={{{target}num_key_value_heads: 2, intermediate_size: 64}}",
+            f"candidates=[{ramps}]",
+        ],
+    )
+    result = lagsearch.run(space, out=tmp_path / "run", serial=True, watch=Watch())
+    (candidate,) = result.candidates
+    assert candidate.status == "ok"
+    source = result.report["sources"][0]["val_loss"]
+    assert candidate.val_loss[0] == pytest.approx(source, abs=1e-5)
+    assert candidate.val_loss[10] < candidate.val_loss[0]

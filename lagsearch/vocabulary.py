@@ -1,0 +1,136 @@
+"""A space's tokenizer, and what models must know of its vocabulary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lagsearch.data.corpora import check_corpus, open_corpus
+from lagsearch.data.objectives import add_tokens, tokens_of
+from lagsearch.data.tokenizers import comes_from_text, make_tokenizer, vocabulary_size
+from lagsearch.errors import DataError, ModelError, SpaceError
+from lagsearch.models.checkpoints import locate_checkpoint
+from lagsearch.models.configs import build_config
+from lagsearch.space import Space, SpaceFile, TrainBpe
+
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Configuration keys that name special tokens."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model must know of its tokenizer.
+
+    Attributes:
+        size: Rows that an embedding needs.
+        special: Configuration keys that name special tokens.
+        added: How many of the tokens, the last ones, the objective added.
+    """
+
+    size: int
+    special: Mapping[str, int | None] = field(default_factory=dict)
+    added: int = 0
+
+
+def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
+    """Return what a model must know of a space's tokenizer."""
+    added = set(tokens_of(space.objective, space.data.sequence_length))
+    own = max(number for token, number in tokenizer.get_vocab().items() if token not in added)
+    size = vocabulary_size(tokenizer)
+    special = {role: getattr(tokenizer, role) for role in SPECIAL}
+    return Vocabulary(size, special, max(0, size - own - 1))
+
+
+def find_tokenizer(file: SpaceFile, *, fetch: bool = True) -> Any:
+    """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
+
+    Args:
+        file: The space.
+        fetch: Whether the hub may be asked.
+
+    Raises:
+        SpaceError: It or the corpus it needs is missing.
+    """
+    space = file.space
+    try:
+        check_corpus(space.data.train, "train")
+        check_corpus(space.data.validation, "validation")
+        needs_text = comes_from_text(space.tokenizer)
+        text = open_corpus(space.data.train, "train") if needs_text else None
+        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch)
+        add_tokens(tokenizer, space.objective, space.data.sequence_length)
+        return tokenizer
+    except DataError as error:
+        _check_checkpoints(file)  # where the tokenizer should have come from, perhaps
+        raise file.error(error.at, str(error)) from None
+
+
+def vocabulary_without_data(file: SpaceFile) -> tuple[Vocabulary | None, tuple[str, ...]]:
+    """Find the vocabulary where text or tokenizer may not be here: a plan needs its size alone.
+
+    Returns:
+        The vocabulary, or None where configurations say its size; and what could not be had.
+
+    Raises:
+        SpaceError: Its size is nowhere to be found.
+    """
+    space = file.space
+    pretrained = [each.pretrain for each in space.sources]
+    is_sized = all(each is not None and "vocab_size" in each.config for each in pretrained)
+    if isinstance(space.tokenizer, TrainBpe):
+        added = tokens_of(space.objective, space.data.sequence_length)
+        return Vocabulary(space.tokenizer.train_bpe + len(added)), ()
+    if is_sized and comes_from_text(space.tokenizer):
+        return None, ()
+    try:
+        return vocabulary_of(find_tokenizer(file, fetch=False), space), ()
+    except SpaceError as error:
+        if not is_sized:
+            raise
+        return None, (f"Planned without its data: {error}",)
+
+
+def _check_checkpoints(file: SpaceFile) -> None:
+    """Check that all checkpoints are to be had.
+
+    Raises:
+        SpaceError: One is not.
+    """
+    for index, source in enumerate(file.space.sources):
+        try:
+            if source.checkpoint is not None:
+                locate_checkpoint(source.checkpoint)
+        except ModelError as error:
+            raise file.error(("sources", index, "checkpoint"), str(error)) from None
+
+
+def complete_config(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
+    """Build a configuration, with what it leaves out of the vocabulary."""
+    known = build_config(keys).to_dict()
+    if vocabulary is None:  # special tokens of the family's own vocabulary may not be there
+        found: dict[str, Any] = dict.fromkeys(SPECIAL)
+    else:
+        found = {"vocab_size": vocabulary.size, **vocabulary.special}
+    missing = {key: value for key, value in found.items() if key in known and key not in keys}
+    return build_config({**keys, **missing})
+
+
+def make_room(config: Any, vocabulary: Vocabulary | None) -> int | None:
+    """Give a checkpoint's configuration rows for tokens that the objective adds; return them."""
+    if vocabulary is None or config.vocab_size >= vocabulary.size:
+        return None
+    if config.vocab_size < vocabulary.size - vocabulary.added:
+        return None  # it is too small for the text's own tokens, which is an error
+    config.vocab_size = vocabulary.size
+    return vocabulary.size
+
+
+def check_vocabulary(config: Any, vocabulary: Vocabulary) -> None:
+    """Check that the embedding has a row for every token.
+
+    Raises:
+        ModelError: The model is too small for the tokenizer.
+    """
+    if config.vocab_size < vocabulary.size:
+        raise ModelError(
+            f"vocab_size {config.vocab_size} is less than the tokenizer's {vocabulary.size} tokens"
+        )

@@ -1,0 +1,459 @@
+"""One model's training: gradients in several passes, the average of the weights, and resuming."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import log_softmax
+
+from lagsearch.data.batches import mixed_validation_rows
+from lagsearch.data.objectives import add_tokens, example_seed, make_objective
+from lagsearch.data.predicting import IGNORED, Whole
+from lagsearch.data.store import open_stores
+from lagsearch.data.tokenizers import byte_tokenizer, vocabulary_size
+from lagsearch.models.build import fresh_model, n_parameters
+from lagsearch.models.configs import (
+    build_config,
+    grown_config,
+    plain_config,
+    shape_of,
+    target_shape,
+)
+from lagsearch.models.tensors import TensorFile
+from lagsearch.operators import make_candidate
+from lagsearch.operators.scratch import fresh_plan
+from lagsearch.space import Corpus, Data, Objective, Optimizer, Schedule, Training, Validation
+from lagsearch.training import loop
+from lagsearch.training.average import Average
+from lagsearch.training.curve import read_curve
+from lagsearch.training.job import Compute, Job, Text
+from lagsearch.training.loop import train
+from lagsearch.training.optimizer import lacking
+
+LENGTH, BATCH, SEED = 16, 7, 5
+SIZES = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 2}
+LLAMA = {"model_type": "llama", **SIZES, "intermediate_size": 12, "num_key_value_heads": 1}
+BERT = {"model_type": "bert", **SIZES, "intermediate_size": 12, "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0}  # fmt: skip
+GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 8, "n_head": 2}  # its dropout is 0.1
+OBJECTIVES = {
+    "causal": Objective(),
+    "masked": Objective(name="masked", mask_fraction=0.3, whole_words=True),
+    "ul2": Objective(name="ul2"),
+}
+
+
+class Uneven(Whole):
+    """Row r of a batch predicts its first r tokens, and the first three rows none."""
+
+    kind = "causal"
+
+    def example(self, rows, seed, *, exact=False):
+        inputs, labels = rows[:, :-1].copy(), rows[:, 1:].copy()
+        for row in range(len(rows)):
+            labels[row, 0 if row < 3 else row :] = IGNORED
+        return inputs, labels
+
+
+@pytest.fixture(scope="module")
+def texts(corpus, tmp_path_factory):
+    """Return the tokens, and each objective with its vocabulary's size."""
+    data = Data(
+        train=Corpus(files=(str(corpus),)),
+        validation=Validation(fraction=0.2),
+        sequence_length=LENGTH,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAGSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        made = {"uneven": (Uneven(), vocabulary_size(byte_tokenizer()))}
+        for name, settings in OBJECTIVES.items():
+            tokenizer = byte_tokenizer()
+            add_tokens(tokenizer, settings, LENGTH)
+            size = vocabulary_size(tokenizer)
+            made[name] = make_objective(settings, tokenizer, size, LENGTH), size
+        return open_stores(data, byte_tokenizer()), made
+
+
+@pytest.fixture
+def job_of(texts, tmp_path):
+    """Return a function that makes the job of a model that is trained from random weights."""
+    stores, made = texts
+
+    def make(objective="causal", keys=LLAMA, *, name="model", ema=None, steps=6, **training):
+        predicts, size = made[objective]
+        config = build_config({**keys, "vocab_size": size})
+        training = {"batch_size": BATCH, "gradient_clip": None, **training}
+        text = Text(stores, LENGTH, "growth", 2, predicts, SEED)
+        return Job(
+            name=name,
+            config=plain_config(config),
+            plan=fresh_plan(2),
+            sources=(),
+            n_parameters=n_parameters(fresh_model(config, predicts.kind, 0)),
+            init_seed=11,
+            training=Training(steps=steps, **training),
+            text=text,
+            compute=Compute(),
+            evaluate_at=tuple(range(steps + 1)),
+            curve=tmp_path / f"{name}.jsonl",
+            state=tmp_path / f"{name}.safetensors",
+            flops_per_step=10,
+            ema=ema,
+        )
+
+    return make
+
+
+def grown_from(source, job, n_layers=3):
+    """Return the job of a deeper model, grown from another job's."""
+    config = build_config(source.config)
+    changes = {"num_hidden_layers": n_layers}
+    shapes = (shape_of(config),)
+    plan = make_candidate(
+        "lag", {"index": 0, "block_size": 1, "init": "duplicate"}, shapes,
+        target_shape(config, changes),
+    ).plan  # fmt: skip
+    target = grown_config(config, changes, [layer.layer for layer in plan.layers])
+    return replace(
+        job,
+        config=plain_config(target),
+        plan=plan,
+        sources=(source.state,),
+        n_parameters=n_parameters(fresh_model(target, job.text.objective.kind, 0)),
+    )
+
+
+def run(job, until=None):
+    for _ in train(job, job.training.steps if until is None else until):
+        pass
+    return outcome(job)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    evaluations: list
+    tensors: dict
+
+
+def outcome(job):
+    """Return what is left of a training but for its seconds."""
+    evaluations = [replace(each, wall_s=0.0) for each in read_curve(job.curve).evaluations]
+    return Outcome(evaluations, dict(TensorFile(job.state)))
+
+
+def assert_same(found, expected):
+    assert found.evaluations == expected.evaluations
+    assert set(found.tensors) == set(expected.tensors)
+    differing = [
+        name
+        for name, each in found.tensors.items()
+        if not torch.equal(each, expected.tensors[name])
+    ]
+    assert differing == []
+
+
+def begun(job):
+    """Return a model in training before its first step."""
+    model = loop._Run(job)
+    for _ in model.begin():
+        pass
+    model.model.train()
+    return model
+
+
+def gradients(job, step=0):
+    model = begun(job)
+    loss = model._gradient(step)
+    return loss, {name: each.grad for name, each in model.model.named_parameters()}
+
+
+def by_hand(job, step=0):
+    """Return the mean loss over a step's predicted tokens, and its gradient, in one sum."""
+    model = begun(job)
+    inputs, labels = model.examples(step)
+    logits = model.model(inputs).logits.double()
+    places = labels != IGNORED
+    told = log_softmax(logits[places], dim=-1).gather(1, labels[places][:, None])
+    loss = -told.sum() / places.sum()
+    loss.backward()
+    found = {name: each.grad for name, each in model.model.named_parameters()}
+    return loss.detach(), found, places.sum(dim=1).tolist()
+
+
+# Passes
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3, BATCH])
+@pytest.mark.parametrize(
+    ("objective", "keys"),
+    [("causal", LLAMA), ("ul2", LLAMA), ("masked", BERT), ("uneven", LLAMA)],
+    ids=["causal", "ul2", "masked", "uneven"],
+)
+def test_gradients_of_passes_are_those_of_the_batch(job_of, objective, keys, passes):
+    job = job_of(objective, keys, gradient_accumulation=passes)
+    expected_loss, expected, n_predicted = by_hand(job)
+    if objective != "causal":
+        assert len(set(n_predicted)) > 1  # or shares would say nothing
+    loss, found = gradients(job)
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-6)
+    assert set(found) == set(expected)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6, msg=name)
+    assert any(each.abs().max() > 1e-3 for each in found.values())
+
+
+def test_passes_change_no_more_than_rounding(job_of):
+    one = run(job_of("ul2", name="one", optimizer=Optimizer(name="sgd", lr=0.1)))
+    other = run(
+        job_of(
+            "ul2", name="other", optimizer=Optimizer(name="sgd", lr=0.1), gradient_accumulation=4
+        )
+    )
+    for a, b in zip(one.evaluations, other.evaluations, strict=True):
+        assert a.val_loss_batches == pytest.approx(b.val_loss_batches, abs=1e-5)
+        assert (a.step, a.flops) == (b.step, b.flops) == (a.step, 10 * a.step)
+    assert one.evaluations[0].val_loss - one.evaluations[-1].val_loss > 0.01
+
+
+def test_every_pass_draws_its_own_dropout(job_of, monkeypatch):
+    drawn = []
+    real = loop.Dropout.of
+    monkeypatch.setattr(
+        loop.Dropout, "of", lambda self, *purpose: drawn.append(purpose) or real(self, *purpose)
+    )
+    gradients(job_of(keys=GPT2, gradient_accumulation=3), step=4)
+    assert drawn == [(4, 0), (4, 1), (4, 2)]
+    drawn.clear()
+    gradients(job_of(keys=GPT2, name="whole"), step=4)
+    assert drawn == [(4,)]
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_the_validation_loss_of_ul2_by_hand(job_of, passes):
+    """Each part's mean over its predicted tokens, weighted as the space says."""
+    job = job_of("ul2", gradient_accumulation=passes, steps=1)
+    [first, _] = run(job).evaluations
+    model = begun(replace(job, state=job.state.with_name("none"))).model.eval()
+    tokens = job.text.stores.validation[0].store.tokens("validation")
+    rows = mixed_validation_rows([(tokens, 1.0)], LENGTH, BATCH, 2)
+    objective = job.text.objective
+    for number, each in enumerate(rows):
+        seed = example_seed(SEED, "validation", number)
+        inputs, labels = map(torch.from_numpy, objective.example(each, seed, exact=True))
+        with torch.no_grad():
+            told = log_softmax(model(inputs).logits.double(), dim=-1)
+        expected = {}
+        for name, mode in zip(("causal", "prefix", "span"), objective.modes, strict=True):
+            places = (labels != IGNORED) & (inputs[:, :1] == mode)
+            losses = -told[places].gather(1, labels[places][:, None])
+            expected[name] = losses.mean().item()
+            assert first.parts[name][number] == pytest.approx(expected[name], rel=1e-5)
+        whole = 0.6 * expected["causal"] + 0.2 * expected["prefix"] + 0.2 * expected["span"]
+        assert first.val_loss_batches[number] == pytest.approx(whole, rel=1e-5)
+    assert first.val_loss == pytest.approx(np.mean(first.val_loss_batches), rel=1e-9)
+
+
+# The average of the weights
+
+
+def test_the_average_is_the_recursion(job_of, monkeypatch):
+    weights = []
+    real = loop._Run._update
+
+    def update(self):
+        if not weights:
+            weights.append({n: p.detach().double() for n, p in self.model.named_parameters()})
+        real(self)
+        weights.append({n: p.detach().double() for n, p in self.model.named_parameters()})
+
+    monkeypatch.setattr(loop._Run, "_update", update)
+    job = job_of(ema=0.8, optimizer=Optimizer(lr=0.05))
+    found = run(job)
+    assert len(weights) == 7
+    expected = weights[0]
+    averages = [expected]
+    for now in weights[1:]:
+        expected = {name: 0.8 * expected[name] + 0.2 * now[name] for name in now}
+        averages.append(expected)
+    for name, each in expected.items():
+        saved = found.tensors[f"average.{name}"].double()
+        torch.testing.assert_close(saved, each, rtol=1e-5, atol=1e-6)
+        assert not torch.equal(saved, weights[-1][name])
+        # and what is trained on is not the average
+        assert torch.equal(found.tensors[f"weight.{name}"].double(), weights[-1][name])
+
+    model = begun(replace(job, state=job.state.with_name("none")))
+    for evaluation, average in zip(found.evaluations, averages, strict=True):
+        for name, parameter in model.model.named_parameters():
+            parameter.data.copy_(average[name])
+        assert evaluation.ema_batches == pytest.approx(model._measure()[0], abs=1e-5)
+    first, last = found.evaluations[0], found.evaluations[-1]
+    assert first.ema_batches == first.val_loss_batches
+    assert last.ema_batches != pytest.approx(last.val_loss_batches, abs=1e-3)
+
+
+@pytest.mark.parametrize("keys", [LLAMA, GPT2], ids=lambda k: k["model_type"])
+def test_the_average_changes_no_training(job_of, keys):
+    settings = {"keys": keys, "optimizer": Optimizer(lr=0.02), "gradient_accumulation": 2}
+    without, averaged = (
+        run(job_of("ul2", name=name, ema=ema, **settings))
+        for name, ema in (("without", None), ("averaged", 0.9))
+    )
+    assert [replace(each, ema_batches=()) for each in averaged.evaluations] == without.evaluations
+    assert all(each.ema_batches == () for each in without.evaluations)
+    for name, tensor in without.tensors.items():
+        assert torch.equal(tensor, averaged.tensors[name]), name
+    assert {name for name in averaged.tensors if name not in without.tensors} == {
+        name.replace("weight.", "average.", 1)
+        for name in without.tensors
+        if name.startswith("weight.")
+    }
+
+
+def test_an_average_in_place_leaves_the_weights_as_they_were():
+    model = torch.nn.Linear(3, 2)
+    average = Average(model, 0.5)
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    average.update()
+    own = [each.detach().clone() for each in model.parameters()]
+    with pytest.raises(RuntimeError, match="torn"), average.in_place():
+        torch.testing.assert_close(model.weight.detach(), own[0] - 0.5)
+        raise RuntimeError("torn")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own, strict=True))
+    average.begin()
+    assert torch.equal(average.tensors["weight"], own[0])
+    assert average.tensors["weight"].data_ptr() != model.weight.data_ptr()
+
+
+# Killed and begun again
+
+
+class Killed(BaseException):
+    """What a process that is killed sees of it."""
+
+
+HARD = {  # all that has a state of its own, in the midst of a warm-up
+    "optimizer": Optimizer(name="adafactor", lr=0.02, weight_decay=0.1),
+    "schedule": Schedule(name="cosine", warmup_steps=12, total_steps=40),
+    "gradient_accumulation": 3,
+    "gradient_clip": 0.5,
+    "ema": 0.7,
+    "steps": 5,
+}
+needs_adafactor = pytest.mark.skipif(bool(lacking("adafactor")), reason=str(lacking("adafactor")))
+
+
+@pytest.fixture
+def source(job_of):
+    """Return a source that has been trained."""
+    job = job_of("ul2", name="source", **{**HARD, "ema": None})
+    run(replace(job, evaluate_at=()))
+    return job
+
+
+def kill_at(monkeypatch, method, count):
+    """Kill the training at the call of a method that follows as many others."""
+    real, calls = getattr(loop._Run, method), []
+
+    def watched(self):
+        calls.append(None)
+        if len(calls) > count:
+            raise Killed
+        return real(self)
+
+    monkeypatch.setattr(loop._Run, method, watched)
+
+
+def placed(job, name, tmp_path, **compute):
+    return replace(
+        job,
+        curve=tmp_path / f"{name}.jsonl",
+        state=tmp_path / f"{name}.safetensors",
+        compute=Compute(**compute),
+    )
+
+
+MOMENTS = [  # method, seconds between saves, how often it is called
+    ("_update", 0.0, range(5)),
+    ("_evaluate", 0.0, range(3)),
+    ("_save", 0.0, range(6)),
+    ("_update", 1e9, (0, 3)),
+]
+
+
+@needs_adafactor
+@pytest.mark.parametrize(
+    ("method", "save_every_s", "counts"), MOMENTS, ids=["update", "evaluation", "save", "no save"]
+)
+def test_killed_at_any_step_and_begun_again(
+    job_of, source, tmp_path, monkeypatch, method, save_every_s, counts
+):
+    job = replace(grown_from(source, job_of("ul2", **HARD)), evaluate_at=(0, 2, 5))
+    whole = run(placed(job, "whole", tmp_path))
+    assert [each.step for each in whole.evaluations] == [0, 2, 5]
+    assert all(each.ema_batches for each in whole.evaluations)
+    for count in counts:
+        cut = placed(job, f"cut{count}", tmp_path, save_every_s=save_every_s)
+        with monkeypatch.context() as patch:
+            kill_at(patch, method, count)
+            with pytest.raises(Killed):
+                run(cut)
+        assert_same(run(cut), whole)
+
+
+@needs_adafactor
+def test_killed_at_every_step_in_turn(job_of, source, tmp_path, monkeypatch):
+    """Each process does one step and dies."""
+    job = replace(grown_from(source, job_of("ul2", **HARD)), evaluate_at=(3, 5))
+    job = placed(job, "cut", tmp_path, save_every_s=0.0)
+    whole = run(placed(job, "whole", tmp_path))
+    for _ in range(4):
+        with monkeypatch.context() as patch:
+            kill_at(patch, "_update", 1)
+            with pytest.raises(Killed):
+                run(job)
+    assert_same(run(job), whole)
+
+
+def test_trained_in_pieces_with_dropout_and_muon(job_of, tmp_path):
+    """To K first and then to completion, as a search does."""
+    name = "adamw" if lacking("muon") else "muon"
+    settings = {
+        **HARD,
+        "optimizer": Optimizer(name=name, lr=0.01),
+        "schedule": Schedule(name="wsd", warmup_steps=2, decay_steps=2),
+    }
+    whole = job_of("causal", GPT2, name="whole", **settings)
+    run(whole)
+    pieces = placed(whole, "pieces", tmp_path)
+    for until in (0, 2, 3, 5):
+        run(pieces, until)
+        assert read_curve(pieces.curve).evaluations[-1].step == until
+    assert_same(outcome(pieces), outcome(whole))
+
+
+@needs_adafactor
+def test_the_grown_optimizer_goes_on_with_the_sources_state(job_of, source):
+    """At step 0 the copied layers have the source's factors, and it has been their step 5."""
+    job = replace(grown_from(source, job_of("ul2", **HARD)), evaluate_at=(0,))
+    run(job, 0)
+    before, after = TensorFile(source.state), TensorFile(job.state)
+    name = "model.layers.{}.mlp.up_proj.weight"
+    origins = [layer.layer for layer in job.plan.layers]
+    assert sorted(origins) == [0, 0, 1]
+    for layer, origin in enumerate(origins):
+        for kept in ("row_var", "col_var"):
+            torch.testing.assert_close(
+                after[f"{kept}.{name.format(layer)}"], before[f"{kept}.{name.format(origin)}"],
+                rtol=1e-6, atol=0.0,
+            )  # fmt: skip
+        assert after[f"step.{name.format(layer)}"].item() == 5.0
+    reset = replace(job, training=job.training.model_copy(update={"optimizer_state": "reset"}))
+    reset = replace(reset, state=reset.state.with_name("reset.safetensors"))
+    run(reset, 1)
+    assert TensorFile(reset.state)[f"step.{name.format(0)}"].item() == 1.0
