@@ -5,9 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from lagsearch.data.corpora import Documents
 from lagsearch.data.encoding import Encoder
-from lagsearch.data.pieces import Piece
 from lagsearch.data.tokenizers import (
     byte_tokenizer,
     character_tokenizer,
@@ -20,28 +18,22 @@ from lagsearch.space import TrainBpe
 BYTES = byte_tokenizer()
 
 
-class Unit:
-    """A file, as it were, with what a function returns for its documents."""
+class Texts:
+    """A corpus of these documents; its digest is that of its texts unless it is given."""
 
-    def __init__(self, read):
-        self.read = read
-
-    def pieces(self, after, cut):
-        for number, text in enumerate(self.read()):
-            yield Piece(text, True, number + 1, None)
+    def __init__(self, *texts, digest=None):
+        self.digest = digest or sha256(repr(texts).encode()).hexdigest()
+        self.name, self.read = "text", lambda: iter(texts)
 
 
-def text_of(digest, read):
-    return Documents("text", digest, (Unit(read),))
+class Unread:
+    """A corpus that must not be read."""
 
+    def __init__(self, digest="0"):
+        self.digest = digest
 
-def documents(*texts, digest=None):
-    """A corpus; its digest is that of its texts unless it is given."""
-    return text_of(digest or sha256(repr(texts).encode()).hexdigest(), lambda: iter(texts))
-
-
-def unread():
-    raise AssertionError("the corpus was read")
+    def read(self):
+        raise AssertionError("the corpus was read")
 
 
 def own_encoding(tokenizer, text):
@@ -105,7 +97,7 @@ def test_encode_keeps_the_order_of_texts():
 
 
 def test_make_bytes_reads_no_text():
-    tokenizer = make_tokenizer("bytes", text_of("0", unread))
+    tokenizer = make_tokenizer("bytes", Unread())
     assert ids(make_tokenizer("bytes", None), "hi") == [104, 105]
     assert ids(tokenizer, "hi") == [104, 105]
 
@@ -155,7 +147,7 @@ def test_special_words_in_a_text_are_characters(special):
 
 
 def test_make_characters_takes_those_of_the_corpus():
-    tokenizer = make_tokenizer("characters", documents("hello ", "wörld\n"))
+    tokenizer = make_tokenizer("characters", Texts("hello ", "wörld\n"))
     characters = set("hello wörld\n")
     assert len({ids(tokenizer, each)[0] for each in characters}) == len(characters)
     n_special = len(set(tokenizer.all_special_ids))
@@ -164,8 +156,8 @@ def test_make_characters_takes_those_of_the_corpus():
 
 
 def test_make_characters_does_not_hang_on_the_order_of_texts():
-    one = make_tokenizer("characters", documents("cab", "d"))
-    two = make_tokenizer("characters", documents("d", "bca"))
+    one = make_tokenizer("characters", Texts("cab", "d"))
+    two = make_tokenizer("characters", Texts("d", "bca"))
     assert ids(one, "abcd") == ids(two, "abcd")
 
 
@@ -180,7 +172,7 @@ TEXTS = [each * 8 for each in LINES]
 
 
 def trained(size=320, texts=TEXTS, **keys):
-    return make_tokenizer(TrainBpe(train_bpe=size), documents(*texts, **keys))
+    return make_tokenizer(TrainBpe(train_bpe=size), Texts(*texts, **keys))
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +236,7 @@ def test_a_trained_tokenizer_comes_from_the_cache(cache):
     one = trained(300, digest="d")
     [file] = cache.rglob("tokenizer.json")
     assert file.parent.parent == cache / "tokenizers"
-    again = make_tokenizer(TrainBpe(train_bpe=300), text_of("d", unread))
+    again = make_tokenizer(TrainBpe(train_bpe=300), Unread("d"))
     assert again.backend_tokenizer.to_str() == one.backend_tokenizer.to_str()
     for other in (trained(301, digest="d"), trained(300, TEXTS[1:], digest="e")):
         assert other.backend_tokenizer.to_str() != one.backend_tokenizer.to_str()
@@ -256,8 +248,10 @@ def test_training_that_breaks_leaves_nothing(cache):
         yield TEXTS[0]
         raise RuntimeError("torn")
 
+    broken = Texts(digest="d")
+    broken.read = read
     with pytest.raises(RuntimeError, match="torn"):
-        make_tokenizer(TrainBpe(train_bpe=300), text_of("d", read))
+        make_tokenizer(TrainBpe(train_bpe=300), broken)
     assert list(cache.rglob("*.json")) == []
     assert vocabulary_size(trained(300, digest="d")) == 300
 
@@ -286,7 +280,7 @@ def test_tokens_of_the_byte_pairs_are_saved(pairs, tmp_path):
 @pytest.mark.parametrize("kind", ["bytes", "characters"])
 def test_a_saved_tokenizer_is_the_same(kind, tmp_path):
     text = "Is it? é\n  \u2192 <mask> it is."
-    tokenizer = make_tokenizer(kind, documents(text))
+    tokenizer = make_tokenizer(kind, Texts(text))
     tokenizer.save_pretrained(tmp_path)
     for again in (AutoTokenizer.from_pretrained(tmp_path), make_tokenizer(str(tmp_path), None)):
         assert ids(again, text) == ids(tokenizer, text)
