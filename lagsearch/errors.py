@@ -101,3 +101,14 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
     nearest = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def brief(error: Exception, width: int = 200) -> str:
+    """Return an error's message in one line, cut between words where it is long."""
+    words = (str(error).strip() or repr(error)).split()
+    line = ""
+    for word in words:
+        if line and len(line) + len(word) >= width:
+            return f"{line} ..."
+        line = f"{line} {word}".lstrip()
+    return line

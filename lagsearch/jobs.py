@@ -64,7 +64,8 @@ class JobMaker:
         assert pretrain is not None, name
         given = {key: value for key, value in pretrain.model_dump().items() if value is not None}
         given.pop("config")
-        given.pop("part", None)
+        for key in ("part", "corpus"):
+            given.pop(key, None)
         schedule: dict[str, Any] = {}
         if space.training.schedule.continued:
             schedule = space.training.schedule.model_dump() | {"continue": False}
@@ -81,7 +82,11 @@ class JobMaker:
             n_parameters=planned.cost.parameters,
             init_seed=derive_seed(space.seed, "init", "source", name),
             training=training,
-            text=replace(self._text(f"source {name}"), part=pretrain.place_in_text),
+            text=replace(
+                self._text(f"source {name}"),
+                stores=self.store.of(name),
+                part=pretrain.place_in_text,
+            ),
             compute=replace(self.compute, threads=self.source_threads),
             evaluate_at=tuple(sorted({*log_ladder(pretrain.steps), pretrain.steps})),
             curve=Path(),

@@ -177,12 +177,11 @@ def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[Stores, P
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
         objective = make_objective(space.objective, tokenizer, size, length)
-        store = open_stores(space.data, tokenizer, watch.say, watch.passing)
+        store = open_stores(space.data, tokenizer, watch.say, watch.passing, sources=space.sources)
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
-        parts = [each.place_in_text[1] for each in pretrained]
         rows = space.evaluation.batches * max(sizes)
-        check_length(store, space.data, rows, max(parts, default=1))
+        check_length(store, space.data, rows, space.sources)
     except DataError as error:
         raise file.error(error.at, str(error)) from None
     return store, objective

@@ -4,9 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lagsearch.data.corpora import check_corpus, open_corpus
+from lagsearch.data.corpora import check_corpora, training_text
 from lagsearch.data.objectives import add_tokens, tokens_of
-from lagsearch.data.tokenizers import comes_from_text, make_tokenizer, vocabulary_size
+from lagsearch.data.tokenizers import (
+    comes_from_text,
+    make_tokenizer,
+    vocabulary_in,
+    vocabulary_size,
+)
 from lagsearch.errors import DataError, ModelError, SpaceError
 from lagsearch.models.checkpoints import locate_checkpoint
 from lagsearch.models.configs import build_config
@@ -52,12 +57,12 @@ def find_tokenizer(file: SpaceFile, *, fetch: bool = True) -> Any:
     """
     space = file.space
     try:
-        check_corpus(space.data.train, "train")
-        check_corpus(space.data.validation, "validation")
-        needs_text = comes_from_text(space.tokenizer)
-        text = open_corpus(space.data.train, "train") if needs_text else None
+        check_corpora(space)
+        text = training_text(space) if comes_from_text(space.tokenizer) else None
         tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch)
+        own = tokenizer.get_vocab()
         add_tokens(tokenizer, space.objective, space.data.sequence_length)
+        _check_tokenizers(file, own, tokenizer.get_vocab())
         return tokenizer
     except DataError as error:
         _check_checkpoints(file)  # where the tokenizer should have come from, perhaps
@@ -87,6 +92,44 @@ def vocabulary_without_data(file: SpaceFile) -> tuple[Vocabulary | None, tuple[s
         if not is_sized:
             raise
         return None, (f"Planned without its data: {error}",)
+
+
+def _check_tokenizers(file: SpaceFile, own: dict[str, int], with_added: dict[str, int]) -> None:
+    """Check that every checkpoint's tokenizer, if it has one, is that of the space.
+
+    Args:
+        file: The space.
+        own: The vocabulary of the space's tokenizer.
+        with_added: The same with the tokens that the objective adds.
+
+    Raises:
+        SpaceError: One numbers its tokens in another way.
+    """
+    sources = file.space.sources
+    given = file.space.data.tokenizer
+    first = next((each for each in sources if each.checkpoint), None)
+    for index, source in enumerate(sources):
+        if source.checkpoint is None or source.checkpoint == file.space.tokenizer:
+            continue
+        try:
+            found = vocabulary_in(locate_checkpoint(source.checkpoint))
+        except ModelError as error:
+            raise file.error(("sources", index, "checkpoint"), str(error)) from None
+        if found is None or found in (own, with_added):
+            continue
+        if given is None and first is not None:
+            message = f"has another tokenizer than source {first.name}: {_difference(own, found)}"
+            raise file.error(("sources", index, "checkpoint"), message)
+        message = f"is not the tokenizer of source {source.name}: {_difference(own, found)}"
+        raise file.error(("data", "tokenizer"), f"{message}; leave it out to take the source's")
+
+
+def _difference(own: dict[str, int], other: dict[str, int]) -> str:
+    """Say in what two vocabularies differ."""
+    if len(own) != len(other):
+        return f"{len(own):,} tokens here, {len(other):,} there"
+    token = min(key for key in {*own, *other} if own.get(key) != other.get(key))
+    return f"{token!r} is token {own.get(token)} here, {other.get(token)} there"
 
 
 def _check_checkpoints(file: SpaceFile) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from lagsearch.data.files import TextFile, files_in, is_plain, unit_of
 from lagsearch.data.hub import open_hub
 from lagsearch.data.pieces import Unit, cut_anywhere
 from lagsearch.errors import DataError
-from lagsearch.space import Corpus, Origin
+from lagsearch.space import Corpus, Origin, Source, Space
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
 
@@ -123,18 +123,34 @@ def parts_of(corpus: Corpus, at: Place) -> tuple[Part, ...]:
     return ()
 
 
-def check_corpus(corpus: Corpus, part: str) -> None:
-    """Check that the files of a corpus are there; a hub dataset is not asked for.
+def own_parts(sources: Sequence[Source]) -> dict[str, tuple[Part, ...]]:
+    """Return the texts of the sources that have a corpus of their own, by the source's name."""
+    return {
+        source.name: parts_of(source.pretrain.corpus, ("sources", index, "pretrain", "corpus"))
+        for index, source in enumerate(sources)
+        if source.pretrain is not None and source.pretrain.corpus is not None
+    }
 
-    Args:
-        corpus: What the space says.
-        part: Its key in the space's `data`: `train` or `validation`.
+
+def check_corpora(space: Space) -> None:
+    """Check that the files of all corpora are there; a hub dataset is not asked for.
 
     Raises:
-        DataError: A file is missing.
+        DataError: A file is missing, or a key does nothing for these files.
     """
-    for each in parts_of(corpus, ("data", part)):
-        each.check()
+    validation = parts_of(space.data.validation, ("data", "validation"))
+    for part in (*_training_parts(space), *validation):
+        part.check()
+
+
+def training_text(space: Space) -> Documents:
+    """Find all texts that candidates or sources are trained on, one behind the other.
+
+    Raises:
+        DataError: A file or dataset is missing or is not text.
+    """
+    opened = {text.digest: text for text in (part.open() for part in _training_parts(space))}
+    return _joined(tuple(opened.values()), ("data", "train"))
 
 
 def open_corpus(corpus: Corpus, part: str) -> Documents:
@@ -147,12 +163,23 @@ def open_corpus(corpus: Corpus, part: str) -> Documents:
     Raises:
         DataError: A file or dataset is missing or is not text.
     """
-    opened = [each.open() for each in parts_of(corpus, ("data", part))]
-    if len(opened) == 1:
-        return opened[0]
-    name = " + ".join(each.name for each in opened)
-    units = tuple(unit for each in opened for unit in each.units)
-    return Documents(name, _combined([each.digest for each in opened]), units, ("data", part))
+    at = ("data", part)
+    return _joined(tuple(each.open() for each in parts_of(corpus, at)), at)
+
+
+def _training_parts(space: Space) -> tuple[Part, ...]:
+    own = [part for parts in own_parts(space.sources).values() for part in parts]
+    common = parts_of(space.data.train, ("data", "train")) if space.data.train else ()
+    return (*common, *own)
+
+
+def _joined(texts: tuple[Documents, ...], at: Place) -> Documents:
+    """Return texts one behind the other; one is left as it is."""
+    if len(texts) == 1:
+        return texts[0]
+    name = " + ".join(each.name for each in texts)
+    units = tuple(unit for each in texts for unit in each.units)
+    return Documents(name, _combined([each.digest for each in texts]), units, at)
 
 
 def _open(origin: Origin) -> Documents:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from typing_extensions import override
 
 from lagsearch.data.pieces import END, PIECE, Cut, Piece, Unit, in_pieces
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, brief
 from lagsearch.storage import file_digest
 
 JSON_SUFFIXES = frozenset({".jsonl", ".json", ".ndjson"})
@@ -255,17 +255,6 @@ def _check_whole(text: str, column: str) -> None:
         text.encode()
     except UnicodeEncodeError:  # JSON can write one half of a pair alone
         raise DataError(f"column {column!r} holds half a character (a lone surrogate)") from None
-
-
-def brief(error: Exception, width: int = 200) -> str:
-    """Return an error's message in one line, cut between words where it is long."""
-    words = (str(error).strip() or repr(error)).split()
-    line = ""
-    for word in words:
-        if line and len(line) + len(word) >= width:
-            return f"{line} ..."
-        line = f"{line} {word}".lstrip()
-    return line
 
 
 def _document(text: str, cut: Cut, after: int, done: float) -> Iterator[Piece]:

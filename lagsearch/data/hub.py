@@ -10,9 +10,9 @@ from typing import Any
 
 from typing_extensions import override
 
-from lagsearch.data.files import as_text, brief, files_in
+from lagsearch.data.files import as_text, files_in
 from lagsearch.data.pieces import Cut, Piece, Unit, in_pieces
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, brief
 from lagsearch.space import Origin
 from lagsearch.storage import file_digest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.data.corpora import Documents
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, brief
 from lagsearch.space import TrainBpe
 from lagsearch.storage import alone, cache_root, digest, write_text
 
@@ -102,6 +102,29 @@ def vocabulary_size(tokenizer: Any) -> int:
     return int(max(tokenizer.get_vocab().values())) + 1
 
 
+def vocabulary_in(folder: Path) -> dict[str, int] | None:
+    """Return the tokens of a checkpoint's tokenizer, or None where it has none to load."""
+    from transformers import AutoTokenizer
+
+    from lagsearch.models.build import quiet
+
+    quiet()
+    if not _has_tokenizer(folder):
+        return None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception:  # transformers raises many types here
+        return None
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    return vocabulary
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Return whether there is a vocabulary; where there is none, transformers makes one up."""
+    names = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
+    return any((folder / name).is_file() for name in (*names, "sentencepiece.bpe.model"))
+
+
 def is_bytes(tokenizer: Any) -> bool:
     """Return whether a tokenizer is `byte_tokenizer`'s."""
     return bool(tokenizer.backend_tokenizer.to_str() == byte_tokenizer().backend_tokenizer.to_str())
@@ -138,25 +161,27 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
 
     quiet()
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if is_path and not Path(name).expanduser().is_dir():
+    folder = Path(name).expanduser()
+    if is_path and not folder.is_dir():
         raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
+    none_there = f"{name!r} has no tokenizer; set data.tokenizer to bytes, characters or a folder"
+    if folder.is_dir() and not _has_tokenizer(folder):
+        raise DataError(none_there, _AT)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name,
+            str(folder) if folder.is_dir() else name,
             use_fast=True,
             trust_remote_code=False,
             local_files_only=not fetch,
         )
     except Exception as error:  # transformers and the hub raise many types here
-        first = (str(error).strip() or repr(error)).splitlines()[0][:160]
         raise DataError(
             f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can be "
-            f"fetched ({first}); give a local folder, or set HF_HOME to a cache that has it",
+            f"fetched ({brief(error)}); give a local folder, or set HF_HOME to a cache that has it",
             _AT,
         ) from error
     if len(tokenizer) < 2:  # transformers makes an empty one where there is none
-        message = f"{name!r} has no tokenizer; set data.tokenizer to bytes, characters or a folder"
-        raise DataError(message, _AT)
+        raise DataError(none_there, _AT)
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise DataError(f"tokenizer {name!r} has no fast (tokenizers) version", _AT)
     return tokenizer

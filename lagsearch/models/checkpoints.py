@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import ModelError
+from lagsearch.errors import ModelError, brief
 from lagsearch.models.build import auto_class, fresh_model, quiet, tensors_of
 from lagsearch.storage import digest, file_digest
 
@@ -27,9 +27,8 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False) -> Path:
         patterns += ["pytorch_model*.bin"] if allow_pickle else []
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub raises many types; all mean: not to be had
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
         raise ModelError(
-            f"is no folder here and cannot be fetched from the hub ({first}); give a local "
+            f"is no folder here and cannot be fetched from the hub ({brief(error)}); give a local "
             "path, or set HF_HOME to a cache that has it"
         ) from error
 

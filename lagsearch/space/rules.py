@@ -25,7 +25,7 @@ _SHORTEST_UL2 = 5  # two tokens of text, one of them a span, and its two sentine
 
 def broken_rules(space: Space) -> Iterator[Broken]:
     """Yield every rule between keys that the space breaks, in the order of the file."""
-    yield from _corpus(("data", "train"), space.data.train)
+    yield from _training_text(space)
     yield from _corpus(("data", "validation"), space.data.validation)
     yield from _sources(space)
     yield from _candidates(space)
@@ -34,6 +34,17 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _without_effect(space)
     yield from _resources(space)
     yield from _harness(space)
+
+
+def _training_text(space: Space) -> Iterator[Broken]:
+    if space.data.train is not None:
+        yield from _corpus(("data", "train"), space.data.train)
+    for index, source in enumerate(space.sources):
+        if source.pretrain is not None and source.pretrain.corpus is not None:
+            yield from _corpus(("sources", index, "pretrain", "corpus"), source.pretrain.corpus)
+        elif space.data.train is None:
+            message = f"is required: source {source.name} has no pretrain.corpus of its own"
+            yield ("data", "train"), message
 
 
 def _corpus(at: Place, corpus: Origin) -> Iterator[Broken]:

@@ -83,8 +83,9 @@ class TrainBpe(Part):
 class Data(Part):
     """Text, tokens and the length of a sequence."""
 
-    train: Corpus
-    """The text that is trained on."""
+    train: Corpus | None = None
+    """The text that is trained on. It may be left out where every source has a corpus of its own:
+    candidates then train on all of these, each in proportion to its tokens."""
     validation: Validation = Validation(fraction=0.05)
     """The text that losses are measured on."""
     tokenizer: str | TrainBpe | None = None
@@ -202,7 +203,9 @@ class Pretrain(Part):
     steps: PositiveInt
     """Training steps."""
     part: Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")] | None = None
-    """`2/3` trains on the second third of the training text alone: sources of their own text."""
+    """`2/3` trains on the second third of the text alone: sources of their own text."""
+    corpus: Corpus | None = None
+    """The text that this source trains on, where it is another than `data.train`."""
     batch_size: PositiveInt | None = None
     """Sequences in a step."""
     optimizer: Optimizer | None = None

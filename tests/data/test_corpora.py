@@ -9,9 +9,8 @@ import pytest
 from datasets import load_dataset
 
 from lagsearch.data.corpora import open_corpus
-from lagsearch.data.files import brief
 from lagsearch.data.pieces import END
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, brief
 from lagsearch.space import Corpus
 
 WHOLE = staticmethod(lambda text, begin: 0)

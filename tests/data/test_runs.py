@@ -1,17 +1,23 @@
 """Whole runs on mixed text."""
 
 import json
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import lagsearch
 from lagsearch.data.batches import mixed_validation_rows
 from lagsearch.data.store import TokenStore
+from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer
 from lagsearch.errors import SpaceError
+from lagsearch.pipeline import _open_data
 from lagsearch.progress import Watch
+from lagsearch.training.examples import Examples
+from lagsearch.vocabulary import find_tokenizer
 
 
 class Interrupt(Watch):
@@ -82,3 +88,200 @@ def test_a_text_of_a_mixture_that_is_not_there_is_named_before_anything_runs(wri
     space = lagsearch.load_space(write_space(), [f"data.train={{mixture: {mixture}}}"])
     with pytest.raises(SpaceError, match=r"data\.train\.mixture\[1\].*gone\.txt: no such file"):
         lagsearch.plan(space)
+
+
+# Sources of their own text
+
+
+CONFIG = (
+    "{model_type: llama, num_hidden_layers: 2, hidden_size: 16, intermediate_size: 32, "
+    "num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}"
+)
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Two texts that no row of the other can be taken for, the second three times as long."""
+    paths = tmp_path / "a.txt", tmp_path / "b.txt"
+    for path, letters, n_lines in zip(paths, ("abcdefg", "tuvwxyz"), (6000, 18000), strict=True):
+        draw = random.Random(letters)
+        path.write_text("".join("".join(draw.choices(letters, k=9)) + "\n" for _ in range(n_lines)))
+    return paths
+
+
+def two_sources(write_space, texts, *overrides, part=""):
+    """Return the tiny space with two sources, each of which has a text of its own."""
+    own = f"config: {CONFIG}, steps: 8{part}"
+    sources = ", ".join(
+        f"{{name: {name}, pretrain: {{{own}, corpus: {{files: [{path}]}}}}}}"
+        for name, path in zip("ab", texts, strict=True)
+    )
+    candidates = "candidates=[{operator: multi-stack, order: all, boundary: attached}]"
+    return lagsearch.load_space(
+        write_space(), ["data.train=null", f"sources=[{sources}]", candidates, *overrides]
+    )
+
+
+class Rows:
+    """Notes the rows of every training batch, and the validation rows, by the model's name."""
+
+    def __init__(self, monkeypatch):
+        self.train, self.validation = {}, {}
+        init = Examples.__init__
+
+        def watched(examples, job, stream):
+            init(examples, job, stream)
+            rows = examples.rows
+
+            def noted(step):
+                found = rows(step)
+                self.train.setdefault(job.name, []).append(found)
+                return found
+
+            examples.rows = noted
+
+        monkeypatch.setattr(Examples, "__init__", watched)
+
+    def letters(self, name):
+        """Return how many of a model's rows are of the first text and of the second."""
+        rows = np.concatenate(self.train[name])
+        return [
+            int(((rows >= low) & (rows <= low + 6)).any(1).sum()) for low in (ord("a"), ord("t"))
+        ]
+
+
+def test_sources_train_on_their_own_text_and_candidates_on_all_of_it(
+    write_space, texts, tmp_path, monkeypatch
+):
+    rows = Rows(monkeypatch)
+    space = two_sources(write_space, texts)
+    result = run(space, tmp_path / "run")
+    assert {each.status for each in result.candidates} == {"ok"}
+    assert rows.letters("a") == [8 * 4, 0]
+    assert rows.letters("b") == [0, 8 * 4]
+    winner = result.winner
+    assert rows.letters(winner)[0] == pytest.approx(24 * 4 / 4, abs=2)
+    assert sum(rows.letters(winner)) == 24 * 4
+    tokens = json.loads((tmp_path / "run" / "environment.json").read_text())["inputs"]["tokens"]
+    sizes = [path.stat().st_size for path in texts]
+    weights = [weight for _, weight in tokens["train"]]
+    assert weights[0] / weights[1] == pytest.approx(sizes[0] / sizes[1], rel=0.2)
+    assert tokens["validation"] == tokens["train"]
+    again = run(two_sources(write_space, texts), tmp_path / "again")
+    assert losses(again) == losses(result)
+
+
+def test_a_source_of_its_own_text_is_measured_on_the_validation_of_the_space(
+    write_space, texts, tmp_path, corpus, cache
+):
+    overrides = [f"data.train={{files: [{corpus}]}}", f"data.validation={{files: [{texts[0]}]}}"]
+    run(two_sources(write_space, texts, *overrides), tmp_path / "run")
+    stores = {}
+    for folder in (cache / "tokens").iterdir():
+        facts = TokenStore(folder).facts
+        stores[facts["corpus"]["name"]] = facts["validation"]["name"], facts["validation"]["tokens"]
+    n_tokens = texts[0].stat().st_size + 1
+    assert stores[str(corpus)] == (str(texts[0]), n_tokens)
+    assert {stores[str(path)][1] for path in texts} == {0}
+    facts = [json.loads(path.read_text()) for path in (cache / "sources").glob("*/source.json")]
+    text = [each["made_of"]["text"]["store"] for each in facts]
+    assert len({each["train"][0][0] for each in text}) == 2
+    assert len({each["validation"][0][0] for each in text}) == 1
+    # the source that saw the validation text is better at it than the one that never did
+    by_loss = sorted(facts, key=lambda each: each["val_loss"])
+    best = TokenStore(cache / "tokens" / by_loss[0]["made_of"]["text"]["store"]["train"][0][0])
+    assert best.facts["corpus"]["name"] == str(texts[0])
+
+
+def test_a_text_that_two_sources_share_is_one_text_and_may_be_parted(write_space, texts, tmp_path):
+    space = two_sources(write_space, [texts[0], texts[0]], part=", part: 1/2")
+    run(space, tmp_path / "run")
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert isinstance(environment["inputs"]["tokens"], str)
+    short = tmp_path / "short.txt"
+    short.write_text("abc" * 15)
+    own = ["data.train={corpus: python-stdlib}", "data.sequence_length=16"]
+    with pytest.raises(SpaceError, match=r"sources\[1\]\.pretrain\.corpus.*but 66 are needed"):
+        space = two_sources(write_space, [texts[0], short], *own, part=", part: 1/2")
+        _open_data(space, byte_tokenizer(), Watch())
+
+
+def test_a_text_that_would_hardly_be_seen_is_refused(write_space, texts, tmp_path):
+    short = tmp_path / "short.txt"
+    short.write_text("abcdefgh\n" * 5)
+    space = two_sources(write_space, [texts[1], short], f"data.validation={{files: [{texts[0]}]}}")
+    message = r"sources\[1\]\.pretrain\.corpus.*46 tokens are less than a thousandth"
+    with pytest.raises(SpaceError, match=message):
+        _open_data(space, byte_tokenizer(), Watch())
+
+
+def test_a_missing_text_of_a_source_is_named_before_anything_runs(write_space, texts, tmp_path):
+    space = two_sources(write_space, [texts[0], tmp_path / "gone.txt"])
+    with pytest.raises(SpaceError, match=r"sources\[1\]\.pretrain\.corpus.*gone\.txt: no such"):
+        lagsearch.plan(space)
+
+
+def test_a_vocabulary_from_the_text_has_the_characters_of_all_sources(write_space, texts):
+    space = two_sources(write_space, texts, "data.tokenizer=characters")
+    known = find_tokenizer(space).get_vocab()
+    assert {*"abcdefgtuvwxyz\n"} <= {*known}
+
+
+# Tokenizers of checkpoints
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Make a checkpoint with a tokenizer of given characters, or with none."""
+
+    def make(name, characters):
+        folder = tmp_path / name
+        config = LlamaConfig(
+            vocab_size=300,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+        if characters is not None:
+            character_tokenizer(sorted(characters)).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def of_checkpoints(write_space, *folders, tokenizer="null"):
+    sources = ", ".join(
+        f"{{name: s{number}, checkpoint: {folder}}}" for number, folder in enumerate(folders)
+    )
+    candidates = "candidates=[{operator: stack, source: s0}]" if len(folders) > 1 else ""
+    overrides = [f"sources=[{sources}]", f"data.tokenizer={tokenizer}"]
+    return lagsearch.load_space(write_space(), [*overrides, *filter(None, [candidates])])
+
+
+def test_checkpoints_must_number_their_tokens_alike(write_space, checkpoint):
+    one, same = checkpoint("one", "abc"), checkpoint("same", "abc")
+    other, more, none = (checkpoint(*each) for each in [("o", "abd"), ("m", "abcd"), ("n", None)])
+    assert find_tokenizer(of_checkpoints(write_space, one, same, none)).get_vocab()["a"] == 0
+    message = r"sources\[1\]\.checkpoint.*another tokenizer than source s0: "
+    with pytest.raises(SpaceError, match=message + r"'c' is token 2 here, None there") as caught:
+        find_tokenizer(of_checkpoints(write_space, one, other))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SpaceError, match=message + r"7 tokens here, 8 there"):
+        find_tokenizer(of_checkpoints(write_space, one, more))
+
+
+def test_a_tokenizer_that_is_not_the_checkpoints_is_refused(write_space, checkpoint):
+    one, none = checkpoint("one", "abc"), checkpoint("none", None)
+    with pytest.raises(
+        SpaceError,
+        match=r"data\.tokenizer \"bytes\": is not the tokenizer of source s0: 259 tokens",
+    ):
+        find_tokenizer(of_checkpoints(write_space, one, tokenizer="bytes"))
+    again = find_tokenizer(of_checkpoints(write_space, one, tokenizer=str(one)))
+    assert again.get_vocab()["c"] == 2
+    assert len(find_tokenizer(of_checkpoints(write_space, none, tokenizer="bytes"))) == 259
+    with pytest.raises(SpaceError, match=r"has no tokenizer; set data\.tokenizer"):
+        find_tokenizer(of_checkpoints(write_space, none))

@@ -288,6 +288,13 @@ def test_too_short_a_validation_text(write):
         check_length(store, data, 5)  # 41
 
 
+def test_a_text_too_short_to_hold_a_stretch_out_says_so(write):
+    data = held_out((write("a.txt", numbered(2000)),), 0.05, sequence_length=8)
+    message = r"0\.05 of .*a\.txt: 0 tokens, but 9 .* whole stretches of 8,192 tokens are held out"
+    with pytest.raises(DataError, match=message):
+        check_length(stores_of(data), data, 1)
+
+
 def test_carriage_returns_are_kept(write):
     data = own_validation((write("a.txt", "a\r\nb\rc"),), (write("v.txt", "v"),))
     store = store_of(data)

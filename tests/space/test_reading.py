@@ -75,6 +75,18 @@ MISTAKES = [
     ("tokenizer: bytes", "tokenizer: {bpe: 300}", "tokenizer.bpe", "known: train_bpe"),
     ("tokenizer: bytes", "tokenizer: {}", "data.tokenizer.train_bpe", "is required"),
     ("tokenizer: bytes", "tokenizer: 3", "data.tokenizer 3", "string or must be a mapping"),
+    (
+        "      steps: 20",
+        "      corpus: {}\n      steps: 20",
+        "pretrain.corpus {}",
+        "exactly one of",
+    ),
+    (
+        "      steps: 20",
+        "      corpus: {mixture: [{weight: 1, split: x}]}\n      steps: 20",
+        "pretrain.corpus.mixture[0]",
+        "exactly one of corpus, files, hub",
+    ),
     ("{fraction: 0.2}", "{mixture: []}", "data.validation.mixture []", "must list at least 1"),
     (
         "{fraction: 0.2}",
@@ -120,7 +132,7 @@ def test_a_mistake_names_file_line_key_value_and_what_is_allowed(
     assert message in text
     assert "\n" not in text
     line = int(re.match(re.escape(str(path)) + r":(\d+): ", text)[1])
-    key_line = line_of(path, new or "index:")
+    key_line = line_of(path, new.split("\n")[0] or "index:")
     if "model_type is required" in message:
         key_line = line_of(path, "config:")
     assert line == key_line
@@ -331,3 +343,35 @@ def test_continue_is_written_out_as_it_is_read(write_space):
     assert file.space.training.schedule.continued is True
     text = dump_space(file.space)
     assert "continue: true" in text and "continued" not in text
+
+
+OWN = "sources.0.pretrain.corpus={files: [a.txt]}"
+TWO = "sources=[{name: a, pretrain: {config: {model_type: x}, steps: 1, corpus: {files: [a]}}},"
+
+
+def test_training_text_may_be_left_out_where_every_source_has_its_own(write_space):
+    space = load_space(write_space(), ["data.train=null", OWN]).space
+    assert space.data.train is None
+    assert space.sources[0].pretrain.corpus.files == ("a.txt",)
+    lost = [
+        [],
+        [f"{TWO} {{name: b, checkpoint: c}}]"],
+        [f"{TWO} {{name: b, pretrain: {{config: {{model_type: x}}, steps: 1}}}}]"],
+        ["sources=[{name: b, checkpoint: c}, {name: d, checkpoint: e}]"],
+    ]
+    for overrides, name in zip(lost, ["small", "b", "b", "b"], strict=True):
+        message = rf"data\.train.*is required: source {name} has no pretrain\.corpus of its own"
+        with pytest.raises(SpaceError, match=message):
+            load_space(write_space(), ["data.train=null", *overrides])
+
+
+def test_what_is_written_out_can_be_read_again(write_space, tmp_path):
+    overrides = [
+        "data.train={mixture: [{weight: 2, corpus: python-stdlib}, {weight: 1, hub: a/b}]}",
+        "data.separators=false",
+        OWN,
+    ]
+    space = load_space(write_space(), overrides).space
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_space(space))
+    assert load_space(again).space == space
