@@ -38,7 +38,7 @@ def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = 
 
 
 @app.command("run")
-def run_command(
+def run_command(  # noqa: PLR0913 (each is an option of the command line)
     space: SpaceArgument,
     lag: LagOption = None,
     oracle: Annotated[
@@ -53,13 +53,24 @@ def run_command(
     profile: Annotated[
         bool, typer.Option("--profile", help="Say where the time goes; trace a few steps.")
     ] = False,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="0,1,2", help="Train all under each of them.")
+    ] = None,
     set_: SetOption = None,
 ) -> None:
     """Train all candidates K steps, rank them, train the winner on. Run it again to continue."""
     from lagsearch.pipeline import run
 
     loaded = _load(space, set_)
-    result = run(loaded, lag=lag, oracle=oracle, out=out, serial=serial, profile=profile)
+    result = run(
+        loaded,
+        lag=lag,
+        oracle=oracle,
+        out=out,
+        serial=serial,
+        profile=profile,
+        seeds=_seeds(seeds),
+    )
     _show_result(result.folder, result.report)
 
 
@@ -201,6 +212,16 @@ def _load(space: Path, overrides: list[str] | None) -> "SpaceFile":
     from lagsearch.space import load_space
 
     return load_space(space, overrides or ())
+
+
+def _seeds(text: str | None) -> list[int]:
+    """Read numbers between commas."""
+    if text is None:
+        return []
+    numbers = [each.strip() for each in text.split(",")]
+    if not all(each.isdecimal() for each in numbers):
+        raise LagsearchError(f"--seeds {text}: write whole numbers between commas, e.g. 0,1,2")
+    return [int(each) for each in numbers]
 
 
 def _pairs(flag: str, texts: list[str] | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From a plan to jobs: what the process of each source and each candidate needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -36,13 +36,21 @@ class JobMaker:
     compute: Compute
     source_threads: int
 
-    def candidates(self, sources: Sequence[Path]) -> dict[str, Job]:
-        """Return the job of each candidate, by name.
+    def candidates(self, sources: Mapping[int, Sequence[Path]]) -> dict[str, Job]:
+        """Return the jobs of all candidates under all seeds, by their names (`Space.trial`).
+
+        The first seed comes last: when a candidate's job under it ends, its loss is known under
+        all, and with it whether its state is of use.
 
         Args:
-            sources: State files of the sources.
+            sources: State files of the sources, by seed.
         """
-        return {each.name: self._candidate(each, tuple(sources)) for each in self.plan.candidates}
+        jobs = [
+            self._candidate(each, seed, tuple(sources[seed]))
+            for seed in reversed(self.plan.space.seeds)
+            for each in self.plan.candidates
+        ]
+        return {job.name: job for job in jobs}
 
     def inputs(self) -> dict[str, Any]:
         """Return what decides the losses beside the space and the sources, as plain values."""
@@ -55,8 +63,8 @@ class JobMaker:
             "versions": _versions(),
         }
 
-    def source(self, planned: PlannedSource) -> Job:
-        """Return the job that pretrains a source: a growth from nothing.
+    def source(self, planned: PlannedSource, seed: int) -> Job:
+        """Return the job that pretrains a source under a seed: a growth from nothing.
 
         Its files are left for the cache to place.
         """
@@ -80,10 +88,10 @@ class JobMaker:
             plan=planned.plan,
             sources=(),
             n_parameters=planned.cost.parameters,
-            init_seed=derive_seed(space.seed, "init", "source", name),
+            init_seed=derive_seed(seed, "init", "source", name),
             training=training,
             text=replace(
-                self._text(f"source {name}"),
+                self._text(f"source {name}", seed),
                 stores=self.store.of(name),
                 part=pretrain.place_in_text,
             ),
@@ -101,25 +109,26 @@ class JobMaker:
             return None
         return self.folder.profile_file(name).absolute()
 
-    def _candidate(self, planned: PlannedCandidate, sources: tuple[Path, ...]) -> Job:
+    def _candidate(self, planned: PlannedCandidate, seed: int, sources: tuple[Path, ...]) -> Job:
         space = self.plan.space
+        name = space.trial(planned.name, seed)
         return Job(
-            name=planned.name,
+            name=name,
             config=planned.config,
             plan=planned.candidate.plan,
             sources=sources,
             n_parameters=planned.cost.parameters,
-            init_seed=derive_seed(space.seed, "init", "target"),
+            init_seed=derive_seed(seed, "init", "target"),
             training=self._training(planned),
-            text=self._text("growth"),
+            text=self._text("growth", seed),
             compute=self.compute,
             evaluate_at=_evaluated(self.plan.steps, planned.steps),
-            curve=self.folder.curve_file(planned.name).absolute(),
-            state=self.folder.state_file(planned.name).absolute(),
+            curve=self.folder.curve_file(name).absolute(),
+            state=self.folder.state_file(name).absolute(),
             flops_per_step=planned.cost.flops_per_step,
             operator_flops=planned.cost.operator_flops,
             ema=space.evaluation.ema,
-            profile=self.profile(planned.name),
+            profile=self.profile(planned.name) if seed == space.seeds[0] else None,
         )
 
     def _training(self, planned: PlannedCandidate) -> Training:
@@ -137,7 +146,7 @@ class JobMaker:
         schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})
         return training.model_copy(update={"schedule": schedule})
 
-    def _text(self, stream: str) -> Text:
+    def _text(self, stream: str, seed: int) -> Text:
         space = self.plan.space
         return Text(
             stores=self.store,
@@ -145,7 +154,8 @@ class JobMaker:
             stream=stream,
             validation_batches=space.evaluation.batches,
             objective=self.objective,
-            seed=space.seed,
+            seed=seed,
+            validation_seed=space.seed,
         )
 
 
@@ -168,6 +178,7 @@ def made_of(job: Job) -> dict[str, Any]:
             "validation_batches": job.text.validation_batches,
             "objective": repr(job.text.objective),
             "seed": job.text.seed,
+            "validation_seed": job.text.validation_seed,
             "part": job.text.part,
         },
         "init_seed": job.init_seed,

@@ -60,21 +60,33 @@ class Phases:
         """Where the run leaves its files."""
         return self.make.folder
 
-    def sources(self) -> list[CachedSource]:
-        """Train or read every source."""
+    def sources(self) -> dict[int, list[CachedSource]]:
+        """Train or read every source, for each seed: the same ones unless they vary, too."""
+        space = self.plan.space
+        varies = space.search.vary_sources
         with self._timed("sources"):
-            ready = [
-                self.brought.get(planned.source.name) or self._pretrained(self.make.source(planned))
-                for planned in self.plan.sources
+            ready = {seed: self._ready(seed) for seed in (space.seeds if varies else [space.seed])}
+        self.folder.record_sources(
+            [
+                each.facts | ({"seed": seed} if varies else {})
+                for seed, found in ready.items()
+                for each in found
             ]
-        self.folder.record_sources([each.facts for each in ready])
-        keeps = self.plan.space.training.optimizer_state == "keep"
-        for each in ready:
-            if keeps and not each.facts["has_optimizer_state"]:
+        )
+        for each in next(iter(ready.values())):
+            if space.training.optimizer_state == "keep" and not each.facts["has_optimizer_state"]:
                 self.watch.say(
                     f"source {each.facts['name']}: brings no optimizer state; it starts from zero"
                 )
-        return ready
+        return {seed: ready[seed if varies else space.seed] for seed in space.seeds}
+
+    def _ready(self, seed: int) -> list[CachedSource]:
+        """Train or read the sources of a seed."""
+        return [
+            self.brought.get(planned.source.name)
+            or self._pretrained(self.make.source(planned, seed))
+            for planned in self.plan.sources
+        ]
 
     def _pretrained(self, job: Job) -> CachedSource:
         """Train a source, or take it from the cache."""
@@ -101,7 +113,11 @@ class Phases:
         self._say_unprofiled([job for job in jobs.values() if job not in missing])
         if not missing:
             return
-        keep = BestStateOnly(self.plan.lag, {*self._further(), *self.downstream.chosen})
+        keep = BestStateOnly(
+            self.plan.lag,
+            {name: [jobs[each].curve for each in space.trials(name)] for name in self._names()},
+            {*self._further(), *self.downstream.chosen},
+        )
         for job in jobs.values():
             if self.folder.curve(job.name).at(until) is not None:
                 keep.finished(job)
@@ -214,15 +230,18 @@ class Phases:
         Raises:
             NoSurvivorError: All failed.
         """
-        names = [each.name for each in self.plan.candidates]
-        failures = [self.folder.curve(name).failure for name in names]
-        if all(failures) and (first := failures[0]) is not None:
+        curves = [self.folder.curve_of(self.plan.space, name) for name in self._names()]
+        if all(curve.failure for curve in curves) and (first := curves[0].failure) is not None:
             raise NoSurvivorError(
                 f"{self.folder.path}: no candidate survived; "
-                f"{names[0]}: step {first.step}: {first.failed}"
+                f"{self._names()[0]}: step {first.step}: {first.failed}"
             )
         run = read_run(self.folder)
         return [name for name in run.ranking if name in run.table.candidates]
+
+    def _names(self) -> list[str]:
+        """Return the candidates' names."""
+        return [each.name for each in self.plan.candidates]
 
     def _has(self, job: Job, step: int) -> bool:
         """Return whether a candidate has come to a step, or failed for good."""

@@ -111,7 +111,7 @@ class RunResult:
         return curves_table(self.folder)
 
 
-def run(
+def run(  # noqa: PLR0913 (each is an option of the command)
     space: str | Path | SpaceFile,
     *,
     lag: int | None = None,
@@ -119,6 +119,7 @@ def run(
     out: str | Path | None = None,
     serial: bool = False,
     profile: bool = False,
+    seeds: Sequence[int] = (),
     watch: Watch | None = None,
 ) -> RunResult:
     """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
@@ -130,6 +131,7 @@ def run(
         out: The run folder, in place of `reports/<name>`.
         serial: Train one candidate after the other in this process, without Ray.
         profile: Say where the time goes, and trace a few steps of every candidate.
+        seeds: Seeds to train every candidate under, in place of the space's `search.seeds`.
         watch: Follows the run; a live table or plain lines when left out.
 
     Raises:
@@ -137,7 +139,7 @@ def run(
         NoSurvivorError: Every candidate failed.
     """
     watch = watch or make_watch()
-    file = with_lag(space, lag, oracle=oracle, profile=profile)
+    file = with_lag(space, lag, oracle=oracle, profile=profile, seeds=seeds)
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
     tokenizer = find_tokenizer(file)
@@ -154,7 +156,8 @@ def run(
         runner = run_serial if serial else _parallel(slots)
         phases = Phases(plan, make, runner, watch, brought, downstream)
         sources = phases.sources()
-        jobs = make.candidates([source.state for source in sources])
+        states = {seed: [each.state for each in found] for seed, found in sources.items()}
+        jobs = make.candidates(states)
         phases.search(jobs)
         winner = phases.winner(jobs)
         phases.save_winner(winner)

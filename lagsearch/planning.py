@@ -133,7 +133,9 @@ class RunPlan:
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""
-        return _source_flops(self.sources)
+        once = _source_flops(self.sources)
+        often = len(self.space.seeds) if self.space.search.vary_sources else 1
+        return None if once is None else once * often
 
     def baseline_flops(self) -> int:
         """Return the FLOPs of training baselines on that have more steps than all others."""
@@ -141,9 +143,13 @@ class RunPlan:
         return sum(steps * cost.flops_per_step for steps, cost in further)
 
     def flops(self, steps: int) -> int:
-        """Return the training FLOPs of all candidates for a number of steps, growth included."""
+        """Return the training FLOPs of all candidates for a number of steps, growth included.
+
+        Each is trained once under each seed.
+        """
         costs = [each.cost for each in self.candidates]
-        return sum(steps * cost.flops_per_step + cost.operator_flops for cost in costs)
+        once = sum(steps * cost.flops_per_step + cost.operator_flops for cost in costs)
+        return once * len(self.space.seeds)
 
     def advice(self) -> str:
         """Say what G_stack's guideline on when to grow means here."""
@@ -178,7 +184,12 @@ def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
 
 
 def with_lag(
-    space: str | Path | SpaceFile, lag: int | None, *, oracle: bool, profile: bool = False
+    space: str | Path | SpaceFile,
+    lag: int | None,
+    *,
+    oracle: bool,
+    profile: bool = False,
+    seeds: "Sequence[int]" = (),
 ) -> SpaceFile:
     """Load a space if need be, and put into it what a command says beside it.
 
@@ -188,6 +199,8 @@ def with_lag(
     file = space if isinstance(space, SpaceFile) else load_space(space)
     flags = {} if lag is None else {f"--lag {lag}": f"search.lag={lag}"}
     flags |= {"--oracle": "search.oracle=true"} if oracle else {}
+    listed = ",".join(map(str, seeds))
+    flags |= {f"--seeds {listed}": f"search.seeds=[{listed}]"} if seeds else {}
     flags |= {"--profile": "resources.profile=true"} if profile else {}
     file = with_flags(file, flags)
     if file.space.search.lag is None:

@@ -29,7 +29,8 @@ def build_report(path: Path) -> dict[str, Any]:
     write_text(folder.path / "report.md", write_page(report, figures))
     winner = run.plans[run.winner]
     chosen = {"operator": winner["operator"], **winner["settings"]}
-    search = run.space.search.model_copy(update={"oracle": False})
+    alone = {"oracle": False, "seeds": (), "vary_sources": False}
+    search = run.space.search.model_copy(update=alone)
     resources = run.space.resources.model_copy(update={"profile": False})
     schedule = run.space.model_copy(
         update={

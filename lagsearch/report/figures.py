@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from lagsearch.report.verdict import varied
 from lagsearch.storage import replacing
 
 mpl.use("Agg")
@@ -61,7 +62,7 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
                 "recall_and_regret.png",
                 "What a choice at each step would have been worth: whether the best is among the "
                 "m best so far, and the share of the spread of final losses that is given away, "
-                "with 95 % bootstrap intervals over validation batches.",
+                f"with 95 % bootstrap intervals over {varied(report)}.",
                 _recall_and_regret,
             ),
             (

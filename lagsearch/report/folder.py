@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lagsearch.errors import RunFolderError
+from lagsearch.report.seeds import mean_curve
 from lagsearch.space import Space, dump_space, load_space, written_out
 from lagsearch.storage import write_json, write_text
 from lagsearch.training.curve import Curve, read_curve
@@ -95,6 +96,14 @@ class RunFolder:
         """Read a candidate's evaluations."""
         return read_curve(self.curve_file(candidate))
 
+    def curves_of(self, space: Space, candidate: str) -> tuple[Curve, ...]:
+        """Read a candidate's evaluations under each seed."""
+        return tuple(self.curve(name) for name in space.trials(candidate))
+
+    def curve_of(self, space: Space, candidate: str) -> Curve:
+        """Read a candidate's evaluations as their mean over the seeds."""
+        return mean_curve(self.curves_of(space, candidate), space.seeds)
+
     def operator(self, candidate: str) -> dict[str, Any] | None:
         """Read what came of learning a candidate's operator, or None where there is nothing."""
         path = operator_record(self.curve_file(candidate))
@@ -160,7 +169,9 @@ class RunFolder:
         return lock
 
     def check(self, space: Space) -> Space:
-        """Return the space to run here; what is recorded as scored by an oracle stays so.
+        """Return the space to run here.
+
+        What is recorded as scored by an oracle stays so, and so do seeds that were added.
 
         Raises:
             RunFolderError: The folder belongs to another space; the message names what differs.
@@ -170,9 +181,12 @@ class RunFolder:
                 raise RunFolderError(f"{self.path}: has files, but is no run folder")
             return space
         recorded = self.space()
-        if recorded.search.oracle:
-            search = space.search.model_copy(update={"oracle": True})
-            space = space.model_copy(update={"search": search})
+        kept: dict[str, Any] = {"oracle": True} if recorded.search.oracle else {}
+        if recorded.seeds[: len(space.seeds)] == space.seeds:
+            kept["seeds"] = recorded.search.seeds
+        space = _with_search(space, **kept)
+        if space.seeds[: len(recorded.seeds)] == recorded.seeds:
+            recorded = _with_search(recorded, seeds=space.search.seeds)
         self._refuse(_differences(written_out(recorded), written_out(space)))
         return space
 
@@ -234,7 +248,7 @@ class RunFolder:
                 "host": platform.node(),
                 "devices": devices,
                 "inputs": inputs,
-                "seeds": [space.seed],
+                "seeds": list(space.seeds),
                 "slots": 1,
                 "sources": [],
                 "wall_s": dict.fromkeys(PHASES, 0.0),
@@ -242,6 +256,8 @@ class RunFolder:
                 "end": None,
             }
             write_json(self.environment_file, environment)
+        else:
+            self.note(seeds=list(space.seeds))
 
     def _holds_files(self) -> bool:
         """Return whether anything but a lock and unfinished writes is in the folder."""
@@ -256,6 +272,10 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise RunFolderError(f"{path}: not valid JSON: {error}") from None
         return value
+
+
+def _with_search(space: Space, **values: Any) -> Space:
+    return space.model_copy(update={"search": space.search.model_copy(update=values)})
 
 
 def now() -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
 from lagsearch.report.times import tell_times
-from lagsearch.report.verdict import judge
+from lagsearch.report.verdict import judge, varied
 
 
 def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
@@ -73,7 +73,7 @@ def _ranking(report: dict[str, Any]) -> str:
     head += [f"loss at {steps}"] if report["oracle"] else []
     marks = legend((each["layer_map"] for each in report["candidates"]), "`")
     layers = (
-        f"{marks}. ± is the standard error over the validation batches; it is shared by all "
+        f"{marks}. ± is the standard error over {varied(report)}; most of it is shared by all "
         "candidates, so differences are surer than it says. `=`: cannot be told apart from the "
         "winner."
     )
@@ -113,8 +113,8 @@ def _scores(report: dict[str, Any]) -> str:
     count = len(oracle["scored"])
     note = (
         f"Loss at each step against the loss at step {report['steps']}, over the {count} growths "
-        "that got there; in brackets 95 % bootstrap intervals over the validation batches. They "
-        "do not hold what another seed would change."
+        f"that got there; in brackets 95 % bootstrap intervals over {varied(report)}."
+        + (" They do not hold what another seed would change." if len(report["seeds"]) < 2 else "")
     )
     return f"## What the ranking at each step was worth\n\n{_grid(head, rows)}\n\n{note}"
 

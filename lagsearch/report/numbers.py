@@ -11,6 +11,7 @@ from lagsearch.errors import RunFolderError
 from lagsearch.operators.plan import layers_of
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.savings import savings
+from lagsearch.report.seeds import mean_curve
 from lagsearch.selection import (
     LossTable,
     indistinguishable,
@@ -18,6 +19,7 @@ from lagsearch.selection import (
     rank_correlation,
     score_step,
     stability,
+    standard_error,
 )
 from lagsearch.space import Space
 from lagsearch.storage import derive_seed
@@ -34,7 +36,8 @@ class Recorded:
         space: What was run.
         plans: `plans.json`: each candidate's entry by its name.
         environment: `environment.json`.
-        curves: Each candidate's evaluations.
+        curves: Each candidate's evaluations, the mean over seeds (`mean_curve`).
+        by_seed: Each candidate's evaluations under each seed.
         operators: What came of learning the operators that are learned, by candidate.
         profiles: Where the time went, by candidate, where somebody looked.
         table: Losses of all candidates that did not fail.
@@ -47,6 +50,7 @@ class Recorded:
     plans: Mapping[str, dict[str, Any]]
     environment: Mapping[str, Any]
     curves: Mapping[str, Curve]
+    by_seed: Mapping[str, tuple[Curve, ...]]
     operators: Mapping[str, dict[str, Any]]
     profiles: Mapping[str, dict[str, Any]]
     table: LossTable
@@ -83,12 +87,15 @@ def read_run(folder: RunFolder) -> Recorded:
     """
     space = folder.space()
     plans = {entry["name"]: entry for entry in folder.plans()["candidates"]}
-    curves = {name: folder.curve(name) for name in plans}
+    by_seed = {name: folder.curves_of(space, name) for name in plans}
+    curves = {name: mean_curve(found, space.seeds) for name, found in by_seed.items()}
     lag = space.search.lag or 0
     end = space.training.steps
     until = end if space.search.oracle else lag
     on_the_way = [
-        name for name, curve in curves.items() if curve.failure is None and not curve.at(until)
+        name
+        for name, found in by_seed.items()
+        if curves[name].failure is None and not all(curve.at(until) for curve in found)
     ]
     if on_the_way:
         raise RunFolderError(
@@ -96,13 +103,16 @@ def read_run(folder: RunFolder) -> Recorded:
             f"{until}, e.g. {on_the_way[0]}; `lagsearch run` with the same --out goes on"
         )
     alive = {
-        name: {each.step: each.val_loss_batches for each in curve.evaluations if each.step <= end}
-        for name, curve in curves.items()
-        if curve.failure is None and curve.at(lag) is not None
+        name: [
+            {each.step: each.val_loss_batches for each in curve.evaluations if each.step <= end}
+            for curve in found
+        ]
+        for name, found in by_seed.items()
+        if curves[name].failure is None and curves[name].at(lag) is not None
     }
     if not alive:
         raise RunFolderError(f"{folder.path}: no candidate has reached step {lag}")
-    table = LossTable.of(alive)
+    table = LossTable.of_seeds(alive)
     ranking = rank_candidates(table, lag)
     ranking += [name for name in plans if name not in alive]
     has_winner = any(folder.winner.glob("*.safetensors"))
@@ -111,6 +121,7 @@ def read_run(folder: RunFolder) -> Recorded:
         plans,
         folder.environment(),
         curves,
+        by_seed,
         {name: learnt for name in plans if (learnt := folder.operator(name)) is not None},
         {name: found for name in plans if (found := folder.profile(name)) is not None},
         table,
@@ -133,7 +144,8 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "candidates": [_candidate(run, name) for name in run.ranking],
         "winner": {
             "name": run.winner,
-            "val_loss": _losses(run.curves[run.winner], (0, run.lag, run.completion)),
+            "seed": run.space.seeds[0],
+            "val_loss": _losses(run.by_seed[run.winner][0], (0, run.lag, run.completion)),
             "checkpoint": "winner" if run.has_winner else None,
         },
         "doubt": _doubt(run),
@@ -164,12 +176,16 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         "wall_s": last.wall_s if last else 0.0,
         "val_loss": _losses(curve),
         "val_loss_se": {
-            str(each.step): _standard_error(each.val_loss_batches) for each in curve.evaluations
+            str(each.step): _standard_error(run.by_seed[name], each.step)
+            for each in curve.evaluations
         },
         "parameters": plan["parameters"],
         "flops": last.flops if last else 0,
         "flops_by_step": {str(each.step): each.flops for each in curve.evaluations},
     }
+    if len(run.space.seeds) > 1:
+        pairs = zip(run.space.seeds, run.by_seed[name], strict=True)
+        entry["val_loss_by_seed"] = {str(seed): _losses(found) for seed, found in pairs}
     if any(each.parts for each in curve.evaluations):
         entry["val_loss_parts"] = _parts(curve)
     if any(each.ema_batches for each in curve.evaluations):
@@ -206,10 +222,10 @@ def _losses(curve: Curve, steps: tuple[int, ...] | None = None) -> dict[str, flo
     }
 
 
-def _standard_error(batches: tuple[float, ...]) -> float | None:
-    if len(batches) < 2:
-        return None
-    return float(np.std(batches, ddof=1) / np.sqrt(len(batches)))
+def _standard_error(curves: tuple[Curve, ...], step: int) -> float | None:
+    """Return the standard error of a candidate's mean loss, over the batches and the seeds."""
+    found = [each.val_loss_batches for curve in curves if (each := curve.at(step))]
+    return standard_error(np.array(found))
 
 
 def _doubt(run: Recorded) -> dict[str, Any]:
@@ -225,10 +241,11 @@ def _cost(run: Recorded) -> dict[str, Any]:
     """FLOPs of training; those of evaluation stand apart."""
     sources = [source["flops"] for source in run.environment["sources"]]
     spent = evaluated = 0
-    for name, curve in run.curves.items():
-        until_lag = [each for each in curve.evaluations if each.step <= run.lag]
-        spent += until_lag[-1].flops if until_lag else 0
-        evaluated += len(until_lag) * run.plans[name]["evaluation_flops"]
+    for name, curves in run.by_seed.items():
+        for curve in curves:
+            until_lag = [each for each in curve.evaluations if each.step <= run.lag]
+            spent += until_lag[-1].flops if until_lag else 0
+            evaluated += len(until_lag) * run.plans[name]["evaluation_flops"]
     winner = run.plans[run.winner]
     after = run.completion - run.lag
     return {
@@ -240,7 +257,8 @@ def _cost(run: Recorded) -> dict[str, Any]:
             for name, curve in run.curves.items()
             if curve.evaluations
         ),
-        "oracle_flops": sum(
+        "oracle_flops": len(run.space.seeds)
+        * sum(
             run.completion * each["flops_per_step"] + each.get("operator_flops", 0)
             for each in run.plans.values()
         ),

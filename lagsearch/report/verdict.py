@@ -50,12 +50,20 @@ def judge(report: dict[str, Any]) -> Verdict:
     return Verdict(trust, (*lines, f"{headline}: {reason}"))
 
 
+def varied(report: dict[str, Any]) -> str:
+    """Name what intervals and tests are over."""
+    seeds = len(report["seeds"])
+    return f"{seeds} seeds and the validation batches" if seeds > 1 else "the validation batches"
+
+
 def _winner(report: dict[str, Any]) -> str:
     winner, lag, steps = report["winner"], report["lag"], report["steps"]
     losses = winner["val_loss"]
     line = f"Winner at step {lag:,}: {winner['name']}, validation loss {losses[str(lag)]:.4f}"
     if str(steps) in losses and steps != lag:
         line += f", and {losses[str(steps)]:.4f} at completion (step {steps:,})"
+    if len(report["seeds"]) > 1:
+        line += f"; the one of seed {winner['seed']}, chosen by the mean of {len(report['seeds'])}"
     return line + "."
 
 
@@ -99,7 +107,7 @@ def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
         f"{_interval(oracle['spearman'][lag])} (at step 0: {_number(at_zero)}); the choice gives "
         f"away {regret:.0%} of the spread of final losses ({spread:.4f} nats), a choice at random "
         f"{chance:.0%} on average. {len(tied)} of the other {count - 1} cannot be told apart from "
-        "the best at completion (paired t-test over the validation batches, Holm-corrected, 5 %)."
+        f"the best at completion (paired t-test over {varied(report)}, Holm-corrected, 5 %)."
     )
     if count < ENOUGH:
         return "unknown", facts
@@ -124,7 +132,7 @@ def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     others = sum(each["status"] == "ok" for each in report["candidates"]) - 1
     noise = (
         f"{len(tied)} of the {others} others cannot be told apart from the winner at step {lag} "
-        "(paired t-test over the validation batches, Holm-corrected, 5 %)"
+        f"(paired t-test over {varied(report)}, Holm-corrected, 5 %)"
     )
     if settled is None:
         moves = "there is no earlier step to say whether the ranking still moves"
@@ -133,7 +141,8 @@ def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
             f"Spearman's correlation of the rankings at steps {settled['since']} and {lag} is "
             f"{_number(settled['spearman'])}"
         )
-    caution = " Only --oracle shows how it ends, and only several seeds how it varies."
+    unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
+    caution = f" Only --oracle shows how it ends{unseen}."
     is_settled = settled is not None and settled["spearman"] >= SETTLED
     if is_settled and not tied:
         return "settled", f"{noise}; {moves}.{caution}"

@@ -1,6 +1,6 @@
 """Pure functions on a table of losses: ranking, correlation, regret, recall, doubt."""
 
-from lagsearch.selection.doubt import indistinguishable, stability
+from lagsearch.selection.doubt import indistinguishable, p_values, stability, standard_error
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
@@ -12,10 +12,12 @@ __all__ = [
     "Score",
     "Spending",
     "indistinguishable",
+    "p_values",
     "rank_candidates",
     "rank_correlation",
     "saving",
     "score_step",
     "speed_up",
     "stability",
+    "standard_error",
 ]

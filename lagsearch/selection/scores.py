@@ -1,7 +1,8 @@
 """How well the ranking at a step foretells the one at completion.
 
 All functions work on the last axis, so that one point estimate and a thousand bootstrap
-resamples are the same code. Shape letters: C candidates, N validation batches, R resamples.
+resamples are the same code. Shape letters: C candidates, E seeds, N validation batches, R
+resamples.
 
 Source:
     Karp et al. 2024, arXiv:2406.02469, section 3.3; regret is equation 1, relative regret 2.
@@ -97,8 +98,9 @@ def score_step(
     """Score the losses at a step against those at completion.
 
     Candidates without a loss at either step are left out. The interval resamples the validation
-    batches, the same ones for all candidates and both steps: it says how far the score hangs on
-    the choice of validation text, not how another seed would train.
+    batches and, where there are several, the seeds, the same ones for all candidates and both
+    steps. With one seed it says how far the score hangs on the choice of validation text, not how
+    another seed would train.
 
     Args:
         table: All losses.
@@ -111,20 +113,39 @@ def score_step(
         The scores of `METRICS` by name, and recall by its parameter; both empty where no
         candidate has both losses.
     """
-    early_CN, final_CN = table.batches_at(step), table.batches_at(final)
-    present = ~(np.isnan(early_CN).any(axis=1) | np.isnan(final_CN).any(axis=1))
-    early_CN, final_CN = early_CN[present], final_CN[present]
-    size = early_CN.shape[1]
-    weights_RN = generator.multinomial(size, np.full(size, 1 / size), size=resamples) / size
-    pairs = [
-        (early_CN.mean(axis=1), final_CN.mean(axis=1)),
-        (weights_RN @ early_CN.T, weights_RN @ final_CN.T),
-    ]
-    if not present.any():
+    pair_PCEN = np.stack([table.batches_at(step), table.batches_at(final)])
+    pair_PCEN = pair_PCEN[:, ~np.isnan(pair_PCEN).any(axis=(0, 2, 3))]
+    if not pair_PCEN.shape[1]:
         return {}, {}
+    means_PC, drawn_PRC = pair_PCEN.mean(axis=(2, 3)), resampled(pair_PCEN, generator, resamples)
+    pairs = [(means_PC[0], means_PC[1]), (drawn_PRC[0], drawn_PRC[1])]
     named = {name: _score(*(metric(*pair) for pair in pairs)) for name, metric in METRICS.items()}
     recalls = {at: _score(*(recall(*pair, at) for pair in pairs)) for at in RECALL_AT}
     return named, recalls
+
+
+def resampled(losses_PCEN: Array, generator: np.random.Generator, resamples: int) -> Array:
+    """Return means of resampled seeds and batches, the same ones for all: (P, R, C).
+
+    Seeds and batches are drawn with replacement, each on their own. A resample of E seeds varies
+    less than E seeds do, by a factor of (E - 1) / E, which matters where they are few: its
+    distance from the mean is widened by as much.
+
+    Args:
+        losses_PCEN: Batch losses under each seed, at P steps.
+        generator: Draws.
+        resamples: R.
+    """
+    n_seeds, size = losses_PCEN.shape[2:]
+    batches_RN = generator.multinomial(size, np.full(size, 1 / size), size=resamples) / size
+    seeds_RE = np.full((resamples, n_seeds), 1 / n_seeds)
+    if n_seeds > 1:
+        drawn = generator.multinomial(n_seeds, seeds_RE[0], size=resamples) / n_seeds
+        seeds_RE = seeds_RE + (drawn - seeds_RE) * np.sqrt(n_seeds / (n_seeds - 1))
+    means_PRC: Array = np.einsum(
+        "pcen,re,rn->prc", losses_PCEN, seeds_RE, batches_RN, optimize=True
+    )
+    return means_PRC
 
 
 def rank_correlation(table: LossTable) -> Array:

@@ -1,6 +1,6 @@
-"""The table that selection sees: candidates by steps, and the batches behind each loss.
+"""The table that selection sees: candidates by steps, and the seeds and batches behind each loss.
 
-Shape letters: C candidates, S steps, N validation batches.
+Shape letters: C candidates, S steps, E seeds, N validation batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Losses = Mapping[int, Sequence[float]]
-"""For one candidate: the losses of the validation batches at each step."""
+"""For one candidate and one seed: the losses of the validation batches at each step."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class LossTable:
     Attributes:
         candidates: Their names, in the order of the space.
         steps: Evaluated steps, ascending.
-        losses: Mean loss: (C, S).
-        batches: Loss of each validation batch: (C, S, N).
+        losses: Mean loss over seeds and batches, where all seeds have one: (C, S).
+        batches: Loss of each validation batch under each seed: (C, S, E, N).
     """
 
     candidates: tuple[str, ...]
@@ -32,25 +32,43 @@ class LossTable:
 
     @staticmethod
     def of(curves: Mapping[str, Losses]) -> "LossTable":
-        """Make a table from each candidate's batch losses by step.
+        """Make a table of one seed from each candidate's batch losses by step.
 
         Raises:
             ValueError: Evaluations differ in their number of batches.
         """
+        return LossTable.of_seeds({name: [curve] for name, curve in curves.items()})
+
+    @staticmethod
+    def of_seeds(curves: Mapping[str, Sequence[Losses]]) -> "LossTable":
+        """Make a table from each candidate's batch losses by step, under each seed.
+
+        Raises:
+            ValueError: Candidates differ in their number of seeds, or evaluations in their number
+                of batches.
+        """
         names = tuple(curves)
-        steps = tuple(sorted({step for curve in curves.values() for step in curve}))
-        sizes = {len(losses) for curve in curves.values() for losses in curve.values()}
-        batches = np.full((len(names), len(steps), max(sizes, default=0)), np.nan)
+        every = [each for of_seeds in curves.values() for each in of_seeds]
+        steps = tuple(sorted({step for each in every for step in each}))
+        seeds = {len(of_seeds) for of_seeds in curves.values()}
+        sizes = {len(losses) for each in every for losses in each.values()}
+        if len(seeds) > 1:
+            raise ValueError(f"candidates have {sorted(seeds)} seeds, not all as many")
+        shape = (len(names), len(steps), max(seeds, default=1), max(sizes, default=0))
+        batches = np.full(shape, np.nan)
+        columns = {step: column for column, step in enumerate(steps)}
         for row, name in enumerate(names):
-            for column, step in enumerate(steps):
-                if step in curves[name]:
-                    losses = curves[name][step]
-                    if len(losses) != batches.shape[2]:
+            for seed, of_seed in enumerate(curves[name]):
+                for step, losses in of_seed.items():
+                    if len(losses) != shape[3]:
                         raise ValueError(f"{name}, step {step}: {len(losses)} batches, not {sizes}")
-                    batches[row, column] = losses
-        means = [[fsum(cell) / len(cell) for cell in row] for row in batches.tolist()]
-        losses_CS = np.array(means, np.float64).reshape(len(names), len(steps))
-        return LossTable(names, steps, losses_CS, batches)
+                    batches[row, columns[step], seed] = losses
+        return LossTable(names, steps, _means(batches), batches)
+
+    @property
+    def n_seeds(self) -> int:
+        """E."""
+        return int(self.batches.shape[2])
 
     def at(self, step: int) -> NDArray[np.float64]:
         """Return all candidates' losses at a step: (C,).
@@ -58,16 +76,48 @@ class LossTable:
         Raises:
             KeyError: The step was not evaluated.
         """
-        if step not in self.steps:
-            raise KeyError(step)
-        return self.losses[:, self.steps.index(step)]
+        return self.losses[:, self._column(step)]
 
     def batches_at(self, step: int) -> NDArray[np.float64]:
-        """Return all candidates' batch losses at a step: (C, N)."""
-        return self.batches[:, self.steps.index(step)]
+        """Return all candidates' batch losses at a step: (C, E, N).
+
+        Raises:
+            KeyError: The step was not evaluated.
+        """
+        return self.batches[:, self._column(step)]
 
     def only(self, candidates: Sequence[str]) -> "LossTable":
         """Return the table of some of the candidates, in this table's order."""
-        rows = [row for row, name in enumerate(self.candidates) if name in set(candidates)]
+        kept = set(candidates)
+        rows = [row for row, name in enumerate(self.candidates) if name in kept]
         names = tuple(self.candidates[row] for row in rows)
         return LossTable(names, self.steps, self.losses[rows], self.batches[rows])
+
+    def until(self, step: int) -> "LossTable":
+        """Return the table as it was known at a step: without all later ones."""
+        kept = tuple(each for each in self.steps if each <= step)
+        columns = slice(0, len(kept))
+        return LossTable(self.candidates, kept, self.losses[:, columns], self.batches[:, columns])
+
+    def under(self, seed: int) -> "LossTable":
+        """Return the table of one seed alone, by its place among the seeds."""
+        batches = self.batches[:, :, [seed]]
+        return LossTable(self.candidates, self.steps, _means(batches), batches)
+
+    def _column(self, step: int) -> int:
+        if step not in self.steps:
+            raise KeyError(step)
+        return self.steps.index(step)
+
+
+def _means(batches: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over seeds of the mean over batches: (C, S, E, N) to (C, S).
+
+    Sums are exact, as in the evaluations themselves: of one seed they are the same to the bit.
+    """
+    n_seeds, size = batches.shape[2:]
+    means = [
+        [fsum(fsum(batch) / size for batch in cell) / n_seeds for cell in row]
+        for row in batches.tolist()
+    ]
+    return np.array(means, np.float64).reshape(batches.shape[:2])

@@ -32,6 +32,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _steps(space)
     yield from _ul2(space)
     yield from _without_effect(space)
+    yield from _seeds(space)
     yield from _resources(space)
     yield from _harness(space)
 
@@ -166,6 +167,21 @@ def _continuing(space: Space, at: Place) -> Iterator[Broken]:
         yield at, "must be true or false where sources are pretrained"
     if len({*pretrained}) > 1:
         yield at, "needs sources that are trained equally long"
+
+
+def _seeds(space: Space) -> Iterator[Broken]:
+    seeds = space.search.seeds
+    for index, seed in enumerate(seeds):
+        if seed in seeds[:index]:
+            yield ("search", "seeds", index), "is listed twice"
+    if seeds and seeds[0] != space.seed:
+        yield ("search", "seeds"), f"must begin with the space's seed, {space.seed}"
+    if space.search.vary_sources:
+        at: Place = ("search", "vary_sources")
+        if len(space.seeds) < 2:
+            yield at, "has no effect with one seed: give several in search.seeds"
+        if all(source.pretrain is None for source in space.sources):
+            yield at, "has no effect: no source is trained here"
 
 
 def _resources(space: Space) -> Iterator[Broken]:

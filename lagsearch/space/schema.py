@@ -275,6 +275,12 @@ class Search(Part):
     """K: the steps after growth at which candidates are ranked."""
     oracle: bool = False
     """Train all candidates to completion and score the ranking."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Seeds under which every candidate is trained; the space's `seed` comes first, and is the only
+    one when left out. The order of the training data, dropout and random weights vary, the
+    validation batches do not. The winner that is trained on and saved is that of the first."""
+    vary_sources: bool = False
+    """Train the sources anew under each seed, too."""
     single_model_control: bool = True
     """Where several sources are grown into one, add the same growth of the first one alone."""
 
@@ -315,6 +321,19 @@ class Space(Part):
     """The search."""
     resources: Resources = Resources()
     """The resources of one candidate."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds under which every candidate is trained."""
+        return self.search.seeds or (self.seed,)
+
+    def trial(self, candidate: str, seed: int) -> str:
+        """Return the name of a candidate's training under a seed: its own under the first."""
+        return candidate if seed == self.seeds[0] else f"{candidate}@{seed}"
+
+    def trials(self, candidate: str) -> tuple[str, ...]:
+        """Return the names of a candidate's trainings, one for each seed."""
+        return tuple(self.trial(candidate, seed) for seed in self.seeds)
 
     @property
     def tokenizer(self) -> str | TrainBpe:

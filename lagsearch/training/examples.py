@@ -98,7 +98,7 @@ class Examples:
     def _measured(self, rows: NDArray[np.int64], number: int) -> Measured:
         """Return a validation batch, in which each part of the objective has its exact share."""
         objective = self._text.objective
-        seed = example_seed(self._text.seed, "validation", number)
+        seed = example_seed(self._text.validation_seed, "validation", number)
         parts_B = objective.parts_of(len(rows), seed, exact=True)
         places = tuple(
             torch.from_numpy(np.flatnonzero(parts_B == part)).to(self._device)

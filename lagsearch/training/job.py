@@ -20,7 +20,8 @@ class Text:
         stream: Names the order of the training batches: equal for all that must see the same.
         validation_batches: Fixed batches of every evaluation.
         objective: What is predicted.
-        seed: The root seed.
+        seed: Decides the order of the training batches, their masks and dropout.
+        validation_seed: Decides the masks of the validation batches.
         part: (number, parts): each training text is cut into equal parts, this one is used.
     """
 
@@ -30,6 +31,7 @@ class Text:
     validation_batches: int
     objective: Predicts
     seed: int
+    validation_seed: int
     part: tuple[int, int] = (1, 1)
 
 

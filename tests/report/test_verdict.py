@@ -31,6 +31,7 @@ def report(
         "indistinguishable_from_best": [],
     }
     return {
+        "seeds": [0],
         "lag": 10,
         "steps": 50,
         "candidates": candidates,

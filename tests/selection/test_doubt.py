@@ -61,7 +61,7 @@ def plain_holm(table, step, level):
     """Return the candidates other than the winner that a plain Holm procedure keeps."""
     losses = table.at(step)
     winner = int(np.argmin(losses))
-    batches = table.batches_at(step)
+    batches = table.batches_at(step)[:, 0]
     p_values = {
         name: scipy.stats.ttest_rel(batches[c], batches[winner]).pvalue
         for c, name in enumerate(table.candidates)

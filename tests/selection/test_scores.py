@@ -209,7 +209,7 @@ def test_table_takes_means_over_batches():
     assert table.steps == (0, 10)
     np.testing.assert_array_equal(table.at(0), [4.5, 3.0])
     np.testing.assert_array_equal(table.at(10), [1.5, np.nan])
-    np.testing.assert_array_equal(table.batches_at(0), [[4.0, 5.0], [3.0, 3.0]])
+    np.testing.assert_array_equal(table.batches_at(0), [[[4.0, 5.0]], [[3.0, 3.0]]])
     with pytest.raises(KeyError, match="5"):
         table.at(5)
 
@@ -347,7 +347,7 @@ def test_bootstrap_resamples_the_same_batches_at_both_steps():
 def test_interval_against_a_plain_bootstrap():
     """The middle 95 % of 4000 resamples; Monte Carlo leaves a few percent of the width."""
     table = random_table(n_candidates=6, n_batches=10, noise=2.0, seed=5)
-    early, final = table.batches_at(5), table.batches_at(20)
+    early, final = table.batches_at(5)[:, 0], table.batches_at(20)[:, 0]
     generator, drawn = RNG(11), {"spearman": [], "pearson": [], "regret": []}
     for _ in range(4000):
         chosen = generator.integers(0, 10, 10)
