@@ -11,7 +11,7 @@ from lagsearch.data.store import Stores
 from lagsearch.models.configs import plain_config
 from lagsearch.planning import PlannedCandidate, PlannedSource, RunPlan
 from lagsearch.report.folder import RunFolder
-from lagsearch.space import Training, log_ladder, written_out
+from lagsearch.space import Training, annealed_steps, log_ladder, written_out
 from lagsearch.storage import derive_seed
 from lagsearch.training.job import Compute, Job, Text
 
@@ -127,6 +127,7 @@ class JobMaker:
             state=self.folder.state_file(name).absolute(),
             flops_per_step=planned.cost.flops_per_step,
             operator_flops=planned.cost.operator_flops,
+            annealed=annealed_steps(space),
             ema=space.evaluation.ema,
             profile=self.profile(planned.name) if seed == space.seeds[0] else None,
         )

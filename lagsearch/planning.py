@@ -37,6 +37,7 @@ from lagsearch.space import (
     Source,
     Space,
     SpaceFile,
+    annealed_steps,
     evaluation_steps,
     expand,
     load_space,
@@ -145,9 +146,10 @@ class RunPlan:
     def flops(self, steps: int) -> int:
         """Return the training FLOPs of all candidates for a number of steps, growth included.
 
-        Each is trained once under each seed.
+        Each is trained once under each seed; decays that branch off on the way are in.
         """
         costs = [each.cost for each in self.candidates]
+        steps += sum(count for at, count in annealed_steps(self.space).items() if at <= steps)
         once = sum(steps * cost.flops_per_step + cost.operator_flops for cost in costs)
         return once * len(self.space.seeds)
 

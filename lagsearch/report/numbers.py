@@ -188,10 +188,12 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         entry["val_loss_by_seed"] = {str(seed): _losses(found) for seed, found in pairs}
     if any(each.parts for each in curve.evaluations):
         entry["val_loss_parts"] = _parts(curve)
-    if any(each.ema_batches for each in curve.evaluations):
-        entry["val_loss_ema"] = {
-            str(each.step): fmean(each.ema_batches) for each in curve.evaluations
-        }
+    for key, measured in {
+        "val_loss_ema": {each.step: each.ema_batches for each in curve.evaluations},
+        "val_loss_annealed": {each.step: each.annealed_batches for each in curve.evaluations},
+    }.items():
+        losses = {str(step): fmean(batches) for step, batches in measured.items() if batches}
+        entry |= {key: losses} if losses else {}
     if name in run.operators:
         entry["learned"] = run.operators[name]
     if not is_ok:
@@ -245,6 +247,7 @@ def _cost(run: Recorded) -> dict[str, Any]:
         for curve in curves:
             until_lag = [each for each in curve.evaluations if each.step <= run.lag]
             spent += until_lag[-1].flops if until_lag else 0
+            spent += sum(each.annealed_flops for each in until_lag)
             evaluated += len(until_lag) * run.plans[name]["evaluation_flops"]
     winner = run.plans[run.winner]
     after = run.completion - run.lag

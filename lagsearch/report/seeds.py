@@ -45,6 +45,7 @@ def _mean(found: Sequence[Evaluation | None]) -> Evaluation:
         wall_s=round(fsum(one.wall_s for one in each) / len(each), 3),
         parts={name: _means(one.parts[name] for one in each) for name in each[0].parts},
         ema_batches=_means(one.ema_batches for one in each),
+        annealed_batches=_means(one.annealed_batches for one in each),
     )
 
 

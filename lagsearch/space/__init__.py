@@ -2,7 +2,7 @@
 
 from lagsearch.space.asked import AskedTask, asked_tasks, chosen_candidates, matching
 from lagsearch.space.candidates import Entry, expand
-from lagsearch.space.ladder import evaluation_steps, log_ladder
+from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder
 from lagsearch.space.overrides import read_yaml
 from lagsearch.space.reading import (
     SpaceFile,
@@ -53,6 +53,7 @@ __all__ = [
     "TrainBpe",
     "Training",
     "Validation",
+    "annealed_steps",
     "asked_tasks",
     "chosen_candidates",
     "dump_space",

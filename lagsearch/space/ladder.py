@@ -10,7 +10,16 @@ def evaluation_steps(space: Space) -> tuple[int, ...]:
     steps |= {0, space.training.steps}
     if space.search.lag is not None:
         steps.add(space.search.lag)
-    return tuple(sorted(steps))
+    return tuple(sorted(steps | set(annealed_steps(space))))
+
+
+def annealed_steps(space: Space) -> dict[int, int]:
+    """Return the steps of each decay to zero, by the step at which it branches off."""
+    annealed = space.evaluation.annealed
+    if annealed is None:
+        return {}
+    at = annealed.at or ([] if space.search.lag is None else [space.search.lag])
+    return {step: max(1, round(annealed.fraction * step)) for step in sorted({*at})}
 
 
 def log_ladder(completion: int) -> tuple[int, ...]:

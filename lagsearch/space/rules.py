@@ -124,12 +124,15 @@ def _steps(space: Space) -> Iterator[Broken]:
     if training.gradient_accumulation > smallest:
         at = ("training", "gradient_accumulation")
         yield at, f"is more than the {smallest} sequences of a step"
-    for index, step in enumerate(space.evaluation.steps or ()):
-        if step > training.steps:
-            yield (
-                ("evaluation", "steps", index),
-                f"is beyond completion, training.steps {training.steps}",
-            )
+    annealed = space.evaluation.annealed
+    listed: list[tuple[Place, tuple[int, ...]]] = [
+        (("evaluation", "steps"), space.evaluation.steps or ()),
+        (("evaluation", "annealed", "at"), (annealed.at if annealed else None) or ()),
+    ]
+    for where, steps in listed:
+        for index, step in enumerate(steps):
+            if step > training.steps:
+                yield (*where, index), f"is beyond completion, training.steps {training.steps}"
 
 
 def _schedule(space: Space) -> Iterator[Broken]:

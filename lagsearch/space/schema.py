@@ -251,6 +251,15 @@ class Harness(Part):
     the others are not trained to completion without it."""
 
 
+class Annealed(Part):
+    """A decay of the learning rate to zero, branched off and thrown away once it is measured."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Its steps, as a share of the steps that were trained before it; they are charged."""
+    at: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    """Steps at which it branches off; K alone when left out."""
+
+
 class Evaluation(Part):
     """How the validation loss is measured."""
 
@@ -261,6 +270,8 @@ class Evaluation(Part):
     ema: Fraction | None = None
     """Measure a moving average of the weights too, with this decay at every step; it is not trained
     on."""
+    annealed: Annealed | None = None
+    """Measure at K what the loss would be with the rate brought down to zero."""
     flops: Literal["full", "causal", "calflops", "6nd"] = "full"
     """How FLOPs are counted: attention in `full`, half of it (`causal`), not at all, as calflops
     does (`calflops`), or 6 N D without embeddings and head (`6nd`)."""

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ class Evaluation:
         flops: Training FLOPs since growth; evaluation is not in them.
         parts: Loss of each validation batch for each part of an objective that has several.
         ema_batches: Loss of each validation batch of the moving average of the weights.
+        annealed_batches: Loss of each validation batch after a decay of the rate to zero that
+            branches off at this step.
+        annealed_flops: Training FLOPs of that decay.
     """
 
     step: int
@@ -32,6 +35,8 @@ class Evaluation:
     flops: int
     parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
     ema_batches: tuple[float, ...] = ()
+    annealed_batches: tuple[float, ...] = ()
+    annealed_flops: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def read_curve(path: Path) -> Curve:
             entry["val_loss_batches"] = tuple(entry["val_loss_batches"])
             parts = entry.get("parts", {})
             entry["parts"] = {name: tuple(losses) for name, losses in parts.items()}
-            entry["ema_batches"] = tuple(entry.get("ema_batches", ()))
+            for key in ("ema_batches", "annealed_batches"):
+                entry[key] = tuple(entry.get(key, ()))
             evaluations[entry["step"]] = Evaluation(**entry)
         except (KeyError, TypeError):
             message = f"{path}:{number}: neither an evaluation nor a failure"
@@ -119,7 +125,11 @@ def rewrite(path: Path, evaluations: Iterable[Evaluation]) -> None:
     write_text(path, "".join(map(_line, evaluations)))
 
 
+_OPTIONAL = {"parts", "ema_batches", "annealed_batches", "annealed_flops"}
+
+
 def _line(entry: Evaluation | Failure) -> str:
     """Write an entry, without what it has not."""
-    plain = {key: value for key, value in asdict(entry).items() if value not in ({}, ())}
+    empty = {each.name for each in fields(entry) if not getattr(entry, each.name)}
+    plain = {key: value for key, value in asdict(entry).items() if key not in _OPTIONAL & empty}
     return json.dumps(plain, allow_nan=False) + "\n"

@@ -1,6 +1,7 @@
 """All that one process needs to train one model: plain values and paths, no tensors."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class Job:
         state: File its weights and optimizer are kept in.
         flops_per_step: FLOPs of one training step.
         operator_flops: FLOPs of learning the operator, before the first step.
+        annealed: Steps of the decay of the rate to zero that is measured, by the step at which it
+            branches off.
         ema: Decay of the moving average of the weights that is measured too, if it is.
         profile: File of where its time goes; None does not look.
     """
@@ -89,6 +92,7 @@ class Job:
     state: Path
     flops_per_step: int
     operator_flops: int = 0
+    annealed: Mapping[int, int] = field(default_factory=dict)
     ema: float | None = None
     profile: Path | None = None
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lagsearch.errors import CandidateFailed
+from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
 from lagsearch.training.average import Average
 from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
@@ -26,7 +27,7 @@ from lagsearch.training.examples import (
 )
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
-from lagsearch.training.optimizer import learning_rate, make_optimizer
+from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
 from lagsearch.training.profile import OFF, Off, Profile, profiling
 from lagsearch.training.ramp import Ramp
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
@@ -142,8 +143,9 @@ class _Run:
                 self._save()
                 saved = now
             if self.step in evaluate_at:
+                annealed = yield from self._annealed()
                 with self.profile.evaluation():
-                    self._evaluate()
+                    self._evaluate(annealed)
             if self.step in evaluate_at or now - told > _TELL_EVERY_S:
                 yield self._progress()
                 told = time.perf_counter()
@@ -157,21 +159,52 @@ class _Run:
         at = SavedAt(self.step, self.wall_s)
         save_state(self.job.state, self.model, self.optimizer, at, self.average)
 
-    def _update(self) -> None:
-        """Do one step of training."""
-        began = time.perf_counter()
-        job, step = self.job, self.step
+    def _annealed(self) -> Generator[Progress, None, tuple[float, ...]]:
+        """Return the loss of each batch after a decay of the rate to zero, where one is asked for.
+
+        The training goes on as if it had not been.
+        """
+        steps = self.job.annealed.get(self.step, 0)
+        if not steps:
+            return ()
+        began = told = time.perf_counter()
+        kept = {**tensors_of(self.model), **state_tensors(self.optimizer, self.model)}
+        before = {name: each.detach().clone() for name, each in kept.items()}
+        for number in range(steps):
+            self.ramp.at(self.step + number)
+            self._step(self.step + number, 1 - number / steps)
+            if time.perf_counter() - told > _TELL_EVERY_S:
+                yield self._progress()
+                told = time.perf_counter()
+        self.ramp.at(self.step + steps)
+        losses, _ = self._measure()
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                tensor.copy_(before[name])
+        self.ramp.at(self.step)
+        self.wall_s += time.perf_counter() - began
+        return losses if all(map(isfinite, losses)) else ()
+
+    def _step(self, step: int, share: float = 1.0) -> torch.Tensor:
+        """Do what training does at a step, with a share of its rate; return the loss."""
+        job = self.job
         rate = learning_rate(
             step, job.training.steps, job.training.optimizer.lr, job.training.schedule
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * share
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradient(step)
         with self.profile.range("optimizer"):
             if job.training.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
             self.optimizer.step()
+        return loss
+
+    def _update(self) -> None:
+        """Do one step of training."""
+        began = time.perf_counter()
+        loss = self._step(self.step)
         if self.average is not None:
             self.average.update()
         self.losses.append(loss)
@@ -215,8 +248,8 @@ class _Run:
         logits: torch.Tensor = self.model(inputs_BT, **self.extra).logits
         return logits
 
-    def _evaluate(self) -> None:
-        """Measure the validation loss in fp32 and write it down."""
+    def _evaluate(self, annealed: tuple[float, ...]) -> None:
+        """Measure the validation loss in fp32 and write it down, with that of a decay."""
         self._check_losses()
         began = time.perf_counter()
         losses, by_part = self._measure()
@@ -236,6 +269,8 @@ class _Run:
             flops=self.job.operator_flops + self.step * self.job.flops_per_step,
             parts=by_part if len(by_part) > 1 else {},
             ema_batches=averaged,
+            annealed_batches=annealed,
+            annealed_flops=self.job.annealed.get(self.step, 0) * self.job.flops_per_step,
         )
         append(self.job.curve, evaluation)
         self.evaluations.append(evaluation)

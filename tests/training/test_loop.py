@@ -84,7 +84,7 @@ def job_of(texts, tmp_path):
         predicts, size = made[objective]
         config = build_config({**keys, "vocab_size": size})
         training = {"batch_size": BATCH, "gradient_clip": None, **training}
-        text = Text(stores, LENGTH, "growth", 2, predicts, SEED)
+        text = Text(stores, LENGTH, "growth", 2, predicts, SEED, SEED)
         return Job(
             name=name,
             config=plain_config(config),
@@ -314,6 +314,29 @@ def test_the_average_changes_no_training(job_of, keys):
     }
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor", "muon"])
+@pytest.mark.parametrize("keys", [LLAMA, GPT2], ids=["llama", "gpt2-with-dropout"])
+def test_a_decay_that_branches_off_is_that_of_wsd_and_changes_no_training(job_of, keys, name):
+    given = {"keys": keys, "optimizer": Optimizer(name=name, lr=0.01)}
+    plain = run(job_of(**given, name="plain"))
+    job = replace(job_of(**given, name="annealed"), annealed={2: 3, 4: 1})
+    annealed = run(job)
+    assert annealed.tensors.keys() == plain.tensors.keys()
+    for key, tensor in plain.tensors.items():
+        torch.testing.assert_close(annealed.tensors[key], tensor, rtol=0, atol=0)
+    for own, other in zip(annealed.evaluations, plain.evaluations, strict=True):
+        assert own.val_loss_batches == other.val_loss_batches
+        steps = {2: 3, 4: 1}.get(own.step, 0)
+        assert own.annealed_flops == 10 * steps
+        if steps == 0:
+            assert own.annealed_batches == ()
+            continue
+        falling = Schedule(name="wsd", decay_steps=steps, final_fraction=0.0)
+        whole = job_of(**given, name=f"wsd{steps}", steps=own.step + steps, schedule=falling)
+        assert own.annealed_batches == run(whole).evaluations[-1].val_loss_batches
+    assert read_curve(job.curve).at(2).annealed_batches == annealed.evaluations[2].annealed_batches
+
+
 def test_an_average_in_place_leaves_the_weights_as_they_were():
     model = torch.nn.Linear(3, 2)
     average = Average(model, 0.5)
@@ -360,11 +383,11 @@ def kill_at(monkeypatch, method, count):
     """Kill the training at the call of a method that follows as many others."""
     real, calls = getattr(loop._Run, method), []
 
-    def watched(self):
+    def watched(self, *given):
         calls.append(None)
         if len(calls) > count:
             raise Killed
-        return real(self)
+        return real(self, *given)
 
     monkeypatch.setattr(loop._Run, method, watched)
 
@@ -383,20 +406,25 @@ MOMENTS = [  # method, seconds between saves, how often it is called
     ("_evaluate", 0.0, range(3)),
     ("_save", 0.0, range(6)),
     ("_update", 1e9, (0, 3)),
+    ("_step", 0.0, (2, 3, 4, 6)),  # the third and the fourth are those of a decay
 ]
 
 
 @needs_adafactor
 @pytest.mark.parametrize(
-    ("method", "save_every_s", "counts"), MOMENTS, ids=["update", "evaluation", "save", "no save"]
+    ("method", "save_every_s", "counts"),
+    MOMENTS,
+    ids=["update", "evaluation", "save", "no save", "decay"],
 )
 def test_killed_at_any_step_and_begun_again(
     job_of, source, tmp_path, monkeypatch, method, save_every_s, counts
 ):
-    job = replace(grown_from(source, job_of("ul2", **HARD)), evaluate_at=(0, 2, 5))
+    job = grown_from(source, job_of("ul2", **HARD))
+    job = replace(job, evaluate_at=(0, 2, 5), annealed={2: 2})
     whole = run(placed(job, "whole", tmp_path))
     assert [each.step for each in whole.evaluations] == [0, 2, 5]
     assert all(each.ema_batches for each in whole.evaluations)
+    assert [len(each.annealed_batches) > 0 for each in whole.evaluations] == [False, True, False]
     for count in counts:
         cut = placed(job, f"cut{count}", tmp_path, save_every_s=save_every_s)
         with monkeypatch.context() as patch:
