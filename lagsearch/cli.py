@@ -276,7 +276,8 @@ def _show_plan(plan: "RunPlan") -> None:
     rows.add_row("source", "not known" if source is None else f"{source:.2e}", "")
     learning = sum(each.cost.operator_flops for each in plan.candidates)
     learnt = f", and {learning:.2e} for operators that are learned" if learning else ""
-    rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps{learnt}")
+    under = f" x {len(space.seeds)} seeds" if len(space.seeds) > 1 else ""
+    rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps{under}{learnt}")
     rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
     if further := plan.baseline_flops():
         longest = max(each.steps for each in plan.candidates)

@@ -63,7 +63,14 @@ class LossTable:
                     if len(losses) != shape[3]:
                         raise ValueError(f"{name}, step {step}: {len(losses)} batches, not {sizes}")
                     batches[row, columns[step], seed] = losses
-        return LossTable(names, steps, _means(batches), batches)
+        return LossTable.of_batches(names, steps, batches)
+
+    @staticmethod
+    def of_batches(
+        candidates: tuple[str, ...], steps: tuple[int, ...], batches: NDArray[np.float64]
+    ) -> "LossTable":
+        """Make a table of batch losses: (C, S, E, N)."""
+        return LossTable(candidates, steps, _means(batches), batches)
 
     @property
     def n_seeds(self) -> int:
@@ -99,10 +106,19 @@ class LossTable:
         columns = slice(0, len(kept))
         return LossTable(self.candidates, kept, self.losses[:, columns], self.batches[:, columns])
 
+    def at_step(self, step: int) -> "LossTable":
+        """Return the table of one step alone.
+
+        Raises:
+            KeyError: The step was not evaluated.
+        """
+        columns = slice(self._column(step), self._column(step) + 1)
+        losses, batches = self.losses[:, columns], self.batches[:, columns]
+        return LossTable(self.candidates, (step,), losses, batches)
+
     def under(self, seed: int) -> "LossTable":
         """Return the table of one seed alone, by its place among the seeds."""
-        batches = self.batches[:, :, [seed]]
-        return LossTable(self.candidates, self.steps, _means(batches), batches)
+        return LossTable.of_batches(self.candidates, self.steps, self.batches[:, :, [seed]])
 
     def _column(self, step: int) -> int:
         if step not in self.steps:

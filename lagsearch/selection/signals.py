@@ -1,0 +1,116 @@
+"""What candidates are judged by at a step.
+
+Each signal is given as batch losses, so that rankings, tests and intervals are the same for all.
+Shape letters: C candidates, W steps of a window, E seeds, N validation batches.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lagsearch.selection.scores import Array
+from lagsearch.selection.table import LossTable
+
+WINDOW = 3.0
+"""A trend is fitted to the evaluations from K / WINDOW to K."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that was measured of some candidates.
+
+    Attributes:
+        loss: Losses of the models in training.
+        ema: Losses of the moving averages of their weights, where those were measured.
+        annealed: Losses after a decay of the rate that branches off, where those were measured.
+    """
+
+    loss: LossTable
+    ema: LossTable | None = None
+    annealed: LossTable | None = None
+
+    def only(self, candidates: Sequence[str]) -> "Measured":
+        """Return what was measured of some of the candidates."""
+        tables = (self.loss, self.ema, self.annealed)
+        return Measured(*(each.only(candidates) if each is not None else None for each in tables))
+
+    def under(self, seed: int) -> "Measured":
+        """Return what was measured under one seed, by its place among the seeds."""
+        tables = (self.loss, self.ema, self.annealed)
+        return Measured(*(each.under(seed) if each is not None else None for each in tables))
+
+
+Signal = Callable[[Measured, int, int], LossTable]
+"""From what was measured, a step and completion to a table of that step alone."""
+
+
+def loss(measured: Measured, step: int, completion: int) -> LossTable:
+    """Return the losses at a step: the LAG paper's choice."""
+    return measured.loss.at_step(step)
+
+
+def ema(measured: Measured, step: int, completion: int) -> LossTable:
+    """Return the losses at a step of the moving average of the weights."""
+    return _table(measured.ema, "evaluation.ema").at_step(step)
+
+
+def annealed(measured: Measured, step: int, completion: int) -> LossTable:
+    """Return the losses after a decay of the rate to zero that branches off at a step."""
+    return _table(measured.annealed, "evaluation.annealed").at_step(step)
+
+
+def trend(measured: Measured, step: int, completion: int) -> LossTable:
+    """Return the losses at completion that the last evaluations lead to.
+
+    A line through the loss over the logarithm of the step, from a third of the step on, carried to
+    completion. All candidates have the same steps, so a difference between two is extrapolated as
+    a line of its own, and what all have in common does not matter: only differences do. With fewer
+    than three evaluations to fit, these are the losses at the step.
+    """
+    return extrapolated(measured.loss, step, completion, np.log)
+
+
+def extrapolated(
+    table: LossTable,
+    step: int,
+    completion: int,
+    basis: Callable[[Array], Array],
+    window: float = WINDOW,
+) -> LossTable:
+    """Return the losses that a line over a function of the step, carried to completion, ends at.
+
+    Args:
+        table: All losses.
+        step: The last step that is known.
+        completion: The step to carry it to.
+        basis: From steps to what the line is over, e.g. their logarithm.
+        window: The line is fitted from step / window on.
+    """
+    steps = [each for each in table.steps if max(1, step / window) <= each <= step]
+    if len(steps) < 3:
+        return table.at_step(step)
+    over_W = basis(np.array(steps, np.float64))
+    target = basis(np.array([completion], np.float64))[0]
+    centred = over_W - over_W.mean()
+    # a fitted line's value at a place is a weighted mean of what it is fitted to
+    weights_W = 1 / len(steps) + (target - over_W.mean()) * centred / (centred**2).sum()
+    losses_CWEN = np.stack([table.batches_at(each) for each in steps], axis=1)
+    return LossTable.of_batches(
+        table.candidates, (step,), np.einsum("cwen,w->cen", losses_CWEN, weights_W)[:, None]
+    )
+
+
+SIGNALS: Mapping[str, Signal] = {
+    "loss": loss,
+    "trend": trend,
+    "ema": ema,
+    "annealed": annealed,
+}
+"""What a space may ask for as `search.signal`."""
+
+
+def _table(table: LossTable | None, key: str) -> LossTable:
+    if table is None:
+        raise ValueError(f"was not measured: {key} was not set")
+    return table

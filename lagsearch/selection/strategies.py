@@ -1,0 +1,158 @@
+"""How a search goes on: which candidates to train up to which step, and when to choose.
+
+A strategy is a pure function of what was measured. It is asked again whenever there is more, in a
+run and in a replay of one alike; a run that was interrupted asks it from the start.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from lagsearch.selection.doubt import p_values
+from lagsearch.selection.phase import stable_since
+from lagsearch.selection.signals import SIGNALS, Measured
+
+Reason = Literal["lag", "stable", "bound", "alone"]
+"""Why a search chose when it did: it came to K; the ranking was stable; it came to the upper bound
+of K; one candidate was left."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """The settings of a search.
+
+    Attributes:
+        rungs: Steps at which it may choose or stop candidates, ascending; the last one is the
+            latest.
+        completion: Steps of the whole training.
+        signal: What candidates are judged by, one of `SIGNALS`.
+        first: The first rung at which it may choose; None chooses at the last one alone.
+        races: Whether candidates are stopped that are worse than the leader beyond doubt.
+        threshold: Least Spearman's correlation of two rankings that are alike.
+        margin: The ranking is stable at a step that is so many times the first one from which on
+            all rankings are alike.
+        level: Probability of stopping any candidate that is as good as the leader.
+    """
+
+    rungs: tuple[int, ...]
+    completion: int
+    signal: str = "loss"
+    first: int | None = None
+    races: bool = False
+    threshold: float = 0.8
+    margin: float = 2.0
+    level: float = 0.05
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to train next.
+
+    Attributes:
+        step: The step to reach.
+        candidates: Who is to reach it.
+    """
+
+    step: int
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a candidate was stopped.
+
+    Attributes:
+        step: Where.
+        leader: Who was better.
+        difference: By how much, in nats per predicted token of the signal.
+        p_value: Of that difference, before the correction for the number of tests.
+    """
+
+    step: int
+    leader: str
+    difference: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a search came to.
+
+    Attributes:
+        step: K: where it chose.
+        ranking: Candidates from best to worst; stopped ones come last, the latest first.
+        stopped: Those that were stopped.
+        stable_since: First step from which on all rankings were alike; None where they were not.
+        reason: Why it chose there.
+    """
+
+    step: int
+    ranking: tuple[str, ...]
+    stopped: dict[str, Stop] = field(default_factory=dict)
+    stable_since: int | None = None
+    reason: Reason = "lag"
+
+
+def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
+    """Say how a search goes on.
+
+    Args:
+        measured: Of all candidates that did not fail; only what a rung can know is looked at.
+        strategy: The settings.
+    """
+    alive = measured.loss.candidates
+    stopped: dict[str, Stop] = {}
+    since: int | None = None
+    for rung in strategy.rungs:
+        here = measured.only(alive)
+        if rung not in here.loss.steps:
+            return Order(rung, alive)
+        missing = np.isnan(here.loss.at(rung))
+        if missing.any():
+            names = tuple(name for name, is_so in zip(alive, missing, strict=True) if is_so)
+            return Order(rung, names)
+        since = stable_since(here.loss.until(rung), strategy.threshold)
+        is_stable = since is not None and rung >= strategy.margin * since
+        is_last = rung == strategy.rungs[-1]
+        if is_stable and strategy.races and not is_last:
+            found = _beaten(here, rung, strategy, len(measured.loss.candidates))
+            stopped |= found
+            alive = tuple(name for name in alive if name not in found)
+        is_open = strategy.first is not None and rung >= strategy.first
+        if is_last or len(alive) == 1 or (is_open and is_stable):
+            reason = _reason(strategy, is_stable=is_stable, is_alone=len(alive) == 1)
+            ranking = ranked(measured.only(alive), rung, strategy)
+            late = sorted(stopped, key=lambda name: (-stopped[name].step, stopped[name].difference))
+            return Choice(rung, (*ranking, *late), stopped, since, reason)
+    raise ValueError("a strategy needs a rung")
+
+
+def ranked(measured: Measured, step: int, strategy: Strategy) -> tuple[str, ...]:
+    """Return candidates from best to worst by the signal at a step."""
+    table = SIGNALS[strategy.signal](measured, step, strategy.completion)
+    order = np.argsort(table.at(step), kind="stable")  # NaN sorts last
+    return tuple(table.candidates[row] for row in order)
+
+
+def _beaten(
+    measured: Measured, step: int, strategy: Strategy, n_candidates: int
+) -> dict[str, Stop]:
+    """Return those that are worse than the leader, beyond a doubt that all tests share."""
+    table = SIGNALS[strategy.signal](measured, step, strategy.completion)
+    leader = ranked(measured, step, strategy)[0]
+    losses = dict(zip(table.candidates, table.at(step), strict=True))
+    tests = max(1, n_candidates - 1) * len(strategy.rungs)
+    return {
+        name: Stop(step, leader, float(losses[name] - losses[leader]), p_value)
+        for name, p_value in p_values(table, step).items()
+        if p_value / 2 < strategy.level / tests
+    }
+
+
+def _reason(strategy: Strategy, *, is_stable: bool, is_alone: bool) -> Reason:
+    if is_alone and strategy.races:
+        return "alone"
+    if strategy.first is None:
+        return "lag"
+    return "stable" if is_stable else "bound"
