@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -22,7 +22,10 @@ app = typer.Typer(
 )
 
 SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE", help="The space file (YAML).")]
-LagOption = Annotated[int | None, typer.Option("--lag", help="K: steps before the ranking.")]
+LagOption = Annotated[
+    str | None,
+    typer.Option("--lag", metavar="K", help="Steps before the ranking, or auto: until it settles."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. training.steps=500."),
@@ -34,7 +37,7 @@ def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = 
     """Show every candidate and the cost of the search; nothing is trained."""
     from lagsearch.planning import plan
 
-    _show_plan(plan(_load(space, set_), lag=lag))
+    _show_plan(plan(_load(space, set_), lag=_lag(lag)))
 
 
 @app.command("run")
@@ -64,7 +67,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     loaded = _load(space, set_)
     result = run(
         loaded,
-        lag=lag,
+        lag=_lag(lag),
         oracle=oracle,
         out=out,
         serial=serial,
@@ -212,6 +215,15 @@ def _load(space: Path, overrides: list[str] | None) -> "SpaceFile":
     from lagsearch.space import load_space
 
     return load_space(space, overrides or ())
+
+
+def _lag(text: str | None) -> "int | Literal['auto'] | None":
+    """Read K."""
+    if text is None or text == "auto":
+        return "auto" if text else None
+    if not text.isdecimal():
+        raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
+    return int(text)
 
 
 def _seeds(text: str | None) -> list[int]:

@@ -6,7 +6,7 @@ Each first looks at what the run folder and the cache already hold.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,6 @@ from lagsearch.errors import (
     HarnessError,
     ModelError,
     NoSurvivorError,
-    RunFolderError,
 )
 from lagsearch.jobs import JobMaker, made_of
 from lagsearch.planning import RunPlan
@@ -25,14 +24,12 @@ from lagsearch.progress import Watch
 from lagsearch.report.build import build_report
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import read_run
-from lagsearch.search.keep import BestStateOnly, let_go
-from lagsearch.search.serial import Finished, Outcome, run_serial
+from lagsearch.search.keep import let_go
+from lagsearch.search.serial import Runner, run_serial
+from lagsearch.searching import Searching
 from lagsearch.training.curve import Failure, append
 from lagsearch.training.job import Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
-
-Runner = Callable[[Sequence[Job], int, Watch, Finished], Outcome]
-"""Trains jobs to a step, in parallel or one after the other."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class Phases:
         if is_cached(origin):
             self.watch.say(f"source {job.name}: from the cache")
             return pretrained(job, origin, self.watch.progress, self.watch.say)
-        with self._watched(f"source {job.name}", [job], job.training.steps):
+        with self.watch.phase(f"source {job.name}", [job.name], job.training.steps):
             try:
                 source = pretrained(job, origin, self.watch.progress, self.watch.say)
             except CandidateFailed as failed:
@@ -105,64 +102,29 @@ class Phases:
             self.watch.finished(job.name)
         return source
 
-    def search(self, jobs: dict[str, Job]) -> None:
-        """Train all candidates to K, or to completion with an oracle."""
-        space = self.plan.space
-        until = space.training.steps if space.search.oracle else self.plan.lag
-        missing = [job for job in jobs.values() if not self._has(job, until)]
-        self._say_unprofiled([job for job in jobs.values() if job not in missing])
-        if not missing:
-            return
-        keep = BestStateOnly(
-            self.plan.lag,
-            {name: [jobs[each].curve for each in space.trials(name)] for name in self._names()},
-            {*self._further(), *self.downstream.chosen},
-        )
-        for job in jobs.values():
-            if self.folder.curve(job.name).at(until) is not None:
-                keep.finished(job)
-        called = time.monotonic()
-        try:
-            with self._watched("search", missing, until):
-                outcome = self.runner(missing, until, self.watch, keep.finished)
-        except BaseException:
-            self.folder.spend("search", time.monotonic() - called)
-            raise
-        for name, reason in outcome.failures.items():
-            if self.folder.curve(name).failure is None:
-                step = max((e.step for e in self.folder.curve(name).evaluations), default=0)
-                append(jobs[name].curve, Failure(step, reason, again=True))
-        unseen = [job.name for job in missing if not self.folder.curve(job.name).seen]
-        if unseen:
-            raise RunFolderError(
-                f"{self.folder.path}: workers trained {unseen[0]}, but its curve cannot be seen "
-                "from here; run folder and cache (LAGSEARCH_CACHE) must be on shared storage"
-            )
-        self.folder.spend("search", time.monotonic() - outcome.began)
-        self.folder.note(slots=outcome.slots)
-
-    def _say_unprofiled(self, trained: Sequence[Job]) -> None:
-        """Say so where profiling was asked for too late."""
-        unseen = [job.name for job in trained if job.profile and not job.profile.is_file()]
-        if unseen:
-            self.watch.say(
-                f"profile: {len(unseen)} candidates are trained already and cannot be profiled, "
-                f"e.g. {unseen[0]}; another --out profiles all"
-            )
+    def search(self, jobs: Mapping[str, Job]) -> None:
+        """Train candidates until the strategy can choose; with an oracle all to completion."""
+        asked_for = {*self._further(), *self.downstream.chosen}
+        Searching(
+            self.plan.space, self.folder, jobs, self.runner, self.watch, frozenset(asked_for)
+        ).search()
 
     def winner(self, jobs: dict[str, Job]) -> Job:
         """Rank at K and train the best to completion; if it fails there, the next best."""
         steps = self.plan.space.training.steps
         while True:
+            self.search(jobs)
             job = jobs[self._ranking()[0]]
-            if self._has(job, steps) and (self._is_saved(job) or job.state.is_file()):
+            if self.folder.is_over(job.name, steps) and (
+                self._is_saved(job) or job.state.is_file()
+            ):
                 return job
-            with self._timed("winner"), self._watched(f"winner {job.name}", [job], steps):
+            with self._timed("winner"), self.watch.phase(f"winner {job.name}", [job.name], steps):
                 profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
                 outcome = self._alone([profiled], steps, self.watch, lambda job: None)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
-                    append(job.curve, Failure(self.plan.lag, reason))
+                    append(job.curve, Failure(self.folder.reached(job.name), reason))
 
     def save_winner(self, job: Job) -> None:
         """Write the winner as a Hugging Face checkpoint, and let go of what nothing needs now."""
@@ -187,9 +149,9 @@ class Phases:
         for name in self._further():
             job = jobs[name]
             until = job.training.steps
-            if self._has(job, until):
+            if self.folder.is_over(job.name, until):
                 continue
-            with self._timed("baselines"), self._watched(f"baseline {name}", [job], until):
+            with self._timed("baselines"), self.watch.phase(f"baseline {name}", [job.name], until):
                 profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
                 outcome = self._alone([profiled], until, self.watch, lambda job: None)
             for reason in outcome.failures.values():
@@ -242,21 +204,6 @@ class Phases:
     def _names(self) -> list[str]:
         """Return the candidates' names."""
         return [each.name for each in self.plan.candidates]
-
-    def _has(self, job: Job, step: int) -> bool:
-        """Return whether a candidate has come to a step, or failed for good."""
-        curve = self.folder.curve(job.name)
-        if curve.failure is not None:
-            return not curve.failure.again
-        return curve.at(step) is not None
-
-    @contextmanager
-    def _watched(self, phase: str, jobs: Sequence[Job], until: int) -> Iterator[None]:
-        self.watch.begin(phase, [job.name for job in jobs], until)
-        try:
-            yield
-        finally:
-            self.watch.end()
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

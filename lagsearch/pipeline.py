@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
@@ -21,7 +21,7 @@ from lagsearch.errors import (
     ResourceError,
 )
 from lagsearch.jobs import JobMaker
-from lagsearch.phases import Phases, Runner
+from lagsearch.phases import Phases
 from lagsearch.planning import (
     RunPlan,
     make_plan,
@@ -32,7 +32,7 @@ from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.search.keep import let_go
-from lagsearch.search.serial import Finished, Outcome, run_serial
+from lagsearch.search.serial import Finished, Outcome, Runner, run_serial
 from lagsearch.search.slots import Slots, decide, describe
 from lagsearch.space import SpaceFile
 from lagsearch.training.job import Compute, Job
@@ -114,7 +114,7 @@ class RunResult:
 def run(  # noqa: PLR0913 (each is an option of the command)
     space: str | Path | SpaceFile,
     *,
-    lag: int | None = None,
+    lag: int | Literal["auto"] | None = None,
     oracle: bool = False,
     out: str | Path | None = None,
     serial: bool = False,

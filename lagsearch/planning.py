@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lagsearch.costs import ModelCost, Models
 from lagsearch.errors import (
@@ -129,8 +129,8 @@ class RunPlan:
 
     @property
     def lag(self) -> int:
-        """K."""
-        return self.space.search.lag or 0
+        """K, or the largest that it may become."""
+        return self.space.latest_lag
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""
@@ -170,7 +170,7 @@ class RunPlan:
         return (self.space.training.steps - self.lag) * dearest
 
 
-def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
+def plan(space: str | Path | SpaceFile, *, lag: "int | Literal['auto'] | None" = None) -> RunPlan:
     """Work out every candidate and the cost of the search; nothing is trained.
 
     Args:
@@ -187,7 +187,7 @@ def plan(space: str | Path | SpaceFile, *, lag: int | None = None) -> RunPlan:
 
 def with_lag(
     space: str | Path | SpaceFile,
-    lag: int | None,
+    lag: "int | Literal['auto'] | None",
     *,
     oracle: bool,
     profile: bool = False,
@@ -206,7 +206,9 @@ def with_lag(
     flags |= {"--profile": "resources.profile=true"} if profile else {}
     file = with_flags(file, flags)
     if file.space.search.lag is None:
-        raise file.error(("search", "lag"), "is required: give it here or as --lag K")
+        raise file.error(
+            ("search", "lag"), "is required: give it here or as --lag K, a number or auto"
+        )
     return file
 
 

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from typing_extensions import override
@@ -26,6 +27,15 @@ class Watch:
     def begin(self, phase: str, names: Sequence[str], until: int) -> None:
         """Begin a phase in which the named models train up to a step."""
 
+    @contextmanager
+    def phase(self, phase: str, names: Sequence[str], until: int) -> Iterator[None]:
+        """Begin a phase, and end it whatever happens inside."""
+        self.begin(phase, names, until)
+        try:
+            yield
+        finally:
+            self.end()
+
     def progress(self, progress: "Progress") -> None:
         """Note a sign of life."""
 
@@ -47,7 +57,7 @@ class _Phase(Watch):
 
     @override
     def begin(self, phase: str, names: Sequence[str], until: int) -> None:
-        self.phase, self.names, self.until = phase, tuple(names), until
+        self.title, self.names, self.until = phase, tuple(names), until
         self.steps = dict.fromkeys(names, 0)
         self.losses: dict[str, float] = {}
         self.measured: dict[str, int] = {}
@@ -210,12 +220,12 @@ class LiveWatch(_Phase):
             self.live.stop()
             self.live = None
         ended = sum(state == "done" for state in self.state.values())
-        self.say(f"{self.phase}: {ended} of {len(self.names)} done")
+        self.say(f"{self.title}: {ended} of {len(self.names)} done")
 
     def _table(self) -> Any:
         from rich.table import Table
 
-        title = f"{self.phase}, to step {self.until:,}{self.time_left()}"
+        title = f"{self.title}, to step {self.until:,}{self.time_left()}"
         table = Table(title=title, title_justify="left")
         for heading in ("candidate", "step", "val loss", "rank so far"):
             table.add_column(heading, justify="left" if heading == "candidate" else "right")

@@ -26,7 +26,11 @@ MAY_IMPORT = {
     "planning": {"space", "models", "operators", "training", "guideline", "vocabulary", "costs"},
     "jobs": {"planning", "space", "models", "data", "training", "report"},
     "downstream": {"space", "models", "training", "search", "report"},
-    "phases": {"planning", "jobs", "downstream", "report", "search", "training", "progress"},
+    "searching": {"space", "selection", "report", "search", "training", "progress"},
+    "phases": {
+        *("planning", "jobs", "downstream", "searching", "report", "search", "training"),
+        "progress",
+    },
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {

@@ -96,6 +96,17 @@ class RunFolder:
         """Read a candidate's evaluations."""
         return read_curve(self.curve_file(candidate))
 
+    def is_over(self, name: str, step: int) -> bool:
+        """Return whether a training has come to a step, or failed for good."""
+        curve = self.curve(name)
+        if curve.failure is not None:
+            return not curve.failure.again
+        return curve.at(step) is not None
+
+    def reached(self, name: str) -> int:
+        """Return the last evaluated step of a training."""
+        return max((each.step for each in self.curve(name).evaluations), default=0)
+
     def curves_of(self, space: Space, candidate: str) -> tuple[Curve, ...]:
         """Read a candidate's evaluations under each seed."""
         return tuple(self.curve(name) for name in space.trials(candidate))

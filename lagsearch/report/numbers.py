@@ -1,7 +1,7 @@
 """The numbers of a report, from a run folder alone: what `report.json` holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
@@ -9,11 +9,17 @@ import numpy as np
 
 from lagsearch.errors import RunFolderError
 from lagsearch.operators.plan import layers_of
+from lagsearch.report.choice import measured_of, strategy_of
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.savings import savings
 from lagsearch.report.seeds import mean_curve
 from lagsearch.selection import (
+    SIGNALS,
+    Choice,
     LossTable,
+    Measured,
+    Order,
+    decide,
     indistinguishable,
     rank_candidates,
     rank_correlation,
@@ -40,8 +46,9 @@ class Recorded:
         by_seed: Each candidate's evaluations under each seed.
         operators: What came of learning the operators that are learned, by candidate.
         profiles: Where the time went, by candidate, where somebody looked.
-        table: Losses of all candidates that did not fail.
-        ranking: All candidates, best at K first, failed ones last.
+        measured: Of all candidates that did not fail.
+        choice: What the search came to.
+        ranking: All candidates: as chosen, failed ones last.
         has_winner: Whether the winner's weights are there.
         harness: `harness.json`, None where no downstream tasks were evaluated.
     """
@@ -53,15 +60,27 @@ class Recorded:
     by_seed: Mapping[str, tuple[Curve, ...]]
     operators: Mapping[str, dict[str, Any]]
     profiles: Mapping[str, dict[str, Any]]
-    table: LossTable
+    measured: Measured
+    choice: Choice
     ranking: tuple[str, ...]
     has_winner: bool
     harness: Mapping[str, Any] | None
 
     @property
     def lag(self) -> int:
-        """K."""
-        return self.space.search.lag or 0
+        """K: the step of the choice."""
+        return self.choice.step
+
+    @property
+    def table(self) -> LossTable:
+        """Losses of all candidates that did not fail."""
+        return self.measured.loss
+
+    @property
+    def judged(self) -> LossTable:
+        """What candidates were judged by at K."""
+        signal = SIGNALS[self.space.search.signal]
+        return signal(self.measured, self.lag, self.completion)
 
     @property
     def completion(self) -> int:
@@ -89,32 +108,22 @@ def read_run(folder: RunFolder) -> Recorded:
     plans = {entry["name"]: entry for entry in folder.plans()["candidates"]}
     by_seed = {name: folder.curves_of(space, name) for name in plans}
     curves = {name: mean_curve(found, space.seeds) for name, found in by_seed.items()}
-    lag = space.search.lag or 0
-    end = space.training.steps
-    until = end if space.search.oracle else lag
-    on_the_way = [
-        name
-        for name, found in by_seed.items()
-        if curves[name].failure is None and not all(curve.at(until) for curve in found)
-    ]
-    if on_the_way:
-        raise RunFolderError(
-            f"{folder.path}: {len(on_the_way)} of {len(plans)} candidates have not reached step "
-            f"{until}, e.g. {on_the_way[0]}; `lagsearch run` with the same --out goes on"
-        )
-    alive = {
-        name: [
-            {each.step: each.val_loss_batches for each in curve.evaluations if each.step <= end}
-            for curve in found
-        ]
-        for name, found in by_seed.items()
-        if curves[name].failure is None and curves[name].at(lag) is not None
-    }
+    alive = {name: found for name, found in by_seed.items() if curves[name].failure is None}
     if not alive:
-        raise RunFolderError(f"{folder.path}: no candidate has reached step {lag}")
-    table = LossTable.of_seeds(alive)
-    ranking = rank_candidates(table, lag)
-    ranking += [name for name in plans if name not in alive]
+        raise RunFolderError(f"{folder.path}: all candidates failed")
+    measured = measured_of(alive, space.training.steps)
+    choice = decide(measured, strategy_of(space))
+    if space.search.oracle:
+        end = space.training.steps
+        late = [name for name, found in alive.items() if not all(each.at(end) for each in found)]
+        choice = Order(end, tuple(late)) if late else choice
+    if isinstance(choice, Order):
+        raise RunFolderError(
+            f"{folder.path}: {len(choice.candidates)} of {len(plans)} candidates have not reached "
+            f"step {choice.step}, e.g. {choice.candidates[0]}; `lagsearch run` with the same --out "
+            "goes on"
+        )
+    ranking = choice.ranking + tuple(name for name in plans if name not in alive)
     has_winner = any(folder.winner.glob("*.safetensors"))
     return Recorded(
         space,
@@ -124,8 +133,9 @@ def read_run(folder: RunFolder) -> Recorded:
         by_seed,
         {name: learnt for name in plans if (learnt := folder.operator(name)) is not None},
         {name: found for name in plans if (found := folder.profile(name)) is not None},
-        table,
-        tuple(ranking),
+        measured,
+        choice,
+        ranking,
         has_winner,
         folder.harness(),
     )
@@ -139,6 +149,13 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "name": run.space.name,
         "lag": run.lag,
         "steps": run.completion,
+        "search": {
+            "strategy": run.space.search.strategy,
+            "signal": run.space.search.signal,
+            "asked_lag": run.space.search.lag,
+            "reason": run.choice.reason,
+            "stable_since": run.choice.stable_since,
+        },
         "seeds": list(run.environment["seeds"]),
         "sources": [_source(each) for each in run.environment["sources"]],
         "candidates": [_candidate(run, name) for name in run.ranking],
@@ -162,15 +179,15 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
 
 def _candidate(run: Recorded, name: str) -> dict[str, Any]:
     curve, plan = run.curves[name], run.plans[name]
-    at_lag = curve.at(run.lag)
-    last = at_lag or (curve.evaluations[-1] if curve.evaluations else None)
+    until_lag = [each for each in curve.evaluations if each.step <= run.lag]
+    last = until_lag[-1] if until_lag else None
     is_ok = name in run.table.candidates
     entry = {
         "name": name,
         "operator": plan["operator"],
         "settings": plan["settings"],
         "rank": run.ranking.index(name) + 1,
-        "status": "ok" if is_ok else "failed",
+        "status": "failed" if not is_ok else "stopped" if name in run.choice.stopped else "ok",
         "is_baseline": plan["is_baseline"],
         "layer_map": plan["layer_map"],
         "wall_s": last.wall_s if last else 0.0,
@@ -196,6 +213,8 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         entry |= {key: losses} if losses else {}
     if name in run.operators:
         entry["learned"] = run.operators[name]
+    if name in run.choice.stopped:
+        entry["stopped"] = asdict(run.choice.stopped[name])
     if not is_ok:
         failure = curve.failure
         entry["failure"] = f"step {failure.step}: {failure.failed}" if failure else "did not run"
@@ -234,7 +253,7 @@ def _doubt(run: Recorded) -> dict[str, Any]:
     """How far the ranking at K can be trusted, known without an oracle."""
     settled = stability(run.table, run.lag)
     return {
-        "indistinguishable_from_winner": indistinguishable(run.table, run.lag),
+        "indistinguishable_from_winner": indistinguishable(run.judged, run.lag),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
     }
 
@@ -244,8 +263,10 @@ def _cost(run: Recorded) -> dict[str, Any]:
     sources = [source["flops"] for source in run.environment["sources"]]
     spent = evaluated = 0
     for name, curves in run.by_seed.items():
+        stop = run.choice.stopped.get(name)
+        until = run.lag if stop is None else stop.step
         for curve in curves:
-            until_lag = [each for each in curve.evaluations if each.step <= run.lag]
+            until_lag = [each for each in curve.evaluations if each.step <= until]
             spent += until_lag[-1].flops if until_lag else 0
             spent += sum(each.annealed_flops for each in until_lag)
             evaluated += len(until_lag) * run.plans[name]["evaluation_flops"]
@@ -354,6 +375,7 @@ def _baselines(run: Recorded) -> list[dict[str, Any]]:
     chosen = {
         "oracle": rank_candidates(table, run.completion)[0],
         f"LAG@{run.lag}": rank_candidates(table, run.lag)[0],
+        **_chosen(run, scored),
         "best at initialization (LAG@0)": rank_candidates(table, 0)[0],
         "last block on top": _on_top(run, scored, "copy"),
         "random block on top": _on_top(run, scored, "random"),
@@ -369,6 +391,16 @@ def _baselines(run: Recorded) -> list[dict[str, Any]]:
         for row, name in chosen.items()
         if name is not None
     ]
+
+
+def _chosen(run: Recorded, scored: list[str]) -> dict[str, str]:
+    """Return the row of this search's own choice, where it is not by the loss at K."""
+    search = run.space.search
+    if search.strategy == "lag" and search.signal == "loss":
+        return {}
+    named = {"lag": f"LAG@{run.lag}", "race": f"race to {run.lag}"}[search.strategy]
+    best = next(name for name in run.ranking if name in scored)
+    return {f"{named} by {search.signal}": best}
 
 
 def _on_top(run: Recorded, names: list[str], treatment: str) -> str | None:

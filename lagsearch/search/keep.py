@@ -1,44 +1,49 @@
 """Which states stay on disk: a finished one's while it is the best, or is asked for by name."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
-from statistics import fmean
 
-from lagsearch.training.curve import read_curve
 from lagsearch.training.job import Job
 
 
-class BestStateOnly:
+class Keeps:
+    """Decides what becomes of the states of finished jobs. This one keeps all."""
+
+    def finished(self, job: Job) -> None:
+        """Look at a job that reached its step."""
+
+
+class BestStateOnly(Keeps):
     """Deletes the state of each finished candidate that another finished one has beaten.
 
     So a search keeps at most one state more than it has running, however many candidates it has,
     and those that are asked for.
 
     Args:
-        judged_at: The step of the ranking.
-        curves: The files of each candidate's evaluations, under all seeds.
+        judge: Gives what a candidate is judged by, by its name; None where it is not known yet.
+        others: Names of jobs under other seeds than the first: they are measured, and needed no
+            longer.
         but: Names of those whose states stay whatever comes: they are trained on, say.
     """
 
     def __init__(
-        self, judged_at: int, curves: Mapping[str, Sequence[Path]], but: Collection[str] = ()
+        self,
+        judge: Callable[[str], float | None],
+        others: Collection[str] = (),
+        but: Collection[str] = (),
     ) -> None:
-        self._judged_at, self._curves, self._but = judged_at, curves, but
+        self._judge, self._others, self._but = judge, others, but
         self._best: tuple[float, Job] | None = None
 
     def finished(self, job: Job) -> None:
-        """Compare a finished candidate with the best so far and delete the worse one's state.
-
-        Its training under another seed than the first is measured, and needed no longer.
-        """
-        if job.name not in self._curves:
+        """Compare a finished candidate with the best so far and delete the worse one's state."""
+        if job.name in self._others:
             job.state.unlink(missing_ok=True)
             return
-        found = [read_curve(path).at(self._judged_at) for path in self._curves[job.name]]
-        losses = [each.val_loss for each in found if each is not None]
-        if len(losses) < len(found):
+        loss = self._judge(job.name)
+        if loss is None:
             return
-        loser, loss = job, fmean(losses)
+        loser = job
         if self._best is None or loss < self._best[0]:
             previous = self._best
             self._best = (loss, job)

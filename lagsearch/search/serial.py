@@ -29,6 +29,10 @@ class Outcome:
     slots: int
 
 
+Runner = Callable[[Sequence[Job], int, Watch, Finished], Outcome]
+"""Trains jobs to a step, in parallel or one after the other."""
+
+
 def reason_of(error: Exception) -> str:
     """Say in one line why a candidate failed; what is not foreseen names its place in the code."""
     if isinstance(error, LagsearchError):

@@ -32,13 +32,18 @@ class Measured:
 
     def only(self, candidates: Sequence[str]) -> "Measured":
         """Return what was measured of some of the candidates."""
-        tables = (self.loss, self.ema, self.annealed)
-        return Measured(*(each.only(candidates) if each is not None else None for each in tables))
+        return self._each(lambda table: table.only(candidates))
 
     def under(self, seed: int) -> "Measured":
         """Return what was measured under one seed, by its place among the seeds."""
-        tables = (self.loss, self.ema, self.annealed)
-        return Measured(*(each.under(seed) if each is not None else None for each in tables))
+        return self._each(lambda table: table.under(seed))
+
+    def _each(self, change: Callable[[LossTable], LossTable]) -> "Measured":
+        return Measured(
+            change(self.loss),
+            None if self.ema is None else change(self.ema),
+            None if self.annealed is None else change(self.annealed),
+        )
 
 
 Signal = Callable[[Measured, int, int], LossTable]

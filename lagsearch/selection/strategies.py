@@ -4,6 +4,7 @@ A strategy is a pure function of what was measured. It is asked again whenever t
 run and in a replay of one alike; a run that was interrupted asks it from the start.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,10 +53,12 @@ class Order:
     Attributes:
         step: The step to reach.
         candidates: Who is to reach it.
+        stopped: Those that are stopped so far.
     """
 
     step: int
     candidates: tuple[str, ...]
+    stopped: Mapping[str, "Stop"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Choice:
 
     step: int
     ranking: tuple[str, ...]
-    stopped: dict[str, Stop] = field(default_factory=dict)
+    stopped: Mapping[str, Stop] = field(default_factory=dict)
     stable_since: int | None = None
     reason: Reason = "lag"
 
@@ -107,11 +110,11 @@ def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
     for rung in strategy.rungs:
         here = measured.only(alive)
         if rung not in here.loss.steps:
-            return Order(rung, alive)
+            return Order(rung, alive, stopped)
         missing = np.isnan(here.loss.at(rung))
         if missing.any():
             names = tuple(name for name, is_so in zip(alive, missing, strict=True) if is_so)
-            return Order(rung, names)
+            return Order(rung, names, stopped)
         since = stable_since(here.loss.until(rung), strategy.threshold)
         is_stable = since is not None and rung >= strategy.margin * since
         is_last = rung == strategy.rungs[-1]

@@ -2,7 +2,7 @@
 
 from lagsearch.space.asked import AskedTask, asked_tasks, chosen_candidates, matching
 from lagsearch.space.candidates import Entry, expand
-from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder
+from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder, rungs
 from lagsearch.space.overrides import read_yaml
 from lagsearch.space.reading import (
     SpaceFile,
@@ -64,6 +64,7 @@ __all__ = [
     "log_ladder",
     "matching",
     "read_yaml",
+    "rungs",
     "with_flags",
     "written_out",
 ]

@@ -1,16 +1,38 @@
-"""The steps at which candidates are evaluated."""
+"""The steps at which candidates are evaluated, and those at which a search may decide."""
 
 from lagsearch.space.schema import Space
 
+_SPARSE = (10, 15, 20, 30, 50, 70)
+_DENSE = (10, 12, 15, 17, 20, 25, 30, 35, 40, 50, 60, 80)
+
 
 def evaluation_steps(space: Space) -> tuple[int, ...]:
-    """Return the evaluated steps in order: the ladder or the listed ones, with 0, K, completion."""
+    """Return the evaluated steps in order: the ladder or the listed ones, with 0, K, completion.
+
+    A search that decides on its way has a ladder of smaller steps.
+    """
     listed = space.evaluation.steps
-    steps = set(log_ladder(space.training.steps) if listed is None else listed)
-    steps |= {0, space.training.steps}
-    if space.search.lag is not None:
-        steps.add(space.search.lag)
+    completion = space.training.steps
+    ladder = log_ladder(completion, is_dense=_decides_on_the_way(space))
+    steps = set(ladder if listed is None else listed) | {0, completion}
+    if space.latest_lag:
+        steps.add(space.latest_lag)
     return tuple(sorted(steps | set(annealed_steps(space))))
+
+
+def rungs(space: Space) -> tuple[int, ...]:
+    """Return the steps at which a search may choose or stop candidates; K alone where it is fixed.
+
+    Those are evaluated steps; for the signal `annealed`, those at which a decay branches off.
+    """
+    if not _decides_on_the_way(space):
+        return (space.latest_lag,)
+    judged = set(annealed_steps(space)) if space.search.signal == "annealed" else None
+    return tuple(
+        step
+        for step in evaluation_steps(space)
+        if 0 < step <= space.latest_lag and (judged is None or step in judged)
+    )
 
 
 def annealed_steps(space: Space) -> dict[int, int]:
@@ -18,16 +40,24 @@ def annealed_steps(space: Space) -> dict[int, int]:
     annealed = space.evaluation.annealed
     if annealed is None:
         return {}
-    at = annealed.at or ([] if space.search.lag is None else [space.search.lag])
+    at = annealed.at or ([space.latest_lag] if space.latest_lag else [])
     return {step: max(1, round(annealed.fraction * step)) for step in sorted({*at})}
 
 
-def log_ladder(completion: int) -> tuple[int, ...]:
-    """Return 0, 1, 2, 5, 10, 20, 50, then 1, 1.5, 2, 3, 5 and 7 times 100, 1000, and so on."""
+def log_ladder(completion: int, *, is_dense: bool = False) -> tuple[int, ...]:
+    """Return 0, 1, 2, 5, 10, 20, 50, then 1, 1.5, 2, 3, 5 and 7 times 100, 1000, and so on.
+
+    A dense one has every 10 steps from 20 to 60, and twelve steps to a power of ten.
+    """
     steps = [0]
     power = 1
     while power <= completion:
-        rungs = (10, 20, 50) if power < 100 else (10, 15, 20, 30, 50, 70)
-        steps += [power * rung // 10 for rung in rungs]
+        few = (10, 20, 30, 40, 50, 60, 80) if is_dense and power == 10 else (10, 20, 50)
+        factors = few if power < 100 else _DENSE if is_dense else _SPARSE
+        steps += [power * factor // 10 for factor in factors]
         power *= 10
     return tuple(step for step in steps if step <= completion)
+
+
+def _decides_on_the_way(space: Space) -> bool:
+    return space.search.lag == "auto" or space.search.strategy != "lag"

@@ -32,6 +32,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _steps(space)
     yield from _ul2(space)
     yield from _without_effect(space)
+    yield from _search(space)
     yield from _seeds(space)
     yield from _resources(space)
     yield from _harness(space)
@@ -115,9 +116,10 @@ def _candidates(space: Space) -> Iterator[Broken]:
 
 
 def _steps(space: Space) -> Iterator[Broken]:
-    training, lag = space.training, space.search.lag
-    if lag is not None and lag > training.steps:
-        yield ("search", "lag"), f"is beyond completion, training.steps {training.steps}"
+    training = space.training
+    if space.latest_lag > training.steps:
+        key = "max_lag" if space.search.lag == "auto" else "lag"
+        yield ("search", key), f"is beyond completion, training.steps {training.steps}"
     yield from _schedule(space)
     sizes = [each.pretrain.batch_size for each in space.sources if each.pretrain is not None]
     smallest = min([training.batch_size, *(size for size in sizes if size is not None)])
@@ -170,6 +172,27 @@ def _continuing(space: Space, at: Place) -> Iterator[Broken]:
         yield at, "must be true or false where sources are pretrained"
     if len({*pretrained}) > 1:
         yield at, "needs sources that are trained equally long"
+
+
+def _search(space: Space) -> Iterator[Broken]:
+    search, evaluation = space.search, space.evaluation
+    if search.lag == "auto":
+        if search.min_lag > space.latest_lag:
+            yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
+    else:
+        for key in ("min_lag", "max_lag"):
+            if getattr(search, key) != type(search).model_fields[key].default:
+                yield ("search", key), "has no effect unless lag is auto"
+        if search.strategy == "lag" and search.stability != type(search.stability)():
+            yield ("search", "stability"), "has no effect unless lag is auto or strategy is race"
+    if search.signal == "ema" and evaluation.ema is None:
+        yield ("search", "signal"), "ema needs evaluation.ema, e.g. 0.98"
+    if search.signal == "annealed":
+        if evaluation.annealed is None:
+            yield ("search", "signal"), "annealed needs evaluation.annealed, e.g. {fraction: 0.25}"
+        elif space.latest_lag not in (evaluation.annealed.at or (space.latest_lag,)):
+            message = f"lacks K, {space.latest_lag}, where candidates are judged by it"
+            yield ("evaluation", "annealed", "at"), message
 
 
 def _seeds(space: Space) -> Iterator[Broken]:

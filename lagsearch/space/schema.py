@@ -279,11 +279,34 @@ class Evaluation(Part):
     """Downstream tasks, after training."""
 
 
+class Stability(Part):
+    """When the ranking counts as stable: the phase transition is behind."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Least correlation (Spearman's) of two rankings that count as alike."""
+    margin: Annotated[float, Field(ge=1)] = 2.0
+    """All rankings must be alike over a span of steps whose end is so many times its beginning."""
+
+
 class Search(Part):
     """How the winner is found."""
 
-    lag: PositiveInt | None = None
-    """K: the steps after growth at which candidates are ranked."""
+    lag: PositiveInt | Literal["auto"] | None = None
+    """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
+    stable."""
+    min_lag: PositiveInt = 20
+    """`lag: auto`: the least K."""
+    max_lag: PositiveInt | None = None
+    """`lag: auto`: the largest K, where the ranking is not stable before; half of completion when
+    left out."""
+    stability: Stability = Stability()
+    """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
+    strategy: Literal["lag", "race"] = "lag"
+    """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
+    leader beyond doubt, once the ranking is stable."""
+    signal: Literal["loss", "trend", "ema", "annealed"] = "loss"
+    """What candidates are judged by at K: the validation loss; where its trend leads to at
+    completion; that of the moving average of the weights; or after a decay of the rate to zero."""
     oracle: bool = False
     """Train all candidates to completion and score the ranking."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -337,6 +360,14 @@ class Space(Part):
     def seeds(self) -> tuple[int, ...]:
         """The seeds under which every candidate is trained."""
         return self.search.seeds or (self.seed,)
+
+    @property
+    def latest_lag(self) -> int:
+        """K, or the largest that it may become; 0 where none is given."""
+        search = self.search
+        if search.lag == "auto":
+            return search.max_lag or max(1, self.training.steps // 2)
+        return search.lag or 0
 
     def trial(self, candidate: str, seed: int) -> str:
         """Return the name of a candidate's training under a seed: its own under the first."""

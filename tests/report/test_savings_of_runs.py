@@ -8,7 +8,7 @@ from lagsearch.operators.learned_plan import Learned
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin, copies
 from lagsearch.report.numbers import Recorded
 from lagsearch.report.savings import savings
-from lagsearch.selection import LossTable
+from lagsearch.selection import Choice, LossTable, Measured
 from lagsearch.space import Corpus, Data, Pretrain, Search, Source, Space, Training
 from lagsearch.training.curve import Curve, Evaluation, Failure
 
@@ -69,7 +69,8 @@ def recorded(curves=CURVES, plans=PLANS, baselines=("scratch",), flops=(1000, 50
         "plans": entries,
         "environment": {"sources": [{"flops": each} for each in flops]},
         "curves": curves,
-        "table": LossTable.of(alive),
+        "measured": Measured(LossTable.of(alive)),
+        "choice": Choice(space.search.lag, tuple(plans)),
         "ranking": tuple(plans),
     }
     return Recorded(**{field.name: given.get(field.name) for field in fields(Recorded)})

@@ -28,19 +28,18 @@ class Finished:
 
 def test_the_best_stays_and_those_that_are_asked_for(tmp_path):
     losses = {"a": 3.0, "b": 2.0, "c": 2.5, "d": 1.0, "e": 4.0}
-    curves = {name: [tmp_path / f"{name}.jsonl"] for name in losses}
-    keep = BestStateOnly(10, curves, but={"b", "e"})
+    keep = BestStateOnly(losses.get, but={"b", "e"})
     for name, loss in losses.items():
         keep.finished(Finished(name, tmp_path, loss))
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b", "d", "e"}
 
 
-def test_the_best_is_that_of_the_mean_over_seeds(tmp_path):
-    curves = {name: [tmp_path / f"{name}{seed}.jsonl" for seed in ("", "@1")] for name in "ab"}
-    keep = BestStateOnly(10, curves)
-    for name, loss in {"a@1": 4.0, "b@1": 2.0, "b": 2.5, "a": 1.0}.items():
-        keep.finished(Finished(name, tmp_path, loss))
-    assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b"}
+def test_other_seeds_are_let_go_and_what_is_not_known_stays(tmp_path):
+    known = {"a": 2.0, "b": 3.0}
+    keep = BestStateOnly(known.get, others={"a@1", "c@1"})
+    for name in ("a@1", "c@1", "c", "a", "b"):
+        keep.finished(Finished(name, tmp_path, 0.0))
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"a", "c"}
 
 
 def test_let_go_leaves_what_is_asked_for_and_no_empty_folder(tmp_path):

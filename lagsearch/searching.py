@@ -1,0 +1,153 @@
+"""The search phase: candidates are trained as a strategy orders it, until it can choose."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from lagsearch.errors import RunFolderError
+from lagsearch.progress import Watch
+from lagsearch.report.choice import measured_of, strategy_of
+from lagsearch.report.folder import RunFolder
+from lagsearch.search.keep import BestStateOnly, Keeps
+from lagsearch.search.serial import Runner
+from lagsearch.selection import SIGNALS, Choice, Order, Stop, Strategy, decide
+from lagsearch.space import Space
+from lagsearch.training.curve import Failure, append
+from lagsearch.training.job import Job
+
+
+@dataclass(frozen=True)
+class Searching:
+    """The search phase of a run.
+
+    Attributes:
+        space: What is run.
+        folder: Where candidates leave their files.
+        jobs: Those of all candidates under all seeds, by their names (`Space.trial`).
+        runner: Trains several at a time.
+        watch: Follows.
+        asked_for: Candidates whose states stay whatever comes.
+    """
+
+    space: Space
+    folder: RunFolder
+    jobs: Mapping[str, Job]
+    runner: Runner
+    watch: Watch
+    asked_for: frozenset[str]
+
+    def search(self) -> None:
+        """Train candidates until the strategy can choose; with an oracle all to completion."""
+        space, strategy = self.space, strategy_of(self.space)
+        if space.search.oracle:
+            end = space.training.steps
+            self._say_unprofiled(end)
+            self._train(
+                [job for job in self.jobs.values() if not self.folder.is_over(job.name, end)], end
+            )
+            return
+        self._say_unprofiled(strategy.rungs[0])
+        tried: set[str] = set()
+        told: set[str] = set()
+        while isinstance(order := self._order(strategy, tried), Order):
+            self._stop(order.stopped, told)
+            wanted = [name for each in order.candidates for name in space.trials(each)]
+            missing = [self.jobs[name] for name in self.jobs if name in wanted]
+            missing = [job for job in missing if not self.folder.is_over(job.name, order.step)]
+            self._train(missing, order.step)
+            tried |= {job.name for job in missing}
+        if order is not None:
+            self._stop(order.stopped, told)
+
+    def _stop(self, stopped: Mapping[str, Stop], told: set[str]) -> None:
+        """Let the states go of candidates that were stopped, and say so once."""
+        new = [name for name in stopped if name not in told]
+        for name in new:
+            for trial in self.space.trials(name):
+                self.folder.state_file(trial).unlink(missing_ok=True)
+        if new:
+            step = max(stopped[name].step for name in new)
+            self.watch.say(f"step {step:,}: {len(new)} stopped, worse than the leader beyond doubt")
+        told |= set(new)
+
+    def _order(self, strategy: Strategy, tried: Collection[str]) -> Order | Choice | None:
+        """Ask the strategy how to go on; None where no candidate is left.
+
+        Args:
+            strategy: The search's.
+            tried: Jobs of this process: those among them whose worker died have failed.
+        """
+        space = self.space
+        curves = {name: self.folder.curves_of(space, name) for name in self._names}
+        alive = {
+            name: found
+            for name, found in curves.items()
+            if not any(
+                curve.failure and (not curve.failure.again or trial in tried)
+                for curve, trial in zip(found, space.trials(name), strict=True)
+            )
+        }
+        return decide(measured_of(alive, space.training.steps), strategy) if alive else None
+
+    def _train(self, missing: Sequence[Job], until: int) -> None:
+        """Train jobs to a step, and let go of the states that are of no use."""
+        if not missing:
+            return
+        keep = self._keep()
+        for job in self.jobs.values():
+            if self.folder.curve(job.name).at(until) is not None:
+                keep.finished(job)
+        called = time.monotonic()
+        try:
+            with self.watch.phase("search", [job.name for job in missing], until):
+                outcome = self.runner(missing, until, self.watch, keep.finished)
+        except BaseException:
+            self.folder.spend("search", time.monotonic() - called)
+            raise
+        for name, reason in outcome.failures.items():
+            if self.folder.curve(name).failure is None:
+                append(
+                    self.jobs[name].curve, Failure(self.folder.reached(name), reason, again=True)
+                )
+        unseen = [job.name for job in missing if not self.folder.curve(job.name).seen]
+        if unseen:
+            raise RunFolderError(
+                f"{self.folder.path}: workers trained {unseen[0]}, but its curve cannot be seen "
+                "from here; run folder and cache (LAGSEARCH_CACHE) must be on shared storage"
+            )
+        self.folder.spend("search", time.monotonic() - outcome.began)
+        self.folder.note(slots=outcome.slots)
+
+    def _keep(self) -> Keeps:
+        """Return what decides which states stay: the best one's where K is known, else all."""
+        space, strategy = self.space, strategy_of(self.space)
+        if len(strategy.rungs) > 1:
+            return Keeps()
+        signal, judged_at = SIGNALS[strategy.signal], strategy.rungs[0]
+
+        def judge(candidate: str) -> float | None:
+            found = self.folder.curves_of(space, candidate)
+            if not all(curve.at(judged_at) for curve in found):
+                return None
+            measured = measured_of({candidate: found}, strategy.completion)
+            return float(signal(measured, judged_at, strategy.completion).at(judged_at)[0])
+
+        return BestStateOnly(judge, set(self.jobs) - set(self._names), self.asked_for)
+
+    def _say_unprofiled(self, until: int) -> None:
+        """Say so where profiling was asked for too late: the step was reached."""
+        unseen = [
+            job.name
+            for job in self.jobs.values()
+            if job.profile and not job.profile.is_file() and self.folder.is_over(job.name, until)
+        ]
+        if unseen:
+            self.watch.say(
+                f"profile: {len(unseen)} candidates are trained already and cannot be profiled, "
+                f"e.g. {unseen[0]}; another --out profiles all"
+            )
+
+    @property
+    def _names(self) -> list[str]:
+        """The candidates' names: those of the jobs under the first seed."""
+        return [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
