@@ -82,19 +82,20 @@ def check_apart(training: Sequence[Documents], validation: Sequence[Documents]) 
                 )
 
 
-def check_held_out_alike(texts: Sequence[Documents]) -> None:
+def check_held_out_alike(measured: Sequence[Documents], texts: Sequence[Documents]) -> None:
     """Check that no text of which a fraction is held out is there twice.
 
     What is shorter than a stretch that is held out may be: empty files, licences.
 
     Args:
-        texts: The texts.
+        measured: The texts of which a fraction is held out.
+        texts: All that are trained on.
 
     Raises:
         DataError: A file is listed twice, or read both whole and by lines.
     """
     ways: dict[str, tuple[Unit, Documents]] = {}
-    for text in texts:
+    for text in measured:
         for unit, twin in _twins(text):
             names = unit.name if unit.name == twin.name else f"{unit.name} and {twin.name}"
             raise DataError(
@@ -102,6 +103,7 @@ def check_held_out_alike(texts: Sequence[Documents]) -> None:
                 "trained on and the other measured on",
                 text.at,
             )
+    for text in (*measured, *texts):
         for unit in text.units:
             other, there = ways.setdefault(unit.content(), (unit, text))
             if other.digest() != unit.digest() and _matters([unit], [text, there]):

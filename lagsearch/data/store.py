@@ -144,29 +144,27 @@ def open_stores(
     texts = [opener.open(part) for part in parts]
     measured = [opener.open(part) for part in validation]
     check_apart(texts, measured)
-    if fraction:
-        check_held_out_alike(texts)
     pieces = {part.at: found for part, found in zip(parts, apart(texts), strict=True)}
-    held_out = {
-        text.digest for part in train or parts for text in pieces[part.at] if fraction is not None
-    }
+    held_out: set[str] = set()
+    if fraction is not None:
+        common = train or parts
+        check_held_out_alike(texts[: len(common)], texts)
+        held_out.update(text.digest for part in common for text in pieces[part.at])
     tasks = {
-        text.digest: Task(text, (fraction or 0.0) if text.digest in held_out else 0.0)
+        text.digest: Task(text, fraction if fraction and text.digest in held_out else 0.0)
         for found in pieces.values()
         for text in found
     }
     make = _StoreMaker(tokenizer, data.separators, tell, show)
     make.all([*tasks.values(), *(Task(text, 1.0) for text in measured)])
     shared = _Sharing({name: make.store(task) for name, task in tasks.items()}, pieces)
-    return Stores(
-        shared.by_weight(train) if train else shared.by_size(parts),
-        _merged(
-            Share(make.store(Task(text, 1.0)).folder, part.weight, part.at, text.name)
-            for part, text in zip(validation, measured, strict=True)
-        )
-        or (shared.by_weight(train) if train else shared.by_size(parts)),
-        {name: shared.by_weight(texts) for name, texts in own.items()},
+    trained_on = shared.by_weight(train) if train else shared.by_size(parts)
+    measured_on = _merged(
+        Share(make.store(Task(text, 1.0)).folder, part.weight, part.at, text.name)
+        for part, text in zip(validation, measured, strict=True)
     )
+    its_own = {name: shared.by_weight(each) for name, each in own.items()}
+    return Stores(trained_on, measured_on or trained_on, its_own)
 
 
 @dataclass(frozen=True)
