@@ -150,7 +150,7 @@ def _difference(own: dict[str, int], tokenizer: Any, found: Any) -> str | None:
     other: dict[str, int] = found.get_vocab()
     if other in (own, tokenizer.get_vocab()):
         part = differing_part(tokenizer, found)
-        return f"the same vocabulary, but another {part}" if part else None
+        return f"the same vocabulary, but another {part} in tokenizer.json" if part else None
     if len(own) != len(other):
         return f"{len(own):,} tokens here, {len(other):,} there"
     token = min(key for key in {*own, *other} if own.get(key) != other.get(key))

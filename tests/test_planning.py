@@ -212,6 +212,14 @@ def test_a_checkpoint_that_is_not_there_is_named_at_its_place(write_space):
         lagsearch.plan(path)
 
 
+def test_a_home_that_nobody_has_is_no_folder(write_space):
+    with pytest.raises(SpaceError, match=r"data\.tokenizer.*there is no tokenizer folder"):
+        planned(write_space, "data.tokenizer=~nobodyx/t")
+    path = write_space((CHECKPOINT, "    checkpoint: ~nobodyx/c\n"))
+    with pytest.raises(SpaceError, match=r"sources\[0\]\.checkpoint.*there is no such folder"):
+        lagsearch.plan(path)
+
+
 def test_a_checkpoint_without_a_tokenizer_says_so(write_space, tmp_path):
     keys = {"model_type": "gpt2", "n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 300}
     fresh_model(build_config(keys), "causal", 0).save_pretrained(tmp_path / "bare")

@@ -315,7 +315,7 @@ def test_tokenizers_of_one_vocabulary_that_work_otherwise_are_refused(write_spac
     one, other = checkpoint("one", "abc"), checkpoint("other", "abc")
     written = json.loads((other / "tokenizer.json").read_text())
     (other / "tokenizer.json").write_text(json.dumps({**written, "normalizer": {"type": "NFKC"}}))
-    message = r"sources\[1\]\.checkpoint.*source s0: the same vocabulary, but another normalizer"
+    message = r"sources\[1\]\.checkpoint.*source s0: the same vocabulary, but another normalizer in"
     with pytest.raises(SpaceError, match=message):
         find_tokenizer(of_checkpoints(write_space, one, other))
     cutting = {"truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst"}}
