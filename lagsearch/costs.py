@@ -36,6 +36,16 @@ class ModelCost:
     memory_bytes: int | None
     operator_flops: int = 0
 
+    def averaged(self, ema: bool) -> "ModelCost":
+        """Return the cost with a moving average: every evaluation twice, two more sets of weights.
+
+        They are the average, and the model's own while the average is measured.
+        """
+        if not ema:
+            return self
+        memory = None if self.memory_bytes is None else self.memory_bytes + 8 * self.parameters
+        return replace(self, evaluation_flops=2 * self.evaluation_flops, memory_bytes=memory)
+
 
 @dataclass(frozen=True)
 class EmptyModel:
@@ -47,6 +57,7 @@ class EmptyModel:
         tensors: Its tensors on `meta`, by name.
         positions: How many tokens a sequence may have, if that is limited.
         kept: Numbers that the optimizer keeps of a weight.
+        ema: Whether candidates have a moving average of their weights, which is measured too.
     """
 
     cost: ModelCost
@@ -54,6 +65,7 @@ class EmptyModel:
     tensors: "Mapping[str, torch.Tensor]"
     positions: int | None
     kept: int
+    ema: bool
 
     def cost_of(
         self, plan: GrowthPlan, sources: "Sequence[Mapping[str, torch.Tensor]]"
@@ -69,17 +81,20 @@ class EmptyModel:
         from lagsearch.training.memory import learning_bytes
 
         if plan.learned is None:
-            return self.cost
+            return self.cost.averaged(self.ema)
         mix = make_mix(plan, self.stack, sources, self.tensors)
         forming = forming_flops(mix)
         flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
-        memory = self.cost.memory_bytes
-        if memory is not None:
+        averaged = self.cost.averaged(self.ema)
+        memory = averaged.memory_bytes
+        if memory is not None and self.cost.memory_bytes is not None:
             sizes = [tensor.numel() for source in sources for tensor in source.values()]
             operator = n_operator_parameters(mix)
-            learning = learning_bytes(memory, self.cost.parameters, sum(sizes), operator, self.kept)
+            learning = learning_bytes(
+                self.cost.memory_bytes, self.cost.parameters, sum(sizes), operator, self.kept
+            )
             memory = max(memory, learning)
-        return replace(self.cost, operator_flops=flops, memory_bytes=memory)
+        return replace(averaged, operator_flops=flops, memory_bytes=memory)
 
     def check_positions(self, config: Any, length: int) -> None:
         """Check that a sequence has room.
@@ -145,4 +160,11 @@ class Models:
             evaluation_flops=forward * evaluated,
             memory_bytes=training_bytes(model, at_once, length, space.objective.kind, kept),
         )
-        return EmptyModel(cost, stack, tensors_of(model), usable_positions(model, config), kept)
+        return EmptyModel(
+            cost,
+            stack,
+            tensors_of(model),
+            usable_positions(model, config),
+            kept,
+            space.evaluation.ema is not None,
+        )

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,10 @@ def _from_mergekit(request: Request, path: Path) -> Growth:
 
 def _from_space(request: Request, path: Path) -> Growth:
     file = load_space(path)
-    plan = make_plan(file, vocabulary_of(find_tokenizer(file), file.space))
+    vocabulary = vocabulary_of(find_tokenizer(file), file.space)
+    # tokens that the objective adds are for training, and not in the source's tokenizer
+    own = replace(vocabulary, size=vocabulary.size - vocabulary.added, added=0)
+    plan = make_plan(file, own)
     names = [each.name for each in plan.candidates]
     if request.candidate not in names:
         raise OperatorError(

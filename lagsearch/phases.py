@@ -43,6 +43,7 @@ class Phases:
         watch: Follows.
         brought: Sources that are checkpoints, by their names.
         downstream: What is evaluated at the end.
+        tokenizer: The space's: it is saved with the winner.
     """
 
     plan: RunPlan
@@ -51,6 +52,7 @@ class Phases:
     watch: Watch
     brought: Mapping[str, CachedSource]
     downstream: Downstream
+    tokenizer: Any
 
     @property
     def folder(self) -> RunFolder:
@@ -137,7 +139,7 @@ class Phases:
             making = self.folder.path / ".winner.tmp"
             shutil.rmtree(making, ignore_errors=True)
             model.save_pretrained(making)
-            self.make.store.tokenizer().save_pretrained(making)
+            self.tokenizer.save_pretrained(making)
             shutil.rmtree(self.folder.winner, ignore_errors=True)
             making.replace(self.folder.winner)
             self.folder.note(winner=job.name)
@@ -164,9 +166,8 @@ class Phases:
             return
         build_report(self.folder.path)
         compute = replace(self.make.compute, threads=self.make.source_threads)
-        tokenizer = self.make.store.tokenizer()
         try:
-            self.downstream.evaluate(winner.name, jobs, tokenizer, compute, self.watch.say)
+            self.downstream.evaluate(winner.name, jobs, self.tokenizer, compute, self.watch.say)
         except HarnessError:
             build_report(self.folder.path)
             raise

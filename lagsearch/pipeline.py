@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lagsearch.data.corpora import Opener
 from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
 from lagsearch.data.store import Stores, check_length, open_stores
@@ -142,11 +143,12 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     file = with_lag(space, lag, oracle=oracle, profile=profile, seeds=seeds)
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
-    tokenizer = find_tokenizer(file)
+    opener = Opener(watch.say)
+    tokenizer = find_tokenizer(file, opener=opener)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
     downstream = open_downstream(file, [each.name for each in plan.candidates], folder, watch.say)
     compute, slots = _resources(file, plan)
-    store, objective = _open_data(file, tokenizer, watch)
+    store, objective = _open_data(file, tokenizer, watch, opener)
     brought = _checkpoints(file, plan, objective.kind, watch)
     threads = 1 if slots.gpus else slots.cpus * slots.number
     make = JobMaker(plan, store, objective, folder, compute, threads)
@@ -154,7 +156,7 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     try:
         folder.begin(file.space, recorded(plan), describe(compute), make.inputs())
         runner = run_serial if serial else _parallel(slots)
-        phases = Phases(plan, make, runner, watch, brought, downstream)
+        phases = Phases(plan, make, runner, watch, brought, downstream, tokenizer)
         sources = phases.sources()
         states = {seed: [each.state for each in found] for seed, found in sources.items()}
         jobs = make.candidates(states)
@@ -173,14 +175,17 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     return RunResult(folder.path, report)
 
 
-def _open_data(file: SpaceFile, tokenizer: Any, watch: Watch) -> tuple[Stores, Predicts]:
+def _open_data(
+    file: SpaceFile, tokenizer: Any, watch: Watch, opener: Opener | None = None
+) -> tuple[Stores, Predicts]:
     """Find the tokens and the objective, and check that there is text enough."""
     space = file.space
     try:
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
         objective = make_objective(space.objective, tokenizer, size, length)
-        store = open_stores(space.data, tokenizer, watch.say, watch.passing, sources=space.sources)
+        say = (watch.say, watch.passing)
+        store = open_stores(space.data, tokenizer, *say, sources=space.sources, opener=opener)
         pretrained = [each.pretrain for each in space.sources if each.pretrain]
         sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
         rows = space.evaluation.batches * max(sizes)

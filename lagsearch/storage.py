@@ -19,6 +19,14 @@ def cache_root() -> Path:
     return Path(platformdirs.user_cache_dir("lagsearch"))
 
 
+def path_of(name: str) -> Path:
+    """Return a path as a user wrote it, `~` spelt out; a home that nobody has is left as it is."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def digest(value: Any) -> str:
     """Return a short hash of a JSON-like value: the same on every machine and in every run."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))

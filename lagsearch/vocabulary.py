@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lagsearch.data.corpora import check_corpora, training_text
+from lagsearch.data.corpora import Opener, check_corpora
 from lagsearch.data.objectives import add_tokens, tokens_of
 from lagsearch.data.tokenizers import (
+    TRAINED_SPECIAL,
     comes_from_text,
+    differing_part,
     make_tokenizer,
-    vocabulary_in,
+    tokenizer_in,
     vocabulary_size,
 )
 from lagsearch.errors import DataError, ModelError, SpaceError
-from lagsearch.models.checkpoints import locate_checkpoint
+from lagsearch.models.checkpoints import is_path, locate_checkpoint
 from lagsearch.models.configs import build_config
 from lagsearch.space import Space, SpaceFile, TrainBpe
 
@@ -45,27 +47,28 @@ def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
     return Vocabulary(size, special, max(0, size - own - 1))
 
 
-def find_tokenizer(file: SpaceFile, *, fetch: bool = True) -> Any:
+def find_tokenizer(file: SpaceFile, *, fetch: bool = True, opener: Opener | None = None) -> Any:
     """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
 
     Args:
         file: The space.
         fetch: Whether the hub may be asked.
+        opener: Opens the corpus, and is told what there is to wait for.
 
     Raises:
         SpaceError: It or the corpus it needs is missing.
     """
-    space = file.space
+    space, opener = file.space, opener or Opener()
     try:
         check_corpora(space)
-        text = training_text(space) if comes_from_text(space.tokenizer) else None
-        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch)
+        text = opener.training_text(space) if comes_from_text(space.tokenizer) else None
+        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch, tell=opener.tell)
         own = tokenizer.get_vocab()
         add_tokens(tokenizer, space.objective, space.data.sequence_length)
-        _check_tokenizers(file, own, tokenizer.get_vocab())
+        _check_tokenizers(file, own, tokenizer, fetch=fetch)
         return tokenizer
     except DataError as error:
-        _check_checkpoints(file)  # where the tokenizer should have come from, perhaps
+        _check_checkpoints(file, fetch=fetch)  # where the tokenizer should have come from, perhaps
         raise file.error(error.at, str(error)) from None
 
 
@@ -81,11 +84,8 @@ def vocabulary_without_data(file: SpaceFile) -> tuple[Vocabulary | None, tuple[s
     space = file.space
     pretrained = [each.pretrain for each in space.sources]
     is_sized = all(each is not None and "vocab_size" in each.config for each in pretrained)
-    if isinstance(space.tokenizer, TrainBpe):
-        added = tokens_of(space.objective, space.data.sequence_length)
-        return Vocabulary(space.tokenizer.train_bpe + len(added)), ()
-    if is_sized and comes_from_text(space.tokenizer):
-        return None, ()
+    if isinstance(space.tokenizer, TrainBpe) or (is_sized and space.tokenizer == "characters"):
+        return _unseen(space), _missing_texts(file)
     try:
         return vocabulary_of(find_tokenizer(file, fetch=False), space), ()
     except SpaceError as error:
@@ -94,16 +94,35 @@ def vocabulary_without_data(file: SpaceFile) -> tuple[Vocabulary | None, tuple[s
         return None, (f"Planned without its data: {error}",)
 
 
-def _check_tokenizers(file: SpaceFile, own: dict[str, int], with_added: dict[str, int]) -> None:
+def _unseen(space: Space) -> Vocabulary | None:
+    """Return what is known of a vocabulary that is still to be found in the text."""
+    if not isinstance(space.tokenizer, TrainBpe):
+        return None
+    added = len(tokens_of(space.objective, space.data.sequence_length))
+    numbers = dict(zip(SPECIAL, TRAINED_SPECIAL, strict=True))
+    return Vocabulary(space.tokenizer.train_bpe + added, numbers, added)
+
+
+def _missing_texts(file: SpaceFile) -> tuple[str, ...]:
+    """Return what a plan says where a text is not here."""
+    try:
+        check_corpora(file.space)
+    except DataError as error:
+        return (f"Planned without its data: {file.error(error.at, str(error))}",)
+    return ()
+
+
+def _check_tokenizers(file: SpaceFile, own: dict[str, int], tokenizer: Any, *, fetch: bool) -> None:
     """Check that every checkpoint's tokenizer, if it has one, is that of the space.
 
     Args:
         file: The space.
         own: The vocabulary of the space's tokenizer.
-        with_added: The same with the tokens that the objective adds.
+        tokenizer: It, with the tokens that the objective adds.
+        fetch: Whether the hub may be asked; what is not here is then not looked at.
 
     Raises:
-        SpaceError: One numbers its tokens in another way.
+        SpaceError: One cannot be loaded, or makes other tokens.
     """
     sources = file.space.sources
     given = file.space.data.tokenizer
@@ -112,28 +131,38 @@ def _check_tokenizers(file: SpaceFile, own: dict[str, int], with_added: dict[str
         if source.checkpoint is None or source.checkpoint == file.space.tokenizer:
             continue
         try:
-            found = vocabulary_in(locate_checkpoint(source.checkpoint))
+            found = tokenizer_in(locate_checkpoint(source.checkpoint, fetch=fetch))
         except ModelError as error:
+            if not fetch and not is_path(source.checkpoint):
+                continue
             raise file.error(("sources", index, "checkpoint"), str(error)) from None
-        if found is None or found in (own, with_added):
+        if found is None or (difference := _difference(own, tokenizer, found)) is None:
             continue
         if given is None and first is not None:
-            message = f"has another tokenizer than source {first.name}: {_difference(own, found)}"
+            message = f"has another tokenizer than source {first.name}: {difference}"
             raise file.error(("sources", index, "checkpoint"), message)
-        message = f"is not the tokenizer of source {source.name}: {_difference(own, found)}"
+        message = f"is not the tokenizer of source {source.name}: {difference}"
         raise file.error(("data", "tokenizer"), f"{message}; leave it out to take the source's")
 
 
-def _difference(own: dict[str, int], other: dict[str, int]) -> str:
-    """Say in what two vocabularies differ."""
+def _difference(own: dict[str, int], tokenizer: Any, found: Any) -> str | None:
+    """Say in what two tokenizers differ, the first with or without what the objective adds."""
+    other: dict[str, int] = found.get_vocab()
+    if other in (own, tokenizer.get_vocab()):
+        part = differing_part(tokenizer, found)
+        return f"the same vocabulary, but another {part} in tokenizer.json" if part else None
     if len(own) != len(other):
         return f"{len(own):,} tokens here, {len(other):,} there"
     token = min(key for key in {*own, *other} if own.get(key) != other.get(key))
     return f"{token!r} is token {own.get(token)} here, {other.get(token)} there"
 
 
-def _check_checkpoints(file: SpaceFile) -> None:
+def _check_checkpoints(file: SpaceFile, *, fetch: bool) -> None:
     """Check that all checkpoints are to be had.
+
+    Args:
+        file: The space.
+        fetch: Whether the hub may be asked; what is not here is then not looked at.
 
     Raises:
         SpaceError: One is not.
@@ -141,8 +170,10 @@ def _check_checkpoints(file: SpaceFile) -> None:
     for index, source in enumerate(file.space.sources):
         try:
             if source.checkpoint is not None:
-                locate_checkpoint(source.checkpoint)
+                locate_checkpoint(source.checkpoint, fetch=fetch)
         except ModelError as error:
+            if not fetch and not is_path(source.checkpoint or ""):
+                continue
             raise file.error(("sources", index, "checkpoint"), str(error)) from None
 
 

@@ -269,6 +269,23 @@ def test_a_spaces_candidate(checkpoint, call, write_space, tmp_path):
     assert "no candidate 'nothing'; it has lag-i0-b1-duplicate" in error
 
 
+def test_a_candidate_of_ul2_is_grown_without_rows_for_its_tokens(
+    checkpoint, call, write_space, tmp_path
+):
+    source = checkpoint()
+    path = write_space(("{name: causal}", "{name: ul2}"), ("batch_size: 4", "batch_size: 5"))
+    head, rest = path.read_text().split("sources:\n")
+    rest = rest[rest.index("target:") :]
+    path.write_text(f"{head}sources: [{{name: mine, checkpoint: {source}}}]\n{rest}")
+    out = tmp_path / "grown"
+    code, _, error = call("--space", path, "--candidate", "lag-i2-b1-duplicate", "--out", out)
+    assert code == 0, error
+    grown, own = (load_file(each / "model.safetensors") for each in (out, source))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(grown[name], own[name])
+    assert AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 4
+
+
 def test_pickles_are_read_only_when_allowed(checkpoint, call, tmp_path):
     source = checkpoint()
     weights = load_file(source / "model.safetensors")

@@ -128,7 +128,7 @@ def test_the_winner_loads_and_reproduces_its_loss(write_space, tmp_path, replace
     tokenizer = AutoTokenizer.from_pretrained(result.checkpoint)
     assert tokenizer.decode(tokenizer("the loss falls.")["input_ids"]) == "the loss falls."
     losses = []
-    for number, rows in enumerate(validation_rows(store.tokens("validation"), 16, 4, 4)):
+    for number, rows in enumerate(validation_rows([(store.tokens("validation"), 1.0)], 16, 4, 4)):
         inputs, labels = rows[:, :-1], rows[:, 1:]
         if file.space.objective.name == "masked":
             masked = Masked(0.15, tokenizer.mask_token_id, 259)

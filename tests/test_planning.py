@@ -10,6 +10,7 @@ from lagsearch.errors import RunFolderError, SpaceError
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
 from lagsearch.progress import Watch
+from lagsearch.vocabulary import find_tokenizer, vocabulary_of, vocabulary_without_data
 
 CONFIG = "sources.0.pretrain.config="
 ROBERTA = (
@@ -211,6 +212,14 @@ def test_a_checkpoint_that_is_not_there_is_named_at_its_place(write_space):
         lagsearch.plan(path)
 
 
+def test_a_home_that_nobody_has_is_no_folder(write_space):
+    with pytest.raises(SpaceError, match=r"data\.tokenizer.*there is no tokenizer folder"):
+        planned(write_space, "data.tokenizer=~nobodyx/t")
+    path = write_space((CHECKPOINT, "    checkpoint: ~nobodyx/c\n"))
+    with pytest.raises(SpaceError, match=r"sources\[0\]\.checkpoint.*there is no such folder"):
+        lagsearch.plan(path)
+
+
 def test_a_checkpoint_without_a_tokenizer_says_so(write_space, tmp_path):
     keys = {"model_type": "gpt2", "n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 300}
     fresh_model(build_config(keys), "causal", 0).save_pretrained(tmp_path / "bare")
@@ -239,6 +248,45 @@ def test_a_tokenizer_that_is_trained_is_not_trained_for_a_plan(write_space, cach
     plan = planned(write_space, "data.tokenizer={train_bpe: 300}", "objective={name: ul2}")
     assert plan.sources[0].config.vocab_size == 300 + 3 + 2  # modes, and two sentinels
     assert not list(cache.glob("tokenizers/*"))
+
+
+def test_what_a_plan_knows_of_a_trained_vocabulary_is_what_it_will_be(write_space):
+    overrides = ["data.tokenizer={train_bpe: 300}", "objective={name: ul2}"]
+    space = lagsearch.load_space(write_space(), overrides)
+    guessed, _ = vocabulary_without_data(space)
+    assert guessed == vocabulary_of(find_tokenizer(space), space.space)
+    assert guessed.added == 5
+
+
+def test_a_plan_has_rows_for_what_is_added_to_a_trained_vocabulary(write_space, tmp_path):
+    keys = {"model_type": "gpt2", "n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 300}
+    fresh_model(build_config(keys), "causal", 0).save_pretrained(tmp_path / "bare")
+    path = write_space((CHECKPOINT, f"    checkpoint: {tmp_path / 'bare'}\n"))
+    overrides = ["data.tokenizer={train_bpe: 300}", "objective={name: ul2}"]
+    plan = lagsearch.plan(lagsearch.load_space(path, overrides))
+    assert plan.sources[0].n_tokens == 305
+
+
+@pytest.mark.parametrize("tokenizer", ["{train_bpe: 300}", "characters"])
+def test_a_plan_says_what_text_is_missing_for_a_vocabulary(write_space, tokenizer):
+    keys = [f"data.tokenizer={tokenizer}", CONFIG + KNOWN_VOCABULARY.replace("259", "300")]
+    assert planned(write_space, *keys).notes == ()
+    [note] = planned(write_space, *keys, "data.train={files: [gone.txt]}").notes
+    assert "data.train" in note
+    assert "gone.txt: no such file" in note
+
+
+def test_a_moving_average_is_charged(write_space):
+    learned = "candidates=[{operator: scratch}, {operator: ligo}]"
+    plain = planned(write_space, learned)
+    averaged = planned(write_space, learned, "evaluation.ema=0.9")
+    assert [each.cost for each in averaged.sources] == [each.cost for each in plain.sources]
+    for one, two in zip(plain.candidates, averaged.candidates, strict=True):
+        assert two.cost.evaluation_flops == 2 * one.cost.evaluation_flops
+        assert two.cost.flops_per_step == one.cost.flops_per_step
+        assert two.cost.operator_flops == one.cost.operator_flops
+    one, two = plain.candidates[0].cost, averaged.candidates[0].cost
+    assert two.memory_bytes == one.memory_bytes + 8 * one.parameters
 
 
 def test_an_optimizer_that_torch_lacks_is_refused(write_space):

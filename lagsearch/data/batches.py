@@ -182,20 +182,6 @@ def part_of(tokens: Tokens, number: int, parts: int) -> Tokens:
 
 
 def validation_rows(
-    tokens: Tokens, sequence_length: int, batch_size: int, batches: int
-) -> list[NDArray[np.int64]]:
-    """Return the fixed validation batches, each (B, T + 1), spread evenly over the text.
-
-    Args:
-        tokens: Validation tokens: (N,), at least batches * B * T + 1 of them.
-        sequence_length: T.
-        batch_size: B.
-        batches: Their number.
-    """
-    return mixed_validation_rows([(tokens, 1.0)], sequence_length, batch_size, batches)
-
-
-def mixed_validation_rows(
     texts: Sequence[tuple[Tokens, float]], sequence_length: int, batch_size: int, batches: int
 ) -> list[NDArray[np.int64]]:
     """Return the fixed validation batches, each (B, T + 1), spread evenly over several texts.

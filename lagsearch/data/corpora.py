@@ -2,17 +2,23 @@
 
 import hashlib
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from typing_extensions import override
 
 from lagsearch.data.files import TextFile, files_in, is_plain, unit_of
 from lagsearch.data.hub import open_hub
 from lagsearch.data.pieces import Unit, cut_anywhere
 from lagsearch.errors import DataError
 from lagsearch.space import Corpus, Origin, Source, Space
+from lagsearch.storage import digest, path_of
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
+
+_LARGE = 2 << 30
+"""Bytes that take a while to read."""
 
 Place = tuple[str | int, ...]
 """A key of the space file."""
@@ -34,6 +40,23 @@ class Documents:
     units: tuple[Unit, ...]
     at: Place = ("data",)
 
+    @property
+    def size(self) -> int:
+        """Bytes, or 0 where they are not known."""
+        return sum(unit.size for unit in self.units)
+
+    def ready(self) -> None:
+        """Fetch what reading needs, where it is fetched late.
+
+        Raises:
+            DataError: It cannot be had.
+        """
+        try:
+            for unit in self.units:
+                unit.ready()
+        except DataError as error:
+            raise DataError(str(error), self.at) from None
+
     def read(self) -> Iterator[str]:
         """Read all text, in a fixed order; long documents come in several pieces of whole words.
 
@@ -46,6 +69,22 @@ class Documents:
                     yield piece.text
             except DataError as error:
                 raise DataError(str(error), self.at) from None
+
+
+@dataclass(frozen=True)
+class Joined(Documents):
+    """Texts one behind the other.
+
+    Attributes:
+        texts: What they are.
+    """
+
+    texts: tuple[Documents, ...] = ()
+
+    @override
+    def read(self) -> Iterator[str]:
+        for text in self.texts:
+            yield from text.read()
 
 
 @dataclass(frozen=True)
@@ -73,27 +112,18 @@ class Part:
             if not path.exists():
                 message = f"{path}: no such file or folder (relative paths start at "
                 raise DataError(f"{message}{Path.cwd().name}/)", self.at)
-            found = files_in(path)
+            try:
+                found = files_in(path)
+            except DataError as error:
+                raise DataError(str(error), self.at) from None
             if not found:
                 raise DataError(f"{path}: a folder without files", self.at)
             paths += found
         if paths:
             self._check_keys([is_plain(path) for path in paths])
         hub, revision = self.origin.hub, self.origin.revision
-        if hub and revision and Path(hub).expanduser().is_dir():
+        if hub and revision and path_of(hub).is_dir():
             raise DataError(f"{hub}: a local folder has no revisions", (*self.at, "revision"))
-
-    def open(self) -> Documents:
-        """Find it and hash its content.
-
-        Raises:
-            DataError: A file or dataset is missing or is not text.
-        """
-        self.check()
-        try:
-            return replace(_open(self.origin), at=self.at)
-        except DataError as error:
-            raise DataError(str(error), self.at) from None
 
     def _check_keys(self, are_plain: list[bool]) -> None:
         """Refuse keys that belong to other kinds of files."""
@@ -104,6 +134,69 @@ class Part:
             default = Origin.model_fields[key].default
             if is_ignored and getattr(self.origin, key) != default:
                 raise DataError(f"belongs to {kind}; there is none here", (*self.at, key))
+
+
+class Opener:
+    """Finds texts and hashes their content, once for each origin.
+
+    Args:
+        tell: Is told in a line when there is something to wait for.
+    """
+
+    def __init__(self, tell: Callable[[str], None] = lambda line: None) -> None:
+        self.tell = tell
+        self._known: dict[str, Documents] = {}
+
+    def open(self, part: Part) -> Documents:
+        """Open a text.
+
+        Raises:
+            DataError: A file or dataset is missing or is not text.
+        """
+        part.check()
+        key = digest(part.origin.model_dump(mode="json", include={*Origin.model_fields}))
+        try:
+            if key not in self._known:
+                self._known[key] = _open(part.origin, self.tell)
+            return replace(self._known[key], at=part.at)
+        except DataError as error:
+            raise DataError(str(error), part.at) from None
+
+    def training_text(self, space: Space) -> Documents:
+        """Open all texts that candidates or sources are trained on, one behind the other.
+
+        What several of them hold comes once.
+
+        Raises:
+            DataError: A file or dataset is missing or is not text.
+        """
+        parts = training_parts(space.data.train, space.sources)
+        first, *others = (self.open(part) for part in parts)
+        texts, seen = [first], {unit.digest() for unit in first.units}
+        for text in others:
+            units = tuple(unit for unit in text.units if unit.digest() not in seen)
+            if units:
+                texts.append(part_of_text(text, units))
+                seen.update(unit.digest() for unit in units)
+        return _joined(tuple(texts), ("data", "train"))
+
+
+def part_of_text(text: Documents, units: tuple[Unit, ...]) -> Documents:
+    """Return some units of a text, as they would be if they alone were listed."""
+    if {unit.digest() for unit in units} == {unit.digest() for unit in text.units}:
+        return text
+    return Documents(_listed([unit.name for unit in units]), _hash_of(units), units, text.at)
+
+
+def training_parts(train: Corpus | None, sources: Sequence[Source]) -> tuple[Part, ...]:
+    """Return all texts that candidates or sources are trained on.
+
+    Args:
+        train: The text that is trained on, if any beside the sources' own.
+        sources: The space's sources.
+    """
+    own = [part for parts in own_parts(sources).values() for part in parts]
+    return (*(parts_of(train, ("data", "train")) if train else ()), *own)
 
 
 def parts_of(corpus: Corpus, at: Place) -> tuple[Part, ...]:
@@ -139,38 +232,8 @@ def check_corpora(space: Space) -> None:
         DataError: A file is missing, or a key does nothing for these files.
     """
     validation = parts_of(space.data.validation, ("data", "validation"))
-    for part in (*_training_parts(space), *validation):
+    for part in (*training_parts(space.data.train, space.sources), *validation):
         part.check()
-
-
-def training_text(space: Space) -> Documents:
-    """Find all texts that candidates or sources are trained on, one behind the other.
-
-    Raises:
-        DataError: A file or dataset is missing or is not text.
-    """
-    opened = {text.digest: text for text in (part.open() for part in _training_parts(space))}
-    return _joined(tuple(opened.values()), ("data", "train"))
-
-
-def open_corpus(corpus: Corpus, part: str) -> Documents:
-    """Find a corpus and hash its content; the texts of a mixture follow each other.
-
-    Args:
-        corpus: What the space says.
-        part: Its key in the space's `data`: `train` or `validation`.
-
-    Raises:
-        DataError: A file or dataset is missing or is not text.
-    """
-    at = ("data", part)
-    return _joined(tuple(each.open() for each in parts_of(corpus, at)), at)
-
-
-def _training_parts(space: Space) -> tuple[Part, ...]:
-    own = [part for parts in own_parts(space.sources).values() for part in parts]
-    common = parts_of(space.data.train, ("data", "train")) if space.data.train else ()
-    return (*common, *own)
 
 
 def _joined(texts: tuple[Documents, ...], at: Place) -> Documents:
@@ -179,30 +242,32 @@ def _joined(texts: tuple[Documents, ...], at: Place) -> Documents:
         return texts[0]
     name = " + ".join(each.name for each in texts)
     units = tuple(unit for each in texts for unit in each.units)
-    return Documents(name, _combined([each.digest for each in texts]), units, at)
+    return Joined(name, _combined([each.digest for each in texts]), units, at, texts)
 
 
-def _open(origin: Origin) -> Documents:
+def _open(origin: Origin, tell: Callable[[str], None]) -> Documents:
     if origin.files is not None:
-        return _files(origin)
+        return _files(origin, tell)
     if origin.hub is not None:
-        dataset = open_hub(origin)
+        dataset = open_hub(origin, tell)
         return Documents(dataset.name, dataset.digest(), (dataset,))
     return _python_stdlib()
 
 
 def _named(origin: Origin) -> list[Path]:
-    return [Path(name).expanduser() for name in origin.files or ()]
+    return [path_of(name) for name in origin.files or ()]
 
 
-def _files(origin: Origin) -> Documents:
+def _files(origin: Origin, tell: Callable[[str], None]) -> Documents:
     named = _named(origin)
     by_line = origin.documents == "lines"
     units = tuple(
         unit_of(path, origin.column, by_line=by_line) for each in named for path in files_in(each)
     )
-    name = ", ".join(map(str, named[:3])) + (f" and {len(named) - 3} more" if named[3:] else "")
-    return Documents(name, _combined([unit.digest() for unit in units]), units)
+    name = _listed([str(each) for each in named])
+    if (size := sum(unit.size for unit in units)) > _LARGE:
+        tell(f"reading {name} to know it by its content, {size / 1e9:,.1f} GB")
+    return Documents(name, _hash_of(units), units)
 
 
 def _python_stdlib() -> Documents:
@@ -214,7 +279,15 @@ def _python_stdlib() -> Documents:
     )
     if not units:
         raise DataError(f"python-stdlib: this Python has no *.py files in {root}")
-    return Documents("python-stdlib", _combined([unit.digest() for unit in units]), units)
+    return Documents("python-stdlib", _hash_of(units), units)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def _hash_of(units: tuple[Unit, ...]) -> str:
+    return _combined([unit.digest() for unit in units])
 
 
 def _combined(hashes: list[str]) -> str:

@@ -56,7 +56,8 @@ class Encoder:
         """Return where a piece may end so that its numbers are those it has in the whole text.
 
         The tokenizer itself is asked whether it separates words there, with and without the text
-        on the other side; one that does not separate words at all is never cut.
+        on the other side. One that does not separate words at all (`pre_tokenizer: null`) is never
+        cut: a document is then encoded as a whole, in memory.
 
         Args:
             text: The text.

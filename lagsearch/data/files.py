@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from lagsearch.storage import file_digest
 JSON_SUFFIXES = frozenset({".jsonl", ".json", ".ndjson"})
 _READ_BYTES = 8 * PIECE
 _ROWS_AT_A_TIME = 256
+_BUFFER = 1 << 20
 
 
 def unit_of(path: Path, column: str, *, by_line: bool) -> "FileUnit":
@@ -43,15 +45,21 @@ def is_plain(path: Path) -> bool:
 
 
 def files_in(path: Path) -> list[Path]:
-    """Return a file, or all files of a folder and the folders in it, sorted, but hidden ones."""
+    """Return a file, or all files of a folder and the folders in it, sorted, but hidden ones.
+
+    Raises:
+        DataError: There is a link to a folder, which could lead in a circle, or to nothing.
+    """
     if not path.is_dir():
         return [path]
-    found = [each for each in path.rglob("*") if each.is_file()]
-    names = {each: each.relative_to(path).parts for each in found}
-    return sorted(
-        (each for each in found if not any(name.startswith(".") for name in names[each])),
-        key=lambda each: names[each],
-    )
+    names = {each: each.relative_to(path).parts for each in path.rglob("*")}
+    shown = [each for each in names if not any(name.startswith(".") for name in names[each])]
+    for each in shown:
+        if each.is_symlink() and not each.exists():
+            raise DataError(f"{each}: a link to nothing")
+        if each.is_symlink() and each.is_dir():
+            raise DataError(f"{each}: links to folders are not followed: list the folder itself")
+    return sorted((each for each in shown if each.is_file()), key=lambda each: names[each])
 
 
 def _suffix(path: Path) -> str:
@@ -73,16 +81,46 @@ class FileUnit(Unit):
 
     @property
     @override
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    @override
     def size(self) -> int:
         return self.path.stat().st_size
 
     @override
     def digest(self) -> str:
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> str:
+        """A hash of the file."""
         return file_digest(self.path)
 
 
 @dataclass(frozen=True)
-class TextFile(FileUnit):
+class PlainText(FileUnit):
+    """UTF-8 text; a byte order mark before it is none of it."""
+
+    @override
+    def digest(self) -> str:
+        return f"unmarked {self._bytes}" if self._begins else self._bytes
+
+    @override
+    def content(self) -> str:
+        return self._bytes
+
+    @cached_property
+    def _begins(self) -> int:
+        """The byte at which the text begins."""
+        mark = codecs.BOM_UTF8
+        with _opened(self.path) as (file, _):
+            return len(mark) if file.read(len(mark)) == mark else 0
+
+
+@dataclass(frozen=True)
+class TextFile(PlainText):
     """One document of UTF-8 text.
 
     Attributes:
@@ -92,12 +130,17 @@ class TextFile(FileUnit):
     errors: str = "strict"
 
     @override
+    def digest(self) -> str:
+        return super().digest() if self.errors == "strict" else self._bytes
+
+    @override
     def pieces(self, after: int, cut: Cut) -> Iterator[Piece]:
         if self.errors != "strict":  # bytes cannot be counted by the characters that replace them
             for text in in_pieces(self.path.read_bytes().decode(errors=self.errors), cut):
                 yield Piece(text, False, None, None)
             yield Piece("", True, END, 1.0)
             return
+        after = max(after, self._begins)
         with _opened(self.path) as (file, done):
             file.seek(after)
             decoder = codecs.getincrementaldecoder("utf-8")()
@@ -118,7 +161,7 @@ class TextFile(FileUnit):
 
 
 @dataclass(frozen=True)
-class TextLines(FileUnit):
+class TextLines(PlainText):
     """UTF-8 text, each line of which is a document; blank ones are left out."""
 
     @override
@@ -127,13 +170,13 @@ class TextLines(FileUnit):
 
     @override
     def pieces(self, after: int, cut: Cut) -> Iterator[Piece]:
-        for line, behind, done in _lines(self.path, after):
+        for line, behind, done in _lines(self.path, max(after, self._begins)):
             yield from _document(line.rstrip("\r\n"), cut, behind, done)
 
 
 @dataclass(frozen=True)
 class JsonLines(FileUnit):
-    """A JSON object a line, one key of which holds a document; null is none.
+    """A JSON object a line, one key of which holds a document; null is none, nor is an empty one.
 
     Attributes:
         column: The key.
@@ -143,7 +186,7 @@ class JsonLines(FileUnit):
 
     @override
     def digest(self) -> str:
-        return f"json {json.dumps(self.column)} {super().digest()}"
+        return f"json records {json.dumps(self.column)} {super().digest()}"
 
     @override
     def pieces(self, after: int, cut: Cut) -> Iterator[Piece]:
@@ -154,7 +197,7 @@ class JsonLines(FileUnit):
             except DataError as error:
                 raise DataError(f"{self.path}:{self._number(begins)}: {error}") from None
             begins = behind
-            if text is not None:
+            if text:
                 yield from _document(text, cut, behind, done)
 
     def _text(self, line: str) -> str | None:
@@ -182,7 +225,7 @@ class JsonLines(FileUnit):
 
 @dataclass(frozen=True)
 class Parquet(FileUnit):
-    """A table, one column of which holds documents; null is none.
+    """A table, one column of which holds documents; null is none, nor is an empty one.
 
     Attributes:
         column: The column's name.
@@ -192,7 +235,7 @@ class Parquet(FileUnit):
 
     @override
     def digest(self) -> str:
-        return f"parquet {json.dumps(self.column)} {super().digest()}"
+        return f"parquet records {json.dumps(self.column)} {super().digest()}"
 
     @override
     def pieces(self, after: int, cut: Cut) -> Iterator[Piece]:
@@ -200,7 +243,8 @@ class Parquet(FileUnit):
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+            # a buffer, so that a column of a row group is read page by page and not as a whole
+            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER) as file:
                 names = file.schema_arrow.names
                 if self.column not in names:
                     raise DataError(
@@ -209,7 +253,7 @@ class Parquet(FileUnit):
                 rows = file.metadata.num_rows
                 for number, value in self._values(file, after):
                     text = self._text(value, number)
-                    if text is not None:
+                    if text:
                         yield from _document(text, cut, number + 1, (number + 1) / rows)
         except (pa.lib.ArrowException, OSError, ValueError) as error:
             raise DataError(f"{self.path}: cannot be read as Parquet ({brief(error)})") from None

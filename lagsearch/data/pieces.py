@@ -41,6 +41,11 @@ class Unit(Protocol):
     """A file or a dataset: what documents are read from."""
 
     @property
+    def name(self) -> str:
+        """In words."""
+        ...
+
+    @property
     def size(self) -> int:
         """Bytes, or 0 where they are not known."""
         ...
@@ -48,6 +53,18 @@ class Unit(Protocol):
     def digest(self) -> str:
         """Return a hash of what would be read."""
         ...
+
+    def content(self) -> str:
+        """Return a hash of the text, however it is divided into documents."""
+        return self.digest()
+
+    def ready(self) -> None:
+        """Fetch what reading needs, where it is fetched late.
+
+        Raises:
+            DataError: It cannot be had.
+        """
+        return
 
     def pieces(self, after: int, cut: Cut) -> Iterator[Piece]:
         """Read the documents in their order.

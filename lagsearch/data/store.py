@@ -1,8 +1,9 @@
 """The token store: a corpus as one row of numbers on disk, memory-mapped by all who read it."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.data.batches import BLOCK, shares
-from lagsearch.data.corpora import Documents, Part, Place, own_parts, parts_of
+from lagsearch.data.corpora import (
+    Documents,
+    Opener,
+    Part,
+    Place,
+    own_parts,
+    parts_of,
+    training_parts,
+)
 from lagsearch.data.encoding import Encoder
+from lagsearch.data.overlaps import apart, check_apart, check_held_out_alike
 from lagsearch.data.tokenizers import vocabulary_size
 from lagsearch.data.writing import STRETCH, How, Say, Task, forget, write_tokens
 from lagsearch.errors import DataError
@@ -55,11 +65,13 @@ class Share:
         folder: The store's folder.
         weight: Relative to the weights of the others.
         at: The text's key in the space file.
+        name: The text in words, as the space names it.
     """
 
     folder: Path
     weight: float = 1.0
     at: Place = ("data", "train")
+    name: str = ""
 
     @property
     def store(self) -> TokenStore:
@@ -95,10 +107,6 @@ class Stores:
             for part, texts in (("train", self.train), ("validation", self.validation))
         }
 
-    def tokenizer(self) -> Any:
-        """Load the tokenizer that made the tokens."""
-        return self.train[0].store.tokenizer()
-
 
 def open_stores(
     data: Data,
@@ -107,12 +115,14 @@ def open_stores(
     show: Say = lambda line: None,
     *,
     sources: Sequence[Source] = (),
+    opener: Opener | None = None,
 ) -> Stores:
     """Return the token stores of a space's text, making those that the cache lacks.
 
-    Each text of a mixture has a store of its own, the one that it would have alone. Where there is
-    no training text but the sources' own, all of these are trained on in proportion to their
-    tokens.
+    Each text has a store of its own, the one that it would have alone, and texts that overlap are
+    divided into what they share and what they do not. Of what losses are measured on, and of that
+    alone, a fraction is held out. Where there is no training text but the sources' own, all of
+    these are trained on in proportion to their tokens.
 
     Args:
         data: What the space says.
@@ -120,44 +130,110 @@ def open_stores(
         tell: Is told in a line when there is something to wait for.
         show: Is told how far it is, in a line in place of the one before; an empty one ends it.
         sources: The space's sources.
+        opener: Has perhaps opened some of the texts.
 
     Raises:
         DataError: A corpus or tokenizer is missing or does not fit.
     """
-    make = _StoreMaker(tokenizer, data.separators, tell, show)
+    opener = opener or Opener(tell)
     fraction = data.validation.fraction
-    parts = parts_of(data.train, ("data", "train")) if data.train else ()
-    held_out = parts_of(data.validation, ("data", "validation"))
-    if len(parts) == len(held_out) == 1:
-        folder = make.store(parts[0].open(), held_out[0].open()).folder
-        train: tuple[Share, ...] = (Share(folder, at=parts[0].at),)
-        validation: tuple[Share, ...] = (Share(folder, at=held_out[0].at),)
-    else:
-        train = make.shares(parts, fraction)
-        validation = tuple(
-            Share(make.store(None, part.open()).folder, part.weight, part.at) for part in held_out
-        )
-    own = {name: make.shares(texts, fraction) for name, texts in own_parts(sources).items()}
-    train = train or _in_proportion([share for texts in own.values() for share in texts])
-    return Stores(train, validation or train, own)
+    train = parts_of(data.train, ("data", "train")) if data.train else ()
+    own = own_parts(sources)
+    parts = training_parts(data.train, sources)
+    validation = parts_of(data.validation, ("data", "validation"))
+    texts = [opener.open(part) for part in parts]
+    measured = [opener.open(part) for part in validation]
+    check_apart(texts, measured)
+    pieces = {part.at: found for part, found in zip(parts, apart(texts), strict=True)}
+    held_out: set[str] = set()
+    if fraction is not None:
+        common = train or parts
+        check_held_out_alike(texts[: len(common)], texts)
+        held_out.update(text.digest for part in common for text in pieces[part.at])
+    tasks = {
+        text.digest: Task(text, fraction if fraction and text.digest in held_out else 0.0)
+        for found in pieces.values()
+        for text in found
+    }
+    make = _StoreMaker(tokenizer, data.separators, tell, show)
+    make.all([*tasks.values(), *(Task(text, 1.0) for text in measured)])
+    shared = _Sharing({name: make.store(task) for name, task in tasks.items()}, pieces)
+    trained_on = shared.by_weight(train) if train else shared.by_size(parts)
+    measured_on = _merged(
+        Share(make.store(Task(text, 1.0)).folder, part.weight, part.at, text.name)
+        for part, text in zip(validation, measured, strict=True)
+    )
+    its_own = {name: shared.by_weight(each) for name, each in own.items()}
+    return Stores(trained_on, measured_on or trained_on, its_own)
 
 
-def _in_proportion(texts: Sequence[Share]) -> tuple[Share, ...]:
-    """Return different texts with their numbers of tokens as weights.
+@dataclass(frozen=True)
+class _Sharing:
+    """Finds the shares of texts that may be divided.
 
-    Raises:
-        DataError: A text is so short beside the others that hardly a sequence of it would be seen.
+    Attributes:
+        stores: The store of each piece, by its digest.
+        pieces: Those of each text, by its key in the space file.
     """
-    sizes = {share.folder: share.store.facts["corpus"]["tokens"] for share in texts}
-    for share in texts:
-        if sizes[share.folder] * BLOCK < sum(sizes.values()):
-            raise DataError(
-                f"{share.store.facts['corpus']['name']}: {sizes[share.folder]:,} tokens are less "
-                "than a thousandth of all sources' text; give data.train a mixture with weights",
-                share.at,
-            )
-    places = {share.folder: share.at for share in reversed(texts)}
-    return tuple(Share(folder, float(size), places[folder]) for folder, size in sizes.items())
+
+    stores: Mapping[str, TokenStore]
+    pieces: Mapping[Place, tuple[Documents, ...]]
+
+    def by_weight(self, parts: Sequence[Part]) -> tuple[Share, ...]:
+        """Return the shares of texts with weights; of each, its pieces by their tokens.
+
+        Raises:
+            DataError: A piece is so short that hardly a sequence of it would be seen.
+        """
+        shares = []
+        for part in parts:
+            found = self._by_size(part)
+            whole = sum(share.weight for share in found)
+            shares += [
+                replace(share, weight=part.weight * (share.weight / whole)) for share in found
+            ]
+        return self._checked(_merged(shares))
+
+    def by_size(self, parts: Sequence[Part]) -> tuple[Share, ...]:
+        """Return different texts with their numbers of tokens as weights.
+
+        Raises:
+            DataError: A text is so short beside the others that hardly a sequence of it would be
+                seen.
+        """
+        shares = {share.folder: share for part in reversed(parts) for share in self._by_size(part)}
+        first = {share.folder: None for part in parts for share in self._by_size(part)}
+        return self._checked(tuple(shares[folder] for folder in first))
+
+    def _by_size(self, part: Part) -> list[Share]:
+        found = []
+        for text in self.pieces[part.at]:
+            store = self.stores[text.digest]
+            tokens = float(store.facts["corpus"]["tokens"])
+            found.append(Share(store.folder, tokens, part.at, text.name))
+        return found
+
+    def _checked(self, shares: tuple[Share, ...]) -> tuple[Share, ...]:
+        whole = sum(share.weight for share in shares) * (1 - 1e-9)
+        for share in shares:
+            if share.weight * BLOCK < whole:
+                tokens = share.store.facts["corpus"]["tokens"]
+                raise DataError(
+                    f"{share.name}: {tokens:,} tokens are less than a thousandth of all text that "
+                    "is trained on; give data.train a mixture with weights",
+                    share.at,
+                )
+        return shares
+
+
+def _merged(shares: Iterable[Share]) -> tuple[Share, ...]:
+    """Return shares with their weights added up where they are of one store."""
+    merged: dict[Path, Share] = {}
+    for share in shares:
+        if (known := merged.get(share.folder)) is not None:
+            share = replace(known, weight=known.weight + share.weight)
+        merged[share.folder] = share
+    return tuple(merged.values())
 
 
 @dataclass(frozen=True)
@@ -175,51 +251,56 @@ class _StoreMaker:
         found: int | None = self.tokenizer.eos_token_id
         return found if self.has_separators else None
 
-    def shares(self, parts: Sequence[Part], fraction: float | None) -> tuple[Share, ...]:
-        """Return texts with their weights, of each of which a fraction is held out."""
-        return tuple(
-            Share(self.store(part.open(), fraction).folder, part.weight, part.at) for part in parts
-        )
+    def all(self, tasks: Sequence[Task]) -> None:
+        """Make the stores of texts, after all that have none are found to be there."""
+        missing = [task for task in tasks if not self._is_made(self.store(task))]
+        for task in missing:
+            task.documents.ready()
+        for task in missing:
+            store = self.store(task)
+            with alone(store.folder, self.tell):
+                if not self._is_made(store):
+                    self._write(store, task)
 
-    def store(self, train: Documents | None, held_out: Documents | float | None) -> TokenStore:
-        """Return the store of a text, and of held-out text: of its own, a share of it, or none."""
-        backend = self.tokenizer.backend_tokenizer
+    def store(self, task: Task) -> TokenStore:
+        """Return the store of a text, whether it is made or not."""
+        backend, text = self.tokenizer.backend_tokenizer, task.documents.digest
+        is_validation = task.held_out == 1
         made_of = {
             "format": 1,
-            "train": train.digest if train else None,
-            "validation": held_out.digest if isinstance(held_out, Documents) else held_out,
-            "tokenizer": digest(backend.to_str()),
+            "train": None if is_validation else text,
+            "validation": text if is_validation else task.held_out or None,
+            "tokenizer": self._tokenizer_digest,
             "separator": self.separator,
         }
         if backend.truncation or backend.padding:  # earlier stores were cut off or padded by it
             made_of["whole"] = True
-        store = TokenStore(cache_root() / "tokens" / digest(made_of))
-        if not (store.folder / "store.json").is_file():
-            with alone(store.folder, self.tell):
-                if not (store.folder / "store.json").is_file():
-                    self._write(store, train, held_out)
-        return store
+        return TokenStore(cache_root() / "tokens" / digest(made_of))
 
-    def _write(
-        self, store: TokenStore, train: Documents | None, held_out: Documents | float | None
-    ) -> None:
-        share = held_out if isinstance(held_out, float) else 0.0
-        tasks = [] if train is None else [Task(train, share)]
-        tasks += [Task(held_out, 1.0)] if isinstance(held_out, Documents) else []
+    @cached_property
+    def _tokenizer_digest(self) -> str:
+        return digest(self.tokenizer.backend_tokenizer.to_str())
+
+    def _is_made(self, store: TokenStore) -> bool:
+        return (store.folder / "store.json").is_file()
+
+    def _write(self, store: TokenStore, task: Task) -> None:
         size = vocabulary_size(self.tokenizer)
         dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
         how = How(Encoder(self.tokenizer), self.separator, dtype, self.tell, self.show)
-        counts = write_tokens(store.folder, tasks, how)
+        counts = write_tokens(store.folder, task, how)
         self.tokenizer.save_pretrained(store.folder / "tokenizer")
-        kept = held_out if isinstance(held_out, Documents) else train
+        names = _names(task.documents)
         facts: dict[str, Any] = {
             "dtype": dtype.name,
             "vocabulary": size,
-            "corpus": {**_names(train), "tokens": counts[0]},
-            "validation": {**_names(kept), "tokens": counts[1]},
+            "corpus": {**_names(None if task.held_out == 1 else task.documents)},
+            "validation": {**names},
         }
-        if isinstance(held_out, float) and train is not None:
-            facts["validation"]["name"] = f"{held_out} of {train.name}"
+        if 0 < task.held_out < 1:
+            facts["validation"]["name"] = f"{task.held_out} of {task.documents.name}"
+        for part, count in zip(("corpus", "validation"), counts, strict=True):
+            facts[part]["tokens"] = count
         write_json(store.folder / "store.json", facts)
         forget(store.folder)
 
@@ -249,22 +330,25 @@ def check_length(stores: Stores, data: Data, rows: int, sources: Sequence[Source
     used = [(1, stores.train), *((n, stores.of(name).train) for name, n in parts.items())]
     for n_parts, texts in used:
         for share in texts:
-            _check_tokens(share, "corpus", length, n_parts * (2 * length + 1), share.at)
+            where = ("corpus", share.name, share.at)
+            _check_tokens(share, where, length, n_parts * (2 * length + 1))
     counts = shares([share.weight for share in stores.validation], rows)
     for share, n_rows in zip(stores.validation, counts.tolist(), strict=True):
-        at = ("evaluation", "batches")
-        _check_tokens(share, "validation", length, n_rows * length + 1, at)
+        fraction = data.validation.fraction
+        name = f"{fraction} of {share.name}" if fraction else share.name
+        where = ("validation", name, ("evaluation", "batches"))
+        _check_tokens(share, where, length, n_rows * length + 1)
 
 
-def _check_tokens(share: Share, part: str, length: int, needed: int, at: Place) -> None:
-    facts = share.store.facts[part]
-    if (found := facts["tokens"]) >= needed:
+def _check_tokens(share: Share, where: tuple[str, str, Place], length: int, needed: int) -> None:
+    part, name, at = where
+    if (found := share.store.facts[part]["tokens"]) >= needed:
         return
     hint = ""
     if part == "validation" and not found:
         hint = f"; whole stretches of {STRETCH:,} tokens are held out: give validation its own text"
     raise DataError(
-        f"{facts['name']}: {found:,} tokens, but {needed:,} are needed "
+        f"{name}: {found:,} tokens, but {needed:,} are needed "
         f"({needed // length} sequences of {length}){hint}",
         at,
     )

@@ -1,16 +1,20 @@
 """Tokenizers as Hugging Face objects, so that a winner's folder carries its own."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lagsearch.data.corpora import Documents
-from lagsearch.errors import DataError, brief
+from lagsearch.errors import DataError, ModelError, brief
 from lagsearch.space import TrainBpe
-from lagsearch.storage import alone, cache_root, digest, write_text
+from lagsearch.storage import alone, cache_root, digest, path_of, write_json, write_text
 
 SEPARATOR, PAD, MASK, UNKNOWN = "<|endoftext|>", "<pad>", "<mask>", "<unk>"
+
+TRAINED_SPECIAL = (0, 0, 1)
+"""Numbers of the first, the last and the padding token of a tokenizer that is trained here."""
 
 _AT = ("data", "tokenizer")
 
@@ -20,13 +24,20 @@ def comes_from_text(wanted: str | TrainBpe) -> bool:
     return wanted == "characters" or isinstance(wanted, TrainBpe)
 
 
-def make_tokenizer(wanted: str | TrainBpe, text: Documents | None, *, fetch: bool = True) -> Any:
+def make_tokenizer(
+    wanted: str | TrainBpe,
+    text: Documents | None,
+    *,
+    fetch: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Any:
     """Return the tokenizer of a space.
 
     Args:
         wanted: As in the space file.
         text: The training corpus; read only where the vocabulary comes from it.
         fetch: Whether the hub may be asked.
+        tell: Is told in a line when there is something to wait for.
 
     Raises:
         DataError: A folder or hub name does not lead to a tokenizer, or the text is too short for
@@ -38,8 +49,8 @@ def make_tokenizer(wanted: str | TrainBpe, text: Documents | None, *, fetch: boo
         return _pretrained(wanted, fetch=fetch)
     assert text is not None, wanted
     if isinstance(wanted, TrainBpe):
-        return _trained(wanted.train_bpe, text)
-    return character_tokenizer(sorted(set().union(*map(set, text.read()))))
+        return _trained(wanted.train_bpe, text, tell)
+    return character_tokenizer(_characters(text, tell))
 
 
 def byte_tokenizer() -> Any:
@@ -64,14 +75,29 @@ def character_tokenizer(characters: list[str]) -> Any:
     return _wrapped(backend, [SEPARATOR, PAD, MASK], unk_token=UNKNOWN)
 
 
-def _trained(size: int, text: Documents) -> Any:
+def _characters(text: Documents, tell: Callable[[str], None]) -> list[str]:
+    """Return the characters of a text in their order, from the cache if they are there."""
+    file = cache_root() / "tokenizers" / digest(["characters", text.digest]) / "characters.json"
+    with alone(file.parent, tell):
+        if not file.is_file():
+            tell(f"looking for the characters of {text.name}")
+            found: set[str] = set()
+            for piece in text.read():
+                found.update(piece)
+            write_json(file, sorted(found))
+    known: list[str] = json.loads(file.read_text(encoding="utf-8"))
+    return known
+
+
+def _trained(size: int, text: Documents, tell: Callable[[str], None]) -> Any:
     """Return the byte-pair tokenizer trained on a text, from the cache if it is there."""
     import tokenizers as hf
 
     made_of = ["bpe", size, text.digest, version("tokenizers")]
     file = cache_root() / "tokenizers" / digest(made_of) / "tokenizer.json"
-    with alone(file.parent, lambda line: None):
+    with alone(file.parent, tell):
         if not file.is_file():
+            tell(f"training a tokenizer of {size:,} tokens on {text.name}")
             write_text(file, _train_bpe(size, text.read()).to_str())
     tokenizer = _wrapped(hf.Tokenizer.from_file(str(file)), [SEPARATOR, PAD, MASK])
     if (found := vocabulary_size(tokenizer)) < size:
@@ -102,8 +128,12 @@ def vocabulary_size(tokenizer: Any) -> int:
     return int(max(tokenizer.get_vocab().values())) + 1
 
 
-def vocabulary_in(folder: Path) -> dict[str, int] | None:
-    """Return the tokens of a checkpoint's tokenizer, or None where it has none to load."""
+def tokenizer_in(folder: Path) -> Any | None:
+    """Load a checkpoint's tokenizer; None where it has none.
+
+    Raises:
+        ModelError: It has one that cannot be loaded.
+    """
     from transformers import AutoTokenizer
 
     from lagsearch.models.build import quiet
@@ -112,11 +142,30 @@ def vocabulary_in(folder: Path) -> dict[str, int] | None:
     if not _has_tokenizer(folder):
         return None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception:  # transformers raises many types here
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # transformers raises many types here
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({brief(error)})") from error
+
+
+def differing_part(one: Any, other: Any) -> str | None:
+    """Return which step of two tokenizers, before tokens get their numbers, is not the same.
+
+    Tokens that are added, and settings that cut off or pad, do not count: what they do to texts is
+    to be seen in the vocabularies, or is never used.
+    """
+    if not hasattr(one, "backend_tokenizer") or not hasattr(other, "backend_tokenizer"):
         return None
-    vocabulary: dict[str, int] = tokenizer.get_vocab()
-    return vocabulary
+    parts = _steps(one), _steps(other)
+    return next((name for name in parts[0] if parts[0][name] != parts[1][name]), None)
+
+
+def _steps(tokenizer: Any) -> dict[str, Any]:
+    """Return what decides a text's tokens, but for those that are added."""
+    whole = json.loads(tokenizer.backend_tokenizer.to_str())
+    found = {key: whole[key] for key in ("normalizer", "pre_tokenizer", "model")}
+    if isinstance(found["pre_tokenizer"], dict):  # where a token begins, which is never asked
+        found["pre_tokenizer"].pop("trim_offsets", None)
+    return found
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -126,8 +175,11 @@ def _has_tokenizer(folder: Path) -> bool:
 
 
 def is_bytes(tokenizer: Any) -> bool:
-    """Return whether a tokenizer is `byte_tokenizer`'s."""
-    return bool(tokenizer.backend_tokenizer.to_str() == byte_tokenizer().backend_tokenizer.to_str())
+    """Return whether a tokenizer is `byte_tokenizer`'s, with or without more special tokens."""
+    added = json.loads(tokenizer.backend_tokenizer.to_str())["added_tokens"]
+    if not all(token["special"] for token in added):  # others are found in a text
+        return False
+    return _steps(tokenizer) == _steps(byte_tokenizer())
 
 
 def byte_symbols() -> dict[str, int]:
@@ -161,7 +213,7 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
 
     quiet()
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    folder = Path(name).expanduser()
+    folder = path_of(name)
     if is_path and not folder.is_dir():
         raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
     none_there = f"{name!r} has no tokenizer; set data.tokenizer to bytes, characters or a folder"
@@ -177,7 +229,8 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
     except Exception as error:  # transformers and the hub raise many types here
         raise DataError(
             f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can be "
-            f"fetched ({brief(error)}); give a local folder, or set HF_HOME to a cache that has it",
+            f"fetched ({brief(error)}); give a local folder, or set HF_HOME to a cache that has "
+            "it, and HF_HUB_OFFLINE=1 where there is no network",
             _AT,
         ) from error
     if len(tokenizer) < 2:  # transformers makes an empty one where there is none

@@ -34,7 +34,7 @@ _PORTION = 16 * PIECE * max(2, os.cpu_count() or 1)
 _SAVE_EVERY_S = 2.0
 _SHOW_EVERY_S = 0.5
 _NAMES = ("train.bin", "validation.bin")
-_FORMAT = 1
+_FORMAT = 2
 
 Say = Callable[[str], None]
 
@@ -75,10 +75,9 @@ class How:
 
 @dataclass
 class _State:
-    """How far the writing is; all that is needed to go on.
+    """How far the writing of a text is; all that is needed to go on.
 
     Attributes:
-        task: Number of the text that is being read.
         unit: Number of the unit in it.
         after: Where in the unit reading goes on.
         documents: Documents of the text that are read.
@@ -89,7 +88,6 @@ class _State:
         format: Of this record.
     """
 
-    task: int = 0
     unit: int = 0
     after: int = 0
     documents: int = 0
@@ -100,20 +98,20 @@ class _State:
     format: int = _FORMAT
 
 
-def write_tokens(folder: Path, tasks: Sequence[Task], how: How) -> list[int]:
-    """Write the tokens of texts, or go on where an earlier process was killed.
+def write_tokens(folder: Path, task: Task, how: How) -> list[int]:
+    """Write the tokens of a text, or go on where an earlier process was killed.
 
     Args:
         folder: Gets `train.bin` and `validation.bin`, and `progress.json`, which `forget` removes
             when it is no longer needed. This process alone has it.
-        tasks: The texts.
+        task: The text.
         how: How.
 
     Returns:
         The tokens in `train.bin` and in `validation.bin`.
 
     Raises:
-        DataError: A text cannot be read, or holds nothing.
+        DataError: The text cannot be read, or holds nothing.
     """
     state = _begin(folder)
     try:
@@ -122,14 +120,9 @@ def write_tokens(folder: Path, tasks: Sequence[Task], how: How) -> list[int]:
             for file, size in zip(files, state.sizes, strict=True):
                 file.truncate(size)
                 file.seek(size)
-            for number in range(state.task, len(tasks)):
-                writing = _Writing(folder, tasks[number], how, state, files)
-                writing.run()
-                state = _State(number + 1, sizes=state.sizes)
-                writing.save(state)
+            _Writing(folder, task, how, state, files).run()
     except DataError:
-        units = [unit for task in tasks for unit in task.documents.units]
-        if all(isinstance(unit, FileUnit) for unit in units):  # mended ones are another text
+        if all(isinstance(unit, FileUnit) for unit in task.documents.units):  # mended: another text
             forget(folder, *_NAMES)
         raise
     finally:
@@ -206,6 +199,9 @@ class _Writing:
         except DataError as error:
             raise DataError(str(error), self.task.documents.at) from None
         self._write(self.rest, is_held_out=self.task.held_out == 1)
+        for file in self.files:
+            file.flush()
+            os.fsync(file.fileno())
         counts = f"{state.documents:,} documents, {state.tokens:,} tokens"
         self.how.tell(f"tokenized {name}: {counts}, {time.monotonic() - self.began:,.0f} s")
 

@@ -70,7 +70,7 @@ class Validation(Corpus):
 
     fraction: Fraction | None = None
     """Every 1/fraction-th stretch of the training corpus, or of each text of a mixture, is held
-    out."""
+    out, wherever the same files are listed again; a source's other text is not."""
 
 
 class TrainBpe(Part):
@@ -85,7 +85,8 @@ class Data(Part):
 
     train: Corpus | None = None
     """The text that is trained on. It may be left out where every source has a corpus of its own:
-    candidates then train on all of these, each in proportion to its tokens."""
+    candidates then train on all of these, each in proportion to its tokens and whole, whatever
+    `part` of it a source had; what several list comes once."""
     validation: Validation = Validation(fraction=0.05)
     """The text that losses are measured on."""
     tokenizer: str | TrainBpe | None = None
@@ -203,7 +204,8 @@ class Pretrain(Part):
     steps: PositiveInt
     """Training steps."""
     part: Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")] | None = None
-    """`2/3` trains on the second third of the text alone: sources of their own text."""
+    """`2/3` trains on the second third of the text alone: sources of their own text. Candidates
+    train on all of it."""
     corpus: Corpus | None = None
     """The text that this source trains on, where it is another than `data.train`."""
     batch_size: PositiveInt | None = None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lagsearch.data.batches import mixed_validation_rows, part_of, training_rows
+from lagsearch.data.batches import part_of, training_rows, validation_rows
 from lagsearch.data.objectives import example_seed
 from lagsearch.data.predicting import IGNORED
 from lagsearch.storage import derive_seed
@@ -92,7 +92,7 @@ class Examples:
             (share.store.tokens("validation"), share.weight)
             for share in self._text.stores.validation
         ]
-        found = mixed_validation_rows(texts, *self._size, self._text.validation_batches)
+        found = validation_rows(texts, *self._size, self._text.validation_batches)
         return [self._measured(rows, number) for number, rows in enumerate(found)]
 
     def _measured(self, rows: NDArray[np.int64], number: int) -> Measured:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lagsearch.errors import HarnessError, did_you_mean
 from lagsearch.space import AskedTask, Harness, asked_tasks
-from lagsearch.storage import digest, file_digest
+from lagsearch.storage import digest, file_digest, path_of
 from lagsearch.training.sealed import sealed
 
 _AT: tuple[str | int, ...] = ("evaluation", "harness", "tasks")
@@ -166,7 +166,7 @@ def own_files(harness: Harness) -> str | None:
 
 
 def _own_folder(harness: Harness) -> Path:
-    folder = Path(harness.include_path or "").expanduser()
+    folder = path_of(harness.include_path or "")
     if not folder.is_dir():
         message = f"there is no such folder (relative paths start at {Path.cwd().name}/)"
         raise HarnessError(message, ("evaluation", "harness", "include_path"))

@@ -54,7 +54,7 @@ def one_job(folder):
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
     run_folder.begin(file.space, recorded(plan), {}, make.inputs())
     downstream = open_downstream(file, [], run_folder, print)
-    sources = Phases(plan, make, run_serial, Watch(), {}, downstream).sources()
+    sources = Phases(plan, make, run_serial, Watch(), {}, downstream, tokenizer).sources()
     jobs = make.candidates([source.state for source in sources])
     return replace(next(iter(jobs.values())), evaluate_at=())
 

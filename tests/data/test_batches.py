@@ -149,7 +149,7 @@ def test_validation_rows(size):
     length, batch, batches, spare = size
     n_tokens = batches * batch * length + 1 + spare
     tokens = np.arange(n_tokens, dtype=np.uint16)
-    got = validation_rows(tokens, length, batch, batches)
+    got = validation_rows([(tokens, 1.0)], length, batch, batches)
     assert [each.shape for each in got] == [(batch, length + 1)] * batches
     assert {each.dtype for each in got} == {np.dtype(np.int64)}
     rows = np.concatenate(got)
@@ -166,12 +166,12 @@ def test_validation_rows(size):
 
 
 def test_all_of_a_validation_text_that_just_fits():
-    got = validation_rows(np.arange(2 * 3 * 4 + 1), 4, 3, 2)
+    got = validation_rows([(np.arange(2 * 3 * 4 + 1), 1.0)], 4, 3, 2)
     starts = sorted(int(row[0]) for each in got for row in each)
     assert starts == [0, 4, 8, 12, 16, 20]
 
 
 def test_validation_rows_are_the_same_each_time():
     tokens = np.arange(200)
-    one, two = validation_rows(tokens, 5, 3, 4), validation_rows(tokens, 5, 3, 4)
+    one, two = validation_rows([(tokens, 1.0)], 5, 3, 4), validation_rows([(tokens, 1.0)], 5, 3, 4)
     np.testing.assert_array_equal(one, two)

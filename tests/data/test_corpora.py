@@ -1,24 +1,28 @@
 import gzip
 import hashlib
 import json
+import random
 import sysconfig
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from datasets import load_dataset
+from opening import open_corpus
 
-from lagsearch.data.corpora import open_corpus
-from lagsearch.data.pieces import END
+from lagsearch.data import corpora, files, hub
+from lagsearch.data.corpora import Opener, Part
+from lagsearch.data.overlaps import apart
+from lagsearch.data.pieces import END, cut_anywhere
 from lagsearch.errors import DataError, brief
-from lagsearch.space import Corpus
+from lagsearch.space import Corpus, Ingredient
 
 WHOLE = staticmethod(lambda text, begin: 0)
 
 
 def documents_of(corpus):
     """Return every document whole, and check that reading can go on wherever it says."""
-    units = open_corpus(corpus, "train").units
+    units = open_corpus(corpus).units
     found = []
     for unit in units:
         pieces = list(unit.pieces(0, WHOLE))
@@ -42,7 +46,7 @@ def corpus_of(*paths, **keys):
 
 
 def test_the_standard_library_is_read_in_order_without_tests():
-    corpus = open_corpus(Corpus(corpus="python-stdlib"), "train")
+    corpus = open_corpus(Corpus(corpus="python-stdlib"))
     texts = documents_of(Corpus(corpus="python-stdlib"))
     root = Path(sysconfig.get_paths()["stdlib"])
     assert texts[0] == (root / "__future__.py").read_bytes().decode()
@@ -52,7 +56,7 @@ def test_the_standard_library_is_read_in_order_without_tests():
         for path in sorted((root / "test").glob("test_arg*.py"))
     )
     assert sum(map(len, texts)) > 5_000_000
-    assert corpus.digest == open_corpus(Corpus(corpus="python-stdlib"), "train").digest
+    assert corpus.digest == open_corpus(Corpus(corpus="python-stdlib")).digest
 
 
 def test_a_dataset_is_read_by_its_column(tmp_path):
@@ -61,9 +65,10 @@ def test_a_dataset_is_read_by_its_column(tmp_path):
     folder.mkdir()
     rows = ["= Title =", "", "Some text, with unicode: é."]
     pd.DataFrame({"text": rows, "id": [1, 2, 3]}).to_parquet(folder / "train.parquet")
-    assert documents_of(Corpus(hub=str(folder))) == rows
-    content = hashlib.sha256("".join(row + "\0" for row in rows).encode()).hexdigest()[:16]
-    assert open_corpus(Corpus(hub=str(folder)), "train").digest == content
+    assert documents_of(Corpus(hub=str(folder))) == [rows[0], rows[2]]
+    content = "records" + "".join(f"{row}\0" for row in rows if row)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    assert open_corpus(Corpus(hub=str(folder))).digest == digest
     with pytest.raises(DataError, match=r"has no column 'body'; it has: text, id") as caught:
         open_corpus(Corpus(hub=str(folder), column="body"), "validation")
     assert caught.value.at == ("data", "validation")
@@ -71,26 +76,27 @@ def test_a_dataset_is_read_by_its_column(tmp_path):
 
 def test_what_cannot_be_had_is_one_line_with_the_ways_out(tmp_path):
     with pytest.raises(DataError, match=r"cannot be fetched .*give local `files`") as caught:
-        open_corpus(Corpus(hub="no-one/nothing"), "train")
+        open_corpus(Corpus(hub="no-one/nothing"))
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"gone\.txt: no such file"):
-        open_corpus(Corpus(files=(str(tmp_path / "gone.txt"),)), "train")
+        open_corpus(Corpus(files=(str(tmp_path / "gone.txt"),)))
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"binary\.txt: not UTF-8 text"):
-        list(open_corpus(Corpus(files=(str(binary),)), "train").read())
+        list(open_corpus(Corpus(files=(str(binary),))).read())
 
 
 def test_the_digest_is_of_the_content(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("one")
-    first = open_corpus(Corpus(files=(str(path),)), "train").digest
+    first = open_corpus(Corpus(files=(str(path),))).digest
     path.write_text("two")
-    assert open_corpus(Corpus(files=(str(path),)), "train").digest != first
+    assert open_corpus(Corpus(files=(str(path),))).digest != first
 
 
 def test_records_in_files_are_read_by_their_column(tmp_path):
     rows = ["one", "", "zw\u00f6lf \u4e2d \n and a new line", "four"]
+    documents = [row for row in rows if row]  # a row without text is none
     table = pd.DataFrame({"body": rows, "id": [1, 2, 3, 4]})
     table.to_parquet(tmp_path / "rows.parquet", row_group_size=2)
     lines = "".join(json.dumps({"id": 1, "body": row}) + "\n" for row in rows)
@@ -100,9 +106,9 @@ def test_records_in_files_are_read_by_their_column(tmp_path):
         file.write(lines)
     names = ["rows.parquet", "rows.jsonl", "rows.json", "rows.jsonl.gz"]
     for name in names:
-        assert documents_of(corpus_of(tmp_path / name, column="body")) == rows, name
+        assert documents_of(corpus_of(tmp_path / name, column="body")) == documents, name
     paths = [tmp_path / name for name in names]
-    assert documents_of(corpus_of(*paths, column="body")) == rows * 4
+    assert documents_of(corpus_of(*paths, column="body")) == documents * 4
     loaded = load_dataset("json", data_files=str(paths[2]), split="train", cache_dir=str(tmp_path))
     assert list(loaded["body"]) == rows
 
@@ -213,7 +219,7 @@ def test_the_same_bytes_read_in_another_way_are_another_corpus(tmp_path):
         corpus_of(tmp_path / "a.jsonl"),
         corpus_of(tmp_path / "a.jsonl", column="body"),
     ]
-    assert len({open_corpus(way, "train").digest for way in ways}) == 4
+    assert len({open_corpus(way).digest for way in ways}) == 4
 
 
 def test_a_streamed_folder_has_the_same_documents_and_is_known_by_its_files(tmp_path):
@@ -221,15 +227,15 @@ def test_a_streamed_folder_has_the_same_documents_and_is_known_by_its_files(tmp_
     folder = _folder(tmp_path, rows)
     streamed = Corpus(hub=str(folder), streaming=True)
     assert documents_of(streamed) == rows
-    first = open_corpus(streamed, "train").digest
-    assert first != open_corpus(Corpus(hub=str(folder)), "train").digest
-    assert first == open_corpus(streamed, "train").digest
+    first = open_corpus(streamed).digest
+    assert first != open_corpus(Corpus(hub=str(folder))).digest
+    assert first == open_corpus(streamed).digest
     pd.DataFrame({"text": rows[1:]}).to_parquet(folder / "train.parquet")
-    assert open_corpus(streamed, "train").digest != first
+    assert open_corpus(streamed).digest != first
     with pytest.raises(DataError, match=r"no column 'body'; it has: text"):
-        open_corpus(Corpus(hub=str(folder), streaming=True, column="body"), "train")
+        open_corpus(Corpus(hub=str(folder), streaming=True, column="body")).ready()
     with pytest.raises(DataError, match=r"a local folder has no revisions") as caught:
-        open_corpus(Corpus(hub=str(folder), revision="main"), "train")
+        open_corpus(Corpus(hub=str(folder), revision="main"))
     assert caught.value.at == ("data", "train", "revision")
 
 
@@ -253,26 +259,131 @@ def test_a_streamed_dataset_is_known_by_its_commit(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
     monkeypatch.setattr(datasets, "load_dataset", load)
-    first = open_corpus(Corpus(hub="some/set", streaming=True, revision="v1"), "train")
+    first = open_corpus(Corpus(hub="some/set", streaming=True, revision="v1"))
+    assert len(asked) == 1
+    first.ready()
+    assert list(first.read()) == ["a"]
     assert asked[0] == ("some/set", "v1")
     assert (asked[1]["revision"], asked[1]["streaming"]) == (Info.sha, True)
+    assert len(asked) == 2
     Info.sha = "9876543210" * 4
-    second = open_corpus(Corpus(hub="some/set", streaming=True, revision="v1"), "train")
+    second = open_corpus(Corpus(hub="some/set", streaming=True, revision="v1"))
     assert first.digest != second.digest
     commit = "f" * 40
-    open_corpus(Corpus(hub="some/set", streaming=True, revision=commit), "train")
-    assert asked[-1]["revision"] == commit
-    assert asked[-2] != ("some/set", commit)
+    asked.clear()
+    third = open_corpus(Corpus(hub="some/set", streaming=True, revision=commit))
+    assert asked == []
+    third.ready()
+    assert asked[0]["revision"] == commit
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_dataset_that_cannot_be_fetched_is_one_whole_line(streaming):
     with pytest.raises(DataError, match=r"dataset 'no-one/nothing' cannot be") as caught:
-        open_corpus(Corpus(hub="no-one/nothing", streaming=streaming), "train")
+        open_corpus(Corpus(hub="no-one/nothing", streaming=streaming))
     line = str(caught.value)
     assert "\n" not in line
     for way in ("local `files`", "a local folder", "HF_HOME", "HF_HUB_OFFLINE=1"):
         assert way in line
+    assert ("a commit as `revision`" in line) == streaming
+
+
+def test_links_that_would_be_passed_over_are_named(tmp_path):
+    folder, other = tmp_path / "corpus", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    (other / "a.txt").write_text("linked")
+    (folder / "a.txt").symlink_to(other / "a.txt")
+    assert documents_of(corpus_of(folder)) == ["linked"]
+    (folder / "more").symlink_to(other)
+    with pytest.raises(DataError, match=r"corpus/more: links to folders are not followed") as found:
+        documents_of(corpus_of(folder))
+    assert found.value.at == ("data", "train")
+    (folder / "more").unlink()
+    (folder / "gone.txt").symlink_to(tmp_path / "nothing")
+    with pytest.raises(DataError, match=r"gone\.txt: a link to nothing"):
+        documents_of(corpus_of(folder))
+
+
+def test_a_home_that_nobody_has_is_no_such_file(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"~nobodyx/a: no such file or folder"):
+        documents_of(corpus_of("~nobodyx/a"))
+    with pytest.raises(DataError, match=r"'~nobodyx/a' cannot be fetched"):
+        documents_of(Corpus(hub="~nobodyx/a"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _folder(tmp_path, ["a", "b"])
+    assert documents_of(Corpus(hub="~/hub")) == ["a", "b"]
+    assert documents_of(Corpus(hub="~/hub", streaming=True)) == ["a", "b"]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    text = "first line\nsecond \ufeff line\n"
+    (tmp_path / "plain.txt").write_bytes(text.encode())
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    with gzip.open(tmp_path / "marked.txt.gz", "wb") as file:
+        file.write(b"\xef\xbb\xbf" + text.encode())
+    for name in ("plain.txt", "marked.txt", "marked.txt.gz"):
+        assert documents_of(corpus_of(tmp_path / name)) == [text]
+        assert documents_of(corpus_of(tmp_path / name, documents="lines")) == text.splitlines()
+    long = "many words " * 50_000
+    (tmp_path / "long.txt").write_bytes(b"\xef\xbb\xbf" + long.encode())
+    [unit] = open_corpus(corpus_of(tmp_path / "long.txt")).units
+    pieces = list(unit.pieces(0, cut_anywhere))
+    assert len(pieces) > 3
+    for number, piece in enumerate(pieces[:-1]):
+        rest = "".join(each.text for each in unit.pieces(piece.after, cut_anywhere))
+        assert rest == "".join(each.text for each in pieces[number + 1 :])
+    # what an earlier version kept, with the mark in it, has the bare hash of the file
+    bare = hashlib.sha256((tmp_path / "long.txt").read_bytes()).hexdigest()
+    assert bare == unit.content() != unit.digest()
+
+
+def test_a_column_of_parquet_is_read_page_by_page(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    draw = random.Random(0)
+    rows = [draw.randbytes(5_000).hex() for _ in range(4_000)]
+    table = pa.table({"text": rows})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, row_group_size=4_000, compression="none", use_dictionary=False)
+    del table
+    [unit] = open_corpus(corpus_of(path)).units
+    before, most = pa.total_allocated_bytes(), 0
+    for number, piece in enumerate(unit.pieces(0, WHOLE)):
+        assert piece.text == rows[number]
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert path.stat().st_size > 39e6
+    assert most < 20e6
+
+
+def test_a_text_is_opened_and_hashed_once(tmp_path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(files, "file_digest", lambda path: hashed.append(path) or "0" * 64)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    parts = [
+        Part(corpus_of(tmp_path / "a.txt"), 1.0, ("data", "train")),
+        Part(Ingredient(weight=2.0, files=(str(tmp_path / "a.txt"),)), 2.0, ("data", "other")),
+    ]
+    opener = Opener()
+    texts = [opener.open(part) for part in parts]
+    assert [text.at for text in texts] == [part.at for part in parts]
+    assert apart(texts)[0][0].digest == texts[1].digest
+    assert hashed == [tmp_path / "a.txt"]
+
+
+def test_a_large_text_is_said_to_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "_LARGE", 10)
+    monkeypatch.setattr(hub, "_MANY", 1)
+    lines = []
+    (tmp_path / "a.txt").write_text("a text of 21 characters")
+    for text in (corpus_of(tmp_path / "a.txt"), Corpus(hub=str(_folder(tmp_path, ["a", "b"])))):
+        Opener(lines.append).open(Part(text, 1.0, ("data",)))
+    assert lines == [
+        f"reading {tmp_path}/a.txt to know it by its content, 0.0 GB",
+        f"reading {tmp_path}/hub train to know it by its content, 2 rows",
+    ]
 
 
 def test_a_long_message_is_cut_between_words():

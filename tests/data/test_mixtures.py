@@ -7,7 +7,6 @@ from lagsearch.data.batches import (
     BLOCK,
     MixedRows,
     TrainingRows,
-    mixed_validation_rows,
     shares,
     training_rows,
     validation_rows,
@@ -162,7 +161,7 @@ def test_a_pass_and_the_next_ones_leave_no_token_out():
 def test_validation_batches_have_each_text_by_its_share(weights, length, batch, batches, more):
     counts = shares(weights, batch * batches)
     sizes = [int(count) * length + 1 + more for count in counts]
-    found = mixed_validation_rows(texts_of(sizes, weights), length, batch, batches)
+    found = validation_rows(texts_of(sizes, weights), length, batch, batches)
     assert [each.shape for each in found] == [(batch, length + 1)] * batches
     texts = np.array([np.bincount(each[:, 0] // SPACING, minlength=len(weights)) for each in found])
     assert texts.sum(0).tolist() == counts.tolist()
@@ -180,6 +179,6 @@ def test_validation_batches_of_one_text_are_as_they_were(length, batch, batches,
     tokens = np.arange(batches * batch * length + 1 + spare)
     rows = batches * batch
     starts = np.arange(rows) * ((len(tokens) - 1) // length) // rows * length
-    found = validation_rows(tokens, length, batch, batches)
+    found = validation_rows([(tokens, 1.0)], length, batch, batches)
     for number, each in enumerate(starts.reshape(batch, batches).T):
         np.testing.assert_array_equal(found[number], each[:, None] + np.arange(length + 1))

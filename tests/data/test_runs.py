@@ -2,15 +2,17 @@
 
 import json
 import random
+from dataclasses import replace
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import lagsearch
-from lagsearch.data.batches import mixed_validation_rows
+from lagsearch.data.batches import validation_rows
 from lagsearch.data.store import TokenStore
 from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer
 from lagsearch.errors import SpaceError
@@ -61,7 +63,7 @@ def test_a_mixture_is_measured_by_its_shares_and_goes_on_as_if_never_interrupted
         for name, weight in folders["validation"]
     ]
     found = []
-    for rows in mixed_validation_rows(texts, 16, 4, 4):
+    for rows in validation_rows(texts, 16, 4, 4):
         tokens = torch.from_numpy(rows)
         assert [bool((row == ord("9")).any()) for row in tokens].count(True) <= 1
         with torch.no_grad():
@@ -174,20 +176,25 @@ def test_sources_train_on_their_own_text_and_candidates_on_all_of_it(
 def test_a_source_of_its_own_text_is_measured_on_the_validation_of_the_space(
     write_space, texts, tmp_path, corpus, cache
 ):
-    overrides = [f"data.train={{files: [{corpus}]}}", f"data.validation={{files: [{texts[0]}]}}"]
+    held = tmp_path / "held.txt"
+    draw = random.Random("held")  # words of the first text's letters, which it has not
+    held.write_text("".join("".join(draw.choices("abcdefg", k=9)) + "\n" for _ in range(900)))
+    overrides = [f"data.train={{files: [{corpus}]}}", f"data.validation={{files: [{held}]}}"]
     run(two_sources(write_space, texts, *overrides), tmp_path / "run")
     stores = {}
     for folder in (cache / "tokens").iterdir():
         facts = TokenStore(folder).facts
-        stores[facts["corpus"]["name"]] = facts["validation"]["name"], facts["validation"]["tokens"]
-    n_tokens = texts[0].stat().st_size + 1
-    assert stores[str(corpus)] == (str(texts[0]), n_tokens)
-    assert {stores[str(path)][1] for path in texts} == {0}
+        name = facts["corpus"]["name"] or facts["validation"]["name"]
+        stores[name] = facts["corpus"]["tokens"], facts["validation"]["tokens"]
+    assert stores == {
+        **{str(path): (path.stat().st_size + 1, 0) for path in (corpus, *texts)},
+        str(held): (0, held.stat().st_size + 1),
+    }
     facts = [json.loads(path.read_text()) for path in (cache / "sources").glob("*/source.json")]
     text = [each["made_of"]["text"]["store"] for each in facts]
     assert len({each["train"][0][0] for each in text}) == 2
     assert len({each["validation"][0][0] for each in text}) == 1
-    # the source that saw the validation text is better at it than the one that never did
+    # the source that saw such text is better at it than the one that never did
     by_loss = sorted(facts, key=lambda each: each["val_loss"])
     best = TokenStore(cache / "tokens" / by_loss[0]["made_of"]["text"]["store"]["train"][0][0])
     assert best.facts["corpus"]["name"] == str(texts[0])
@@ -225,6 +232,37 @@ def test_a_vocabulary_from_the_text_has_the_characters_of_all_sources(write_spac
     space = two_sources(write_space, texts, "data.tokenizer=characters")
     known = find_tokenizer(space).get_vocab()
     assert {*"abcdefgtuvwxyz\n"} <= {*known}
+
+
+def test_a_sources_text_that_cannot_be_read_is_named_at_its_key(write_space, texts, tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 10)
+    pair = [texts[0], tmp_path / "latin.txt"]
+    for tokenizer in ("characters", "{train_bpe: 300}"):
+        space = two_sources(write_space, pair, f"data.tokenizer={tokenizer}")
+        with pytest.raises(
+            SpaceError, match=r"sources\[1\]\.pretrain\.corpus.*latin\.txt: not UTF"
+        ):
+            find_tokenizer(space)
+
+
+def test_the_winner_has_the_spaces_tokenizer_whoever_made_the_tokens(write_space, tmp_path):
+    first = byte_tokenizer()
+    first.save_pretrained(tmp_path / "first")
+    second = byte_tokenizer()
+    second.pad_token, second.model_max_length = second.eos_token, 99
+    second.chat_template = "{{ messages }}"
+    second.save_pretrained(tmp_path / "second")
+    texts = set()
+    for name in ("first", "second"):
+        space = lagsearch.load_space(write_space(), [f"data.tokenizer={tmp_path / name}"])
+        result = run(space, tmp_path / f"run-{name}")
+        environment = json.loads((result.folder / "environment.json").read_text())
+        texts.add(environment["inputs"]["tokens"])
+        saved = AutoTokenizer.from_pretrained(result.checkpoint)
+        expected = AutoTokenizer.from_pretrained(tmp_path / name)
+        for key in ("pad_token", "eos_token", "model_max_length", "chat_template"):
+            assert getattr(saved, key) == getattr(expected, key), (name, key)
+    assert len(texts) == 1  # of the same tokens
 
 
 # Tokenizers of checkpoints
@@ -271,6 +309,57 @@ def test_checkpoints_must_number_their_tokens_alike(write_space, checkpoint):
     assert "\n" not in str(caught.value)
     with pytest.raises(SpaceError, match=message + r"7 tokens here, 8 there"):
         find_tokenizer(of_checkpoints(write_space, one, more))
+
+
+def test_tokenizers_of_one_vocabulary_that_work_otherwise_are_refused(write_space, checkpoint):
+    one, other = checkpoint("one", "abc"), checkpoint("other", "abc")
+    written = json.loads((other / "tokenizer.json").read_text())
+    (other / "tokenizer.json").write_text(json.dumps({**written, "normalizer": {"type": "NFKC"}}))
+    message = r"sources\[1\]\.checkpoint.*source s0: the same vocabulary, but another normalizer in"
+    with pytest.raises(SpaceError, match=message):
+        find_tokenizer(of_checkpoints(write_space, one, other))
+    cutting = {"truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst"}}
+    written["truncation"] = {**cutting["truncation"], "stride": 0}
+    (other / "tokenizer.json").write_text(json.dumps(written))
+    assert len(find_tokenizer(of_checkpoints(write_space, one, other))) == 7
+
+
+def test_a_tokenizer_that_lacks_or_has_the_objectives_tokens_is_the_same(write_space, checkpoint):
+    one, other = checkpoint("one", "abc"), checkpoint("other", "abc")
+    space = of_checkpoints(write_space, one, other)
+    ul2 = lagsearch.load_space(space.path, ["objective={name: ul2}", "training.batch_size=5"])
+    ul2 = replace(ul2, space=ul2.space.model_copy(update={"sources": space.space.sources}))
+    data = ul2.space.data.model_copy(update={"tokenizer": None})
+    ul2 = replace(ul2, space=ul2.space.model_copy(update={"data": data}))
+    found = find_tokenizer(ul2)
+    assert len(found) > 7
+    found.save_pretrained(other)
+    assert len(find_tokenizer(ul2)) == len(found)
+
+
+def test_a_broken_tokenizer_is_not_taken_for_none(write_space, checkpoint):
+    one, other = checkpoint("one", "abc"), checkpoint("other", "abc")
+    (other / "tokenizer.json").write_text('{"version": "1.0"')
+    message = r"sources\[1\]\.checkpoint.*its tokenizer cannot be loaded"
+    with pytest.raises(SpaceError, match=message) as caught:
+        find_tokenizer(of_checkpoints(write_space, one, other))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_fetches_no_checkpoint_to_look_at_its_tokenizer(write_space, monkeypatch):
+    asked = []
+
+    def download(name, **keys):
+        asked.append(keys["local_files_only"])
+        raise OSError("not here")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    space = of_checkpoints(write_space, "some/model", tokenizer="bytes")
+    assert len(find_tokenizer(space, fetch=False)) == 259
+    assert asked == [True]
+    with pytest.raises(SpaceError, match=r"cannot be fetched .*HF_HUB_OFFLINE=1"):
+        find_tokenizer(space)
+    assert asked == [True, False]
 
 
 def test_a_tokenizer_that_is_not_the_checkpoints_is_refused(write_space, checkpoint):

@@ -1,14 +1,19 @@
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opening import open_corpus
 
-from lagsearch.data.corpora import open_corpus
-from lagsearch.data.store import check_length, open_stores
+from lagsearch.data.corpora import Opener, Part
+from lagsearch.data.overlaps import apart
+from lagsearch.data.store import Stores, TokenStore, check_length, open_stores
 from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
 from lagsearch.errors import DataError
-from lagsearch.space import Corpus, Data, Ingredient, Validation
+from lagsearch.space import Corpus, Data, Ingredient, Pretrain, Source, Validation
 from lagsearch.storage import digest
 
 END = 256  # the byte tokenizer's separator
@@ -41,15 +46,34 @@ def held_out(train, fraction=0.05, **keys):
 
 def stores_of(data, tokenizer="bytes"):
     """Open the stores of a space whose tokenizer is made from its training files."""
-    return open_stores(data, make_tokenizer(tokenizer, open_corpus(data.train, "train")))
+    text = None if tokenizer == "bytes" else open_corpus(data.train)
+    return open_stores(data, make_tokenizer(tokenizer, text))
+
+
+@dataclass
+class Pair:
+    """The stores of a space with one text: that of training, and that of validation."""
+
+    train: TokenStore
+    validation: TokenStore
+
+    def tokens(self, part):
+        return getattr(self, part).tokens(part)
+
+    def tokenizer(self):
+        return self.train.tokenizer()
+
+    @property
+    def folder(self):
+        return self.train.folder
 
 
 def store_of(data, tokenizer="bytes"):
-    """Open the one store of a space with one text."""
+    """Open the stores of a space with one text; they are one where a fraction is held out."""
     stores = stores_of(data, tokenizer)
     [share], [other] = stores.train, stores.validation
-    assert share.folder == other.folder
-    return share.store
+    assert (share.folder == other.folder) == (data.validation.fraction is not None)
+    return Pair(share.store, other.store)
 
 
 def numbered(n_lines, mark="x"):
@@ -128,21 +152,12 @@ def test_held_out_text_does_not_hang_on_anything_random(write, cache, monkeypatc
 def test_facts(write):
     data = own_validation((write("a.txt", "abc"), write("b.txt", "d")), (write("v.txt", "val"),))
     store = store_of(data)
-    numbers = {value for value in _values(store.facts) if isinstance(value, int)}
-    assert len(store.tokens("train")) == 6
-    assert len(store.tokens("validation")) == 4
-    assert {6, 4} <= numbers
-
-
-def _values(value):
-    if isinstance(value, dict):
-        for each in value.values():
-            yield from _values(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _values(each)
-    else:
-        yield value
+    train, validation = store.train.facts, store.validation.facts
+    assert (train["corpus"]["tokens"], train["validation"]["tokens"]) == (6, 0)
+    assert (validation["corpus"]["tokens"], validation["validation"]["tokens"]) == (0, 4)
+    assert train["corpus"]["name"] == ", ".join(data.train.files)
+    assert validation["validation"]["name"] == data.validation.files[0]
+    assert (train["dtype"], train["vocabulary"]) == ("uint16", 259)
 
 
 def test_tokens_are_read_only(write):
@@ -264,9 +279,9 @@ def test_a_corpus_without_text(write):
 
 
 def test_records_are_documents(write):
-    lines = '{"text": "h\\u00e9"}\n{"text": ""}\n{"text": "yo"}\n'
+    lines = '{"text": "h\\u00e9"}\n{"text": ""}\n{"text": null}\n{"text": "yo"}\n'
     data = own_validation((write("a.jsonl", lines),), (write("v.txt", "val"),))
-    expected = [*as_ids("h\u00e9"), END, END, *as_ids("yo"), END]
+    expected = [*as_ids("h\u00e9"), END, *as_ids("yo"), END]
     assert store_of(data).tokens("train").tolist() == expected
 
 
@@ -322,8 +337,9 @@ def test_the_folder_of_one_text_is_named_as_ever(write):
     }
     stores = stores_of(held_out((path,), 0.1))
     assert stores.train[0].folder.name == digest(made_of) == stores.identity
-    apart = stores_of(own_validation((path,), (path,)))
-    assert apart.identity == digest({**made_of, "validation": made_of["train"]})
+    apart = stores_of(own_validation((path,), (write("v.txt", "other"),)))
+    [share] = apart.train
+    assert share.folder.name == digest({**made_of, "validation": None})
 
 
 def test_without_separators_documents_run_together(write):
@@ -347,7 +363,6 @@ def test_each_text_of_a_mixture_has_the_store_it_would_have_alone(write):
     names = [folder.name for folder in alone]
     shares = [[names[0], 3.0], [names[1], 1.0]]
     assert stores.identity == {"train": shares, "validation": shares}
-    assert stores.tokenizer().eos_token_id == END
 
 
 def test_a_mixture_with_validation_of_its_own(write):
@@ -375,3 +390,207 @@ def test_a_missing_file_of_a_mixture_names_its_place(write, tmp_path):
     with pytest.raises(DataError, match=r"gone\.txt: no such file") as caught:
         stores_of(data)
     assert caught.value.at == ("data", "train", "mixture", 1)
+
+
+# Texts that overlap
+
+
+def source(name, *files, part=None):
+    """Return a source with a text of its own."""
+    pretrain = Pretrain(config={}, steps=1, corpus=Corpus(files=files), part=part)
+    return Source(name=name, pretrain=pretrain)
+
+
+def lines_of(shares, part, mark):
+    """Return all whole lines in the tokens of some shares."""
+    text = "\n".join(
+        bytes(int(t) for t in share.store.tokens(part) if t < 256).decode() for share in shares
+    )
+    return {line for line in text.split("\n") if len(line) == 7 and line.startswith(mark)}
+
+
+def check_nothing_leaks(stores, mark):
+    held_out = lines_of(stores.validation, "validation", mark)
+    assert len(held_out) > 500
+    for shares in (stores.train, *stores.own.values()):
+        assert not held_out & lines_of(shares, "train", mark)
+
+
+def test_what_texts_share_is_held_out_alike(write):
+    a, b = write("a.txt", numbered(30_500)), write("b.txt", numbered(40_000, "y"))
+    data = held_out((a, b), 0.2)
+    sources = [source("first", a), source("second", b), source("both", a, b)]
+    stores = open_stores(data, byte_tokenizer(), sources=sources)
+    for mark in "xy":
+        check_nothing_leaks(stores, mark)
+    alone = [store_of(held_out((each,), 0.2)).folder for each in (a, b)]
+    assert [share.folder for share in stores.train] == alone
+    assert stores.validation == stores.train
+    assert stores.of("both").identity == Stores(stores.train, stores.train).identity
+    assert [[share.folder for share in stores.own[each]] for each in ("first", "second")] == [
+        [alone[0]],
+        [alone[1]],
+    ]
+    sizes = [len(share.store.tokens("train")) for share in stores.train]
+    weights = [share.weight for share in stores.train]
+    assert weights == pytest.approx([each / sum(sizes) for each in sizes])
+    # a list that shares nothing with another is one text, as it always was
+    [whole] = stores_of(data).train
+    assert whole.folder not in alone
+
+
+def test_the_union_has_what_sources_share_once(write):
+    a, b = write("a.txt", numbered(30_500)), write("b.txt", numbered(40_000, "y"))
+    data = Data(validation=Validation(fraction=0.2))
+    sources = [source("second", b), source("both", a, b, part="1/2")]
+    stores = open_stores(data, byte_tokenizer(), sources=sources)
+    for mark in "xy":
+        check_nothing_leaks(stores, mark)
+    alone = [store_of(held_out((each,), 0.2)) for each in (b, a)]
+    assert [share.folder for share in stores.train] == [each.folder for each in alone]
+    assert [share.weight for share in stores.train] == [len(e.tokens("train")) for e in alone]
+    assert {share.folder for share in stores.own["both"]} == {each.folder for each in alone}
+
+
+def test_a_mixture_whose_texts_overlap_keeps_its_weights(write):
+    a, b = write("a.txt", numbered(20_000)), write("b.txt", numbered(60_000, "y"))
+    validation = Validation(files=(write("v.txt", "val"),))
+    data = mixture((1.0, (a,)), (3.0, (a, b)), validation=validation)
+    first, second = stores_of(data).train
+    n_a, n_b = 8 * 20_000 + 1, 8 * 60_000 + 1
+    assert first.weight == pytest.approx(1 + 3 * n_a / (n_a + n_b))
+    assert second.weight == pytest.approx(3 * n_b / (n_a + n_b))
+    assert len(first.store.tokens("train")) == n_a
+
+
+def test_a_licence_in_two_folders_does_not_divide_them(write, tmp_path):
+    for name, mark in (("one", "x"), ("two", "y")):
+        (tmp_path / name).mkdir()
+        write(f"{name}/a.txt", numbered(40_000, mark))
+        write(f"{name}/LICENSE", "free\n")
+        write(f"{name}/empty.txt", "")
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    data = held_out((folders[0],), 0.2)
+    stores = open_stores(data, byte_tokenizer(), sources=[source("other", folders[1])])
+    assert [len(stores.train), len(stores.own["other"])] == [1, 1]
+    held = Data(train=Corpus(files=(folders[0],)), validation=Validation(files=(folders[1],)))
+    assert len(stores_of(held).validation) == 1
+
+
+def test_only_what_is_measured_is_held_out(write):
+    a, b = write("a.txt", numbered(30_000)), write("b.txt", numbered(30_000, "y"))
+    stores = open_stores(held_out((a,), 0.2), byte_tokenizer(), sources=[source("own", b)])
+    [share] = stores.own["own"]
+    assert len(share.store.tokens("train")) == 8 * 30_000 + 1
+    assert share.store.facts["validation"]["tokens"] == 0
+    assert [each.name for each in stores.validation] == [a]
+
+
+def test_a_text_that_is_trained_on_cannot_be_the_validation(write):
+    a, b = write("a.txt", numbered(3_000)), write("b.txt", numbered(3_000, "y"))
+    data = own_validation((a,), (write("v.txt", "val"), b))
+    with pytest.raises(
+        DataError, match=r"b\.txt is trained on too, by sources\[1\]\.pretrain\.c"
+    ) as e:
+        open_stores(data, byte_tokenizer(), sources=[source("x", a), source("y", b)])
+    assert e.value.at == ("data", "validation")
+    with pytest.raises(DataError, match=r"copy\.txt is trained on too, by data\.train: "):
+        stores_of(own_validation((a,), (write("copy.txt", numbered(3_000)),)))
+    lines = Data(train=Corpus(files=(a,)), validation=Validation(files=(a,), documents="lines"))
+    with pytest.raises(DataError, match=r"a\.txt is trained on too, by data\.train"):
+        stores_of(lines)
+
+
+def test_a_text_of_which_a_fraction_is_held_out_is_listed_once(write, tmp_path):
+    a, copy = write("a.txt", numbered(3_000)), write("copy.txt", numbered(3_000))
+    again = str(tmp_path / "." / "x" / ".." / "a.txt")
+    (tmp_path / "x").mkdir()
+    for other in (again, copy):
+        with pytest.raises(DataError, match=r"the same text, listed twice; with a fraction") as e:
+            stores_of(held_out((a, other), 0.2))
+        assert e.value.at == ("data", "train")
+    [share] = stores_of(own_validation((a, again), (write("v.txt", "val"),))).train
+    assert len(share.store.tokens("train")) == 2 * (8 * 3_000 + 1)  # it weighs twice
+    by_lines = Source(
+        name="lines",
+        pretrain=Pretrain(config={}, steps=1, corpus=Corpus(files=(a,), documents="lines")),
+    )
+    with pytest.raises(DataError, match=r"a\.txt is read in another way by data\.train: ") as e:
+        open_stores(held_out((a,), 0.2), byte_tokenizer(), sources=[by_lines])
+    assert e.value.at == ("sources", 0, "pretrain", "corpus")
+
+
+def test_what_would_hardly_be_seen_of_a_divided_text_is_refused(write):
+    tiny, large = write("a.txt", "tiny\n"), write("b.txt", numbered(3_000))
+    data = own_validation((large, tiny), (write("v.txt", "val"),))
+    with pytest.raises(DataError, match=r"a\.txt: 6 tokens are less than a thousandth"):
+        open_stores(data, byte_tokenizer(), sources=[source("x", tiny)])
+
+
+@settings(max_examples=25)
+@given(lists=st.lists(st.sets(st.integers(0, 4), min_size=1), min_size=1, max_size=4))
+def test_texts_are_divided_into_parts_that_are_the_same_wherever_they_are(lists, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    for number in range(5):
+        (folder / str(number)).write_text(f"{number}" * 10)
+    opener = Opener()
+    texts = [
+        opener.open(Part(Corpus(files=tuple(str(folder / str(n)) for n in each)), 1.0, ("data",)))
+        for each in lists
+    ]
+    found = apart(texts)
+    owners = {}
+    for text, pieces in zip(texts, found, strict=True):
+        units = [unit.name for piece in pieces for unit in piece.units]
+        assert sorted(units) == sorted(unit.name for unit in text.units)
+        for piece in pieces:
+            for unit in piece.units:
+                assert owners.setdefault(unit.name, piece.digest) == piece.digest
+        if len(pieces) == 1:
+            assert pieces[0].digest == text.digest
+
+
+# What is opened, and when
+
+
+def test_all_texts_are_found_before_one_is_tokenized(write, cache):
+    hub = Ingredient(weight=1.0, hub="some/set", streaming=True, revision="f" * 40)
+    here = Ingredient(weight=1.0, files=(write("a.txt", numbered(3_000)),))
+    data = Data(train=Corpus(mixture=(here, hub)), validation=Validation(fraction=0.2))
+    with pytest.raises(DataError, match=r"dataset 'some/set' cannot be fetched") as caught:
+        stores_of(data)
+    assert caught.value.at == ("data", "train", "mixture", 1)
+    assert not (cache / "tokens").exists()
+
+
+def test_a_streamed_text_whose_tokens_are_stored_is_not_asked_for(monkeypatch):
+    import datasets
+
+    loaded = []
+
+    def load(hub, config, **keys):
+        loaded.append(hub)
+        return datasets.Dataset.from_dict({"text": ["abc", "", None, "d"]}).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    hub = Corpus(hub="some/set", streaming=True, revision="f" * 40)
+    data = Data(train=hub, validation=Validation(fraction=0.2))
+    tokens = [stores_of(data).train[0].store.tokens("train").tolist() for _ in range(2)]
+    assert tokens == [[*as_ids("abc"), END, *as_ids("d"), END]] * 2
+    assert loaded == ["some/set"]
+
+
+def test_a_text_is_tokenized_once_whatever_it_is_measured_on(write):
+    files, lines = (write("a.txt", numbered(3_000)),), []
+    for text in ("one", "two"):
+        data = own_validation(files, (write(f"{text}.txt", text),))
+        open_stores(data, byte_tokenizer(), lines.append)
+    begun = [line.rpartition("/")[2] for line in lines if line.startswith("tokenizing")]
+    assert begun == ["a.txt", "one.txt", "two.txt"]
+
+
+def test_an_error_names_the_file_of_this_space(write):
+    store_of(held_out((write("first.txt", "short"),), 0.2))
+    data = held_out((write("second.txt", "short"),), 0.2, sequence_length=8)
+    with pytest.raises(DataError, match=r"second\.txt: 6 tokens, but 17 are needed"):
+        check_length(stores_of(data), data, 1)

@@ -1,3 +1,4 @@
+import tracemalloc
 from hashlib import sha256
 
 import pytest
@@ -9,6 +10,7 @@ from lagsearch.data.encoding import Encoder
 from lagsearch.data.tokenizers import (
     byte_tokenizer,
     character_tokenizer,
+    is_bytes,
     make_tokenizer,
     vocabulary_size,
 )
@@ -161,6 +163,46 @@ def test_make_characters_does_not_hang_on_the_order_of_texts():
     assert ids(one, "abcd") == ids(two, "abcd")
 
 
+def test_characters_come_from_the_cache_and_one_by_one(cache):
+    told = []
+    text = Texts("cab" * 10, "d", digest="d")
+    one = make_tokenizer("characters", text, tell=told.append)
+    again = make_tokenizer("characters", Unread("d"), tell=told.append)
+    assert again.backend_tokenizer.to_str() == one.backend_tokenizer.to_str()
+    assert told == ["looking for the characters of text"]
+    assert len(list(cache.rglob("characters.json"))) == 1
+
+
+def test_characters_of_many_documents_are_not_all_held(cache):
+    """Each set of characters takes hundreds of bytes: those of the documents add up."""
+    documents = Texts(*["the same few characters " * 2] * 30_000)
+    tracemalloc.start()
+    make_tokenizer("characters", documents)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10e6
+
+
+# Tokens that an objective adds
+
+
+def with_more(special):
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["[NLG]", "<extra_id_0>"], special_tokens=special)
+    return tokenizer
+
+
+def test_bytes_with_more_special_tokens_are_bytes():
+    text = "a<extra_id_0>b é [NLG] " * 20_000
+    found = Encoder(with_more(special=True))
+    assert [int(each) for each in found([text])[0]] == list(text.encode())
+    assert found.cut(text, 0) > 0
+    assert is_bytes(with_more(special=True))
+    other = with_more(special=False)  # it finds them in a text
+    assert not is_bytes(other)
+    assert len(ids(other, "a[NLG]b")) == 3
+
+
 # Byte pairs
 
 LINES = [
@@ -241,6 +283,13 @@ def test_a_trained_tokenizer_comes_from_the_cache(cache):
     for other in (trained(301, digest="d"), trained(300, TEXTS[1:], digest="e")):
         assert other.backend_tokenizer.to_str() != one.backend_tokenizer.to_str()
     assert len(list(cache.rglob("tokenizer.json"))) == 3
+
+
+def test_what_takes_long_is_said():
+    told = []
+    for _ in range(2):
+        make_tokenizer(TrainBpe(train_bpe=300), Texts(*TEXTS), tell=told.append)
+    assert told == ["training a tokenizer of 300 tokens on text"]
 
 
 def test_training_that_breaks_leaves_nothing(cache):

@@ -7,9 +7,9 @@ import pytest
 import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opening import open_corpus
 from transformers import PreTrainedTokenizerFast
 
-from lagsearch.data.corpora import open_corpus
 from lagsearch.data.encoding import Encoder
 from lagsearch.data.objectives import Masked, make_objective
 from lagsearch.data.predicting import IGNORED
@@ -58,7 +58,7 @@ def bpe(tmp_path_factory):
         patch.setenv("LAGSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         path = tmp_path_factory.mktemp("text") / "text.txt"
         path.write_bytes(TEXT.encode())
-        text = open_corpus(Corpus(files=(str(path),)), "train")
+        text = open_corpus(Corpus(files=(str(path),)))
         return make_tokenizer(TrainBpe(train_bpe=300), text)
 
 

@@ -18,10 +18,10 @@ import tokenizers as hf
 from conftest import SHARED
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from opening import open_corpus
 from transformers import GPT2TokenizerFast, PreTrainedTokenizerFast
 
 from lagsearch.data import files, pieces, writing
-from lagsearch.data.corpora import open_corpus
 from lagsearch.data.encoding import Encoder
 from lagsearch.data.pieces import cut_anywhere, in_pieces
 from lagsearch.data.store import open_stores
@@ -204,7 +204,8 @@ def corpus(tmp_path):
     return folder
 
 
-ALL = [LINES * 5, "", *DOCUMENTS, *DOCUMENTS, LINES * 2, *DOCUMENTS]
+RECORDS = DOCUMENTS[1:]  # an empty one is none
+ALL = [LINES * 5, "", *RECORDS, *RECORDS, LINES * 2, *RECORDS]
 
 
 def data_of(corpus, **validation):
@@ -246,7 +247,7 @@ def test_a_store_holds_every_token_of_every_document_and_separators(name, corpus
 def test_pieces_are_small_whatever_the_size_of_the_file(tmp_path, small):
     path = tmp_path / "a.txt"
     path.write_bytes((LINES * 50).encode())
-    [unit] = open_corpus(Corpus(files=(str(path),)), "train").units
+    [unit] = open_corpus(Corpus(files=(str(path),))).units
     found = list(unit.pieces(0, ENCODERS["byte level"].cut))
     assert "".join(each.text for each in found) == LINES * 50
     assert [each.ends for each in found] == [False] * (len(found) - 1) + [True]
@@ -339,11 +340,14 @@ def test_tokenizing_that_is_killed_anywhere_goes_on_to_the_same_bytes(kind, smal
     pd.DataFrame({"text": rows}).to_parquet(corpus / "c.parquet", row_group_size=2)
     with gzip.open(corpus / "d.jsonl.gz", "wt") as file:
         file.write("".join(json.dumps({"text": text}) + "\n" for text in rows))
-    own = {"files": (str(corpus / "d.jsonl.gz"), str(corpus / "b.txt"))}
+    with gzip.open(tmp_path / "v.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps({"text": f"v{text}"}) + "\n" for text in rows))
+    own = {"files": (str(tmp_path / "v.jsonl.gz"), str(corpus / "b.txt"))}
     data = data_of(corpus, **(own if kind == "own" else {"fraction": 0.3}))
     tokenizer, encoder = TOKENIZERS["byte level"], ENCODERS["byte level"]
     whole = bytes_of(open_stores(data, tokenizer))
-    documents = [LINES, "", *rows, *rows] + [*rows, ""] * (kind == "own")
+    documents = [LINES, "", *rows[1:], *rows[1:]]
+    documents += [*(f"v{text}" for text in rows), ""] * (kind == "own")
     n_tokens = sum(map(len, encoder(documents))) + len(documents)
     more = []
     for at in range(10_000):
@@ -390,7 +394,7 @@ def test_a_text_that_is_broken_leaves_nothing_behind_and_names_its_key(tmp_path,
 
 def test_tokenizers_that_are_trained_on_the_text_see_all_of_it(tmp_path):
     (tmp_path / "a.txt").write_bytes((LINES * 5).encode())
-    text = open_corpus(Corpus(files=(str(tmp_path / "a.txt"),)), "train")
+    text = open_corpus(Corpus(files=(str(tmp_path / "a.txt"),)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "PIECE", 40)
         patch.setattr(files, "PIECE", 40)

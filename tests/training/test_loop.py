@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from lagsearch.data.batches import mixed_validation_rows
+from lagsearch.data.batches import validation_rows
 from lagsearch.data.objectives import add_tokens, example_seed, make_objective
 from lagsearch.data.predicting import IGNORED, Whole
 from lagsearch.data.store import open_stores
@@ -239,7 +239,7 @@ def test_the_validation_loss_of_ul2_by_hand(job_of, passes):
     [first, _] = run(job).evaluations
     model = begun(replace(job, state=job.state.with_name("none"))).model.eval()
     tokens = job.text.stores.validation[0].store.tokens("validation")
-    rows = mixed_validation_rows([(tokens, 1.0)], LENGTH, BATCH, 2)
+    rows = validation_rows([(tokens, 1.0)], LENGTH, BATCH, 2)
     objective = job.text.objective
     for number, each in enumerate(rows):
         seed = example_seed(SEED, "validation", number)
