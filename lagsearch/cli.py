@@ -11,6 +11,8 @@ import typer
 from lagsearch.errors import LagsearchError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lagsearch.planning import RunPlan
     from lagsearch.space import SpaceFile
 
@@ -80,11 +82,54 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
 @app.command("report")
 def report_command(
     folder: Annotated[Path, typer.Argument(metavar="RUNFOLDER", help="A folder that a run left.")],
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Compress the curves, to keep or to send the folder.")
+    ] = False,
 ) -> None:
     """Build a run folder's report again."""
     from lagsearch.report.build import build_report
+    from lagsearch.report.folder import RunFolder
 
-    _show_result(folder, build_report(folder))
+    report = build_report(folder)
+    if pack:
+        RunFolder(folder).pack()
+    _show_result(folder, report)
+
+
+@app.command("replay")
+def replay_command(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUNFOLDER...", help="Folders of runs with --oracle.")
+    ],
+    lag: Annotated[
+        int | None, typer.Option("--lag", min=1, help="K, in place of each run's own.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Show those alone whose name has this in it.")
+    ] = None,
+    signal: Annotated[
+        str | None, typer.Option("--signal", help="Show those alone that judge by it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write every replay to this CSV file.")
+    ] = None,
+) -> None:
+    """Replay searches on recorded curves: what each would have chosen and spent."""
+    from lagsearch.replay import replay_runs, summary
+    from lagsearch.storage import write_text
+
+    table = replay_runs(folders, lag)
+    if out is not None:
+        write_text(out, table.to_csv(index=False))
+    shown = summary(table)
+    for column, word in (("strategy", strategy), ("signal", signal)):
+        if word is not None:
+            known = list(shown[column])
+            shown = shown[shown[column].str.contains(word, case=False, regex=False)]
+            if shown.empty:
+                names = ", ".join(dict.fromkeys(known))
+                raise LagsearchError(f"--{column} {word}: there is none; known: {names}")
+    _show_replay(shown, len(table.groupby(["run", "seed"])))
 
 
 @app.command("grow")
@@ -299,6 +344,26 @@ def _show_plan(plan: "RunPlan") -> None:
     console.print(rows)
     for line in (plan.advice(), *plan.notes):
         console.print(line)
+
+
+def _show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
+    from rich.table import Table
+
+    table = Table("strategy", "until", "signal", box=None, pad_edge=False)
+    for heading in ("candidate-steps", "of LAG at K", "relative regret", "95 %", "chose the best"):
+        table.add_column(heading, justify="right")
+    for row in summary.to_dict("records"):
+        table.add_row(
+            *(str(row[key]) for key in ("strategy", "until", "signal")),
+            *(f"{row['steps']:,.0f}", f"{row['share']:.0%}", f"{row['relative_regret']:.3f}"),
+            *(f"{row['low']:.2f} to {row['high']:.2f}", f"{row['is_best']:.0%}"),
+        )
+    console = _console()
+    console.print(table)
+    console.print(
+        f"\nMeans over {n_searches} recorded searches of one seed each. until: the last step, K, "
+        "half of completion, or its end. 95 %: a bootstrap over runs and their seeds."
+    )
 
 
 def _show_result(folder: Path, report: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "costs": {"space", "models", "operators", "training"},
     "planning": {"space", "models", "operators", "training", "guideline", "vocabulary", "costs"},
     "jobs": {"planning", "space", "models", "data", "training", "report"},
+    "replay": {"space", "selection", "report", "search"},
     "downstream": {"space", "models", "training", "search", "report"},
     "searching": {"space", "selection", "report", "search", "training", "progress"},
     "phases": {
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {
-    "ray": {"search/ray_runner.py"},
+    "ray": {"search/ray_runner.py", "search/rivals.py"},
     "matplotlib": {"report/figures.py"},
     "lm_eval": {"training/sealed.py", "training/tasks.py", "training/harness.py"},
 }

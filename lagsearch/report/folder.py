@@ -16,7 +16,7 @@ from lagsearch.errors import RunFolderError
 from lagsearch.report.seeds import mean_curve
 from lagsearch.space import Space, dump_space, load_space, written_out
 from lagsearch.storage import write_json, write_text
-from lagsearch.training.curve import Curve, read_curve
+from lagsearch.training.curve import Curve, pack, read_curve
 from lagsearch.training.job import operator_record
 
 _UNFINISHED = ".*.tmp"
@@ -269,6 +269,11 @@ class RunFolder:
             write_json(self.environment_file, environment)
         else:
             self.note(seeds=list(space.seeds))
+
+    def pack(self) -> None:
+        """Compress the curves: a tenth of the size or so; they are read as before."""
+        for path in sorted((self.path / "curves").glob("*.jsonl")):
+            pack(path)
 
     def _holds_files(self) -> bool:
         """Return whether anything but a lock and unfinished writes is in the folder."""

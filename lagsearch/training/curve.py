@@ -1,5 +1,6 @@
 """A candidate's evaluations, one JSON object a line: the file that a run is resumed from."""
 
+import gzip
 import json
 import os
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import RunFolderError
-from lagsearch.storage import write_text
+from lagsearch.storage import replacing, write_text
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,20 @@ class Curve:
 def read_curve(path: Path) -> Curve:
     """Read a curve; a line that was cut off when its writer was killed is left out.
 
+    One that was packed (`pack`) is read as well.
+
     Raises:
         RunFolderError: A whole line is neither an evaluation nor a failure.
     """
-    if not path.is_file():
+    if path.is_file():
+        text = path.read_text()
+    elif _packed(path).is_file():
+        text = gzip.decompress(_packed(path).read_bytes()).decode()
+    else:
         return Curve()
     evaluations: dict[int, Evaluation] = {}
     failure = None
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             entry: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:
@@ -111,6 +118,7 @@ def read_curve(path: Path) -> Curve:
 def append(path: Path, entry: Evaluation | Failure) -> None:
     """Append one entry and hand it to the operating system at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _unpack(path)
     with path.open("a+b") as file:
         is_new = file.seek(0, os.SEEK_END) == 0
         if not is_new:  # a line that was cut off must not swallow this one
@@ -123,6 +131,27 @@ def append(path: Path, entry: Evaluation | Failure) -> None:
 def rewrite(path: Path, evaluations: Iterable[Evaluation]) -> None:
     """Write a curve anew, whole or not at all: what a resumed candidate will repeat is left out."""
     write_text(path, "".join(map(_line, evaluations)))
+    _packed(path).unlink(missing_ok=True)
+
+
+def pack(path: Path) -> None:
+    """Compress a curve: `.gz` behind its name takes its place, with the same bytes each time."""
+    with replacing(_packed(path)) as temporary:
+        temporary.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    path.unlink()
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(path.name + ".gz")
+
+
+def _unpack(path: Path) -> None:
+    """Write a packed curve as it was, to go on with it."""
+    packed = _packed(path)
+    if packed.is_file():
+        if not path.is_file():
+            write_text(path, gzip.decompress(packed.read_bytes()).decode())
+        packed.unlink()
 
 
 _OPTIONAL = {"parts", "ema_batches", "annealed_batches", "annealed_flops"}

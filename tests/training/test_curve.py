@@ -1,10 +1,11 @@
+import gzip
 import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lagsearch.training.curve import Curve, Evaluation, Failure, append, read_curve, rewrite
+from lagsearch.training.curve import Curve, Evaluation, Failure, append, pack, read_curve, rewrite
 
 ONE = Evaluation(step=0, val_loss=2.5, val_loss_batches=(2.0, 3.0), wall_s=0.1, flops=0)
 TWO = Evaluation(step=50, val_loss=1.7823, val_loss_batches=(1.7, 1.8646), wall_s=3.5, flops=12**15)
@@ -178,3 +179,26 @@ def test_rewrite_that_fails_leaves_the_old_file(path):
     with pytest.raises(RuntimeError, match="no more"):
         rewrite(path, broken())
     assert read_curve(path) == Curve(evaluations=(ONE,))
+
+
+def test_a_packed_curve_is_read_and_gone_on_with(tmp_path):
+    path = tmp_path / "a.jsonl"
+    first = [Evaluation(step, 2.0, (2.0,), 0.5, 10 * step) for step in (0, 1)]
+    for each in first:
+        append(path, each)
+    plain = path.read_bytes()
+    pack(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl.gz"]
+    packed = (tmp_path / "a.jsonl.gz").read_bytes()
+    assert gzip.decompress(packed) == plain
+    assert read_curve(path).evaluations == tuple(first)
+    append(path, Evaluation(2, 1.0, (1.0,), 0.5, 20))
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl"]
+    assert path.read_bytes().startswith(plain)
+    assert [each.step for each in read_curve(path).evaluations] == [0, 1, 2]
+    pack(path)
+    rewrite(path, first)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl"]
+    assert read_curve(path).evaluations == tuple(first)
+    pack(path)
+    assert (tmp_path / "a.jsonl.gz").read_bytes() == packed

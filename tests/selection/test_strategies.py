@@ -1,0 +1,127 @@
+"""How a search goes on, on made tables whose answer is known."""
+
+import numpy as np
+import pytest
+
+from lagsearch.selection import Choice, LossTable, Measured, Order, Strategy, decide
+from lagsearch.selection.phase import stable_since
+from lagsearch.selection.signals import extrapolated, trend
+
+RNG = np.random.default_rng
+NOISE = 0.001
+
+
+def measured(curves, n_seeds=1, n_batches=8, seed=0):
+    """Make losses of batches whose means are those of given curves: {name: {step: loss}}."""
+    draw = RNG(seed)
+    shared = draw.normal(0, 0.1, n_batches)
+    shared -= shared.mean()
+    table = {}
+    for name, curve in curves.items():
+        table[name] = []
+        for _ in range(n_seeds):
+            own = draw.normal(0, NOISE, (len(curve), n_batches))
+            own -= own.mean(axis=1, keepdims=True)
+            rows = zip(curve.items(), own, strict=True)
+            table[name].append(
+                {
+                    step: (loss + common - common.mean() + each).tolist()
+                    for (step, loss), each in rows
+                }
+            )
+    return Measured(LossTable.of_seeds(table))
+
+
+def lines(steps, **ends):
+    """Curves that are constant."""
+    return {name: dict.fromkeys(steps, loss) for name, loss in ends.items()}
+
+
+LAG = Strategy(rungs=(10,), completion=100)
+
+
+def test_lag_trains_all_to_k_and_ranks_there():
+    names = ("a", "b", "c")
+    at_zero = {name: {0: 3.0} for name in names}
+    assert decide(measured(at_zero), LAG) == Order(10, names)
+    partly = {"a": {0: 3.0, 10: 2.0}, "b": {0: 1.0}, "c": {0: 3.0, 10: 1.5}}
+    assert decide(measured(partly), LAG) == Order(10, ("b",))
+    whole = partly | {"b": {0: 1.0, 10: 1.7}}
+    choice = decide(measured(whole), LAG)
+    assert isinstance(choice, Choice)
+    assert (choice.step, choice.ranking, choice.reason) == (10, ("c", "b", "a"), "lag")
+    later = {name: curve | {50: 9.0 - curve[10]} for name, curve in whole.items()}
+    assert decide(measured(later), LAG).ranking == ("c", "b", "a")  # what came later is not seen
+
+
+def test_a_seed_that_lacks_a_step_is_waited_for():
+    table = LossTable.of_seeds({"a": [{10: [1.0]}, {}], "b": [{10: [1.0]}, {10: [2.0]}]})
+    assert decide(Measured(table), LAG) == Order(10, ("a",))
+
+
+STEPS = (0, 10, 20, 40, 80, 160)
+AUTO = Strategy(rungs=STEPS[1:], completion=320, first=20)
+
+
+def crossing(at):
+    """Candidates whose ranking is turned round at a step and stays as it is from there."""
+    names = "abcdef"
+    return {
+        name: {step: (place if step < at else 5 - place) * 0.1 + 2.0 for step in STEPS}
+        for place, name in enumerate(names)
+    }
+
+
+def test_stable_since_is_the_first_step_of_the_last_block():
+    assert stable_since(measured(crossing(at=40)).loss, 0.8) == 40
+    assert stable_since(measured(crossing(at=40)).loss.until(20), 0.8) == 10  # step 0 is left out
+    assert stable_since(measured(crossing(at=160)).loss, 0.8) is None
+    assert stable_since(measured(crossing(at=40)).loss.until(40), 0.8) is None
+
+
+def test_a_search_of_unknown_k_never_chooses_before_the_least():
+    choice = decide(measured(crossing(at=10)), AUTO)
+    assert choice.step == 20
+    later = Strategy(rungs=STEPS[1:], completion=320, first=80)
+    assert decide(measured(crossing(at=10)), later).step == 80
+
+
+def test_a_search_of_unknown_k_ends_at_its_bound():
+    draw = RNG(3)
+    curves = {name: {step: 2 + draw.random() for step in STEPS} for name in "abcdefgh"}
+    choice = decide(measured(curves), AUTO)
+    assert (choice.step, choice.reason, choice.stable_since) == (160, "bound", None)
+
+
+def test_a_decision_is_the_same_whatever_is_known_beyond_it():
+    whole = measured(crossing(at=40), n_seeds=2)
+    choice = decide(whole, AUTO)
+    assert isinstance(choice, Choice)
+    cut = Measured(whole.loss.until(choice.step))
+    assert decide(cut, AUTO) == choice
+
+
+def test_a_line_over_the_basis_is_carried_to_completion():
+    """Against numpy's least squares, for every candidate, seed and batch alone."""
+    draw = RNG(0)
+    steps = (0, 5, 10, 20, 30, 40)
+    table = LossTable.of_batches(("a", "b"), steps, draw.random((2, 6, 3, 4)))
+    found = extrapolated(table, 40, 200, np.log, window=4.0)
+    assert found.steps == (40,)
+    used = [2, 3, 4, 5]  # from 40 / 4 on
+    x = np.log([steps[place] for place in used])
+    for place in np.ndindex(2, 3, 4):
+        y = table.batches[(place[0], used, *place[1:])]
+        slope, level = np.polyfit(x, y, 1)
+        expected = level + slope * np.log(200)
+        assert found.batches[(place[0], 0, *place[1:])] == pytest.approx(expected)
+
+
+def test_a_trend_sees_who_overtakes_and_with_few_evaluations_does_not_guess():
+    steps = (0, 10, 20, 30, 40)
+    falls = {step: 3.0 - 0.02 * step for step in steps}
+    rests = dict.fromkeys(steps, 2.1)
+    found = measured({"rests": rests, "falls": falls})
+    assert found.loss.at(40).argmin() == 0
+    assert trend(found, 40, 400).at(40).argmin() == 1
+    np.testing.assert_array_equal(trend(found, 10, 400).at(10), found.loss.at(10))
