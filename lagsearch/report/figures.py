@@ -204,7 +204,7 @@ def _recall_and_regret(report: dict[str, Any]) -> Any:
     left.legend(loc="center right")
     scores = oracle["relative_regret"]
     steps = [int(step) for step in scores]
-    ends = np.array([score["interval"] for score in scores.values()], dtype=float)
+    ends = np.array([score["interval"] or [np.nan] * 2 for score in scores.values()], dtype=float)
     right.fill_between(steps, ends[:, 0], ends[:, 1], color=WINNER, alpha=0.15, lw=0)
     right.plot(steps, [score["value"] for score in scores.values()], color=WINNER, marker="o", ms=3)
     chance = oracle["random_choice_relative_regret"]

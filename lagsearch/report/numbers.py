@@ -14,7 +14,9 @@ from lagsearch.report.savings import savings
 from lagsearch.report.seeds import mean_curve
 from lagsearch.selection import (
     LossTable,
+    Place,
     indistinguishable,
+    places,
     rank_candidates,
     rank_correlation,
     score_step,
@@ -134,6 +136,8 @@ def read_run(folder: RunFolder) -> Recorded:
 def build_numbers(run: Recorded) -> dict[str, Any]:
     """Return what `report.json` holds."""
     oracle = _oracle(run) if run.space.search.oracle else None
+    generator = np.random.default_rng(derive_seed(run.space.seed, "places"))
+    placed = places(run.table, run.lag, generator, alike=growths(run))
     report = {
         "format": FORMAT,
         "name": run.space.name,
@@ -141,7 +145,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "steps": run.completion,
         "seeds": list(run.environment["seeds"]),
         "sources": [_source(each) for each in run.environment["sources"]],
-        "candidates": [_candidate(run, name) for name in run.ranking],
+        "candidates": [_candidate(run, name, placed.get(name)) for name in run.ranking],
         "winner": {
             "name": run.winner,
             "seed": run.space.seeds[0],
@@ -160,7 +164,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
     return report
 
 
-def _candidate(run: Recorded, name: str) -> dict[str, Any]:
+def _candidate(run: Recorded, name: str, place: Place | None) -> dict[str, Any]:
     curve, plan = run.curves[name], run.plans[name]
     at_lag = curve.at(run.lag)
     last = at_lag or (curve.evaluations[-1] if curve.evaluations else None)
@@ -170,6 +174,8 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         "operator": plan["operator"],
         "settings": plan["settings"],
         "rank": run.ranking.index(name) + 1,
+        "rank_interval": [place.low, place.high] if place else None,
+        "p_best": place.p_best if place else None,
         "status": "ok" if is_ok else "failed",
         "is_baseline": plan["is_baseline"],
         "layer_map": plan["layer_map"],
@@ -321,7 +327,8 @@ def _oracle(run: Recorded) -> dict[str, Any] | None:
         for name, score in named.items():
             result.setdefault(name, {})[str(step)] = _plain(score)
         for at, score in recalls.items():
-            result.setdefault("recall", {}).setdefault(str(at), {})[str(step)] = _plain(score)
+            found = {**_plain(score), "share": score.share}
+            result.setdefault("recall", {}).setdefault(str(at), {})[str(step)] = found
     matrix = rank_correlation(table)
     result["rank_correlation"] = {
         "steps": list(table.steps),

@@ -1,6 +1,14 @@
 """Pure functions on a table of losses: ranking, correlation, regret, recall, doubt."""
 
-from lagsearch.selection.doubt import indistinguishable, p_values, stability, standard_error
+from lagsearch.selection.doubt import (
+    Place,
+    holm,
+    indistinguishable,
+    p_values,
+    places,
+    stability,
+    standard_error,
+)
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
@@ -9,10 +17,13 @@ from lagsearch.selection.table import LossTable
 __all__ = [
     "METRICS",
     "LossTable",
+    "Place",
     "Score",
     "Spending",
+    "holm",
     "indistinguishable",
     "p_values",
+    "places",
     "rank_candidates",
     "rank_correlation",
     "saving",
