@@ -9,20 +9,27 @@ from lagsearch.selection.doubt import (
     stability,
     standard_error,
 )
+from lagsearch.selection.importance import EVALUATOR, Dimension, importance
+from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
 from lagsearch.selection.table import LossTable
 
 __all__ = [
+    "EVALUATOR",
     "METRICS",
+    "Dimension",
     "LossTable",
+    "PhaseTransition",
     "Place",
     "Score",
     "Spending",
     "holm",
+    "importance",
     "indistinguishable",
     "p_values",
+    "phase_transition",
     "places",
     "rank_candidates",
     "rank_correlation",
