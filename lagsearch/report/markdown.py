@@ -6,7 +6,8 @@ from typing import Any
 from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
 from lagsearch.report.times import tell_times
-from lagsearch.report.verdict import judge, varied
+from lagsearch.report.verdict import dimension_name, judge, varied
+from lagsearch.selection import holm
 
 
 def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
@@ -26,6 +27,8 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
     if report["oracle"]:
         parts += [_table_one(report), _scores(report)]
     parts += [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[1:]]
+    if report["importance"]:
+        parts.append(_importance(report))
     if report["savings"]:
         parts.append(_savings(report))
     if any("val_loss_parts" in each for each in report["candidates"]):
@@ -123,6 +126,40 @@ def _scores(report: dict[str, Any]) -> str:
         "where the best is among so many; in parentheses the share of the resamples where it is."
     )
     return f"## What the ranking at each step was worth\n\n{_grid(head, rows)}\n\n{note}"
+
+
+def _importance(report: dict[str, Any]) -> str:
+    """What decides the loss, a row for each dimension of the design space."""
+    found = report["importance"]
+    dimensions = found["dimensions"]
+    rows = [
+        [
+            f"`{dimension_name(each)}`",
+            f"{each['importance']:.0%}",
+            f"{each['p_value']:.2g}",
+            ", ".join(
+                f"{value['value']} {value['mean']:.4f} ({value['n']})"
+                for value in sorted(each["values"], key=lambda value: float(value["mean"]))
+            ),
+        ]
+        for each in sorted(dimensions, key=lambda each: each["p_value"])
+    ]
+    p_values = {dimension_name(each): each["p_value"] for each in dimensions}
+    decides = holm(p_values)
+    if decides:
+        named = ", ".join(f"`{name}`" for name in p_values if name in decides)
+        line = f"What decides the loss at step {found['step']:,}: {named} (Holm-corrected, 5 %)."
+    else:
+        line = f"No setting is shown to decide the loss at step {found['step']:,}."
+    note = (
+        "Share: of the variance of the losses, what the setting alone explains beyond chance "
+        f"({found['evaluator']}, over the candidates of its operator; `operator`: over all "
+        "growths); settings that vary together share it. p: how often losses dealt out at random "
+        "would give as much. Means are over the candidates with a value, their number in "
+        "parentheses."
+    )
+    head = ["setting", "share", "p", "mean loss by value"]
+    return f"## What decides the loss\n\n{line}\n\n{_grid(head, rows)}\n\n{note}"
 
 
 def _savings(report: dict[str, Any]) -> str:

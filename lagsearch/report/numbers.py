@@ -13,9 +13,12 @@ from lagsearch.report.folder import RunFolder
 from lagsearch.report.savings import savings
 from lagsearch.report.seeds import mean_curve
 from lagsearch.selection import (
+    EVALUATOR,
     LossTable,
     Place,
+    importance,
     indistinguishable,
+    phase_transition,
     places,
     rank_candidates,
     rank_correlation,
@@ -23,6 +26,7 @@ from lagsearch.selection import (
     stability,
     standard_error,
 )
+from lagsearch.selection.phase import FEWEST, LEFT, MARGIN, THRESHOLD
 from lagsearch.space import Space
 from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Curve
@@ -153,6 +157,8 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
             "checkpoint": "winner" if run.has_winner else None,
         },
         "doubt": _doubt(run),
+        "phase_transition": _phase_transition(run),
+        "importance": _importance(run),
         "cost": (cost := _cost(run)),
         "savings": savings(run, complete_growths(run), cost["search_flops"]),
         "oracle": oracle,
@@ -240,6 +246,58 @@ def _doubt(run: Recorded) -> dict[str, Any]:
     return {
         "indistinguishable_from_winner": indistinguishable(run.table, run.lag),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
+    }
+
+
+def _phase_transition(run: Recorded) -> dict[str, Any] | None:
+    """Since when the ranking is stable: until completion with an oracle, until K without."""
+    scored = complete_growths(run) if run.space.search.oracle else growths(run)
+    until = run.completion if run.space.search.oracle else run.lag
+    if len(scored) < FEWEST:
+        return None
+    found = phase_transition(run.table.only(scored), until)
+    return {
+        "step": found.step if found else None,
+        "until": until,
+        "spearman": found.spearman if found else None,
+        "threshold": THRESHOLD,
+        "margin": MARGIN,
+        "left": LEFT,
+    }
+
+
+def _importance(run: Recorded) -> dict[str, Any] | None:
+    """What decides the loss at completion with an oracle, at K without."""
+    scored = complete_growths(run) if run.space.search.oracle else growths(run)
+    step = run.completion if run.space.search.oracle else run.lag
+    designs = {name: (run.plans[name]["operator"], run.plans[name]["settings"]) for name in scored}
+    at_step = dict(zip(run.table.candidates, run.table.at(step).tolist(), strict=True))
+    generator = np.random.default_rng(derive_seed(run.space.seed, "importance"))
+    found = importance(designs, at_step, generator)
+    if not found:
+        return None
+    return {
+        "evaluator": EVALUATOR,
+        "step": step,
+        "dimensions": [
+            {
+                "operator": each.operator,
+                "name": each.name,
+                "importance": each.importance,
+                "p_value": each.p_value,
+                "values": [
+                    {
+                        "value": value.value,
+                        "mean": value.mean,
+                        "n": len(value.candidates),
+                        "candidates": list(value.candidates),
+                        "interval": None if value.interval is None else list(value.interval),
+                    }
+                    for value in each.marginals
+                ],
+            }
+            for each in found
+        ],
     }
 
 

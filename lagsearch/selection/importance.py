@@ -28,13 +28,13 @@ class Marginal:
     Attributes:
         value: As text.
         mean: Their mean.
-        n: Their number.
+        candidates: Their names.
         interval: 95 % t-interval of the mean; None for one candidate.
     """
 
     value: str
     mean: float
-    n: int
+    candidates: tuple[str, ...]
     interval: tuple[float, float] | None
 
 
@@ -95,7 +95,8 @@ def importance(
         own_losses = np.array([losses[name] for name in values], np.float64)
         share, p_value = _explained(own_losses, of_value, generator)
         marginals = tuple(
-            _marginal(label, own_losses[of_value == place]) for place, label in enumerate(labels)
+            _marginal(label, {name: losses[name] for name in values if values[name] == label})
+            for label in labels
         )
         found.append(Dimension(of_operator, setting, share, p_value, marginals))
     return found
@@ -105,12 +106,13 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _marginal(value: str, losses: Array) -> Marginal:
+def _marginal(value: str, of_candidate: Mapping[str, float]) -> Marginal:
+    names, losses = tuple(of_candidate), np.array(list(of_candidate.values()))
     mean, n = float(losses.mean()), len(losses)
     if n < 2:
-        return Marginal(value, mean, n, None)
+        return Marginal(value, mean, names, None)
     reach = float(student_t.isf(0.025, n - 1) * losses.std(ddof=1) / np.sqrt(n))
-    return Marginal(value, mean, n, (mean - reach, mean + reach))
+    return Marginal(value, mean, names, (mean - reach, mean + reach))
 
 
 def _explained(

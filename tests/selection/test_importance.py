@@ -37,10 +37,10 @@ def test_by_hand():
     assert (init.operator, init.name) == ("lag", "init")
     assert index.importance == pytest.approx(1 - 0.5 / 1.1)
     assert init.importance == pytest.approx(1 - 1 / 1.1)
-    assert [(each.value, each.mean, each.n) for each in index.marginals] == [
-        ("0", 1.5, 2),
-        ("1", 2.5, 2),
-        ("2", 3.5, 2),
+    assert [(each.value, each.mean, each.candidates) for each in index.marginals] == [
+        ("0", 1.5, ("0-copy", "0-random")),
+        ("1", 2.5, ("1-copy", "1-random")),
+        ("2", 3.5, ("2-copy", "2-random")),
     ]
     # t of one degree of freedom at 97.5 %: 12.7062; standard error 0.7071 / sqrt(2) = 0.5
     assert index.marginals[0].interval == pytest.approx((1.5 - 6.3531, 1.5 + 6.3531), abs=1e-4)
@@ -106,8 +106,8 @@ def test_the_operator_over_all_and_settings_within_each():
         ("lag", "init"),
         ("stack", "order"),
     ]
-    assert found[0].marginals[2] == Marginal("zero", 7.0, 1, None)
-    assert [each.n for each in found[3].marginals] == [1, 2]
+    assert found[0].marginals[2] == Marginal("zero", 7.0, ("z",), None)
+    assert [each.candidates for each in found[3].marginals] == [("s0",), ("s1", "s2")]
 
 
 def test_what_cannot_be_told_from_chance_is_left_out():
