@@ -264,6 +264,7 @@ def test_an_oracle_on_top_of_a_run_agrees_with_it(write_space, tmp_path):
         "early_and_final.png",
         "recall_and_regret.png",
         "rank_correlation.png",
+        "importance.png",
     }
     # and the plain command afterwards neither loses the oracle nor trains again
     third = run(path, tmp_path / "run")

@@ -18,6 +18,7 @@ def strategy_of(space: Space) -> Strategy:
         races=search.strategy == "race",
         threshold=search.stability.threshold,
         margin=search.stability.margin,
+        left=search.stability.left,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from lagsearch.report.verdict import varied
+from lagsearch.report.verdict import dimension_name, varied
 from lagsearch.storage import replacing
 
 mpl.use("Agg")
@@ -71,6 +71,15 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
                 _rank_correlation,
             ),
         ]
+    if report["importance"]:
+        wanted.append(
+            (
+                "importance.png",
+                f"Loss at step {report['importance']['step']} by each setting: candidates, and "
+                "their means with 95 % intervals.",
+                _importance,
+            )
+        )
     if report["savings"]:
         counted = "Validation loss against training FLOPs, and against those with the source's."
         wanted.append(("loss_and_flops.png", counted, _flops))
@@ -204,7 +213,7 @@ def _recall_and_regret(report: dict[str, Any]) -> Any:
     left.legend(loc="center right")
     scores = oracle["relative_regret"]
     steps = [int(step) for step in scores]
-    ends = np.array([score["interval"] for score in scores.values()], dtype=float)
+    ends = np.array([score["interval"] or [np.nan] * 2 for score in scores.values()], dtype=float)
     right.fill_between(steps, ends[:, 0], ends[:, 1], color=WINNER, alpha=0.15, lw=0)
     right.plot(steps, [score["value"] for score in scores.values()], color=WINNER, marker="o", ms=3)
     chance = oracle["random_choice_relative_regret"]
@@ -232,6 +241,48 @@ def _rank_correlation(report: dict[str, Any]) -> Any:
     if report["lag"] in steps:
         axes.axvline(steps.index(report["lag"]), color=INK, lw=0.8, ls=":")
     figure.colorbar(image, ax=axes, shrink=0.85)
+    return figure
+
+
+def _importance(report: dict[str, Any]) -> Any:
+    """A marginal plot for each dimension of the design space."""
+    found = report["importance"]
+    dimensions, curves = found["dimensions"], _curves(report)
+    shown = {
+        name for each in dimensions for value in each["values"] for name in value["candidates"]
+    }
+    of_candidate = {name: curves[name][found["step"]] for name in shown}
+    columns = min(3, len(dimensions))
+    rows = -(-len(dimensions) // columns)
+    figure, panels = plt.subplots(
+        rows,
+        columns,
+        figsize=(3.6 * columns, 3.1 * rows),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
+    )
+    for axes in panels.flat[len(dimensions) :]:
+        axes.set_visible(False)
+    for axes, dimension in zip(panels.flat, dimensions, strict=False):
+        values = dimension["values"]
+        for place, value in enumerate(values):
+            losses = [of_candidate[name] for name in value["candidates"]]
+            axes.scatter([place] * len(losses), losses, color=REST, s=14, zorder=2)
+            low, high = value["interval"] or [value["mean"]] * 2
+            axes.plot([place, place], [low, high], color=BEST, lw=1.6, zorder=3)
+            axes.plot(place, value["mean"], color=BEST, marker="o", ms=6, zorder=4)
+        share, p_value = dimension["importance"], dimension["p_value"]
+        axes.set_title(f"{dimension_name(dimension)}\nshare {share:.0%}, p {p_value:.2g}")
+        is_long = sum(len(value["value"]) for value in values) > 24
+        rotation = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+        axes.set_xticks(range(len(values)), [value["value"] for value in values], **rotation)
+        axes.set_xlim(-0.6, len(values) - 0.4)
+    low, high = min(of_candidate.values()), max(of_candidate.values())
+    room = 0.15 * (high - low) or 1e-6  # candidates are all in view, wide intervals are cut
+    panels[0][0].set_ylim(low - room, high + room)
+    for row in panels:
+        row[0].set_ylabel("nats per token")
     return figure
 
 

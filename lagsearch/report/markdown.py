@@ -6,7 +6,8 @@ from typing import Any
 from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
 from lagsearch.report.times import tell_times
-from lagsearch.report.verdict import judge, varied
+from lagsearch.report.verdict import dimension_name, judge, varied
+from lagsearch.selection import holm
 
 
 def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
@@ -26,6 +27,8 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]]) -> str:
     if report["oracle"]:
         parts += [_table_one(report), _scores(report)]
     parts += [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures[1:]]
+    if report["importance"]:
+        parts.append(_importance(report))
     if report["savings"]:
         parts.append(_savings(report))
     if any("val_loss_parts" in each for each in report["candidates"]):
@@ -55,13 +58,14 @@ def _ranking(report: dict[str, Any]) -> str:
         is_ok = each["status"] == "ok"
         error = each["val_loss_se"].get(lag)
         row = [
-            str(each["rank"]),
+            _rank(each),
             f"`{each['name']}`" + (" (baseline)" if each["is_baseline"] else ""),
             each["layer_map"],
             _loss(losses.get("0")),
             (_loss(losses.get(lag)) + (f" ± {error:.4f}" if error else "")) if is_ok else "failed",
             f"{losses[lag] - best:+.4f}" if is_ok else "",
             "=" if each["name"] in tied else "",
+            "" if each["p_best"] is None else _probability(each["p_best"]),
         ]
         if has_average:
             row.append(_loss(each.get("val_loss_ema", {}).get(lag)))
@@ -69,13 +73,15 @@ def _ranking(report: dict[str, Any]) -> str:
             row.append(_loss(losses.get(steps)))
         rows.append(row)
     head = ["rank", "candidate", "layers", "loss at 0", f"loss at {lag}", "to the winner", "tied"]
+    head.append("best")
     head += [f"average's at {lag}"] if has_average else []
     head += [f"loss at {steps}"] if report["oracle"] else []
     marks = legend((each["layer_map"] for each in report["candidates"]), "`")
     layers = (
         f"{marks}. ± is the standard error over {varied(report)}; most of it is shared by all "
         "candidates, so differences are surer than it says. `=`: cannot be told apart from the "
-        "winner."
+        "winner. In parentheses the ranks that a candidate may have (95 % interval); best: the "
+        f"probability to be the best of them. Both over {varied(report)}."
     )
     return f"## Ranking at step {lag}\n\n{_grid(head, rows)}\n\n{layers}"
 
@@ -106,7 +112,7 @@ def _scores(report: dict[str, Any]) -> str:
         row = [f"**{step}**" if int(step) == report["lag"] else step]
         for metric in ("spearman", "pearson", "regret", "relative_regret"):
             row.append(_score(oracle[metric][step], 4 if metric == "regret" else 2))
-        row += [f"{scores[step]['value']:.0f}" for scores in oracle["recall"].values()]
+        row += [_recall(scores[step]) for scores in oracle["recall"].values()]
         rows.append(row)
     head = ["step", "Spearman", "Pearson", "regret", "relative regret"]
     head += [f"recall@{at}" for at in oracle["recall"]]
@@ -115,8 +121,45 @@ def _scores(report: dict[str, Any]) -> str:
         f"Loss at each step against the loss at step {report['steps']}, over the {count} growths "
         f"that got there; in brackets 95 % bootstrap intervals over {varied(report)}."
         + (" They do not hold what another seed would change." if len(report["seeds"]) < 2 else "")
+        + " Where more than half of the variance between candidates is noise, a correlation and "
+        "relative regret are not known, and their interval is the whole range. Recall is 1 "
+        "where the best is among so many; in parentheses the share of the resamples where it is."
     )
     return f"## What the ranking at each step was worth\n\n{_grid(head, rows)}\n\n{note}"
+
+
+def _importance(report: dict[str, Any]) -> str:
+    """What decides the loss, a row for each dimension of the design space."""
+    found = report["importance"]
+    dimensions = found["dimensions"]
+    rows = [
+        [
+            f"`{dimension_name(each)}`",
+            f"{each['importance']:.0%}",
+            f"{each['p_value']:.2g}",
+            ", ".join(
+                f"{value['value']} {value['mean']:.4f} ({value['n']})"
+                for value in sorted(each["values"], key=lambda value: float(value["mean"]))
+            ),
+        ]
+        for each in sorted(dimensions, key=lambda each: each["p_value"])
+    ]
+    p_values = {dimension_name(each): each["p_value"] for each in dimensions}
+    decides = holm(p_values)
+    if decides:
+        named = ", ".join(f"`{name}`" for name in p_values if name in decides)
+        line = f"What decides the loss at step {found['step']:,}: {named} (Holm-corrected, 5 %)."
+    else:
+        line = f"No setting is shown to decide the loss at step {found['step']:,}."
+    note = (
+        "Share: of the variance of the losses, what the setting alone explains beyond chance "
+        f"({found['evaluator']}, over the candidates of its operator; `operator`: over all "
+        "growths); settings that vary together share it. p: how often losses dealt out at random "
+        "would give as much. Means are over the candidates with a value, their number in "
+        "parentheses."
+    )
+    head = ["setting", "share", "p", "mean loss by value"]
+    return f"## What decides the loss\n\n{line}\n\n{_grid(head, rows)}\n\n{note}"
 
 
 def _savings(report: dict[str, Any]) -> str:
@@ -288,8 +331,26 @@ def _loss(value: float | None) -> str:
 def _score(score: dict[str, Any], digits: int) -> str:
     if score["value"] is None:
         return "not defined"
+    if score["interval"] is None:
+        return f"{score['value']:.{digits}f}"
     low, high = score["interval"]
     return f"{score['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _rank(entry: dict[str, Any]) -> str:
+    if entry["rank_interval"] is None:
+        return str(entry["rank"])
+    low, high = entry["rank_interval"]
+    return f"{entry['rank']} ({low}-{high})"
+
+
+def _probability(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.005 else "< 1%"
+
+
+def _recall(score: dict[str, Any]) -> str:
+    share = "" if score["share"] is None else f" ({score['share']:.2f})"
+    return f"{score['value']:.0f}{share}"
 
 
 def _flops(value: float | None) -> str:

@@ -14,19 +14,25 @@ from lagsearch.report.folder import RunFolder
 from lagsearch.report.savings import savings
 from lagsearch.report.seeds import mean_curve
 from lagsearch.selection import (
+    EVALUATOR,
     SIGNALS,
     Choice,
     LossTable,
     Measured,
     Order,
+    Place,
     decide,
+    importance,
     indistinguishable,
+    phase_transition,
+    places,
     rank_candidates,
     rank_correlation,
     score_step,
     stability,
     standard_error,
 )
+from lagsearch.selection.phase import FEWEST, LEFT, MARGIN, THRESHOLD
 from lagsearch.space import Space
 from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Curve
@@ -144,6 +150,8 @@ def read_run(folder: RunFolder) -> Recorded:
 def build_numbers(run: Recorded) -> dict[str, Any]:
     """Return what `report.json` holds."""
     oracle = _oracle(run) if run.space.search.oracle else None
+    generator = np.random.default_rng(derive_seed(run.space.seed, "places"))
+    placed = places(run.table, run.lag, generator, alike=growths(run))
     report = {
         "format": FORMAT,
         "name": run.space.name,
@@ -158,7 +166,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         },
         "seeds": list(run.environment["seeds"]),
         "sources": [_source(each) for each in run.environment["sources"]],
-        "candidates": [_candidate(run, name) for name in run.ranking],
+        "candidates": [_candidate(run, name, placed.get(name)) for name in run.ranking],
         "winner": {
             "name": run.winner,
             "seed": run.space.seeds[0],
@@ -166,6 +174,8 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
             "checkpoint": "winner" if run.has_winner else None,
         },
         "doubt": _doubt(run),
+        "phase_transition": _phase_transition(run),
+        "importance": _importance(run),
         "cost": (cost := _cost(run)),
         "savings": savings(run, complete_growths(run), cost["search_flops"]),
         "oracle": oracle,
@@ -177,7 +187,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
     return report
 
 
-def _candidate(run: Recorded, name: str) -> dict[str, Any]:
+def _candidate(run: Recorded, name: str, place: Place | None) -> dict[str, Any]:
     curve, plan = run.curves[name], run.plans[name]
     until_lag = [each for each in curve.evaluations if each.step <= run.lag]
     last = until_lag[-1] if until_lag else None
@@ -187,6 +197,8 @@ def _candidate(run: Recorded, name: str) -> dict[str, Any]:
         "operator": plan["operator"],
         "settings": plan["settings"],
         "rank": run.ranking.index(name) + 1,
+        "rank_interval": [place.low, place.high] if place else None,
+        "p_best": place.p_best if place else None,
         "status": "failed" if not is_ok else "stopped" if name in run.choice.stopped else "ok",
         "is_baseline": plan["is_baseline"],
         "layer_map": plan["layer_map"],
@@ -255,6 +267,58 @@ def _doubt(run: Recorded) -> dict[str, Any]:
     return {
         "indistinguishable_from_winner": indistinguishable(run.judged, run.lag),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
+    }
+
+
+def _phase_transition(run: Recorded) -> dict[str, Any] | None:
+    """Since when the ranking is stable: until completion with an oracle, until K without."""
+    scored = complete_growths(run) if run.space.search.oracle else growths(run)
+    until = run.completion if run.space.search.oracle else run.lag
+    if len(scored) < FEWEST:
+        return None
+    found = phase_transition(run.table.only(scored), until)
+    return {
+        "step": found.step if found else None,
+        "until": until,
+        "spearman": found.spearman if found else None,
+        "threshold": THRESHOLD,
+        "margin": MARGIN,
+        "left": LEFT,
+    }
+
+
+def _importance(run: Recorded) -> dict[str, Any] | None:
+    """What decides the loss at completion with an oracle, at K without."""
+    scored = complete_growths(run) if run.space.search.oracle else growths(run)
+    step = run.completion if run.space.search.oracle else run.lag
+    designs = {name: (run.plans[name]["operator"], run.plans[name]["settings"]) for name in scored}
+    at_step = dict(zip(run.table.candidates, run.table.at(step).tolist(), strict=True))
+    generator = np.random.default_rng(derive_seed(run.space.seed, "importance"))
+    found = importance(designs, at_step, generator)
+    if not found:
+        return None
+    return {
+        "evaluator": EVALUATOR,
+        "step": step,
+        "dimensions": [
+            {
+                "operator": each.operator,
+                "name": each.name,
+                "importance": each.importance,
+                "p_value": each.p_value,
+                "values": [
+                    {
+                        "value": value.value,
+                        "mean": value.mean,
+                        "n": len(value.candidates),
+                        "candidates": list(value.candidates),
+                        "interval": None if value.interval is None else list(value.interval),
+                    }
+                    for value in each.marginals
+                ],
+            }
+            for each in found
+        ],
     }
 
 
@@ -345,7 +409,8 @@ def _oracle(run: Recorded) -> dict[str, Any] | None:
         for name, score in named.items():
             result.setdefault(name, {})[str(step)] = _plain(score)
         for at, score in recalls.items():
-            result.setdefault("recall", {}).setdefault(str(at), {})[str(step)] = _plain(score)
+            found = {**_plain(score), "share": score.share}
+            result.setdefault("recall", {}).setdefault(str(at), {})[str(step)] = found
     matrix = rank_correlation(table)
     result["rank_correlation"] = {
         "steps": list(table.steps),

@@ -38,6 +38,7 @@ def judge(report: dict[str, Any]) -> Verdict:
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
+    lines += _stable(report)
     trust, reason = _with_oracle(report) if report["oracle"] else _without_oracle(report)
     headline = {
         "useful": "The ranking did useful work",
@@ -54,6 +55,12 @@ def varied(report: dict[str, Any]) -> str:
     """Name what intervals and tests are over."""
     seeds = len(report["seeds"])
     return f"{seeds} seeds and the validation batches" if seeds > 1 else "the validation batches"
+
+
+def dimension_name(dimension: dict[str, Any]) -> str:
+    """Name a dimension of the design space: a setting by its operator too."""
+    of = dimension["operator"]
+    return str(dimension["name"]) if of is None else f"{of}: {dimension['name']}"
 
 
 def _winner(report: dict[str, Any]) -> str:
@@ -89,6 +96,24 @@ def _saved(report: dict[str, Any]) -> list[str]:
     return [
         f"Speed-up of the winner over {savings['baseline']} at equal loss "
         f"({entry['val_loss']:.4f}{never}), in training FLOPs: {', '.join(told)}."
+    ]
+
+
+def _stable(report: dict[str, Any]) -> list[str]:
+    """Say since when the ranking is stable."""
+    found = report["phase_transition"]
+    if found is None:
+        return []
+    until, agree = found["until"], f"correlate by at least {found['threshold']:g}"
+    if found["step"] is None:
+        why = (
+            f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g} "
+            f"and away from the first ranking (below {found['left']:g})"
+        )
+        return [f"The ranking has not become stable by step {until:,}: that would need that {why}."]
+    return [
+        f"The ranking has been stable since step {found['step']:,}: every two rankings from there "
+        f"to step {until:,} {agree}."
     ]
 
 

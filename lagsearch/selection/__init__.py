@@ -1,6 +1,16 @@
 """Pure functions on a table of losses: ranking, correlation, regret, recall, doubt."""
 
-from lagsearch.selection.doubt import indistinguishable, p_values, stability, standard_error
+from lagsearch.selection.doubt import (
+    Place,
+    holm,
+    indistinguishable,
+    p_values,
+    places,
+    stability,
+    standard_error,
+)
+from lagsearch.selection.importance import EVALUATOR, Dimension, importance
+from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
@@ -9,19 +19,27 @@ from lagsearch.selection.strategies import Choice, Order, Stop, Strategy, decide
 from lagsearch.selection.table import LossTable
 
 __all__ = [
+    "EVALUATOR",
     "METRICS",
     "SIGNALS",
     "Choice",
+    "Dimension",
     "LossTable",
     "Measured",
     "Order",
+    "PhaseTransition",
+    "Place",
     "Score",
     "Spending",
     "Stop",
     "Strategy",
     "decide",
+    "holm",
+    "importance",
     "indistinguishable",
     "p_values",
+    "phase_transition",
+    "places",
     "rank_candidates",
     "rank_correlation",
     "saving",

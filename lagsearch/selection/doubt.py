@@ -1,10 +1,20 @@
 """How far a ranking can be trusted before completion is known."""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import t as student_t
 
 from lagsearch.selection.ranking import rank_candidates
-from lagsearch.selection.scores import Array, spearman
+from lagsearch.selection.scores import (
+    Array,
+    noise_share,
+    ranks,
+    resampled,
+    resamples_for,
+    spearman,
+)
 from lagsearch.selection.table import LossTable
 
 
@@ -12,6 +22,8 @@ def indistinguishable(table: LossTable, step: int, level: float = 0.05) -> list[
     """Return the candidates whose loss at a step cannot be told apart from the winner's.
 
     Paired t-tests (`p_values`), corrected for the number of candidates by Holm's step-down rule.
+    Together with the winner they hold the candidate that is truly best with a probability of at
+    least 1 - level (simulated: tests/selection/test_coverage.py).
 
     Args:
         table: All losses.
@@ -19,12 +31,17 @@ def indistinguishable(table: LossTable, step: int, level: float = 0.05) -> list[
         level: Probability of telling any two apart that are equal.
     """
     found = p_values(table, step)
+    apart = holm(found, level)
+    return [name for name in found if name not in apart]
+
+
+def holm(found: Mapping[str, float], level: float = 0.05) -> set[str]:
+    """Return the names whose p-values are significant by Holm's step-down rule."""
     tested = sorted((p_value, name) for name, p_value in found.items())
     for place, (p_value, _) in enumerate(tested):
         if p_value > level / (len(tested) - place):
-            equal = {name for _, name in tested[place:]}
-            return [name for name in found if name in equal]
-    return []
+            return {name for _, name in tested[:place]}
+    return set(found)
 
 
 def p_values(table: LossTable, step: int) -> dict[str, float]:
@@ -47,10 +64,8 @@ def p_values(table: LossTable, step: int) -> dict[str, float]:
     present = np.flatnonzero(~np.isnan(losses_CEN).any(axis=(1, 2)))
     names, losses_CEN = [order[row] for row in present], losses_CEN[present]
     seeds = _interaction(losses_CEN.mean(axis=2))
-    return {
-        name: _p_value(each - losses_CEN[0], seeds)
-        for name, each in zip(names[1:], losses_CEN[1:], strict=True)
-    }
+    found = _tested(losses_CEN[1:] - losses_CEN[:1], seeds)
+    return dict(zip(names[1:], found.tolist(), strict=True))
 
 
 def _interaction(losses_CE: Array) -> tuple[float, int]:
@@ -62,33 +77,96 @@ def _interaction(losses_CE: Array) -> tuple[float, int]:
     return (float((left**2).sum() / freedom), freedom) if freedom else (0.0, 0)
 
 
-def _p_value(difference_EN: Array, seeds: tuple[float, int]) -> float:
-    """Test whether the mean of differences is zero.
+def _tested(differences_CEN: Array, seeds: tuple[float, int]) -> Array:
+    """Test whether the means of differences are zero: p-values (C,).
 
     Args:
-        difference_EN: Of two candidates, by seed and batch.
+        differences_CEN: Of each candidate from the winner, by seed and batch.
         seeds: Mean square and freedom of what varies with the seed, in one candidate.
     """
-    n_seeds, size = difference_EN.shape
-    mean = float(difference_EN.mean())
-    by_batch = difference_EN.mean(axis=0)
-    parts = []
-    if size > 1 and np.ptp(by_batch) > 0:
-        parts.append((float(by_batch.var(ddof=1)) / size, size - 1))
-    if n_seeds > 1 and seeds[0] > 0:
-        parts.append((2 * seeds[0] / n_seeds, seeds[1]))
-    if not parts:
-        return 0.0 if size * n_seeds > 1 and mean != 0 else 1.0
-    variance = sum(part for part, _ in parts)
-    terms = list(parts)
-    if len(parts) > 1:
-        left = difference_EN - by_batch - (difference_EN.mean(axis=1, keepdims=True) - mean)
-        freedom = (n_seeds - 1) * (size - 1)
-        twice = float((left**2).sum()) / freedom / (n_seeds * size)
-        variance = max(variance - twice, *(part for part, _ in parts))
-        terms.append((twice, freedom))
-    freedom_of_all = variance**2 / sum(part**2 / freedom for part, freedom in terms)
-    return float(2 * student_t.sf(abs(mean) / np.sqrt(variance), freedom_of_all))
+    n_seeds, size = differences_CEN.shape[1:]
+    mean = differences_CEN.mean(axis=(1, 2))
+    nothing = np.zeros_like(mean)
+    batches = nothing
+    if size > 1:
+        by_batch = differences_CEN.mean(axis=1)
+        batches = np.where(np.ptp(by_batch, axis=1) > 0, by_batch.var(axis=1, ddof=1) / size, 0.0)
+    by_seed = np.full_like(mean, 2 * seeds[0] / n_seeds if n_seeds > 1 else 0.0)
+    twice = nothing
+    if size > 1 and n_seeds > 1:
+        left = differences_CEN - differences_CEN.mean(axis=1, keepdims=True)
+        left = left - left.mean(axis=2, keepdims=True)
+        twice = (left**2).sum(axis=(1, 2)) / ((n_seeds - 1) * (size - 1)) / (n_seeds * size)
+        twice = np.where((batches > 0) & (by_seed > 0), twice, 0.0)
+    variance = np.maximum(batches + by_seed - twice, np.maximum(batches, by_seed))
+    spread = batches**2 / max(size - 1, 1) + by_seed**2 / max(seeds[1], 1)
+    spread = spread + twice**2 / max((n_seeds - 1) * (size - 1), 1)
+    varies = variance > 0
+    freedom = np.where(varies, variance, 1.0) ** 2 / np.where(varies, spread, 1.0)
+    tested = 2 * student_t.sf(np.abs(mean) / np.sqrt(np.where(varies, variance, 1.0)), freedom)
+    is_one = size * n_seeds == 1
+    without_noise = np.where((mean != 0) & (not is_one), 0.0, 1.0)
+    return np.where(varies, tested, without_noise)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a candidate may stand in a ranking.
+
+    Attributes:
+        low: Best rank in the 95 % interval, from 1.
+        high: Worst rank in it.
+        p_best: Probability that no other has a lower expected loss; they sum to 1.
+    """
+
+    low: int
+    high: int
+    p_best: float
+
+
+def places(
+    table: LossTable,
+    step: int,
+    generator: np.random.Generator,
+    resamples: int | None = None,
+    alike: Collection[str] | None = None,
+) -> dict[str, Place]:
+    """Return where each candidate may stand at a step, best candidates first.
+
+    From resamples of the validation batches and seeds (`resampled`). Losses lie further apart
+    than what they measure, by their noise, so that resamples around them look surer than they
+    are: their distance from the losses is divided by the root of the share of the variance
+    between candidates that is not noise. Equal candidates share their ranks and probability.
+
+    Args:
+        table: All losses.
+        step: The step; candidates without a loss there are left out.
+        generator: Draws the resamples.
+        resamples: Their number; by default `resamples_for` the candidates.
+        alike: The candidates whose variance counts: those that do not stand apart as baselines
+            do; by default all.
+    """
+    row = {name: place for place, name in enumerate(table.candidates)}
+    lacking = ~np.isfinite(table.batches_at(step).mean(axis=(1, 2)))
+    names = [name for name in rank_candidates(table, step) if not lacking[row[name]]]
+    if not names:
+        return {}
+    losses_CEN = table.batches_at(step)[[row[name] for name in names]]
+    means_C = losses_CEN.mean(axis=(1, 2))
+    drawn_RC = resampled(losses_CEN[None], generator, resamples or resamples_for(len(names)))[0]
+    counted = [place for place, name in enumerate(names) if alike is None or name in alike]
+    share = noise_share(means_C[None, counted], drawn_RC[None][:, :, counted])[0]
+    known = max(1 - float(share), LEAST_KNOWN)
+    first_RC, last_RC = ranks(means_C + (drawn_RC - means_C) / np.sqrt(known))
+    low = np.quantile(first_RC, 0.025, axis=0, method="inverted_cdf").astype(int).tolist()
+    high = np.quantile(last_RC, 0.975, axis=0, method="inverted_cdf").astype(int).tolist()
+    is_best = first_RC == 1
+    p_best = (is_best / is_best.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
+    return {name: Place(*found) for name, *found in zip(names, low, high, p_best, strict=True)}
+
+
+LEAST_KNOWN = 0.05
+"""Least share of the variance between candidates that is taken to be more than noise."""
 
 
 def standard_error(losses_EN: Array) -> float | None:

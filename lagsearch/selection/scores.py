@@ -12,13 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from lagsearch.selection.table import LossTable
 
 Array = NDArray[np.float64]
 
 RECALL_AT = (1, 2, 3, 4, 5)
+
+NOISY = 0.5
+"""Share of noise in the variance between candidates from which a step says too little.
+
+Simulated, intervals of correlations then miss the truth more often than they claim, for the more
+the losses are noise, the further a correlation of them lies from that of what they measure.
+"""
 
 
 def pearson(early: Array, final: Array) -> Array:
@@ -40,7 +46,34 @@ def _varies(losses: Array) -> NDArray[np.bool_]:
 
 def spearman(early: Array, final: Array) -> Array:
     """Return Spearman's rank correlation, ties averaged: (..., C) twice to (...)."""
-    return pearson(rankdata(early, axis=-1), rankdata(final, axis=-1))
+    return pearson(_middle(*ranks(early)), _middle(*ranks(final)))
+
+
+def _middle(first: Array, last: Array) -> Array:
+    return (first + last) / 2
+
+
+def ranks(losses: Array) -> tuple[Array, Array]:
+    """Return the first and the last rank, from 1, that each loss takes: (..., C) to (..., C).
+
+    They differ where losses are equal, by no more than the rounding of a mean.
+    """
+    order = losses.argsort(axis=-1)
+    ordered = np.take_along_axis(losses, order, axis=-1)
+    place = np.broadcast_to(np.arange(1.0, losses.shape[-1] + 1), losses.shape)
+    first = last = place
+    with np.errstate(invalid="ignore"):  # of infinities
+        rises = ordered[..., 1:] - ordered[..., :-1] > 1e-12 * np.abs(ordered[..., :-1])
+    if not rises.all():
+        edge = np.ones((*losses.shape[:-1], 1), bool)
+        begins, ends = np.concatenate([edge, rises], -1), np.concatenate([rises, edge], -1)
+        first = np.maximum.accumulate(np.where(begins, place, 0), axis=-1)
+        last = np.where(ends, place, np.inf)[..., ::-1]
+        last = np.minimum.accumulate(last, axis=-1)[..., ::-1]
+    found = np.empty((2, *losses.shape))
+    np.put_along_axis(found[0], order, first, axis=-1)
+    np.put_along_axis(found[1], order, last, axis=-1)
+    return found[0], found[1]
 
 
 def regret(early: Array, final: Array) -> Array:
@@ -63,8 +96,9 @@ def recall(early: Array, final: Array, at: int) -> Array:
     Of equal early losses the first candidate comes first, as in the ranking and in regret.
     """
     best = final.argmin(axis=-1)[..., None]
-    places = early.argsort(axis=-1, kind="stable").argsort(axis=-1, kind="stable")
-    hit: Array = (np.take_along_axis(places, best, axis=-1)[..., 0] < at).astype(np.float64)
+    loss = np.take_along_axis(early, best, axis=-1)
+    is_before = (early < loss) | ((early == loss) & (np.arange(early.shape[-1]) < best))
+    hit: Array = (is_before.sum(axis=-1) < at).astype(np.float64)
     return hit
 
 
@@ -79,73 +113,148 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Score:
-    """A score and its 95 % bootstrap interval.
+    """A score and how sure it is.
 
     Attributes:
         value: On all validation batches; None where it is not defined.
-        low: Lower end.
+        low: Lower end of the 95 % interval; None for recall, which is 0 or 1, and for one batch.
         high: Upper end.
+        share: Of recall: the share of the resamples in which it is 1; None for the others.
     """
 
     value: float | None
     low: float | None
     high: float | None
+    share: float | None = None
 
 
 def score_step(
-    table: LossTable, step: int, final: int, generator: np.random.Generator, resamples: int = 1000
+    table: LossTable,
+    step: int,
+    final: int,
+    generator: np.random.Generator,
+    resamples: int | None = None,
 ) -> tuple[dict[str, Score], dict[int, Score]]:
     """Score the losses at a step against those at completion.
 
-    Candidates without a loss at either step are left out. The interval resamples the validation
+    Candidates without a loss at either step are left out. The intervals are for the scores of the
+    losses that are measured, on all text and under all seeds: they resample the validation
     batches and, where there are several, the seeds, the same ones for all candidates and both
-    steps. With one seed it says how far the score hangs on the choice of validation text, not how
-    another seed would train.
+    steps (`resampled`). With one seed they say how far the score hangs on the choice of
+    validation text, not how another seed would train.
+
+    Regret and relative regret have the middle 95 % of the resamples. Correlations do not: noise
+    draws them towards its own, in the losses once and in the resamples twice, so the middle 95 %
+    lies to one side of the truth. Their interval reaches as far to either side of the value as
+    the middle 95 % does to its farther one. Where more than `NOISY` of the variance between
+    candidates at either step is noise, the interval of all but regret is the whole range. Recall
+    is 0 or 1, for which no interval says anything: it has the share of resamples instead. One
+    batch under one seed says nothing of noise, and there are neither intervals nor shares.
 
     Args:
         table: All losses.
         step: The early step.
         final: Completion.
         generator: Draws the resamples.
-        resamples: R.
+        resamples: R; by default `resamples_for` the candidates.
 
     Returns:
         The scores of `METRICS` by name, and recall by its parameter; both empty where no
         candidate has both losses.
     """
     pair_PCEN = np.stack([table.batches_at(step), table.batches_at(final)])
-    pair_PCEN = pair_PCEN[:, ~np.isnan(pair_PCEN).any(axis=(0, 2, 3))]
+    pair_PCEN = pair_PCEN[:, np.isfinite(pair_PCEN).all(axis=(0, 2, 3))]
     if not pair_PCEN.shape[1]:
         return {}, {}
-    means_PC, drawn_PRC = pair_PCEN.mean(axis=(2, 3)), resampled(pair_PCEN, generator, resamples)
-    pairs = [(means_PC[0], means_PC[1]), (drawn_PRC[0], drawn_PRC[1])]
-    named = {name: _score(*(metric(*pair) for pair in pairs)) for name, metric in METRICS.items()}
-    recalls = {at: _score(*(recall(*pair, at) for pair in pairs)) for at in RECALL_AT}
-    return named, recalls
+    means_PC = pair_PCEN.mean(axis=(2, 3))
+    early_C, final_C = means_PC
+    values = {name: float(metric(early_C, final_C)) for name, metric in METRICS.items()}
+    hits = {at: float(recall(early_C, final_C, at)) for at in RECALL_AT}
+    if pair_PCEN[0, 0].size == 1:
+        alone = {name: Score(_defined(value), None, None) for name, value in values.items()}
+        return alone, {at: Score(hit, None, None) for at, hit in hits.items()}
+    drawn_PRC = resampled(pair_PCEN, generator, resamples or resamples_for(len(table.candidates)))
+    is_noisy = bool((noise_share(means_PC, drawn_PRC) > NOISY).any())
+    early_RC, final_RC = drawn_PRC
+    named = {
+        name: _score(values[name], metric(early_RC, final_RC), RANGES.get(name), is_noisy)
+        for name, metric in METRICS.items()
+    }
+    shares = {at: float(recall(early_RC, final_RC, at).mean()) for at in RECALL_AT}
+    return named, {at: Score(hits[at], None, None, shares[at]) for at in RECALL_AT}
+
+
+RANGES = {"spearman": (-1.0, 1.0), "pearson": (-1.0, 1.0), "relative_regret": (0.0, 1.0)}
+"""Least and largest value of the scores that have both."""
+
+
+def _score(value: float, drawn: Array, whole: tuple[float, float] | None, is_noisy: bool) -> Score:
+    defined = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(defined):
+        return Score(None, None, None)
+    low, high = (float(end) for end in np.quantile(defined, [0.025, 0.975]))
+    if whole is not None:
+        # what no resample changes hangs on no noise, however much there is
+        if is_noisy and np.ptp(defined) > 1e-9:
+            low, high = whole
+        elif whole[0] < 0:
+            reach = max(high - value, value - low)
+            low, high = max(whole[0], value - reach), min(whole[1], value + reach)
+    return Score(value, low, high)
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def resamples_for(candidates: int) -> int:
+    """Return how many resamples are drawn: 1000, and fewer for more than 1000 candidates."""
+    return int(np.clip(1_000_000 // max(candidates, 1), 200, 1000))
 
 
 def resampled(losses_PCEN: Array, generator: np.random.Generator, resamples: int) -> Array:
     """Return means of resampled seeds and batches, the same ones for all: (P, R, C).
 
-    Seeds and batches are drawn with replacement, each on their own. A resample of E seeds varies
-    less than E seeds do, by a factor of (E - 1) / E, which matters where they are few: its
-    distance from the mean is widened by as much.
+    Seeds and batches are drawn with replacement, each on their own. A resample of n varies less
+    than n do, by a factor of (n - 1) / n, which matters where they are few: its distance from the
+    mean is widened by as much.
 
     Args:
         losses_PCEN: Batch losses under each seed, at P steps.
         generator: Draws.
         resamples: R.
     """
-    n_seeds, size = losses_PCEN.shape[2:]
-    batches_RN = generator.multinomial(size, np.full(size, 1 / size), size=resamples) / size
-    seeds_RE = np.full((resamples, n_seeds), 1 / n_seeds)
-    if n_seeds > 1:
-        drawn = generator.multinomial(n_seeds, seeds_RE[0], size=resamples) / n_seeds
-        seeds_RE = seeds_RE + (drawn - seeds_RE) * np.sqrt(n_seeds / (n_seeds - 1))
-    means_PRC: Array = np.einsum(
-        "pcen,re,rn->prc", losses_PCEN, seeds_RE, batches_RN, optimize=True
-    )
+    steps, candidates, n_seeds, size = losses_PCEN.shape
+    batches_RN = _weights(generator, size, resamples)
+    weights_RM = _weights(generator, n_seeds, resamples)[:, :, None] * batches_RN[:, None, :]
+    flat_PCM = losses_PCEN.reshape(steps, candidates, n_seeds * size)
+    means_PRC: Array = weights_RM.reshape(resamples, -1) @ flat_PCM.transpose(0, 2, 1)
     return means_PRC
+
+
+def _weights(generator: np.random.Generator, size: int, resamples: int) -> Array:
+    """Return what each of n counts in each resample: (R, n)."""
+    even = np.full((resamples, size), 1 / size)
+    if size == 1:
+        return even
+    drawn = generator.multinomial(size, even[0], size=resamples) / size
+    weights: Array = even + (drawn - even) * np.sqrt(size / (size - 1))
+    return weights
+
+
+def noise_share(means_PC: Array, drawn_PRC: Array) -> Array:
+    """Return the share of noise in the variance between candidates: (P, C), (P, R, C) to (P,).
+
+    It can exceed 1 by chance, and is infinite where means are equal and resamples are not.
+    """
+    if means_PC.shape[1] < 2:
+        return np.zeros(len(means_PC))
+    own_PRC = drawn_PRC - drawn_PRC.mean(axis=2, keepdims=True)
+    noise = own_PRC.var(axis=1).mean(axis=1) * means_PC.shape[1] / (means_PC.shape[1] - 1)
+    between = means_PC.var(axis=1, ddof=1)
+    rounding = (1e-12 * np.abs(means_PC).max(axis=1)) ** 2
+    share: Array = noise / np.maximum(between, 1e-300)
+    return np.where(noise > rounding, share, 0.0)
 
 
 def rank_correlation(table: LossTable) -> Array:
@@ -155,18 +264,18 @@ def rank_correlation(table: LossTable) -> Array:
     """
     size = len(table.steps)
     matrix = np.full((size, size), np.nan)
+    is_there = ~np.isnan(table.losses)
+    whole = {
+        column: _middle(*ranks(table.losses[is_there[:, column], column])) for column in range(size)
+    }
     for row in range(size):
-        for column in range(size):
-            pair = table.losses[:, [row, column]]
-            pair = pair[~np.isnan(pair).any(axis=1)]
-            if len(pair) > 1:
-                matrix[row, column] = spearman(pair[:, 0], pair[:, 1])
+        for column in range(row, size):
+            both = is_there[:, row] & is_there[:, column]
+            if both.sum() < 2:
+                continue
+            if (is_there[:, row] == is_there[:, column]).all():
+                found = pearson(whole[row], whole[column])
+            else:
+                found = spearman(table.losses[both, row], table.losses[both, column])
+            matrix[row, column] = matrix[column, row] = found
     return matrix
-
-
-def _score(value: Array, resampled: Array) -> Score:
-    defined = resampled[~np.isnan(resampled)]
-    if np.isnan(value) or not len(defined):
-        return Score(None, None, None)
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return Score(float(value), float(low), float(high))

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from lagsearch.selection.doubt import p_values
-from lagsearch.selection.phase import stable_since
+from lagsearch.selection.phase import LEFT, MARGIN, THRESHOLD, phase_transition
 from lagsearch.selection.signals import SIGNALS, Measured
 
 Reason = Literal["lag", "stable", "bound", "alone"]
@@ -30,9 +30,9 @@ class Strategy:
         signal: What candidates are judged by, one of `SIGNALS`.
         first: The first rung at which it may choose; None chooses at the last one alone.
         races: Whether candidates are stopped that are worse than the leader beyond doubt.
-        threshold: Least Spearman's correlation of two rankings that are alike.
-        margin: The ranking is stable at a step that is so many times the first one from which on
-            all rankings are alike.
+        threshold: See `phase_transition`, as the next two.
+        margin: How many times as many steps as up to the transition.
+        left: Correlation with the first ranking below which that one has been left.
         level: Probability of stopping any candidate that is as good as the leader.
     """
 
@@ -41,8 +41,9 @@ class Strategy:
     signal: str = "loss"
     first: int | None = None
     races: bool = False
-    threshold: float = 0.8
-    margin: float = 2.0
+    threshold: float = THRESHOLD
+    margin: float = MARGIN
+    left: float = LEFT
     level: float = 0.05
 
 
@@ -86,7 +87,7 @@ class Choice:
         step: K: where it chose.
         ranking: Candidates from best to worst; stopped ones come last, the latest first.
         stopped: Those that were stopped.
-        stable_since: First step from which on all rankings were alike; None where they were not.
+        stable_since: The phase transition; None where there was none.
         reason: Why it chose there.
     """
 
@@ -115,13 +116,15 @@ def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
         if missing.any():
             names = tuple(name for name, is_so in zip(alive, missing, strict=True) if is_so)
             return Order(rung, names, stopped)
-        since = stable_since(here.loss.until(rung), strategy.threshold)
-        is_stable = since is not None and rung >= strategy.margin * since
+        found = phase_transition(
+            measured.loss, rung, strategy.threshold, strategy.margin, strategy.left
+        )
+        since, is_stable = None if found is None else found.step, found is not None
         is_last = rung == strategy.rungs[-1]
         if is_stable and strategy.races and not is_last:
-            found = _beaten(here, rung, strategy, len(measured.loss.candidates))
-            stopped |= found
-            alive = tuple(name for name in alive if name not in found)
+            beaten = _beaten(here, rung, strategy, len(measured.loss.candidates))
+            stopped |= beaten
+            alive = tuple(name for name in alive if name not in beaten)
         is_open = strategy.first is not None and rung >= strategy.first
         if is_last or len(alive) == 1 or (is_open and is_stable):
             reason = _reason(strategy, is_stable=is_stable, is_alone=len(alive) == 1)

@@ -133,7 +133,7 @@ def _means(batches: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     n_seeds, size = batches.shape[2:]
     means = [
-        [fsum(fsum(batch) / size for batch in cell) / n_seeds for cell in row]
-        for row in batches.tolist()
+        [fsum(fsum(batch) / size for batch in cell) / n_seeds for cell in row.tolist()]
+        for row in batches
     ]
     return np.array(means, np.float64).reshape(batches.shape[:2])

@@ -288,6 +288,9 @@ class Stability(Part):
     """Least correlation (Spearman's) of two rankings that count as alike."""
     margin: Annotated[float, Field(ge=1)] = 2.0
     """All rankings must be alike over a span of steps whose end is so many times its beginning."""
+    left: Annotated[float, Field(gt=-1, le=1)] = 0.6
+    """Correlation with the first ranking below which that one has been left: early rankings agree
+    for that reason alone."""
 
 
 class Search(Part):

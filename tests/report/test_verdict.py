@@ -7,7 +7,16 @@ from lagsearch.report.verdict import judge
 
 
 def report(
-    early, final, *, oracle=True, tied=(), settled=0.95, baseline=None, low=0.1, savings=None
+    early,
+    final,
+    *,
+    oracle=True,
+    tied=(),
+    settled=0.95,
+    baseline=None,
+    low=0.1,
+    savings=None,
+    phase=None,
 ):
     names = [f"c{number}" for number in np.argsort(early, kind="stable")]
     candidates = [
@@ -37,6 +46,7 @@ def report(
         "candidates": candidates,
         "winner": {"name": names[0], "val_loss": {"10": early.min(), "50": 1.0}},
         "savings": savings,
+        "phase_transition": phase,
         "oracle": scores if oracle else None,
         "doubt": {
             "indistinguishable_from_winner": list(tied),
@@ -108,3 +118,20 @@ def test_what_the_winner_saves_is_said():
     assert not any(
         "Speed-up" in each for each in judge(report(losses, losses, savings=savings)).lines
     )
+
+
+def test_since_when_the_ranking_is_stable():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    rule = {"until": 50, "threshold": 0.8, "margin": 2.0, "left": 0.6}
+    [line] = [
+        each
+        for each in judge(report(losses, losses, phase={"step": 20, **rule})).lines
+        if "stable" in each
+    ]
+    assert line == (
+        "The ranking has been stable since step 20: every two rankings from there to step 50 "
+        "correlate by at least 0.8."
+    )
+    lines = judge(report(losses, losses, phase={"step": None, **rule})).lines
+    assert any(each.startswith("The ranking has not become stable by step 50") for each in lines)
+    assert not any("stable" in each for each in judge(report(losses, losses)).lines)

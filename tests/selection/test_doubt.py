@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lagsearch.selection import LossTable, indistinguishable, stability
+from lagsearch.selection import LossTable, Place, indistinguishable, p_values, places, stability
 
 # Ten batches of noise with mean 0 and standard deviation 1 (n - 1 in the denominator).
 PATTERN = scipy.stats.zscore(np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 8.0]), ddof=1)
@@ -133,6 +133,130 @@ def test_candidates_without_a_loss_are_not_compared():
 
 def test_a_lone_candidate():
     assert indistinguishable(LossTable.of({"a": {7: SHARED.tolist()}}), 7) == []
+
+
+# Several seeds
+
+
+def satterthwaite(losses_CEN, c):
+    """The paired test of candidate c against candidate 0, mean square by mean square."""
+    n_candidates, n_seeds, size = losses_CEN.shape
+    difference = losses_CEN[c] - losses_CEN[0]
+    by_batch = difference.mean(axis=0).var(ddof=1) / size
+    means = losses_CEN.mean(axis=2)
+    table = means - means.mean(axis=0) - means.mean(axis=1)[:, None] + means.mean()
+    seed_freedom = (n_candidates - 1) * (n_seeds - 1)
+    by_seed = 2 * (table**2).sum() / seed_freedom / n_seeds
+    left = difference - difference.mean(axis=0) - difference.mean(axis=1)[:, None]
+    left = left + difference.mean()
+    left_freedom = (n_seeds - 1) * (size - 1)
+    twice = (left**2).sum() / left_freedom / (n_seeds * size)
+    variance = max(by_batch + by_seed - twice, by_batch, by_seed)
+    freedom = variance**2 / (
+        by_batch**2 / (size - 1) + by_seed**2 / seed_freedom + twice**2 / left_freedom
+    )
+    return 2 * scipy.stats.t.sf(abs(difference.mean()) / math.sqrt(variance), freedom)
+
+
+def table_of(losses_CEN, step=7):
+    names = [f"c{c}" for c in range(len(losses_CEN))]
+    return LossTable.of_seeds(
+        {
+            name: [{step: each.tolist()} for each in of_seeds]
+            for name, of_seeds in zip(names, losses_CEN, strict=True)
+        }
+    )
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(2, 5), st.integers(2, 9))
+@settings(max_examples=40)
+def test_p_values_under_several_seeds(seed, n_candidates, n_seeds, size):
+    generator = np.random.default_rng(seed)
+    losses = generator.normal(0, 1, (n_candidates, n_seeds, size))
+    losses += generator.normal(0, 0.5, (n_candidates, n_seeds, 1))
+    order = losses.mean(axis=(1, 2)).argsort()
+    found = p_values(table_of(losses), 7)
+    assert list(found) == [f"c{c}" for c in order[1:]]
+    for place, name in enumerate(found, start=1):
+        assert found[name] == pytest.approx(satterthwaite(losses[order], place), rel=1e-9)
+
+
+def test_p_values_of_one_batch_under_several_seeds_are_those_of_two_way_anova():
+    """Two candidates, one batch: the paired t-test over seeds."""
+    losses = np.random.default_rng(4).normal(0, 1, (2, 5, 1))
+    losses[1] += 3
+    expected = scipy.stats.ttest_rel(losses[1, :, 0], losses[0, :, 0]).pvalue
+    assert p_values(table_of(losses), 7)["c1"] == pytest.approx(expected)
+
+
+# Places
+
+
+def placed(losses_CEN, seed=0, resamples=4000):
+    return places(table_of(losses_CEN), 7, np.random.default_rng(seed), resamples)
+
+
+def test_places_without_noise_are_the_ranks():
+    losses = np.array([3.0, 1.0, 2.0])[:, None, None] + np.arange(4.0)
+    assert placed(losses) == {
+        "c1": Place(1, 1, 1.0),
+        "c2": Place(2, 2, 0.0),
+        "c0": Place(3, 3, 0.0),
+    }
+
+
+def test_equal_candidates_share_their_places():
+    noise = 0.01 * PATTERN
+    losses = np.stack([PATTERN + 9, PATTERN, PATTERN + noise - noise])[:, None, :]
+    found = placed(losses)
+    assert [found[name] for name in ("c1", "c2", "c0")] == [
+        Place(1, 2, 0.5),
+        Place(1, 2, 0.5),
+        Place(3, 3, 0.0),
+    ]
+
+
+def test_places_of_two_by_hand():
+    """The second is best where the difference, 2 of its standard errors widened, falls below 0.
+
+    The batch means of two candidates differ by d with error s: noise has s^2 / 2 of the variance
+    d^2 / 2 between the candidates, so that resamples are widened by 1 / sqrt(1 - s^2 / d^2).
+    """
+    error = PATTERN.std(ddof=1) / math.sqrt(len(PATTERN))
+    losses = np.stack([SHARED, SHARED + PATTERN + 2 * error])[:, None, :]
+    found = placed(losses, resamples=40_000)
+    expected = scipy.stats.norm.sf(2 * math.sqrt(1 - 1 / 4))
+    assert found["c1"].p_best == pytest.approx(expected, abs=0.01)
+    assert found["c0"].p_best == pytest.approx(1 - expected, abs=0.01)
+    assert (found["c0"].low, found["c0"].high) == (1, 2)
+
+
+def test_a_candidate_that_stands_apart_does_not_make_the_others_surer():
+    losses = np.stack([SHARED, SHARED + PATTERN + 0.4, SHARED + PATTERN[::-1] + 90])[:, None, :]
+    table, generator = table_of(losses), np.random.default_rng
+    two = places(table.only(["c0", "c1"]), 7, generator(0), 4000)["c1"].p_best
+    all_alike = places(table, 7, generator(0), 4000)["c1"].p_best
+    apart = places(table, 7, generator(0), 4000, alike=["c0", "c1"])["c1"].p_best
+    assert apart == pytest.approx(two, abs=0.03)
+    assert all_alike < apart - 0.05
+
+
+@given(st.integers(0, 10_000), st.integers(1, 7), st.integers(1, 3), st.integers(1, 6))
+@settings(max_examples=40)
+def test_places_hold_together(seed, n_candidates, n_seeds, size):
+    losses = np.random.default_rng(seed).normal(0, 1, (n_candidates, n_seeds, size))
+    found = placed(losses, resamples=100)
+    assert len(found) == n_candidates
+    assert sum(each.p_best for each in found.values()) == pytest.approx(1)
+    assert all(1 <= each.low <= each.high <= n_candidates for each in found.values())
+    means = [losses[int(name[1:])].mean() for name in found]
+    assert means == sorted(means)
+
+
+def test_candidates_without_a_loss_have_no_place():
+    table = LossTable.of({"a": {7: [1.0, 2.0]}, "b": {3: [1.0, 2.0]}, "c": {7: [math.nan] * 2}})
+    assert places(table, 7, np.random.default_rng(0)) == {"a": Place(1, 1, 1.0)}
+    assert places(table.only(["b", "c"]), 7, np.random.default_rng(0)) == {}
 
 
 # Stability

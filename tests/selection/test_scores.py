@@ -8,7 +8,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lagsearch.selection import LossTable, rank_candidates, rank_correlation, score_step
-from lagsearch.selection.scores import pearson, recall, regret, relative_regret, spearman
+from lagsearch.selection.scores import (
+    noise_share,
+    pearson,
+    ranks,
+    recall,
+    regret,
+    relative_regret,
+    spearman,
+)
 
 RNG = np.random.default_rng
 # Karp et al. 2024, tables 1 and 2: final validation loss, regret, relative regret. The best at
@@ -309,9 +317,10 @@ def test_noise_free_interval_is_the_value(pair):
         }
     )
     scores, found = scores_at(table, 5, 9)
-    for score in [*scores.values(), *found.values()]:
+    for score in scores.values():
         assert score.low == pytest.approx(score.value, abs=1e-9)
         assert score.high == pytest.approx(score.value, abs=1e-9)
+    assert all(score.share == score.value for score in found.values())
 
 
 def test_bootstrap_is_paired():
@@ -327,9 +336,10 @@ def test_bootstrap_is_paired():
     scores, found = scores_at(table, 5, 9, resamples=200)
     assert scores["regret"].value == pytest.approx(0.03)
     assert scores["relative_regret"].value == pytest.approx(0.2)
-    for score in [*scores.values(), *found.values()]:
+    for score in scores.values():
         assert score.low == pytest.approx(score.value, abs=1e-6)
         assert score.high == pytest.approx(score.value, abs=1e-6)
+    assert all(score.share == score.value for score in found.values())
 
 
 def test_bootstrap_resamples_the_same_batches_at_both_steps():
@@ -341,27 +351,103 @@ def test_bootstrap_resamples_the_same_batches_at_both_steps():
     for name, value in (("spearman", 1), ("pearson", 1), ("regret", 0), ("relative_regret", 0)):
         assert scores[name].low == pytest.approx(value, abs=1e-9)
         assert scores[name].high == pytest.approx(value, abs=1e-9)
-    assert [(score.low, score.high) for score in found.values()] == [(1.0, 1.0)] * 5
+    assert [score.share for score in found.values()] == [1.0] * 5
 
 
-def test_interval_against_a_plain_bootstrap():
-    """The middle 95 % of 4000 resamples; Monte Carlo leaves a few percent of the width."""
-    table = random_table(n_candidates=6, n_batches=10, noise=2.0, seed=5)
+def plain_resamples(table, n, count=4000):
+    """Means of batches drawn with replacement, widened as ten batches vary less than they say."""
     early, final = table.batches_at(5)[:, 0], table.batches_at(20)[:, 0]
-    generator, drawn = RNG(11), {"spearman": [], "pearson": [], "regret": []}
-    for _ in range(4000):
-        chosen = generator.integers(0, 10, 10)
-        a, b = early[:, chosen].mean(axis=1), final[:, chosen].mean(axis=1)
-        ranks = [np.argsort(np.argsort(each)) for each in (a, b)]
-        drawn["spearman"].append(np.corrcoef(*ranks)[0, 1])
+    generator = RNG(11)
+    for _ in range(count):
+        chosen = generator.integers(0, n, n)
+        yield tuple(
+            each.mean(axis=1)
+            + np.sqrt(n / (n - 1)) * (each[:, chosen] - each.mean(axis=1)[:, None]).mean(axis=1)
+            for each in (early, final)
+        )
+
+
+def test_intervals_against_a_plain_bootstrap():
+    """Of regret the middle 95 %; of correlations as far on both sides as on its farther one."""
+    table = random_table(n_candidates=6, n_batches=10, noise=0.8, seed=5)
+    drawn = {"spearman": [], "pearson": [], "regret": [], "relative_regret": []}
+    for a, b in plain_resamples(table, 10):
+        drawn["spearman"].append(scipy.stats.spearmanr(a, b).statistic)
         drawn["pearson"].append(np.corrcoef(a, b)[0, 1])
         drawn["regret"].append(b[a.argmin()] - b.min())
+        drawn["relative_regret"].append(drawn["regret"][-1] / np.ptp(b))
     scores, _ = score_step(table, 5, 20, RNG(0), 4000)
     for name, values in drawn.items():
         low, high = np.percentile(values, [2.5, 97.5])
-        assert high > low
-        assert scores[name].low == pytest.approx(low, abs=0.08 * (high - low))
-        assert scores[name].high == pytest.approx(high, abs=0.08 * (high - low))
+        width, value = high - low, scores[name].value
+        assert width > 0
+        if name in ("spearman", "pearson"):
+            reach = max(high - value, value - low)
+            low, high = max(-1, value - reach), min(1, value + reach)
+        assert scores[name].low == pytest.approx(low, abs=0.08 * width)
+        assert scores[name].high == pytest.approx(high, abs=0.08 * width)
+
+
+def test_shares_of_recall_against_a_plain_bootstrap():
+    table = random_table(n_candidates=6, n_batches=10, noise=2.0, seed=5)
+    drawn = list(plain_resamples(table, 10))
+    _, found = score_step(table, 5, 20, RNG(0), 4000)
+    for at, score in found.items():
+        expected = np.mean([plain_recall(a.tolist(), b.tolist(), at) for a, b in drawn])
+        assert score.share == pytest.approx(expected, abs=0.03)
+        assert (score.low, score.high) == (None, None)
+    assert 0.1 < found[2].share < 0.9
+
+
+def test_where_noise_is_most_of_the_spread_nothing_is_claimed():
+    """Ten batches, noise of the means 1 / sqrt(10) against spreads above and below it."""
+    for spread, is_known in ((3.0, True), (0.05, False)):
+        generator = RNG(8)
+        level = spread * np.arange(6) / np.arange(6).std(ddof=1)
+        losses_of = {
+            f"c{c}": {step: (level[c] + generator.normal(size=10)).tolist() for step in (5, 9)}
+            for c in range(6)
+        }
+        scores, _ = scores_at(LossTable.of(losses_of), 5, 9, resamples=500)
+        ends = {name: (score.low, score.high) for name, score in scores.items()}
+        assert (ends["spearman"] == (-1.0, 1.0)) == (not is_known)
+        assert (ends["pearson"] == (-1.0, 1.0)) == (not is_known)
+        assert (ends["relative_regret"] == (0.0, 1.0)) == (not is_known)
+        assert ends["regret"][1] < 2
+
+
+def test_noise_share_by_hand():
+    """Variances between candidates 1 and 4; their own noise, what all share left out."""
+    means = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
+    own = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]) * np.sqrt(3)
+    shared = np.array([[7.0], [-9.0]])
+    drawn = means[:, None, :] + own + shared
+    # variances over the two draws 3, 3, 0; their mean 2, times 3 / 2 as one mean was taken off
+    np.testing.assert_allclose(noise_share(means, drawn), [3.0, 0.75])
+    assert noise_share(means, np.repeat(means[:, None], 2, axis=1)).tolist() == [0, 0]
+
+
+def test_one_batch_says_nothing_of_noise():
+    table = table_of({f"c{c}": {5: c * 0.1, 9: -c * 0.1} for c in range(4)})
+    scores, found = scores_at(table, 5, 9)
+    for score in [*scores.values(), *found.values()]:
+        assert (score.low, score.high, score.share) == (None, None, None)
+    assert scores["spearman"].value == pytest.approx(-1)
+
+
+@given(two_steps_with_ties())
+def test_ranks_against_scipy(pair):
+    for losses in pair:
+        first, last = ranks(np.stack([losses, -losses]))
+        for row, each in enumerate((losses, -losses)):
+            np.testing.assert_array_equal(first[row], scipy.stats.rankdata(each, "min"))
+            np.testing.assert_array_equal(last[row], scipy.stats.rankdata(each, "max"))
+
+
+def test_ranks_of_what_rounding_alone_tells_apart():
+    first, last = ranks(np.array([0.1 + 0.2, 0.3, np.inf, 0.2, np.inf]))
+    assert first.tolist() == [2, 2, 4, 1, 4]
+    assert last.tolist() == [3, 3, 5, 1, 5]
 
 
 def test_same_generator_same_interval():

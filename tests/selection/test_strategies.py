@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from lagsearch.selection import Choice, LossTable, Measured, Order, Strategy, decide
-from lagsearch.selection.phase import stable_since
 from lagsearch.selection.signals import extrapolated, trend
 
 RNG = np.random.default_rng
@@ -24,10 +23,7 @@ def measured(curves, n_seeds=1, n_batches=8, seed=0):
             own -= own.mean(axis=1, keepdims=True)
             rows = zip(curve.items(), own, strict=True)
             table[name].append(
-                {
-                    step: (loss + common - common.mean() + each).tolist()
-                    for (step, loss), each in rows
-                }
+                {step: (loss + shared + each).tolist() for (step, loss), each in rows}
             )
     return Measured(LossTable.of_seeds(table))
 
@@ -72,18 +68,12 @@ def crossing(at):
     }
 
 
-def test_stable_since_is_the_first_step_of_the_last_block():
-    assert stable_since(measured(crossing(at=40)).loss, 0.8) == 40
-    assert stable_since(measured(crossing(at=40)).loss.until(20), 0.8) == 10  # step 0 is left out
-    assert stable_since(measured(crossing(at=160)).loss, 0.8) is None
-    assert stable_since(measured(crossing(at=40)).loss.until(40), 0.8) is None
-
-
 def test_a_search_of_unknown_k_never_chooses_before_the_least():
     choice = decide(measured(crossing(at=10)), AUTO)
-    assert choice.step == 20
+    assert (choice.step, choice.stable_since, choice.reason) == (20, 10, "stable")
     later = Strategy(rungs=STEPS[1:], completion=320, first=80)
     assert decide(measured(crossing(at=10)), later).step == 80
+    assert decide(measured(crossing(at=40)), AUTO).step == 80  # the first ranking is left at 40
 
 
 def test_a_search_of_unknown_k_ends_at_its_bound():
