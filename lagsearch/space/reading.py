@@ -173,7 +173,9 @@ def _explain(error: ErrorDetails) -> tuple[Key, str]:
     return at, f"must be {message}" if message != error["msg"] else message
 
 
-_UNION_TAGS = frozenset({"constrained-float", "float", "literal['auto']", "str", "TrainBpe"})
+_UNION_TAGS = frozenset(
+    {"constrained-float", "constrained-int", "float", "literal['auto']", "str", "TrainBpe"}
+)
 
 
 def _keys_at(at: Key) -> list[str]:
