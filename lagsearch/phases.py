@@ -25,7 +25,7 @@ from lagsearch.report.build import build_report
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import read_run
 from lagsearch.search.keep import let_go
-from lagsearch.search.serial import Runner, run_serial
+from lagsearch.search.serial import OpenRunner, Outcome, open_serial
 from lagsearch.searching import Searching
 from lagsearch.training.curve import Failure, append
 from lagsearch.training.job import Job
@@ -39,7 +39,7 @@ class Phases:
     Attributes:
         plan: What is run.
         make: Makes the jobs.
-        runner: Trains several at a time.
+        open_runner: Gives what trains several at a time.
         watch: Follows.
         brought: Sources that are checkpoints, by their names.
         downstream: What is evaluated at the end.
@@ -48,7 +48,7 @@ class Phases:
 
     plan: RunPlan
     make: JobMaker
-    runner: Runner
+    open_runner: OpenRunner
     watch: Watch
     brought: Mapping[str, CachedSource]
     downstream: Downstream
@@ -107,9 +107,10 @@ class Phases:
     def search(self, jobs: Mapping[str, Job]) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
         asked_for = {*self._further(), *self.downstream.chosen}
-        Searching(
-            self.plan.space, self.folder, jobs, self.runner, self.watch, frozenset(asked_for)
-        ).search()
+        with self.open_runner() as runner:
+            Searching(
+                self.plan.space, self.folder, jobs, runner, self.watch, frozenset(asked_for)
+            ).search()
 
     def winner(self, jobs: dict[str, Job]) -> Job:
         """Rank at K and train the best to completion; if it fails there, the next best."""
@@ -123,7 +124,7 @@ class Phases:
                 return job
             with self._timed("winner"), self.watch.phase(f"winner {job.name}", [job.name], steps):
                 profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
-                outcome = self._alone([profiled], steps, self.watch, lambda job: None)
+                outcome = self._alone(profiled, steps)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
                     append(job.curve, Failure(self.folder.reached(job.name), reason))
@@ -155,7 +156,7 @@ class Phases:
                 continue
             with self._timed("baselines"), self.watch.phase(f"baseline {name}", [job.name], until):
                 profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
-                outcome = self._alone([profiled], until, self.watch, lambda job: None)
+                outcome = self._alone(profiled, until)
             for reason in outcome.failures.values():
                 if self.folder.curve(name).failure is None:
                     append(job.curve, Failure(self.plan.space.training.steps, reason, again=True))
@@ -177,10 +178,11 @@ class Phases:
         completion = self.plan.space.training.steps
         return [each.name for each in self.plan.candidates if each.steps > completion]
 
-    @property
-    def _alone(self) -> Runner:
-        """The runner of one model: on this machine there is no need to start a worker for it."""
-        return self.runner if os.environ.get("RAY_ADDRESS") else run_serial
+    def _alone(self, job: Job, until: int) -> Outcome:
+        """Train one model: on this machine there is no need to start a worker for it."""
+        open_runner = self.open_runner if os.environ.get("RAY_ADDRESS") else open_serial
+        with open_runner() as runner:
+            return runner([job], until, self.watch, lambda job: None)
 
     def _is_saved(self, job: Job) -> bool:
         """Return whether `winner/` is this candidate's."""

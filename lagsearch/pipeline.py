@@ -6,6 +6,7 @@ and the cache already hold.
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,10 +34,10 @@ from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.search.keep import let_go
-from lagsearch.search.serial import Finished, Outcome, Runner, run_serial
+from lagsearch.search.serial import OpenRunner, Runner, open_serial
 from lagsearch.search.slots import Slots, decide, describe
 from lagsearch.space import SpaceFile
-from lagsearch.training.job import Compute, Job
+from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
@@ -155,8 +156,8 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     lock = folder.lock()
     try:
         folder.begin(file.space, recorded(plan), describe(compute), make.inputs())
-        runner = run_serial if serial else _parallel(slots)
-        phases = Phases(plan, make, runner, watch, brought, downstream, tokenizer)
+        open_runner = open_serial if serial else _open_ray(slots)
+        phases = Phases(plan, make, open_runner, watch, brought, downstream, tokenizer)
         sources = phases.sources()
         states = {seed: [each.state for each in found] for seed, found in sources.items()}
         jobs = make.candidates(states)
@@ -221,12 +222,12 @@ def _resources(file: SpaceFile, plan: RunPlan) -> tuple[Compute, Slots]:
         raise file.error(error.at, str(error)) from None
 
 
-def _parallel(slots: Slots) -> Runner:
-    """Return the runner that trains candidates in Ray."""
+def _open_ray(slots: Slots) -> OpenRunner:
+    """Return what gives the runner that trains candidates in Ray."""
 
-    def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
-        from lagsearch.search.ray_runner import run_ray
+    def opened() -> AbstractContextManager[Runner]:
+        from lagsearch.search.ray_runner import open_ray
 
-        return run_ray(jobs, until, slots, watch, finished)
+        return open_ray(slots)
 
-    return runner
+    return opened

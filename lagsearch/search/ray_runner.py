@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from ray import tune  # noqa: E402
 
 from lagsearch.errors import ResourceError  # noqa: E402
 from lagsearch.progress import Watch  # noqa: E402
-from lagsearch.search.serial import Finished, Outcome, reason_of  # noqa: E402
+from lagsearch.search.serial import Finished, Outcome, Runner, reason_of  # noqa: E402
 from lagsearch.search.slots import Slots  # noqa: E402
 from lagsearch.training.job import Job  # noqa: E402
 from lagsearch.training.loop import Progress, train  # noqa: E402
@@ -117,10 +117,30 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self.watch.failed(name, reason)
 
 
-def run_ray(
-    jobs: Sequence[Job], until: int, slots: Slots, watch: Watch, finished: Finished
+@contextmanager
+def open_ray(slots: Slots) -> Iterator[Runner]:
+    """Give a runner that trains as many jobs at a time as there are slots.
+
+    Ray starts with its first call and stays until the end of the block, however often it is called.
+
+    Args:
+        slots: Where candidates run.
+    """
+    with ExitStack() as stack:
+        number: list[int] = []
+
+        def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
+            if not number:
+                number.append(stack.enter_context(_ray(slots)))
+            return _run(jobs, until, slots, watch, finished, number[0])
+
+        yield runner
+
+
+def _run(
+    jobs: Sequence[Job], until: int, slots: Slots, watch: Watch, finished: Finished, number: int
 ) -> Outcome:
-    """Train jobs to a step, as many at a time as there are slots.
+    """Train jobs to a step.
 
     Args:
         jobs: What to train.
@@ -128,11 +148,11 @@ def run_ray(
         slots: Where they run.
         watch: Follows.
         finished: Is called in this process with each job that reached the step.
+        number: Jobs at a time.
     """
     by_name = {job.name: job for job in jobs}
     worker = tune.with_parameters(_Worker, jobs=by_name, until=until)
     with (
-        _ray(slots) as number,
         _noted_interrupts() as interrupts,
         tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch,
     ):

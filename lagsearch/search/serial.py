@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,9 @@ class Outcome:
 
 Runner = Callable[[Sequence[Job], int, Watch, Finished], Outcome]
 """Trains jobs to a step, in parallel or one after the other."""
+
+OpenRunner = Callable[[], AbstractContextManager[Runner]]
+"""Gives a runner for as long as a block lasts."""
 
 
 def reason_of(error: Exception) -> str:
@@ -64,3 +68,8 @@ def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished
             finished(job)
             watch.finished(job.name)
     return Outcome(failures, began, 1)
+
+
+def open_serial() -> AbstractContextManager[Runner]:
+    """Give the runner of one job after the other."""
+    return nullcontext(run_serial)
