@@ -28,7 +28,7 @@ class Watch:
         """Begin a phase in which the named models train up to a step."""
 
     @contextmanager
-    def phase(self, phase: str, names: Sequence[str], until: int) -> Iterator[None]:
+    def during(self, phase: str, names: Sequence[str], until: int) -> Iterator[None]:
         """Begin a phase, and end it whatever happens inside."""
         self.begin(phase, names, until)
         try:

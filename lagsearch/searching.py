@@ -99,7 +99,7 @@ class Searching:
                 keep.finished(job)
         called = time.monotonic()
         try:
-            with self.watch.phase("search", [job.name for job in missing], until):
+            with self.watch.during("search", [job.name for job in missing], until):
                 outcome = self.runner(missing, until, self.watch, keep.finished)
         except BaseException:
             self.folder.spend("search", time.monotonic() - called)
