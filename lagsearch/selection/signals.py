@@ -68,12 +68,13 @@ def annealed(measured: Measured, step: int, completion: int) -> LossTable:
 def trend(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses at completion that the last evaluations lead to.
 
-    A line through the loss over the logarithm of the step, from a third of the step on, carried to
-    completion. All candidates have the same steps, so a difference between two is extrapolated as
-    a line of its own, and what all have in common does not matter: only differences do. With fewer
-    than three evaluations to fit, these are the losses at the step.
+    A line through the loss over one over the step, from a third of the step on, carried to
+    completion: a difference that comes to rest as 1/t does. All candidates have the same steps, so
+    a difference between two is extrapolated as a line of its own, and what all have in common does
+    not matter: only differences do. With fewer than three evaluations to fit, these are the losses
+    at the step.
     """
-    return extrapolated(measured.loss, step, completion, np.log)
+    return extrapolated(measured.loss, step, completion, np.reciprocal)
 
 
 def extrapolated(
@@ -89,7 +90,7 @@ def extrapolated(
         table: All losses.
         step: The last step that is known.
         completion: The step to carry it to.
-        basis: From steps to what the line is over, e.g. their logarithm.
+        basis: From steps to what the line is over.
         window: The line is fitted from step / window on.
     """
     steps = [each for each in table.steps if max(1, step / window) <= each <= step]
