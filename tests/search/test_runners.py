@@ -70,7 +70,7 @@ def test_ray_that_cannot_start_is_one_line(monkeypatch):
     monkeypatch.setattr(ray_runner.ray, "init", late)
     with (
         pytest.raises(
-            ResourceError, match=r"^Ray cannot start on this machine: no node came up in"
+            ResourceError, match=r"^Ray cannot start on this machine: no node"
         ),
         ray_runner.open_ray(Slots(1, 0, 1)) as runner,
     ):
