@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lagsearch.errors import RunFolderError
 from lagsearch.progress import Watch
@@ -123,15 +124,7 @@ class Searching:
         space, strategy = self.space, strategy_of(self.space)
         if len(strategy.rungs) > 1:
             return Keeps()
-        signal, judged_at = SIGNALS[strategy.signal], strategy.rungs[0]
-
-        def judge(candidate: str) -> float | None:
-            found = self.folder.curves_of(space, candidate)
-            if not all(curve.at(judged_at) for curve in found):
-                return None
-            measured = measured_of({candidate: found}, strategy.completion)
-            return float(signal(measured, judged_at, strategy.completion).at(judged_at)[0])
-
+        judge = partial(_judged, self.folder, space, strategy)
         return BestStateOnly(judge, set(self.jobs) - set(self._names), self.asked_for)
 
     def _say_unprofiled(self, until: int) -> None:
@@ -151,3 +144,13 @@ class Searching:
     def _names(self) -> list[str]:
         """The candidates' names: those of the jobs under the first seed."""
         return [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
+
+
+def _judged(folder: RunFolder, space: Space, strategy: Strategy, candidate: str) -> float | None:
+    """Return what a candidate is judged by at K, or None where it has not come there."""
+    judged_at, end = strategy.rungs[0], strategy.completion
+    found = folder.curves_of(space, candidate)
+    if not all(curve.at(judged_at) for curve in found):
+        return None
+    signal = SIGNALS[strategy.signal]
+    return float(signal(measured_of({candidate: found}, end), judged_at, end).at(judged_at)[0])

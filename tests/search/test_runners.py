@@ -69,9 +69,7 @@ def test_ray_that_cannot_start_is_one_line(monkeypatch):
 
     monkeypatch.setattr(ray_runner.ray, "init", late)
     with (
-        pytest.raises(
-            ResourceError, match=r"^Ray cannot start on this machine: no node"
-        ),
+        pytest.raises(ResourceError, match=r"^Ray cannot start on this machine: no node"),
         ray_runner.open_ray(Slots(1, 0, 1)) as runner,
     ):
         runner([], 1, Watch(), lambda job: None)
