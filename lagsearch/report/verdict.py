@@ -1,10 +1,15 @@
-"""The first lines of a report: who won, by how much, and whether to believe it."""
+"""The first lines of a report: who won, by how much, whether to believe it, and what is next."""
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
 """The first four are known from an oracle, the last two from the ranking at K alone."""
+
+NAMED = 10
+"""Candidates that a sentence names."""
 
 ENOUGH = 5
 """Growths from which on a rank correlation is worth a verdict."""
@@ -30,24 +35,132 @@ class Verdict:
     lines: tuple[str, ...]
 
 
+HEADLINES: dict[Trust, str] = {
+    "useful": "The ranking did useful work",
+    "partly": "The ranking is to be trusted in part",
+    "misleading": "The ranking is NOT to be trusted",
+    "unknown": "Too few growths to judge the ranking",
+    "settled": "The ranking has settled, as far as it can tell by itself",
+    "unsettled": "The ranking is NOT settled",
+}
+
+
 def judge(report: dict[str, Any]) -> Verdict:
     """Judge a run by its numbers."""
     lines = [_winner(report)]
     if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
-        named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed)
+        named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
+        named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
     trust, reason = _with_oracle(report) if report["oracle"] else _without_oracle(report)
-    headline = {
-        "useful": "The ranking did useful work",
-        "partly": "The ranking is to be trusted in part",
-        "misleading": "The ranking is NOT to be trusted",
-        "unknown": "Too few growths to judge the ranking",
-        "settled": "The ranking has settled, as far as it can tell by itself",
-        "unsettled": "The ranking is NOT settled",
-    }[trust]
-    return Verdict(trust, (*lines, f"{headline}: {reason}"))
+    return Verdict(trust, (*lines, f"{HEADLINES[trust]}: {reason}"))
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to run next.
+
+    Attributes:
+        line: What for, in a sentence.
+        command: The command, from where the run was started.
+    """
+
+    line: str
+    command: str
+
+
+def advise(report: dict[str, Any], folder: Path) -> Advice:
+    """Say what to run next.
+
+    Args:
+        report: As `report.json`.
+        folder: The run folder.
+    """
+    commands = _Commands(report, folder)
+    trust = judge(report).trust
+    if trust in ("settled", "unsettled"):
+        return _without_scores(report, commands, is_settled=trust == "settled")
+    if trust == "unknown":
+        line = f"Fewer than {ENOUGH} growths say little: add candidates; these operators are there."
+        return Advice(line, "lagsearch operators")
+    return _with_scores(report, commands, is_useful=trust == "useful")
+
+
+@dataclass(frozen=True)
+class _Commands:
+    """Command lines that go on from a run."""
+
+    report: dict[str, Any]
+    folder: Path
+
+    def again(self, *options: str) -> str:
+        """Go on in the same folder."""
+        return self._run("space.yaml", *options, "--out", str(self.folder))
+
+    def more_seeds(self) -> str:
+        """Go on under two seeds more."""
+        seeds = list(self.report["seeds"])
+        seeds += [max(seeds) + 1, max(seeds) + 2]
+        return self.again("--seeds", ",".join(map(str, seeds)))
+
+    def rank_at(self, step: int) -> str:
+        """Rank at another step, in a folder beside."""
+        beside = self.folder.with_name(f"{self.folder.name}-lag{step}")
+        return self._run("space.yaml", "--lag", str(step), "--out", str(beside))
+
+    def winner_alone(self) -> str:
+        """Train the winner without a search."""
+        return self._run("schedule.yaml")
+
+    def _run(self, space: str, *options: str) -> str:
+        return shlex.join(["lagsearch", "run", str(self.folder / space), *options])
+
+
+def _without_scores(report: dict[str, Any], commands: _Commands, *, is_settled: bool) -> Advice:
+    lag, steps = report["lag"], report["steps"]
+    if is_settled:
+        line = (
+            "The winner can be used. To see what such a ranking is worth, train all to completion; "
+            "what is trained already is kept."
+        )
+        return Advice(line, commands.again("--oracle"))
+    settled = report["doubt"]["stability"]
+    if lag < steps and (settled is None or settled["spearman"] < SETTLED):
+        later = min(2 * lag, steps)
+        return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
+    line = "Train all under more seeds, to tell the first places apart; what is trained is kept."
+    return Advice(line, commands.more_seeds())
+
+
+def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool) -> Advice:
+    lag, steps, several = report["lag"], report["steps"], len(report["seeds"]) > 1
+    if is_useful and several:
+        line = "The winner can be used; its schedule trains it alone, without a search."
+        return Advice(line, commands.winner_alone())
+    good = _good_from(report)
+    if is_useful or (good is not None and good <= lag):
+        line = "Train all under more seeds, to see whether it holds; what is trained is kept."
+        return Advice(line, commands.more_seeds())
+    best = report["oracle"]["candidate"]
+    if good is None or good >= steps:
+        line = f"No step before completion ranks well here: rank there. {best} is best."
+        return Advice(line, commands.rank_at(steps))
+    line = f"From step {good:,} on the ranking is good: rank there. {best} is best at completion."
+    return Advice(line, commands.rank_at(good))
+
+
+def _good_from(report: dict[str, Any]) -> int | None:
+    """Return the step from which on every choice is good and every ranking too."""
+    oracle, first = report["oracle"], None
+    for step in sorted(map(int, oracle["spearman"]), reverse=True):
+        rank = oracle["spearman"][str(step)]["value"]
+        regret = oracle["relative_regret"].get(str(step), {"value": None})["value"]
+        if rank is None or regret is None or rank < USEFUL_SPEARMAN or regret > USEFUL_REGRET:
+            break
+        first = step
+    return first
 
 
 def varied(report: dict[str, Any]) -> str:
