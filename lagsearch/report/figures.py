@@ -65,7 +65,8 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
             figure = draw(report)
             for kind, settings in FORMATS.items():
                 with replacing(folder / f"{name}.{kind}") as temporary:
-                    figure.savefig(temporary, format=kind, bbox_inches="tight", **settings)
+                    figure.savefig(temporary, format=kind, **settings)
+                figure.set_layout_engine("none")  # it stays as it was laid out
             plt.close(figure)
         found.append((f"{name}.png", caption))
     return found

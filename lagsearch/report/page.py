@@ -152,8 +152,8 @@ def _verdict(report: dict[str, Any], folder: Path) -> str:
     return (
         f'<section id="verdict" class="{FEEL[verdict.trust]}">'
         f'<p class="badge">{escape(HEADLINES[verdict.trust])}</p>'
-        f"<h2>{escape(best['name'])}</h2>"
-        f'<div class="map" data-map="{escape(best["layer_map"])}"></div>'
+        f"<h2><small>Winner</small> {escape(best['name'])}</h2>"
+        f'<div class="winner-map" data-map="{escape(best["layer_map"])}"></div>'
         f'<div class="tiles">{tiles}</div><ul>{lines}</ul>'
         f'<div class="next"><h3>Next</h3><p>{escape(advice.line)}</p>'
         f"<pre><code>{escape(advice.command)}</code></pre>"

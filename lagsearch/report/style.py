@@ -28,7 +28,7 @@ DARK = {
     "winner": "#ff6b7d",
     "best": "#6cb6ff",
     "baseline": "#6fcf7a",
-    "rest": "#66727f",
+    "rest": "#7b8794",
     "picked": "#ffb454",
     "good": "#56d364",
     "doubtful": "#e3b341",

@@ -1,9 +1,12 @@
 """What a report says first, on made-up numbers whose meaning is plain."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from lagsearch.report.verdict import judge
+from lagsearch.report.verdict import advise, judge
 
 
 def report(
@@ -25,6 +28,7 @@ def report(
     lost = (final[early.argmin()] - final.min()) / span
     scores = {
         "scored": names,
+        "candidate": names[0],
         "spearman": {"0": {"value": None}, "10": {"value": float(ranks), "interval": [low, 1.0]}},
         "relative_regret": {"10": {"value": float(lost)}},
         "random_choice_relative_regret": float((final.mean() - final.min()) / span),
@@ -108,3 +112,68 @@ def test_what_the_winner_saves_is_said():
     assert not any(
         "Speed-up" in each for each in judge(report(losses, losses, savings=savings)).lines
     )
+
+
+THERE = "runs/it's mine"
+
+
+def advice(**changes):
+    options = {"early": [1.5, 1.6, 1.7, 1.8, 1.9], "final": [1.0, 1.1, 1.2, 1.3, 1.4]}
+    made = report(**{**options, **changes})
+    return advise(made, Path(THERE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"oracle": False}, ["--oracle", "--out", THERE]),
+        ({"oracle": False, "settled": 0.2}, ["--lag", "20", "--out", f"{THERE}-lag20"]),
+        ({"oracle": False, "tied": ["c1"]}, ["--seeds", "0,1,2", "--out", THERE]),
+        ({}, ["--seeds", "0,1,2", "--out", THERE]),
+        (
+            {"final": [1.4, 1.3, 1.2, 1.1, 1.0]},
+            ["--lag", "50", "--out", f"{THERE}-lag50"],
+        ),
+    ],
+)
+def test_what_to_run_next_follows_from_the_verdict(changes, options):
+    said = shlex.split(advice(**changes).command)
+    assert said == ["lagsearch", "run", f"{THERE}/space.yaml", *options]
+
+
+def test_several_seeds_and_a_useful_ranking_leave_nothing_to_search():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9], [1.0, 1.1, 1.2, 1.3, 1.4]
+    for made, command in (
+        (report(*losses), "run runs/x/schedule.yaml"),
+        (
+            report(*losses, oracle=False, tied=["c1"]),
+            "run runs/x/space.yaml --seeds 3,1,4,5 --out runs/x",
+        ),
+    ):
+        made["seeds"], made["winner"]["seed"] = [3, 1], 3
+        assert advise(made, Path("runs/x")).command == f"lagsearch {command}"
+
+
+def test_a_later_step_that_ranks_well_is_named():
+    made = report([1.9, 1.6, 1.7, 1.8, 1.5], [1.4, 1.0, 1.1, 1.2, 1.3])
+    scores = made["oracle"]
+    for step, (rank, regret) in {"20": (0.4, 0.0), "30": (0.9, 0.05), "50": (1.0, 0.0)}.items():
+        scores["spearman"][step] = {"value": rank, "interval": None}
+        scores["relative_regret"][step] = {"value": regret}
+    scores["candidate"] = "c1"
+    said = advise(made, Path("runs/x"))
+    assert said.command == "lagsearch run runs/x/space.yaml --lag 30 --out runs/x-lag30"
+    assert "c1 is best at completion" in said.line
+
+
+def test_few_growths_ask_for_more_candidates():
+    assert advice(early=[1.5, 1.6], final=[1.0, 1.1]).command == "lagsearch operators"
+
+
+def test_of_many_failed_candidates_some_are_named():
+    made = report([1.5, 1.6, 1.7, 1.8, 1.9], [1.0, 1.1, 1.2, 1.3, 1.4])
+    failed = {"status": "failed", "is_baseline": False, "failure": "nan"}
+    made["candidates"] += [{"name": f"f{number}", **failed} for number in range(5000)]
+    [line] = [line for line in judge(made).lines if "failed" in line]
+    assert line.startswith("5000 candidates failed and are ranked last: f0 (nan); ")
+    assert line.endswith("; f9 (nan); and 4,990 more.")

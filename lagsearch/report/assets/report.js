@@ -40,10 +40,12 @@
   };
 
   let deepest = 1;
+  let longest = 1;
   let several = false;
   for (const row of data.ranking.rows) {
     for (const block of parseMap(row.map).blocks) {
       deepest = Math.max(deepest, block.layer);
+      longest = Math.max(longest, block.token.length);
       several = several || Boolean(block.prefix);
     }
   }
@@ -74,7 +76,7 @@
       color = "var(--ink)";
     } else if (block.mark === "~") {
       group.append(draw("rect", { ...inner, fill, "fill-opacity": 0.3, stroke: fill, "stroke-width": line }));
-      group.append(draw("path", { d: `M${x + line} ${y + height - line}L${x + width - line} ${y + line}`, stroke: fill, "stroke-width": line }));
+      group.append(draw("path", { d: `M${x + line} ${y + height - line}L${x + width - line} ${y + line}`, stroke: fill, "stroke-width": line, "stroke-opacity": hasText ? 0.4 : 1 }));
       color = "var(--ink)";
     } else {
       group.append(draw("rect", { ...box, fill }));
@@ -84,12 +86,13 @@
     return group;
   };
 
-  const drawMap = (text, scale = 1) => {
+  const labelWidth = Math.max(14, 4.9 * longest + 2.5);
+
+  const drawMap = (text, scale = 1, labelled = 16) => {
     const { blocks, width: widened } = parseMap(text);
-    const longest = Math.max(1, ...blocks.map((block) => block.token.length));
-    const hasText = blocks.length <= 24;
+    const hasText = blocks.length <= labelled;
     const gap = hasText ? 2 : 1;
-    const width = hasText ? Math.max(16, 6 * longest + 5) : Math.max(2.5, 420 / blocks.length - gap);
+    const width = hasText ? labelWidth : Math.max(2.5, 300 / blocks.length - gap);
     const total = Math.max(1, blocks.length * (width + gap) - gap);
     const svg = draw("svg", { viewBox: `0 0 ${total} 22`, width: total * scale, height: 22 * scale, role: "img", "aria-label": `layers ${text}` });
     svg.append(draw("title", {}, text));
@@ -111,9 +114,8 @@
     for (const mark of Object.keys(words)) {
       if (!seen.has(mark)) continue;
       const item = make("span");
-      const width = Math.max(16, 6 * seen.get(mark).token.length + 5);
-      const svg = draw("svg", { viewBox: `0 0 ${width} 22`, width, height: 22, "aria-hidden": "true" });
-      svg.append(drawBlock(seen.get(mark), 0, width, true));
+      const svg = draw("svg", { viewBox: `0 0 ${labelWidth} 22`, width: labelWidth, height: 22, "aria-hidden": "true" });
+      svg.append(drawBlock(seen.get(mark), 0, labelWidth, true));
       item.append(svg, words[mark]);
       legend.append(item);
     }
@@ -164,7 +166,7 @@
       button.addEventListener("click", () => pick(value));
       const cells = [button];
       if (value === winner) cells.push(tag("winner", "winner"));
-      if (row.best && value !== winner) cells.push(tag("best", "best at completion"));
+      if (row.best && value !== winner) cells.push(tag("best", "best at the end"));
       if (row.baseline) cells.push(tag("baseline", "baseline"));
       return cells;
     },
@@ -177,7 +179,7 @@
       const cell = make("span", "gap");
       const holder = make("span", "bar");
       const bar = make("i");
-      bar.style.width = `${widest > 0 ? Math.min(70, (70 * value) / widest) : 0}px`;
+      bar.style.width = `${widest > 0 ? Math.min(56, (56 * value) / widest) : 0}px`;
       holder.append(bar);
       const equal = make("span", "equal", row.tied ? "=" : "");
       if (row.tied) equal.title = "cannot be told apart from the winner";
@@ -311,7 +313,7 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colors.ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
-      margin: { l: 56, r: 14, t: 10, b: 44 },
+      margin: { l: 56, r: 14, t: 26, b: 44 },
       hovermode: "closest",
       hoverdistance: 30,
       hoverlabel: { bgcolor: colors.card, bordercolor: colors.muted, font: { color: colors.ink }, namelength: -1, align: "left" },
@@ -423,7 +425,7 @@
     }
   });
 
-  for (const holder of document.querySelectorAll("[data-map]")) holder.append(drawMap(holder.dataset.map, 1.35));
+  for (const holder of document.querySelectorAll("[data-map]")) holder.append(drawMap(holder.dataset.map, 1.4, 32));
   drawLegend();
   drawHead();
   drawRows();
