@@ -136,7 +136,9 @@ def _early(report: dict[str, Any], step: str) -> Chart:
     for each in reversed(drawn(report)):
         if each["name"] in names:
             groups.setdefault((role(report, each), has_random(each)), []).append(each)
-    words = {"winner": "winner at K", "best": "best at completion", "rest": "growth"}
+    is_best = oracle["candidate"] == report["winner"]["name"]
+    winner = "winner at K, best at completion" if is_best else "winner at K"
+    words = {"winner": winner, "best": "best at completion", "rest": "growth"}
     data = [
         {
             "type": "scatter",

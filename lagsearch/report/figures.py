@@ -187,11 +187,16 @@ def _early_and_final(report: dict[str, Any]) -> Any:
         shown = ["not defined" if value is None else f"{value:.2f}" for value in values]
         axes.set_title(f"step {step}: Spearman {shown[0]}, Pearson {shown[1]}")
         axes.set_xlabel(f"validation loss at step {step}")
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
     panels[0].set_ylabel(f"validation loss at step {steps}")
+    kinds = {"winner": ("o", "winner at K"), "best": ("o", "best at completion")}
+    if oracle["candidate"] == report["winner"]["name"]:
+        kinds = {"winner": ("o", "winner at K, best at completion")}
+    if any(has_random(each) for each in scored):
+        kinds["rest"] = ("s", "random new layers")
     marks = [
-        mpl.lines.Line2D([], [], color=WINNER, marker="o", ls="", label="winner at K"),
-        mpl.lines.Line2D([], [], color=BEST, marker="o", ls="", label="best at completion"),
-        mpl.lines.Line2D([], [], color=REST, marker="s", ls="", label="random new layers"),
+        mpl.lines.Line2D([], [], color=LIGHT[kind], marker=marker, ls="", label=label)
+        for kind, (marker, label) in kinds.items()
     ]
     panels[1].legend(handles=marks, loc="best")
     return figure
@@ -294,7 +299,7 @@ def _heat(report: dict[str, Any], figure: Any, axes: Any, last: float = np.inf) 
     steps = [step for step in every if step <= last]
     matrix = np.array(report["oracle"]["rank_correlation"]["matrix"], dtype=float)
     matrix = matrix[: len(steps), : len(steps)]
-    image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, origin="lower")
+    image = axes.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1, origin="lower")
     places = range(0, len(steps), -(-len(steps) // 25))  # more labels than that run together
     axes.set_xticks(places, [steps[place] for place in places], rotation=90)
     axes.set_yticks(places, [steps[place] for place in places])

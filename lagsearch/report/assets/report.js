@@ -304,12 +304,14 @@
   const axesOf = {};
   const isNarrow = () => window.innerWidth < 640;
 
+  const heightOf = (chart) => chart.layout.height || 360;
+
   const layoutOf = (chart, last) => {
     const colors = theme();
     const axis = { gridcolor: colors.line, linecolor: colors.line, zeroline: false, automargin: true, tickfont: { size: 11 }, title: { font: { size: 12 }, standoff: 8 } };
     const own = paint(chart.layout);
     const layout = {
-      height: 360,
+      height: heightOf(chart),
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colors.ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
@@ -364,7 +366,7 @@
     return Plotly.react(`chart-${chart.id}`, tracesOf(chart), layoutOf(chart, last), {
       responsive: true,
       displaylogo: false,
-      displayModeBar: "hover",
+      displayModeBar: isNarrow() ? false : "hover",
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: chart.id },
     });
@@ -430,6 +432,7 @@
   drawHead();
   drawRows();
   for (const chart of data.charts) {
+    document.getElementById(`chart-${chart.id}`).style.height = `${heightOf(chart)}px`;
     axesOf[chart.id] = { x: Boolean(chart.steps), y: false };
     if (chart.steps) addToggle(chart, "x", "steps");
     if (chart.log_y) addToggle(chart, "y", "loss");
