@@ -67,6 +67,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def tables(self) -> Path:
+        """The numbers behind the pictures."""
+        return self.path / "tables"
+
+    @property
     def winner(self) -> Path:
         """The winner's Hugging Face checkpoint."""
         return self.path / "winner"
