@@ -260,7 +260,7 @@ def test_an_oracle_on_top_of_a_run_agrees_with_it(write_space, tmp_path):
     assert rows["last block on top"]["candidate"] == "lag-i2-b1-duplicate"
     assert rows["random block on top"]["candidate"] == "lag-i2-b1-random"
     assert rows["oracle"]["regret"] == 0
-    figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {
         "loss",
         "early_and_final",
