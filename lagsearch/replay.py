@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lagsearch.errors import RunFolderError
-from lagsearch.report.choice import strategy_of
 from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import complete_growths, read_run
+from lagsearch.report.numbers import read_run
 from lagsearch.search.rivals import Asha, OptunaPruner, Rival
 from lagsearch.search.rivals import replay as replay_rival
 from lagsearch.selection import SIGNALS, Choice, Measured, Strategy, decide
-from lagsearch.space import annealed_steps
 from lagsearch.storage import derive_seed
 
 if TYPE_CHECKING:
@@ -93,23 +91,17 @@ def recordings(path: Path) -> list[Recording]:
         RunFolderError: It is no complete oracle run.
     """
     run = read_run(RunFolder(path))
-    names = complete_growths(run)
-    if not run.space.search.oracle or len(names) < 2:
+    names, terms = run.complete_growths, run.terms
+    if not terms.has_oracle or len(names) < 2:
         message = "has no two growths trained to completion: replay needs a run with --oracle"
         raise RunFolderError(f"{path}: {message}")
     measured = run.measured.only(names)
     final = dict(zip(names, measured.loss.at(run.completion).tolist(), strict=True))
-    seeds = run.space.seeds
     return [
         Recording(
-            run.space.name,
-            seed,
-            measured.under(place),
-            final,
-            strategy_of(run.space),
-            annealed_steps(run.space),
+            terms.name, seed, measured.under(place), final, terms.strategy, dict(terms.annealed)
         )
-        for place, seed in enumerate(seeds)
+        for place, seed in enumerate(terms.seeds)
     ]
 
 
