@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lagsearch.errors import RunFolderError
-from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import read_run
+from lagsearch.report.elsewhere import read_searched
 from lagsearch.search.rivals import Asha, OptunaPruner, Rival
 from lagsearch.search.rivals import replay as replay_rival
 from lagsearch.selection import SIGNALS, Choice, Measured, Strategy, decide
@@ -85,17 +84,18 @@ class Outcome:
 
 
 def recordings(path: Path) -> list[Recording]:
-    """Return what each seed of a run recorded, as searches of one seed.
+    """Return what each seed of a run, or of curves from elsewhere, recorded: searches of one seed.
 
     Raises:
         RunFolderError: It is no complete oracle run.
     """
-    run = read_run(RunFolder(path))
+    run = read_searched(path)
     names, terms = run.complete_growths, run.terms
     if not terms.has_oracle or len(names) < 2:
-        message = "has no two growths trained to completion: replay needs a run with --oracle"
+        message = "has no two candidates trained to completion: replay needs a run with --oracle"
         raise RunFolderError(f"{path}: {message}")
     measured = run.measured.only(names)
+    measured = replace(measured, loss=measured.loss.shared())
     final = dict(zip(names, measured.loss.at(run.completion).tolist(), strict=True))
     return [
         Recording(

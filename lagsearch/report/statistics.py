@@ -10,6 +10,7 @@ import numpy as np
 
 from lagsearch.report.searched import Searched
 from lagsearch.selection import (
+    LossTable,
     Place,
     indistinguishable,
     phase_transition,
@@ -31,8 +32,10 @@ def statistics(run: Searched) -> dict[str, Any]:
     """Return a report as `report.json` holds it, None for all that curves do not tell."""
     oracle = _oracle(run) if run.terms.has_oracle else None
     generator = np.random.default_rng(derive_seed(run.terms.seed, "places"))
-    placed = places(run.judged, run.lag, generator, alike=run.growths)
-    judged = dict(zip(run.judged.candidates, run.judged.at(run.lag).tolist(), strict=True))
+    judged_at_lag, is_repeated = run.judged, run.table.is_repeated
+    placed = places(judged_at_lag, run.lag, generator, alike=run.growths) if is_repeated else {}
+    values = judged_at_lag.at(run.lag).tolist()
+    judged = dict(zip(judged_at_lag.candidates, values, strict=True))
     return {
         "format": FORMAT,
         "name": run.terms.name,
@@ -46,6 +49,8 @@ def statistics(run: Searched) -> dict[str, Any]:
             "stable_since": run.choice.stable_since,
         },
         "seeds": list(run.terms.seeds),
+        "batches": run.table.batches.shape[3],
+        "curves": None,
         "sources": [],
         "candidates": [
             {"rank": rank, **_candidate(run, name, placed.get(name))}
@@ -145,11 +150,16 @@ def _standard_errors(by_seed: tuple[Curve, ...], mean: Curve) -> dict[str, float
     return found
 
 
+def _tied(table: LossTable, step: int) -> list[str] | None:
+    """Return who cannot be told apart from the best, None where nothing tells noise."""
+    return indistinguishable(table, step) if table.is_repeated else None
+
+
 def _doubt(run: Searched) -> dict[str, Any]:
     """How far the ranking at K can be trusted, known without an oracle."""
     settled = stability(run.table, run.lag)
     return {
-        "indistinguishable_from_winner": indistinguishable(run.judged, run.lag),
+        "indistinguishable_from_winner": _tied(run.judged, run.lag),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
     }
 
@@ -183,7 +193,7 @@ def _oracle(run: Searched) -> dict[str, Any] | None:
         "candidate": best,
         "val_loss": run.final(best),
         "scored": scored,
-        "indistinguishable_from_best": indistinguishable(table, run.completion),
+        "indistinguishable_from_best": _tied(table, run.completion),
         "random_choice_relative_regret": _random_choice(run, scored),
     }
     for step in table.steps:
@@ -226,11 +236,12 @@ def strategy_rows(
     table = run.table.only(scored)
     finals = {name: run.final(name) or 0.0 for name in scored}
     best, worst = min(finals.values()), max(finals.values())
+    at_first = rank_candidates(table, 0)[0] if 0 in table.steps else None
     chosen: dict[str, str | None] = {
         "oracle": rank_candidates(table, run.completion)[0],
         f"LAG@{run.lag}": rank_candidates(table, run.lag)[0],
         **_chosen(run, scored),
-        "best at initialization (LAG@0)": rank_candidates(table, 0)[0],
+        "best at initialization (LAG@0)": at_first,
         **(published or {}),
     }
     return [
