@@ -12,7 +12,7 @@ from lagsearch.search.keep import BestStateOnly, Keeps
 from lagsearch.search.serial import Runner
 from lagsearch.selection import SIGNALS, Choice, Order, Stop, Strategy, decide
 from lagsearch.space import Space
-from lagsearch.training.curve import Failure, append
+from lagsearch.training.curve import Curve, Failure, append
 from lagsearch.training.job import Job
 
 
@@ -27,6 +27,7 @@ class Searching:
         runner: Trains several at a time.
         watch: Follows.
         asked_for: Candidates whose states stay whatever comes.
+        tried: Jobs that this process trained before: those whose worker died have failed.
     """
 
     space: Space
@@ -35,6 +36,7 @@ class Searching:
     runner: Runner
     watch: Watch
     asked_for: frozenset[str]
+    tried: frozenset[str] = frozenset()
 
     def search(self) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
@@ -42,12 +44,11 @@ class Searching:
         if space.search.oracle:
             end = space.training.steps
             self._say_unprofiled(end)
-            self._train(
-                [job for job in self.jobs.values() if not self.folder.is_over(job.name, end)], end
-            )
+            left = [job for name, job in self.jobs.items() if not self.folder.is_over(name, end)]
+            self._train([job for job in left if job.name not in self.tried], end)
             return
         self._say_unprofiled(strategy.rungs[0])
-        tried: set[str] = set()
+        tried = set(self.tried)
         told: set[str] = set()
         while isinstance(order := self._order(strategy, tried), Order):
             self._stop(order.stopped, told)
@@ -123,14 +124,9 @@ class Searching:
         space, strategy = self.space, strategy_of(self.space)
         if len(strategy.rungs) > 1:
             return Keeps()
-        signal, judged_at = SIGNALS[strategy.signal], strategy.rungs[0]
 
         def judge(candidate: str) -> float | None:
-            found = self.folder.curves_of(space, candidate)
-            if not all(curve.at(judged_at) for curve in found):
-                return None
-            measured = measured_of({candidate: found}, strategy.completion)
-            return float(signal(measured, judged_at, strategy.completion).at(judged_at)[0])
+            return judged_at_lag(space, self.folder.curves_of(space, candidate))
 
         return BestStateOnly(judge, set(self.jobs) - set(self._names), self.asked_for)
 
@@ -151,3 +147,21 @@ class Searching:
     def _names(self) -> list[str]:
         """The candidates' names: those of the jobs under the first seed."""
         return [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
+
+
+def judged_at_lag(space: Space, curves: Sequence[Curve]) -> float | None:
+    """Return what a candidate is judged by at K, where that is known beforehand.
+
+    Args:
+        space: What is run.
+        curves: The candidate's, under each seed.
+
+    Returns:
+        The signal, the mean over seeds; None where K was not reached under all.
+    """
+    strategy = strategy_of(space)
+    lag = strategy.rungs[0]
+    if not all(curve.at(lag) for curve in curves):
+        return None
+    measured = measured_of({"": curves}, strategy.completion)
+    return float(SIGNALS[strategy.signal](measured, lag, strategy.completion).at(lag)[0])
