@@ -254,7 +254,7 @@ def test_tpe_finds_better_ones_than_chance(write_space):
 
 def test_what_was_tried_is_not_tried_again(write_space):
     plan = plan_of(write_space((LISTED, LAYERS), asked(40)))
-    sampling = sampled(plan, lambda layers: sum(layers), wanted=200)
+    sampling = sampled(plan, lambda layers: sum(layers), 0, 200, "random")
     assert sampling.ended == "there is nothing else in the space"
     assert len(sampling.sampled) == len(set(sampling.sampled)) == 3**4
     told = [each.candidate for each in sampling.draws]
@@ -342,7 +342,11 @@ def test_the_plan_shows_the_domain(write_space, capsys):
         ("{lag: 10, candidates: 4}", LISTED, r"search.candidates 4: has no effect unless"),
         ("{lag: 10, sampler: random}", LISTED, r'search.sampler "random": has no effect unless'),
         ("{lag: 10, at_a_time: 2}", LISTED, r"search.at_a_time 2: has no effect unless"),
-        ("{lag: auto, strategy: optuna, candidates: 4}", LISTED, r'search.lag "auto".*a number'),
+        (
+            "{lag: auto, min_lag: 4, strategy: optuna, candidates: 4}",
+            LISTED,
+            r'search.lag "auto".*a number',
+        ),
         ("{lag: 10, strategy: optuna, candidates: 0}", LISTED, r"search.candidates 0: must be"),
         (
             "{lag: 10, strategy: optuna, candidates: 4, sampler: best}",

@@ -85,7 +85,8 @@ class Study:
             draw: Chooses one parameter after the other.
             parameters: The parameters, where it is not for the sampler to choose them.
         """
-        self._study.sampler = self._make_sampler(len(self._study.trials))
+        number = len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = self._make_sampler(number)
         if parameters is not None:
             self._study.enqueue_trial(parameters)
         trial = self._study.ask()
