@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from itertools import product
 from statistics import fmean
 
@@ -111,40 +112,53 @@ class Interrupt(Watch):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_interrupted_it_ends_as_if_it_had_not_been(write_space, tmp_path, sampler):
-    path = write_space((LISTED, MANY), asked(5, at_a_time=2, sampler=sampler))
-    whole = run(path, tmp_path / "whole")
-    for at in (25, 7, 30, 14):
+FOUR = (LISTED, MANY), asked(4, at_a_time=2)
+WHOLE = []  # what the run that was not interrupted came to, once for all moments
+
+
+def whole(path, folder):
+    if not WHOLE:
+        WHOLE.append(summary(run(path, folder).folder))
+    return WHOLE[0]
+
+
+def test_interrupted_it_ends_as_if_it_had_not_been(write_space, tmp_path):
+    path = write_space(*FOUR)
+    for at in (18, 4, 9, 3):
         with pytest.raises(KeyboardInterrupt):
             run(path, tmp_path / "run", watch=Interrupt(at))
     result = run(path, tmp_path / "run")
-    assert summary(result.folder) == summary(whole.folder)
-    assert [each.name for each in result.candidates] == [each.name for each in whole.candidates]
+    assert summary(result.folder) == whole(path, tmp_path / "whole")
+    assert len(result.candidates) == 4
 
 
-@pytest.mark.parametrize("moment", ["ask", "name", "tell", "record_plans", "_say"])
-def test_killed_between_any_two_writes(write_space, tmp_path, monkeypatch, moment):
-    path = write_space((LISTED, MANY), asked(4, at_a_time=2))
-    whole = run(path, tmp_path / "whole")
-    owner = {"record_plans": RunFolder, "_say": lagsearch.sampling}.get(moment, Study)
-    real = getattr(owner, moment)
-    for nth in (0, 1, 2):
-        calls = []
+@pytest.mark.parametrize(
+    ("moment", "nth"), [("ask", 1), ("name", 2), ("tell", 1), ("tell", 3), ("record_plans", 1)]
+)
+def test_killed_between_any_two_writes(write_space, tmp_path, monkeypatch, moment, nth):
+    path = write_space(*FOUR)
+    owner = RunFolder if moment == "record_plans" else Study
+    real, calls = getattr(owner, moment), []
 
-        def dies(*arguments, nth=nth, calls=calls):
-            calls.append(1)
-            if len(calls) > nth:
-                raise KeyboardInterrupt
-            return real(*arguments)
+    def dies(*arguments):
+        calls.append(arguments)
+        if len(calls) > nth:
+            raise KeyboardInterrupt
+        return real(*arguments)
 
-        monkeypatch.setattr(owner, moment, dies)
-        with pytest.raises(KeyboardInterrupt):
-            run(path, tmp_path / "run")
-            raise KeyboardInterrupt  # so often it is not called when most is done
-        monkeypatch.setattr(owner, moment, real)
+    monkeypatch.setattr(owner, moment, dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(path, tmp_path / "run")
+    monkeypatch.setattr(owner, moment, real)
     run(path, tmp_path / "run")
-    assert summary(tmp_path / "run") == summary(whole.folder)
+    assert summary(tmp_path / "run") == whole(path, tmp_path / "whole")
+
+
+@pytest.mark.ray
+def test_in_parallel_the_same_are_found(write_space, tmp_path):
+    path = write_space(*FOUR)
+    result = lagsearch.run(path, out=tmp_path / "run", watch=Watch())
+    assert summary(result.folder) == whole(path, tmp_path / "whole")
 
 
 def test_a_study_that_says_otherwise_is_made_anew(write_space, tmp_path):
@@ -224,7 +238,7 @@ def sampled(plan, loss, seed=0, wanted=30, sampler="tpe"):
         update={"candidates": wanted, "sampler": sampler, "strategy": "optuna"}
     )
     space = plan.space.model_copy(update={"search": search, "seed": seed})
-    sampling = Sampling(lagsearch.planning.replace(plan, space=space))
+    sampling = Sampling(replace(plan, space=space))
     sampling.follow(Study("test", sampler, seed), {})
     while sampling.ask():
         layers = {each.name: each.candidate.settings["layers"] for each in sampling.plan.candidates}
