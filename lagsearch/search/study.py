@@ -3,8 +3,10 @@
 It is a picture of the run, not its memory: what a run folder does not say is thrown away.
 """
 
+import sqlite3
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,8 +53,7 @@ class Study:
         self._name, self._sampler, self._seed = name, sampler, seed
         self._storage: Any = optuna.storages.InMemoryStorage()
         if storage is not None:
-            storage.parent.mkdir(parents=True, exist_ok=True)
-            self._storage = optuna.storages.RDBStorage(f"sqlite:///{storage.absolute()}")
+            self._storage = _open_storage(storage)
         self._study = self._open()
 
     def restore(self, trials: Sequence[Told], draw: Callable[[Callable[..., Any]], object]) -> None:
@@ -149,3 +150,24 @@ class Study:
             return optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, constant_liar=True
             )
+
+
+def _open_storage(path: Path) -> "optuna.storages.RDBStorage":
+    """Open a SQLite file, in place of one that cannot be read."""
+    import optuna
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
+        # what a power cut takes is made anew; to wait for the disk at every parameter takes long
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(connect()) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # somebody else holds it
+            raise
+        path.unlink()
+    return optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect})
