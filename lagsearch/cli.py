@@ -398,9 +398,9 @@ def _show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
 
 def _show_result(folder: Path, report: dict[str, Any]) -> None:
     from lagsearch.progress import clock
-    from lagsearch.report.verdict import judge
+    from lagsearch.report.verdict import advise, judge
 
-    cost = report["cost"]
+    cost, advice = report["cost"], advise(report, folder)
     wall = ", ".join(f"{phase} {clock(seconds)}" for phase, seconds in cost["wall_s"].items())
     spent = cost["search_flops"] + cost["winner_flops"]
     share = spent / cost["oracle_flops"]
@@ -408,11 +408,15 @@ def _show_result(folder: Path, report: dict[str, Any]) -> None:
         *judge(report).lines,
         f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all; "
         f"{wall}.",
-        f"Report: {folder / 'report.md'}",
     ]
     if report["oracle"]:
         every = f"{cost['oracle_flops']:.2e} training FLOPs"
-        lines.insert(-1, f"For the scores all were trained to completion: {every}.")
+        lines.append(f"For the scores all were trained to completion: {every}.")
+    lines += [
+        f"Next: {advice.line}",
+        f"  {advice.command}",
+        f"Report: {folder / 'report.html'}, {folder / 'report.md'}",
+    ]
     if report["winner"]["checkpoint"] is not None:
         lines.append(f"Checkpoint: {folder / report['winner']['checkpoint']}")
     sys.stdout.write("\n".join(lines) + os.linesep)

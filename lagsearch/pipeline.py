@@ -56,7 +56,7 @@ class RankedCandidate:
         settings: The operator's settings.
         layer_map: Its layers drawn, e.g. `1 2 1* 2* 3`.
         rank: 1 is the lowest loss at K; failed ones come last.
-        status: `ok` or `failed`.
+        status: `ok`, `stopped` (in a race) or `failed`.
         val_loss: Nats per predicted token, by step.
         parameters: Tied ones once.
         flops: Training FLOPs up to K.

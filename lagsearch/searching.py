@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lagsearch.errors import RunFolderError
 from lagsearch.progress import Watch
@@ -124,10 +125,7 @@ class Searching:
         space, strategy = self.space, strategy_of(self.space)
         if len(strategy.rungs) > 1:
             return Keeps()
-
-        def judge(candidate: str) -> float | None:
-            return judged_at_lag(space, self.folder.curves_of(space, candidate))
-
+        judge = partial(_judged, self.folder, space)
         return BestStateOnly(judge, set(self.jobs) - set(self._names), self.asked_for)
 
     def _say_unprofiled(self, until: int) -> None:
@@ -165,3 +163,7 @@ def judged_at_lag(space: Space, curves: Sequence[Curve]) -> float | None:
         return None
     measured = measured_of({"": curves}, strategy.completion)
     return float(SIGNALS[strategy.signal](measured, lag, strategy.completion).at(lag)[0])
+
+
+def _judged(folder: RunFolder, space: Space, candidate: str) -> float | None:
+    return judged_at_lag(space, folder.curves_of(space, candidate))

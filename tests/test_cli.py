@@ -110,8 +110,10 @@ def test_run_and_report_end_with_winner_cost_report_and_checkpoint(
     report = json.loads((folder / "report.json").read_text())
     assert code == 0
     assert out.startswith(f"Winner at step 10: {report['winner']['name']}, validation loss")
+    assert out.splitlines()[-4].startswith("Next: ")
+    assert out.splitlines()[-3].startswith("  lagsearch run ")
     assert out.splitlines()[-2:] == [
-        f"Report: {folder / 'report.md'}",
+        f"Report: {folder / 'report.html'}, {folder / 'report.md'}",
         f"Checkpoint: {folder / 'winner'}",
     ]
     (folder / "report.json").unlink()

@@ -68,6 +68,8 @@ def test_a_run_leaves_what_the_design_says(write_space, tmp_path):
         "curves",
         "report.json",
         "report.md",
+        "report.html",
+        "tables",
         "figures",
         "schedule.yaml",
         "winner",

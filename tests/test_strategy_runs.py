@@ -1,16 +1,21 @@
 """Whole runs that decide on their way: K found, candidates stopped, other signals than the loss."""
 
+import csv
 import json
+import re
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 import lagsearch
 from lagsearch.errors import SpaceError
 from lagsearch.progress import Watch
+from lagsearch.report import figures
 from lagsearch.report.choice import strategy_of
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import read_run
+from lagsearch.report.verdict import judge
 from lagsearch.selection import Choice, decide
 
 PLAIN = "search: {lag: 10}"
@@ -39,6 +44,25 @@ def losses(folder, name, step, key="val_loss_batches"):
     return None
 
 
+def told(folder):
+    """Return the text of `report.md`, and of `report.html` the text and the data it draws."""
+    page = (folder / "report.html").read_text()
+    [data] = re.findall(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.S)
+    return (folder / "report.md").read_text(), page, json.loads(data)
+
+
+def ranked_rows(page):
+    """Return the rows of the ranking in `report.md` by candidate, cells by column."""
+    lines = page.split("## Ranking at step")[1].split("\n\n")[1].splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[1].split("`")[1]: dict(zip(head, row, strict=True)) for row in rows}
+
+
+def table(folder):
+    with (folder / "tables" / "ranking.csv").open(newline="") as file:
+        return {row["candidate"]: row for row in csv.DictReader(file)}
+
+
 def as_with_an_oracle(path, folder, tmp_path):
     """Return what the same strategy chooses on the curves of an oracle run."""
     oracle = run(path, tmp_path / "oracle", oracle=True)
@@ -61,7 +85,10 @@ def test_k_is_found_where_the_ranking_is_stable(write_space, tmp_path):
     choice = as_with_an_oracle(path, result.folder, tmp_path)
     assert (choice.step, choice.ranking) == (lag, tuple(each.name for each in result.candidates))
     assert choice.stable_since == found["stable_since"]
-    assert f"step {lag}" in (result.folder / "report.md").read_text()
+    line = f"K = {lag}: the ranking has been stable since step {found['stable_since']}."
+    page, html, _ = told(result.folder)
+    assert page.splitlines()[3] == f"**{line}**  "
+    assert f"<li>{line}</li>" in html
 
 
 def test_k_is_at_most_its_bound(write_space, tmp_path):
@@ -69,6 +96,8 @@ def test_k_is_at_most_its_bound(write_space, tmp_path):
     path = write_space((PLAIN, f"search: {{lag: auto, min_lag: 4, max_lag: 12, {never}}}"), LISTED)
     result = run(path, tmp_path / "run")
     assert (result.report["lag"], result.report["search"]["reason"]) == (12, "bound")
+    line = "K = 12, the largest asked for: the ranking did not become stable."
+    assert judge(result.report).lines[1] == line
     again = run(path, tmp_path / "run")
     assert again.report["candidates"] == result.report["candidates"]
 
@@ -89,13 +118,75 @@ def test_a_race_stops_who_is_worse_and_says_why(write_space, tmp_path):
         difference = losses(result.folder, name, step) - losses(result.folder, leader, step)
         assert evidence["difference"] == pytest.approx(difference)
         assert 0 < evidence["p_value"] < 0.05
-        assert name in (result.folder / "report.md").read_text()
+    assert_stops_are_told(result, stopped)
     assert not (result.folder / "states").exists()
     choice = as_with_an_oracle(path, result.folder, tmp_path)
     assert choice.ranking == tuple(each.name for each in result.candidates)
     assert {name: each.step for name, each in choice.stopped.items()} == {
         name: entry["stopped"]["step"] for name, entry in stopped.items()
     }
+
+
+def assert_stops_are_told(result, stopped):
+    """Check that every report tells who was stopped, where and why."""
+    page, html, data = told(result.folder)
+    count = f"Race: {len(stopped)} of {len(result.candidates)} were stopped by step 16"
+    assert judge(result.report).lines[1].startswith(count)
+    assert page.splitlines()[3].startswith(f"**{count}")
+    assert f"<li>{count}" in html
+    cells, rows = ranked_rows(page), {row["name"]: row for row in data["ranking"]["rows"]}
+    curves = {
+        trace["meta"]: trace
+        for chart in data["charts"]
+        for trace in chart["data"]
+        if chart["id"] == "loss"
+    }
+    left = figures._loss(result.report).axes[0]
+    drawn = sorted(tuple(line.get_xdata()) for line in left.lines if len(line.get_xdata()) > 2)
+    assert drawn == sorted(tuple(sorted(each.val_loss)) for each in result.candidates)
+    for each in result.candidates:
+        steps = sorted(each.val_loss)
+        assert curves[each.name]["x"] == steps
+        assert curves[each.name]["y"] == [each.val_loss[step] for step in steps]
+        if each.name not in stopped:
+            assert "stopped" not in cells[each.name]["loss at 16"]
+            assert (rows[each.name]["stopped"], rows[each.name]["evidence"]) == (None, None)
+            continue
+        evidence = stopped[each.name]["stopped"]
+        step, leader = evidence["step"], evidence["leader"]
+        why = f"{evidence['difference']:+.4f} to `{leader}` at {step} (p {evidence['p_value']:.2g})"
+        assert steps[-1] == step
+        assert cells[each.name]["loss at 16"] == f"stopped at {step}"
+        assert cells[each.name]["to the winner"] == why
+        assert rows[each.name]["stopped"] == step
+        assert rows[each.name]["evidence"] == why.replace("`", "")
+        assert rows[each.name]["failure"] is None
+        assert rows[each.name]["at_lag"] is None
+        row = table(result.folder)[each.name]
+        assert (row["status"], row["stopped_at"], row["stopped_by"]) == (
+            "stopped",
+            str(step),
+            leader,
+        )
+        assert float(row["stopped_difference"]) == evidence["difference"]
+        assert float(row["stopped_p_value"]) == evidence["p_value"]
+
+
+def test_of_a_race_with_an_oracle_the_stopped_are_not_ranked_again(write_space, tmp_path):
+    result = run(write_space(RACE, LISTED), tmp_path / "run", oracle=True)
+    stopped = {each["name"] for each in result.report["candidates"] if "stopped" in each}
+    assert stopped
+    assert stopped.isdisjoint(result.report["doubt"]["indistinguishable_from_winner"])
+    others = len(result.candidates) - len(stopped)
+    for each in result.report["candidates"]:
+        assert (each["rank_interval"] is None) == (each["name"] in stopped)
+        assert (each["signal"] is None) == (each["name"] in stopped)
+        assert each["rank_interval"] is None or each["rank_interval"][1] <= others
+        assert "24" in each["val_loss"]
+    cells = ranked_rows((result.folder / "report.md").read_text())
+    for each in result.report["candidates"]:
+        assert cells[each["name"]]["loss at 24"] == f"{each['val_loss']['24']:.4f}"
+        assert ("stopped" in cells[each["name"]]["loss at 16"]) == (each["name"] in stopped)
 
 
 @pytest.mark.parametrize("search", [RACE, (PLAIN, "search: {lag: auto, min_lag: 4, max_lag: 16}")])
@@ -137,6 +228,46 @@ def test_ranked_by_another_signal(write_space, tmp_path, signal, evaluation, key
     assert values == sorted(values)
     assert values != [losses(result.folder, each.name, 10) for each in result.candidates]
     assert result.report["search"]["signal"] == signal
+    assert_signal_is_told(result, values)
+
+
+def assert_signal_is_told(result, values):
+    """Check that reports say what candidates are ranked by, and its values."""
+    signal = result.report["search"]["signal"]
+    assert [each["signal"] for each in result.report["candidates"]] == pytest.approx(values)
+    page, html, data = told(result.folder)
+    line = judge(result.report).lines[1]
+    assert f"(search.signal: {signal})" in line
+    assert f"**{line}**" in page
+    assert f"<li>{line}</li>" in html
+    [column] = [each["label"] for each in data["ranking"]["columns"] if each["key"] == "signal"]
+    cells = ranked_rows(page)
+    for row, value in zip(data["ranking"]["rows"], values, strict=True):
+        assert row["signal"] == pytest.approx(value)
+        assert row["gap"] == pytest.approx(value - values[0], abs=1e-12)
+        assert cells[row["name"]][column] == f"{value:.4f}"
+        assert cells[row["name"]]["to the winner"] == f"{row['gap']:+.4f}"
+        assert float(table(result.folder)[row["name"]]["signal_at_lag"]) == row["signal"]
+
+
+def test_ranked_by_the_trend_under_two_seeds(write_space, tmp_path):
+    search = (PLAIN, "search: {lag: 12, signal: trend, seeds: [3, 4]}")
+    result = run(write_space(search, LISTED), tmp_path / "run")
+    candidates = result.report["candidates"]
+    values = [each["signal"] for each in candidates]
+    assert values == sorted(values)
+    for each in candidates:
+        steps = [4, 6, 8, 12]
+        losses = [each["val_loss"][str(step)] for step in steps]
+        slope, end = np.polyfit(1 / np.array(steps), losses, 1)
+        assert each["signal"] == pytest.approx(end + slope / 24)
+        by_seed = each["val_loss_by_seed"]
+        assert fmean(by_seed[seed]["12"] for seed in ("3", "4")) == pytest.approx(losses[-1])
+    assert_signal_is_told(result, values)
+    _, _, data = told(result.folder)
+    for row, each in zip(data["ranking"]["rows"], candidates, strict=True):
+        for seed in ("3", "4"):
+            assert row[f"seed_{seed}"] == each["val_loss_by_seed"][seed]["12"]
 
 
 def test_what_a_decay_costs_is_charged(write_space, tmp_path):

@@ -8,12 +8,15 @@ import pandas as pd
 
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import build_numbers, read_run
+from lagsearch.report.tables import write_tables
 from lagsearch.space import dump_space
 from lagsearch.storage import write_json, write_text
 
 
 def build_report(path: Path) -> dict[str, Any]:
-    """Write `report.json`, `report.md`, `figures/` and `schedule.yaml`; return the numbers.
+    """Write the report's files and return its numbers.
+
+    Those are `report.json`, `report.html`, `report.md`, `figures/`, `tables/` and `schedule.yaml`.
 
     Raises:
         RunFolderError: The folder is none of a run, or no candidate has reached K.
@@ -24,9 +27,13 @@ def build_report(path: Path) -> dict[str, Any]:
     report = build_numbers(run)
     from lagsearch.report.figures import draw_figures
     from lagsearch.report.markdown import write_page
+    from lagsearch.report.page import write_html
 
     figures = draw_figures(report, folder.figures)
-    write_text(folder.path / "report.md", write_page(report, figures))
+    write_tables(report, folder.tables)
+    place = _place(path)
+    write_text(folder.path / "report.md", write_page(report, figures, place))
+    write_text(folder.path / "report.html", write_html(report, place))
     winner = run.plans[run.winner]
     chosen = {"operator": winner["operator"], **winner["settings"]}
     alone = {"oracle": False, "seeds": (), "vary_sources": False}
@@ -44,6 +51,12 @@ def build_report(path: Path) -> dict[str, Any]:
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
+
+
+def _place(path: Path) -> Path:
+    """Return how a command names the folder: from the working directory where it lies in there."""
+    whole, here = path.absolute(), Path.cwd()
+    return whole.relative_to(here) if whole.is_relative_to(here) else path
 
 
 def curves_table(path: Path) -> pd.DataFrame:

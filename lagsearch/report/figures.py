@@ -7,6 +7,18 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from lagsearch.report.ranked import came_to_lag, growths, is_cut
+from lagsearch.report.style import (
+    LIGHT,
+    curve,
+    drawn,
+    flops_curve,
+    has_random,
+    left_out,
+    mean_curve,
+    role,
+)
+from lagsearch.report.tables import source_flops
 from lagsearch.report.verdict import dimension_name, varied
 from lagsearch.storage import replacing
 
@@ -14,7 +26,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-INK, WINNER, BEST, BASELINE, REST = "#222222", "#c8102e", "#1f6fb4", "#2e7d32", "#9aa5b1"
+INK, WINNER, BEST = LIGHT["ink"], LIGHT["winner"], LIGHT["best"]
+BASELINE, REST = LIGHT["baseline"], LIGHT["rest"]
 
 STYLE = {
     "figure.dpi": 110,
@@ -25,11 +38,14 @@ STYLE = {
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.grid": True,
-    "grid.color": "#e6e9ed",
+    "grid.color": LIGHT["line"],
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "svg.hashsalt": "lagsearch",
 }
+
+FORMATS: dict[str, dict[str, Any]] = {"png": {"metadata": {}}, "svg": {"metadata": {"Date": None}}}
+"""How each figure is saved; without a date the same numbers give the same bytes."""
 
 
 def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
@@ -40,84 +56,109 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
         folder: Where to put them.
 
     Returns:
-        File name and caption of each, in reading order.
+        File name of the PNG, and caption, of each in reading order; an SVG lies beside.
     """
+    found = []
+    for name, caption, draw in _wanted(report):
+        with plt.rc_context(STYLE):
+            figure = draw(report)
+            for kind, settings in FORMATS.items():
+                with replacing(folder / f"{name}.{kind}") as temporary:
+                    figure.savefig(temporary, format=kind, **settings)
+                figure.set_layout_engine("none")  # it stays as it was laid out
+            plt.close(figure)
+        found.append((f"{name}.png", caption))
+    return found
+
+
+Drawing = tuple[str, str, Callable[[dict[str, Any]], Any]]
+
+
+def _wanted(report: dict[str, Any]) -> list[Drawing]:
+    """Return name, caption and drawing of each figure, in reading order."""
     lag = report["lag"]
-    wanted: list[tuple[str, str, Callable[[dict[str, Any]], Any]]] = [
+    wanted: list[Drawing] = [
         (
-            "loss.png",
+            "loss",
             "Validation loss against step, and the same as the difference from the mean of all "
-            f"growths, which shows who overtakes whom. Candidates are ranked at K = {lag}.",
+            "growths, which shows who overtakes whom. Candidates are ranked at K = "
+            f"{lag}.{_cut_short(report)}{left_out(report)}",
             _loss,
         )
     ]
     if report["oracle"]:
         wanted += [
             (
-                "early_and_final.png",
-                f"Loss at growth and at K = {lag} against the loss at completion.",
+                "early_and_final",
+                f"Loss at growth and at K = {lag} against the loss at completion: Figure 2 of the "
+                "LAG paper (arXiv:2406.02469).",
                 _early_and_final,
             ),
             (
-                "recall_and_regret.png",
+                "first_steps",
+                f"The first {lag} steps: rank correlation of every two, rank correlation with the "
+                "loss at completion, recall and relative regret: Figure 3 of the LAG paper.",
+                _first_steps,
+            ),
+            (
+                "recall_and_regret",
                 "What a choice at each step would have been worth: whether the best is among the "
                 "m best so far, and the share of the spread of final losses that is given away, "
                 f"with 95 % bootstrap intervals over {varied(report)}.",
                 _recall_and_regret,
             ),
             (
-                "rank_correlation.png",
+                "rank_correlation",
                 "Spearman's correlation of the rankings at every two steps.",
                 _rank_correlation,
             ),
         ]
-    if report["importance"]:
-        wanted.append(
-            (
-                "importance.png",
-                f"Loss at step {report['importance']['step']} by each setting: candidates, and "
-                "their means with 95 % intervals.",
-                _importance,
-            )
-        )
     if report["savings"]:
         counted = "Validation loss against training FLOPs, and against those with the source's."
-        wanted.append(("loss_and_flops.png", counted, _flops))
-    drawn = []
-    for name, caption, draw in wanted:
-        with plt.rc_context(STYLE):
-            figure = draw(report)
-            with replacing(folder / name) as temporary:
-                figure.savefig(temporary, format="png", bbox_inches="tight", metadata={})
-            plt.close(figure)
-        drawn.append((name, caption))
-    return drawn
+        wanted.append(("loss_and_flops", counted + left_out(report), _flops))
+    if report["importance"]:
+        told = f"Loss at step {report['importance']['step']} by each setting: candidates, and "
+        wanted.append(("importance", f"{told}their means with 95 % intervals.", _importance))
+    return wanted
+
+
+def _cut_short(report: dict[str, Any]) -> str:
+    """Say that some curves end early, and whose mean differences are from."""
+    if not is_cut(report):
+        return ""
+    return " A curve that ends before K was stopped; the mean is that of growths that came to K."
 
 
 def _loss(report: dict[str, Any]) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    curves = _curves(report)
-    growths = _names(report, is_baseline=False)
-    mean = _mean_curve([curves[name] for name in growths])
-    for name in _drawing_order(report):
-        style = _line_style(report, name)
-        steps = sorted(curves[name])
-        left.plot(steps, [curves[name][step] for step in steps], **style)
-        shared = [step for step in steps if step in mean]
-        if name in growths and len(growths) > 1:
-            differences = [curves[name][step] - mean[step] for step in shared]
-            right.plot(shared, differences, **style)
+    every = growths(report)
+    mean = mean_curve(came_to_lag(report))
+    for each in reversed(drawn(report)):
+        style, losses = _line_style(report, each), curve(each)
+        steps = sorted(losses)
+        left.plot(steps, [losses[step] for step in steps], **style)
+        if not each["is_baseline"] and len(every) > 1:
+            shared = [step for step in steps if step in mean]
+            right.plot(shared, [losses[step] - mean[step] for step in shared], **style)
     left.set(title="validation loss", ylabel="nats per token")
     right.set(title="difference from the mean of all growths", ylabel="nats per token")
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=1)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("steps after growth")
-        axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda step, _: f"{step:g}"))
-        axes.axvline(report["lag"], color=INK, lw=0.8, ls=":")
-    _zoom(right, [curves[name] for name in growths], mean)
+        _steps_axis(report, axes)
+    _zoom(right, [curve(each) for each in every], mean)
     left.legend(loc="best")
     return figure
+
+
+def _steps_axis(report: dict[str, Any], axes: Any) -> None:
+    """Name the axis of steps and mark K, and where the ranking changes its phase if known."""
+    axes.set_xlim(left=0)
+    axes.set_xlabel("steps after growth")
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda step, _: f"{step:g}"))
+    axes.axvline(report["lag"], color=INK, lw=0.8, ls=":")
+    found = report["phase_transition"]
+    if found and found["step"] is not None:
+        axes.axvline(found["step"], color=BEST, lw=0.8, ls="-.")
 
 
 def _zoom(axes: Any, curves: list[dict[int, float]], mean: dict[int, float]) -> None:
@@ -135,26 +176,34 @@ def _zoom(axes: Any, curves: list[dict[int, float]], mean: dict[int, float]) -> 
 def _early_and_final(report: dict[str, Any]) -> Any:
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
     oracle, steps = report["oracle"], str(report["steps"])
-    scored = [each for each in report["candidates"] if each["name"] in set(oracle["scored"])]
+    names = set(oracle["scored"])
+    scored = [each for each in reversed(report["candidates"]) if each["name"] in names]
     for axes, step in zip(panels, ("0", str(report["lag"])), strict=True):
-        for each in scored:
+        for marker, is_random in (("o", False), ("s", True)):
+            found = [each for each in scored if has_random(each) == is_random]
             axes.scatter(
-                each["val_loss"][step],
-                each["val_loss"][steps],
-                color=_color(report, each["name"]),
-                marker="s" if "R" in each["layer_map"] else "o",
-                s=34,
+                [each["val_loss"][step] for each in found],
+                [each["val_loss"][steps] for each in found],
+                color=[LIGHT[role(report, each)] for each in found],
+                marker=marker,
+                s=34 if len(scored) <= 200 else 10,
                 zorder=3,
+                rasterized=len(scored) > 1000,
             )
         values = [oracle[metric][step]["value"] for metric in ("spearman", "pearson")]
         shown = ["not defined" if value is None else f"{value:.2f}" for value in values]
         axes.set_title(f"step {step}: Spearman {shown[0]}, Pearson {shown[1]}")
         axes.set_xlabel(f"validation loss at step {step}")
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
     panels[0].set_ylabel(f"validation loss at step {steps}")
+    kinds = {"winner": ("o", "winner at K"), "best": ("o", "best at completion")}
+    if oracle["candidate"] == report["winner"]["name"]:
+        kinds = {"winner": ("o", "winner at K, best at completion")}
+    if any(has_random(each) for each in scored):
+        kinds["rest"] = ("s", "random new layers")
     marks = [
-        mpl.lines.Line2D([], [], color=WINNER, marker="o", ls="", label="winner at K"),
-        mpl.lines.Line2D([], [], color=BEST, marker="o", ls="", label="best at completion"),
-        mpl.lines.Line2D([], [], color=REST, marker="s", ls="", label="random new layers"),
+        mpl.lines.Line2D([], [], color=LIGHT[kind], marker=marker, ls="", label=label)
+        for kind, (marker, label) in kinds.items()
     ]
     panels[1].legend(handles=marks, loc="best")
     return figure
@@ -164,94 +213,116 @@ def _flops(report: dict[str, Any]) -> Any:
     """Loss against training FLOPs: the baseline, the winner, and the winner with its source."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     savings, winner = report["savings"], report["winner"]["name"]
-    curves, cost = _curves(report), report["cost"]
-    growths = [name for name in savings["growths"] if name != winner]
-    entries = {each["name"]: each for each in report["candidates"]}
-    for name in [*growths, *([winner] if winner in savings["growths"] else [])]:
-        spent = entries[name]["flops_by_step"]
-        steps = [step for step in curves[name] if spent[str(step)] > 0]
-        losses = [curves[name][step] for step in steps]
-        color = _color(report, name)
-        flops = np.array([spent[str(step)] for step in steps])
-        axes.plot(flops, losses, color=color, lw=0.8 if color == REST else 1.8)
-        before = savings["growths"][name]["flops"]
-        if name == winner and before["with_sources"] is not None:
-            source = before["with_sources"] - before["growth"]
-            axes.plot(flops + source, losses, color=color, lw=1.8, ls="--")
-    reference = savings["baseline"]
-    spent = entries[reference]["flops_by_step"]
-    steps = [step for step in curves[reference] if spent[str(step)] > 0]
-    losses = [curves[reference][step] for step in steps]
-    axes.plot([spent[str(step)] for step in steps], losses, color=BASELINE, lw=1.8)
+    told = {*savings["growths"], savings["baseline"]}
+    shown = [each for each in reversed(drawn(report)) if each["name"] in told]
+    for each in shown:
+        name, kind = each["name"], role(report, each)
+        flops, losses = flops_curve(each)
+        color, width = LIGHT[kind], 0.8 if kind == "rest" else 1.8
+        axes.plot(flops, losses, color=color, lw=width)
+        source = source_flops(savings, name)
+        if name == winner and source:
+            axes.plot(np.array(flops) + source, losses, color=color, lw=1.8, ls="--")
     marks = [
         mpl.lines.Line2D([], [], color=WINNER, label=f"winner: {winner}"),
         mpl.lines.Line2D([], [], color=WINNER, ls="--", label="the same, its source counted"),
-        mpl.lines.Line2D([], [], color=BASELINE, label=reference),
+        mpl.lines.Line2D([], [], color=BASELINE, label=savings["baseline"]),
         mpl.lines.Line2D([], [], color=REST, lw=0.8, label="other growths"),
     ]
     best = report["oracle"]["candidate"] if report["oracle"] else winner
     if best != winner:
         marks.insert(1, mpl.lines.Line2D([], [], color=BEST, label=f"best at the end: {best}"))
-    axes.legend(handles=marks if growths else marks[:3], loc="best")
+    has_others = any(role(report, each) == "rest" for each in shown)
+    axes.legend(handles=marks if has_others else marks[:-1], loc="best")
     axes.set_xscale("log")
-    axes.set(
-        xlabel=f"training FLOPs ({cost['counting']})", ylabel="validation loss, nats per token"
-    )
+    counting = report["cost"]["counting"]
+    axes.set(xlabel=f"training FLOPs ({counting})", ylabel="validation loss, nats per token")
     return figure
 
 
 def _recall_and_regret(report: dict[str, Any]) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    oracle = report["oracle"]
-    shades = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, len(oracle["recall"])))
-    for shade, (at, scores) in zip(shades, oracle["recall"].items(), strict=True):
-        steps = [int(step) for step in scores]
-        offset = (int(at) - 3) * 0.008  # lines that coincide stay visible
-        values = [score["value"] + offset for score in scores.values()]
-        left.step(steps, values, where="post", color=shade, label=f"m = {at}")
-    left.set(title="the best is among the m best so far", yticks=[0, 1], ylabel="recall at m")
-    left.legend(loc="center right")
-    scores = oracle["relative_regret"]
-    steps = [int(step) for step in scores]
-    ends = np.array([score["interval"] or [np.nan] * 2 for score in scores.values()], dtype=float)
-    right.fill_between(steps, ends[:, 0], ends[:, 1], color=WINNER, alpha=0.15, lw=0)
-    right.plot(steps, [score["value"] for score in scores.values()], color=WINNER, marker="o", ms=3)
-    chance = oracle["random_choice_relative_regret"]
-    right.axhline(chance, color=INK, lw=0.8, ls="--", label="a choice at random")
-    right.set(title="relative regret of choosing at a step", ylim=(-0.04, 1.04))
-    right.legend(loc="upper right")
+    _recall(report, left)
+    _regret(report, right)
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=1)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("steps after growth")
-        axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda step, _: f"{step:g}"))
-        axes.axvline(report["lag"], color=INK, lw=0.8, ls=":")
+        _steps_axis(report, axes)
+    return figure
+
+
+def _recall(report: dict[str, Any], axes: Any, last: float = np.inf) -> None:
+    recalls = report["oracle"]["recall"]
+    shades = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, len(recalls)))
+    for shade, (at, scores) in zip(shades, recalls.items(), strict=True):
+        offset = (int(at) - 3) * 0.008  # lines that coincide stay visible
+        steps = [step for step in map(int, scores) if step <= last]
+        values = [scores[str(step)]["value"] + offset for step in steps]
+        axes.step(steps, values, where="post", color=shade, label=f"m = {at}")
+    axes.set(title="the best is among the m best so far", yticks=[0, 1], ylabel="recall at m")
+    axes.legend(loc="center right")
+
+
+def _regret(report: dict[str, Any], axes: Any, last: float = np.inf) -> None:
+    _scores(report, axes, "relative_regret", WINNER, last)
+    chance = report["oracle"]["random_choice_relative_regret"]
+    axes.axhline(chance, color=INK, lw=0.8, ls="--", label="a choice at random")
+    axes.set(title="relative regret of choosing at a step", ylim=(-0.04, 1.04))
+    axes.legend(loc="upper right")
+
+
+def _scores(report: dict[str, Any], axes: Any, metric: str, color: str, last: float) -> None:
+    """Draw a score by step, with its interval."""
+    scores = {int(step): score for step, score in report["oracle"][metric].items()}
+    steps = [step for step in scores if step <= last and scores[step]["value"] is not None]
+    told = [scores[step]["interval"] or [np.nan] * 2 for step in steps]
+    ends = np.array(told, dtype=float).reshape(-1, 2)
+    axes.fill_between(steps, ends[:, 0], ends[:, 1], color=color, alpha=0.15, lw=0)
+    values = [scores[step]["value"] for step in steps]
+    axes.plot(steps, values, color=color, marker="o", ms=3)
+
+
+def _first_steps(report: dict[str, Any]) -> Any:
+    """Figure 3 of the LAG paper: four panels over the steps up to K."""
+    figure, panels = plt.subplots(2, 2, figsize=(10, 7.6), layout="constrained")
+    last = report["lag"]
+    _heat(report, figure, panels[0, 0], last)
+    _scores(report, panels[0, 1], "spearman", BEST, last)
+    panels[0, 1].set(title="Spearman with the loss at completion", ylim=(-1.04, 1.04))
+    _recall(report, panels[1, 0], last)
+    _regret(report, panels[1, 1], last)
+    for axes in (panels[0, 1], panels[1, 0], panels[1, 1]):
+        _steps_axis(report, axes)
+        axes.set_xlim(0, last * 1.01)
     return figure
 
 
 def _rank_correlation(report: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(figsize=(5.6, 4.8), layout="constrained")
-    steps = report["oracle"]["rank_correlation"]["steps"]
+    _heat(report, figure, axes)
+    return figure
+
+
+def _heat(report: dict[str, Any], figure: Any, axes: Any, last: float = np.inf) -> None:
+    every = report["oracle"]["rank_correlation"]["steps"]
+    steps = [step for step in every if step <= last]
     matrix = np.array(report["oracle"]["rank_correlation"]["matrix"], dtype=float)
-    image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, origin="lower")
-    axes.set_xticks(range(len(steps)), steps, rotation=90)
-    axes.set_yticks(range(len(steps)), steps)
+    matrix = matrix[: len(steps), : len(steps)]
+    image = axes.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1, origin="lower")
+    places = range(0, len(steps), -(-len(steps) // 25))  # more labels than that run together
+    axes.set_xticks(places, [steps[place] for place in places], rotation=90)
+    axes.set_yticks(places, [steps[place] for place in places])
     axes.grid(visible=False)
     axes.set(title="Spearman between steps", xlabel="step", ylabel="step")
-    if report["lag"] in steps:
+    if report["lag"] in steps[:-1]:
         axes.axvline(steps.index(report["lag"]), color=INK, lw=0.8, ls=":")
     figure.colorbar(image, ax=axes, shrink=0.85)
-    return figure
 
 
 def _importance(report: dict[str, Any]) -> Any:
     """A marginal plot for each dimension of the design space."""
     found = report["importance"]
-    dimensions, curves = found["dimensions"], _curves(report)
-    shown = {
-        name for each in dimensions for value in each["values"] for name in value["candidates"]
-    }
-    of_candidate = {name: curves[name][found["step"]] for name in shown}
+    dimensions, step = found["dimensions"], str(found["step"])
+    losses = {each["name"]: each["val_loss"].get(step) for each in report["candidates"]}
     columns = min(3, len(dimensions))
     rows = -(-len(dimensions) // columns)
     figure, panels = plt.subplots(
@@ -265,20 +336,9 @@ def _importance(report: dict[str, Any]) -> Any:
     for axes in panels.flat[len(dimensions) :]:
         axes.set_visible(False)
     for axes, dimension in zip(panels.flat, dimensions, strict=False):
-        values = dimension["values"]
-        for place, value in enumerate(values):
-            losses = [of_candidate[name] for name in value["candidates"]]
-            axes.scatter([place] * len(losses), losses, color=REST, s=14, zorder=2)
-            low, high = value["interval"] or [value["mean"]] * 2
-            axes.plot([place, place], [low, high], color=BEST, lw=1.6, zorder=3)
-            axes.plot(place, value["mean"], color=BEST, marker="o", ms=6, zorder=4)
-        share, p_value = dimension["importance"], dimension["p_value"]
-        axes.set_title(f"{dimension_name(dimension)}\nshare {share:.0%}, p {p_value:.2g}")
-        is_long = sum(len(value["value"]) for value in values) > 24
-        rotation = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
-        axes.set_xticks(range(len(values)), [value["value"] for value in values], **rotation)
-        axes.set_xlim(-0.6, len(values) - 0.4)
-    low, high = min(of_candidate.values()), max(of_candidate.values())
+        _marginals(axes, dimension, losses)
+    shown = [losses[name] for each in dimensions for name in _candidates_of(each)]
+    low, high = min(shown), max(shown)
     room = 0.15 * (high - low) or 1e-6  # candidates are all in view, wide intervals are cut
     panels[0][0].set_ylim(low - room, high + room)
     for row in panels:
@@ -286,50 +346,34 @@ def _importance(report: dict[str, Any]) -> Any:
     return figure
 
 
-def _curves(report: dict[str, Any]) -> dict[str, dict[int, float]]:
+def _candidates_of(dimension: dict[str, Any]) -> list[str]:
+    return [name for value in dimension["values"] for name in value["candidates"]]
+
+
+def _marginals(axes: Any, dimension: dict[str, Any], losses: dict[str, Any]) -> None:
+    """Draw the losses by each value of a setting, and their means."""
+    values = dimension["values"]
+    for place, value in enumerate(values):
+        of_value = [losses[name] for name in value["candidates"]]
+        axes.scatter([place] * len(of_value), of_value, color=REST, s=14, zorder=2)
+        low, high = value["interval"] or [value["mean"]] * 2
+        axes.plot([place, place], [low, high], color=BEST, lw=1.6, zorder=3)
+        axes.plot(place, value["mean"], color=BEST, marker="o", ms=6, zorder=4)
+    share, p_value = dimension["importance"], dimension["p_value"]
+    axes.set_title(f"{dimension_name(dimension)}\nshare {share:.0%}, p {p_value:.2g}")
+    is_long = sum(len(value["value"]) for value in values) > 24
+    rotation = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+    axes.set_xticks(range(len(values)), [value["value"] for value in values], **rotation)
+    axes.set_xlim(-0.6, len(values) - 0.4)
+
+
+def _line_style(report: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Any]:
+    kind, name = role(report, candidate), candidate["name"]
+    labels = {"winner": f"winner: {name}", "best": f"best at the end: {name}", "baseline": name}
     return {
-        each["name"]: {int(step): loss for step, loss in each["val_loss"].items()}
-        for each in report["candidates"]
-    }
-
-
-def _names(report: dict[str, Any], is_baseline: bool) -> list[str]:
-    return [
-        each["name"]
-        for each in report["candidates"]
-        if each["is_baseline"] == is_baseline and each["status"] == "ok"
-    ]
-
-
-def _mean_curve(curves: list[dict[int, float]]) -> dict[int, float]:
-    """Return the mean at the steps that all have."""
-    shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
-    return {step: float(np.mean([curve[step] for curve in curves])) for step in sorted(shared)}
-
-
-def _drawing_order(report: dict[str, Any]) -> list[str]:
-    """Return names so that those that matter are drawn last, on top."""
-    names = [each["name"] for each in report["candidates"] if each["status"] == "ok"]
-    return [*reversed(names)]
-
-
-def _color(report: dict[str, Any], name: str) -> str:
-    if name == report["winner"]["name"]:
-        return WINNER
-    if report["oracle"] and name == report["oracle"]["candidate"]:
-        return BEST
-    return BASELINE if name in _names(report, is_baseline=True) else REST
-
-
-def _line_style(report: dict[str, Any], name: str) -> dict[str, Any]:
-    color = _color(report, name)
-    labels = {WINNER: f"winner: {name}", BEST: f"best at the end: {name}", BASELINE: name}
-    maps = {each["name"]: each["layer_map"] for each in report["candidates"]}
-    dashes = "--" if "R" in maps[name] else "-"  # dashed: random new layers
-    return {
-        "color": color,
-        "lw": 2 if color == WINNER else 1.4 if color != REST else 0.9,
-        "ls": dashes,
-        "label": labels.get(color),
-        "zorder": 3 if color != REST else 2,
+        "color": LIGHT[kind],
+        "lw": {"winner": 2, "rest": 0.9}.get(kind, 1.4),
+        "ls": "--" if has_random(candidate) else "-",  # dashed: random new layers
+        "label": labels.get(kind),
+        "zorder": 2 if kind == "rest" else 3,
     }

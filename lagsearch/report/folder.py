@@ -76,6 +76,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def tables(self) -> Path:
+        """The numbers behind the pictures."""
+        return self.path / "tables"
+
+    @property
     def winner(self) -> Path:
         """The winner's Hugging Face checkpoint."""
         return self.path / "winner"
@@ -256,7 +261,7 @@ class RunFolder:
         is_begun = self.environment_file.is_file()
         if is_begun:
             self._refuse(_differences(self.environment()["inputs"], inputs))
-        for place in (self.path, self.path / "profile"):
+        for place in (self.path, self.path / "curves", self.path / "profile"):
             for left in place.glob(_UNFINISHED):  # of a process that was killed while it wrote
                 left.unlink()
         write_text(self.space_file, dump_space(space))

@@ -84,9 +84,10 @@ class Recorded:
 
     @property
     def judged(self) -> LossTable:
-        """What candidates were judged by at K."""
+        """What candidates that were not stopped were judged by at K."""
         signal = SIGNALS[self.space.search.signal]
-        return signal(self.measured, self.lag, self.completion)
+        open_ones = [name for name in self.table.candidates if name not in self.choice.stopped]
+        return signal(self.measured.only(open_ones), self.lag, self.completion)
 
     @property
     def completion(self) -> int:
@@ -151,7 +152,8 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
     """Return what `report.json` holds."""
     oracle = _oracle(run) if run.space.search.oracle else None
     generator = np.random.default_rng(derive_seed(run.space.seed, "places"))
-    placed = places(run.table, run.lag, generator, alike=growths(run))
+    placed = places(run.judged, run.lag, generator, alike=growths(run))
+    judged = dict(zip(run.judged.candidates, run.judged.at(run.lag).tolist(), strict=True))
     report = {
         "format": FORMAT,
         "name": run.space.name,
@@ -166,7 +168,10 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         },
         "seeds": list(run.environment["seeds"]),
         "sources": [_source(each) for each in run.environment["sources"]],
-        "candidates": [_candidate(run, name, placed.get(name)) for name in run.ranking],
+        "candidates": [
+            _candidate(run, name, placed.get(name)) | {"signal": _known(judged.get(name))}
+            for name in run.ranking
+        ],
         "winner": {
             "name": run.winner,
             "seed": run.space.seeds[0],
@@ -185,6 +190,10 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
     if run.profiles:
         report["profile"] = dict(run.profiles)
     return report
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else value
 
 
 def _candidate(run: Recorded, name: str, place: Place | None) -> dict[str, Any]:

@@ -1,10 +1,17 @@
-"""The first lines of a report: who won, by how much, and whether to believe it."""
+"""The first lines of a report: who won, by how much, whether to believe it, and what is next."""
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from lagsearch.report.ranked import JUDGED, ranked, stopped
 
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
 """The first four are known from an oracle, the last two from the ranking at K alone."""
+
+NAMED = 10
+"""Candidates that a sentence names."""
 
 ENOUGH = 5
 """Growths from which on a rank correlation is worth a verdict."""
@@ -30,25 +37,136 @@ class Verdict:
     lines: tuple[str, ...]
 
 
+HEADLINES: dict[Trust, str] = {
+    "useful": "The ranking did useful work",
+    "partly": "The ranking is to be trusted in part",
+    "misleading": "The ranking is NOT to be trusted",
+    "unknown": "Too few growths to judge the ranking",
+    "settled": "The ranking has settled, as far as it can tell by itself",
+    "unsettled": "The ranking is NOT settled",
+}
+
+
 def judge(report: dict[str, Any]) -> Verdict:
     """Judge a run by its numbers."""
-    lines = [_winner(report)]
+    lines = [_winner(report), *_searched(report), *_ranked_by(report)]
     if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
-        named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed)
+        named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
+        named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
     lines += _stable(report)
     trust, reason = _with_oracle(report) if report["oracle"] else _without_oracle(report)
-    headline = {
-        "useful": "The ranking did useful work",
-        "partly": "The ranking is to be trusted in part",
-        "misleading": "The ranking is NOT to be trusted",
-        "unknown": "Too few growths to judge the ranking",
-        "settled": "The ranking has settled, as far as it can tell by itself",
-        "unsettled": "The ranking is NOT settled",
-    }[trust]
-    return Verdict(trust, (*lines, f"{headline}: {reason}"))
+    return Verdict(trust, (*lines, f"{HEADLINES[trust]}: {reason}"))
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to run next.
+
+    Attributes:
+        line: What for, in a sentence.
+        command: The command, from where the run was started.
+    """
+
+    line: str
+    command: str
+
+
+def advise(report: dict[str, Any], folder: Path) -> Advice:
+    """Say what to run next.
+
+    Args:
+        report: As `report.json`.
+        folder: The run folder.
+    """
+    commands = _Commands(report, folder)
+    trust = judge(report).trust
+    if trust in ("settled", "unsettled"):
+        return _without_scores(report, commands, is_settled=trust == "settled")
+    if trust == "unknown":
+        line = f"Fewer than {ENOUGH} growths say little: add candidates; these operators are there."
+        return Advice(line, "lagsearch operators")
+    return _with_scores(report, commands, is_useful=trust == "useful")
+
+
+@dataclass(frozen=True)
+class _Commands:
+    """Command lines that go on from a run."""
+
+    report: dict[str, Any]
+    folder: Path
+
+    def again(self, *options: str) -> str:
+        """Go on in the same folder."""
+        return self._run("space.yaml", *options, "--out", str(self.folder))
+
+    def more_seeds(self) -> str:
+        """Go on under two seeds more."""
+        seeds = list(self.report["seeds"])
+        seeds += [max(seeds) + 1, max(seeds) + 2]
+        return self.again("--seeds", ",".join(map(str, seeds)))
+
+    def rank_at(self, step: int) -> str:
+        """Rank at another step, in a folder beside."""
+        beside = self.folder.with_name(f"{self.folder.name}-lag{step}")
+        lag = ["--lag", str(step)]
+        if self.report["search"]["asked_lag"] == "auto":  # beside bounds, --lag is refused
+            lag = ["--set", f"search.min_lag={step}", "--set", f"search.max_lag={step}"]
+        return self._run("space.yaml", *lag, "--out", str(beside))
+
+    def winner_alone(self) -> str:
+        """Train the winner without a search."""
+        return self._run("schedule.yaml")
+
+    def _run(self, space: str, *options: str) -> str:
+        return shlex.join(["lagsearch", "run", str(self.folder / space), *options])
+
+
+def _without_scores(report: dict[str, Any], commands: _Commands, *, is_settled: bool) -> Advice:
+    lag, steps = report["lag"], report["steps"]
+    if is_settled:
+        line = (
+            "The winner can be used. To see what such a ranking is worth, train all to completion; "
+            "what is trained already is kept."
+        )
+        return Advice(line, commands.again("--oracle"))
+    settled = report["doubt"]["stability"]
+    if lag < steps and (settled is None or settled["spearman"] < SETTLED):
+        later = min(2 * lag, steps)
+        return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
+    line = "Train all under more seeds, to tell the first places apart; what is trained is kept."
+    return Advice(line, commands.more_seeds())
+
+
+def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool) -> Advice:
+    lag, steps, several = report["lag"], report["steps"], len(report["seeds"]) > 1
+    if is_useful and several:
+        line = "The winner can be used; its schedule trains it alone, without a search."
+        return Advice(line, commands.winner_alone())
+    good = _good_from(report)
+    if is_useful or (good is not None and good <= lag):
+        line = "Train all under more seeds, to see whether it holds; what is trained is kept."
+        return Advice(line, commands.more_seeds())
+    best = report["oracle"]["candidate"]
+    if good is None or good >= steps:
+        line = f"No step before completion ranks well here: rank there. {best} is best."
+        return Advice(line, commands.rank_at(steps))
+    line = f"From step {good:,} on the ranking is good: rank there. {best} is best at completion."
+    return Advice(line, commands.rank_at(good))
+
+
+def _good_from(report: dict[str, Any]) -> int | None:
+    """Return the step from which on every choice is good and every ranking too."""
+    oracle, first = report["oracle"], None
+    for step in sorted(map(int, oracle["spearman"]), reverse=True):
+        rank = oracle["spearman"][str(step)]["value"]
+        regret = oracle["relative_regret"].get(str(step), {"value": None})["value"]
+        if rank is None or regret is None or rank < USEFUL_SPEARMAN or regret > USEFUL_REGRET:
+            break
+        first = step
+    return first
 
 
 def varied(report: dict[str, Any]) -> str:
@@ -72,6 +190,45 @@ def _winner(report: dict[str, Any]) -> str:
     if len(report["seeds"]) > 1:
         line += f"; the one of seed {winner['seed']}, chosen by the mean of {len(report['seeds'])}"
     return line + "."
+
+
+def _searched(report: dict[str, Any]) -> list[str]:
+    """Say where the search chose and why, where that was for it to find."""
+    search, lag = report["search"], report["lag"]
+    lines = []
+    if search["strategy"] == "race":
+        beaten, count = len(stopped(report)), len(report["candidates"])
+        line = f"Race: {beaten or 'none'} of {count} were stopped by step {lag:,}"
+        if beaten:
+            line += ", worse than the leader beyond doubt (paired t-tests, 5 % for all together)"
+        elif search["stable_since"] is None:
+            line += ", as the ranking did not become stable"
+        lines.append(f"{line}.")
+    if search["reason"] == "alone":
+        lines.append(f"K = {lag:,}: no other candidate was left.")
+    elif search["asked_lag"] == "auto" and search["reason"] == "stable":
+        lines.append(
+            f"K = {lag:,}: the ranking {_has(report)} been stable since step "
+            f"{search['stable_since']:,}."
+        )
+    elif search["asked_lag"] == "auto":
+        lines.append(f"K = {lag:,}, the largest asked for: the ranking did not become stable.")
+    return lines
+
+
+def _has(report: dict[str, Any]) -> str:
+    """Return the tense: with an oracle, K is not the last that is known."""
+    return "had" if report["oracle"] else "has"
+
+
+def _ranked_by(report: dict[str, Any]) -> list[str]:
+    signal, lag = report["search"]["signal"], report["lag"]
+    if signal == "loss":
+        return []
+    return [
+        f"Candidates are ranked at step {lag:,} by {JUDGED[signal]} (search.signal: {signal}), "
+        "not by their loss there."
+    ]
 
 
 def _scratch_ahead(report: dict[str, Any]) -> list[str]:
@@ -102,8 +259,8 @@ def _saved(report: dict[str, Any]) -> list[str]:
 def _stable(report: dict[str, Any]) -> list[str]:
     """Say since when the ranking is stable."""
     found = report["phase_transition"]
-    if found is None:
-        return []
+    if found is None or (report["search"]["asked_lag"] == "auto" and not report["oracle"]):
+        return []  # the search has said so, by the space's own measure
     until, agree = found["until"], f"correlate by at least {found['threshold']:g}"
     if found["step"] is None:
         why = (
@@ -154,10 +311,11 @@ def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     """Judge the ranking at K by its own noise and by whether it still moves."""
     doubt, lag = report["doubt"], report["lag"]
     tied, settled = doubt["indistinguishable_from_winner"], doubt["stability"]
-    others = sum(each["status"] == "ok" for each in report["candidates"]) - 1
+    others = len(ranked(report)) - 1
+    left = " that were not stopped" if stopped(report) else ""
     noise = (
-        f"{len(tied)} of the {others} others cannot be told apart from the winner at step {lag} "
-        f"(paired t-test over {varied(report)}, Holm-corrected, 5 %)"
+        f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at step "
+        f"{lag} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
     )
     if settled is None:
         moves = "there is no earlier step to say whether the ranking still moves"

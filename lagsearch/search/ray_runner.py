@@ -215,12 +215,19 @@ def _ray(slots: Slots) -> Iterator[int]:
     }
     given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
     joined = {"address": address, "runtime_env": {"env_vars": given}}
-    ray.init(
-        **(joined if address else own),
-        include_dashboard=None if address else False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    try:
+        ray.init(
+            **(joined if address else own),
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (RuntimeError, OSError, ValueError) as error:  # a busy machine, a cluster that is gone
+        ray.shutdown()
+        reason = " ".join(str(error).split())[:200]
+        where = f"the cluster at {address}" if address else "this machine"
+        message = f"Ray cannot start on {where}: {reason}; try again, or use --serial"
+        raise ResourceError(message, ("resources",)) from error
     try:
         yield _slots_in([node["Resources"] for node in ray.nodes() if node["Alive"]], slots)
     finally:

@@ -27,7 +27,7 @@ from lagsearch.phases import Phases
 from lagsearch.planning import make_plan, recorded
 from lagsearch.progress import Watch
 from lagsearch.report.folder import RunFolder
-from lagsearch.search.serial import run_serial
+from lagsearch.search.serial import open_serial
 from lagsearch.space import load_space
 from lagsearch.training.job import Job
 from lagsearch.training.loop import _Run
@@ -54,8 +54,9 @@ def one_job(folder):
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
     run_folder.begin(file.space, recorded(plan), {}, make.inputs())
     downstream = open_downstream(file, [], run_folder, print)
-    sources = Phases(plan, make, run_serial, Watch(), {}, downstream, tokenizer).sources()
-    jobs = make.candidates([source.state for source in sources])
+    sources = Phases(plan, make, open_serial, Watch(), {}, downstream, tokenizer).sources()
+    states = {seed: [each.state for each in found] for seed, found in sources.items()}
+    jobs = make.candidates(states)
     return replace(next(iter(jobs.values())), evaluate_at=())
 
 

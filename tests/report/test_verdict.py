@@ -1,9 +1,20 @@
 """What a report says first, on made-up numbers whose meaning is plain."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from lagsearch.report.verdict import judge
+from lagsearch.report.verdict import advise, judge
+
+PLAIN = {
+    "strategy": "lag",
+    "signal": "loss",
+    "asked_lag": 10,
+    "reason": "lag",
+    "stable_since": None,
+}
 
 
 def report(
@@ -17,6 +28,7 @@ def report(
     low=0.1,
     savings=None,
     phase=None,
+    search=None,
 ):
     names = [f"c{number}" for number in np.argsort(early, kind="stable")]
     candidates = [
@@ -34,6 +46,7 @@ def report(
     lost = (final[early.argmin()] - final.min()) / span
     scores = {
         "scored": names,
+        "candidate": names[0],
         "spearman": {"0": {"value": None}, "10": {"value": float(ranks), "interval": [low, 1.0]}},
         "relative_regret": {"10": {"value": float(lost)}},
         "random_choice_relative_regret": float((final.mean() - final.min()) / span),
@@ -47,6 +60,7 @@ def report(
         "winner": {"name": names[0], "val_loss": {"10": early.min(), "50": 1.0}},
         "savings": savings,
         "phase_transition": phase,
+        "search": {**PLAIN, **(search or {})},
         "oracle": scores if oracle else None,
         "doubt": {
             "indistinguishable_from_winner": list(tied),
@@ -135,3 +149,121 @@ def test_since_when_the_ranking_is_stable():
     lines = judge(report(losses, losses, phase={"step": None, **rule})).lines
     assert any(each.startswith("The ranking has not become stable by step 50") for each in lines)
     assert not any("stable" in each for each in judge(report(losses, losses)).lines)
+
+
+@pytest.mark.parametrize(
+    ("search", "line"),
+    [
+        (
+            {"asked_lag": "auto", "reason": "stable", "stable_since": 5},
+            "K = 10: the ranking has been stable since step 5.",
+        ),
+        (
+            {"asked_lag": "auto", "reason": "bound"},
+            "K = 10, the largest asked for: the ranking did not become stable.",
+        ),
+        (
+            {"signal": "ema"},
+            "Candidates are ranked at step 10 by the loss of the moving average of their weights "
+            "(search.signal: ema), not by their loss there.",
+        ),
+    ],
+)
+def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search, line):
+    losses = [1.5, 1.6, 1.7, 1.8]
+    rule = {"step": None, "until": 10, "threshold": 0.8, "margin": 2.0, "left": 0.6}
+    found = judge(report(losses, losses, oracle=False, search=search, phase=rule)).lines
+    assert found[1] == line
+    told = [each for each in found if "not become stable by" in each]
+    assert bool(told) == (search.get("asked_lag") != "auto")  # one verdict on it, not two
+    plain = judge(report(losses, losses, oracle=False)).lines
+    assert len(plain) == 2
+
+
+def test_a_race_says_how_many_it_stopped():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    race = {"strategy": "race", "reason": "lag", "stable_since": 2}
+    made = report(losses, losses, oracle=False, search=race)
+    assert judge(made).lines[1] == "Race: none of 4 were stopped by step 10."
+    for each in made["candidates"][2:]:
+        each["status"] = "stopped"
+    lines = judge(made).lines
+    assert lines[1].startswith("Race: 2 of 4 were stopped by step 10, worse than the leader")
+    assert "0 of the 1 others that were not stopped cannot" in lines[-1]
+    made["candidates"][1]["status"] = "stopped"
+    made["search"]["reason"] = "alone"
+    lines = judge(made).lines
+    assert lines[2] == "K = 10: no other candidate was left."
+
+
+def test_where_k_was_found_a_later_one_is_asked_for_by_its_bounds():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    search = {"asked_lag": "auto", "reason": "bound"}
+    made = report(losses, losses, oracle=False, settled=0.2, search=search)
+    command = "lagsearch run x/space.yaml --set search.min_lag=20 --set search.max_lag=20"
+    assert advise(made, Path("x")).command == f"{command} --out x-lag20"
+
+
+THERE = "runs/it's mine"
+
+
+def advice(**changes):
+    options = {"early": [1.5, 1.6, 1.7, 1.8, 1.9], "final": [1.0, 1.1, 1.2, 1.3, 1.4]}
+    made = report(**{**options, **changes})
+    return advise(made, Path(THERE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"oracle": False}, ["--oracle", "--out", THERE]),
+        ({"oracle": False, "settled": 0.2}, ["--lag", "20", "--out", f"{THERE}-lag20"]),
+        ({"oracle": False, "tied": ["c1"]}, ["--seeds", "0,1,2", "--out", THERE]),
+        ({}, ["--seeds", "0,1,2", "--out", THERE]),
+        (
+            {"final": [1.4, 1.3, 1.2, 1.1, 1.0]},
+            ["--lag", "50", "--out", f"{THERE}-lag50"],
+        ),
+    ],
+)
+def test_what_to_run_next_follows_from_the_verdict(changes, options):
+    said = shlex.split(advice(**changes).command)
+    assert said == ["lagsearch", "run", f"{THERE}/space.yaml", *options]
+
+
+def test_several_seeds_and_a_useful_ranking_leave_nothing_to_search():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9], [1.0, 1.1, 1.2, 1.3, 1.4]
+    for made, command in (
+        (report(*losses), "run runs/x/schedule.yaml"),
+        (
+            report(*losses, oracle=False, tied=["c1"]),
+            "run runs/x/space.yaml --seeds 3,1,4,5 --out runs/x",
+        ),
+    ):
+        made["seeds"], made["winner"]["seed"] = [3, 1], 3
+        assert advise(made, Path("runs/x")).command == f"lagsearch {command}"
+
+
+def test_a_later_step_that_ranks_well_is_named():
+    made = report([1.9, 1.6, 1.7, 1.8, 1.5], [1.4, 1.0, 1.1, 1.2, 1.3])
+    scores = made["oracle"]
+    for step, (rank, regret) in {"20": (0.4, 0.0), "30": (0.9, 0.05), "50": (1.0, 0.0)}.items():
+        scores["spearman"][step] = {"value": rank, "interval": None}
+        scores["relative_regret"][step] = {"value": regret}
+    scores["candidate"] = "c1"
+    said = advise(made, Path("runs/x"))
+    assert said.command == "lagsearch run runs/x/space.yaml --lag 30 --out runs/x-lag30"
+    assert "c1 is best at completion" in said.line
+
+
+def test_few_growths_ask_for_more_candidates():
+    assert advice(early=[1.5, 1.6], final=[1.0, 1.1]).command == "lagsearch operators"
+
+
+def test_of_many_failed_candidates_some_are_named():
+    made = report([1.5, 1.6, 1.7, 1.8, 1.9], [1.0, 1.1, 1.2, 1.3, 1.4])
+    failed = {"status": "failed", "is_baseline": False, "failure": "nan"}
+    made["candidates"] += [{"name": f"f{number}", **failed} for number in range(5000)]
+    [line] = [line for line in judge(made).lines if "failed" in line]
+    assert line.startswith("5000 candidates failed and are ranked last: f0 (nan); ")
+    assert line.endswith("; f9 (nan); and 4,990 more.")

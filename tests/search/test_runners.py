@@ -59,3 +59,17 @@ def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(
 
 def losses(result):
     return {each.name: each.val_loss for each in result.candidates}
+
+
+def test_ray_that_cannot_start_is_one_line(monkeypatch):
+    from lagsearch.search import ray_runner
+
+    def late(**options):
+        raise TimeoutError("no node came up\nin 60 seconds")
+
+    monkeypatch.setattr(ray_runner.ray, "init", late)
+    with (
+        pytest.raises(ResourceError, match=r"^Ray cannot start on this machine: no node"),
+        ray_runner.open_ray(Slots(1, 0, 1)) as runner,
+    ):
+        runner([], 1, Watch(), lambda job: None)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -60,7 +61,7 @@ def jobs(write_space, tmp_path, monkeypatch):
             found.update({job.name: job for job in jobs})
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("lagsearch.pipeline.run_serial", stop)
+        monkeypatch.setattr("lagsearch.pipeline.open_serial", lambda: nullcontext(stop))
         with pytest.raises(KeyboardInterrupt):
             run(write_space(*replacements), tmp_path / "jobs")
         monkeypatch.undo()

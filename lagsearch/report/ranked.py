@@ -1,0 +1,82 @@
+"""Who is in a ranking, by what it was judged, and how far behind the winner."""
+
+from typing import Any
+
+SIGNALS = {
+    "loss": "loss",
+    "trend": "trend's end",
+    "ema": "average's",
+    "annealed": "annealed",
+}
+"""What a column of a signal's values is headed."""
+
+JUDGED = {
+    "trend": "the loss that the trend of their last evaluations leads to at completion",
+    "ema": "the loss of the moving average of their weights",
+    "annealed": "the loss after a decay of the rate to zero that branches off there",
+}
+"""What candidates are ranked by where it is not the loss itself."""
+
+
+def alive(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the candidates that did not fail, stopped ones too, best first."""
+    return [each for each in report["candidates"] if each["status"] != "failed"]
+
+
+def ranked(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the candidates that were compared at K: neither failed nor stopped."""
+    return [each for each in report["candidates"] if each["status"] == "ok"]
+
+
+def stopped(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the candidates that a race stopped."""
+    return [each for each in report["candidates"] if each["status"] == "stopped"]
+
+
+def is_cut(report: dict[str, Any]) -> bool:
+    """Return whether a curve ends before K, as its candidate was stopped."""
+    return any(str(report["lag"]) not in each["val_loss"] for each in stopped(report))
+
+
+def growths(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the candidates that are growths and did not fail, best first."""
+    return [each for each in alive(report) if not each["is_baseline"]]
+
+
+def came_to_lag(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the growths that have a loss at K, best first."""
+    return [each for each in growths(report) if str(report["lag"]) in each["val_loss"]]
+
+
+def judged(report: dict[str, Any], candidate: dict[str, Any]) -> float | None:
+    """Return the value that a candidate was ranked by at K, None where it was not."""
+    if candidate["status"] != "ok":
+        return None
+    if report["search"]["signal"] == "loss":
+        return float(candidate["val_loss"][str(report["lag"])])
+    return None if candidate["signal"] is None else float(candidate["signal"])
+
+
+def behind(report: dict[str, Any], candidate: dict[str, Any]) -> float | None:
+    """Return how far a candidate is behind the winner in what it was ranked by."""
+    own, best = judged(report, candidate), judged(report, report["candidates"][0])
+    return None if own is None or best is None else own - best
+
+
+def signal_column(report: dict[str, Any]) -> str | None:
+    """Return the head of the signal's column, None where the loss has it already."""
+    signal = report["search"]["signal"]
+    return None if signal == "loss" else f"{SIGNALS[signal]} at {report['lag']:,}"
+
+
+def has_average_column(report: dict[str, Any]) -> bool:
+    """Return whether the average's loss is shown beside what candidates are ranked by."""
+    is_measured = any("val_loss_ema" in each for each in report["candidates"])
+    return is_measured and report["search"]["signal"] != "ema"
+
+
+def evidence(candidate: dict[str, Any]) -> str:
+    """Say why a race stopped a candidate."""
+    found = candidate["stopped"]
+    told = f"{found['difference']:+.4f} to `{found['leader']}` at {found['step']:,}"
+    return f"{told} (p {found['p_value']:.2g})"

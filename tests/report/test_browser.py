@@ -1,0 +1,270 @@
+"""The page in headless Chromium: it opens without a network or an error, sorts, filters, hovers."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from made_up import HOSTILE, made_importance, made_report
+
+from lagsearch.report.page import write_html
+
+pytestmark = pytest.mark.browser
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+RULE = {"until": 50, "threshold": 0.8, "margin": 2.0, "left": 0.6}
+PATIENCE = 60
+"""Seconds that a busy machine may take."""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+    assert selenium
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()
+
+
+class Opened:
+    """A page in the browser."""
+
+    def __init__(self, browser, path):
+        self.browser, self.path = browser, path
+
+    def run(self, script, *arguments):
+        return self.browser.execute_script(f"return {script}", *arguments)
+
+    def until(self, script):
+        end = time.monotonic() + PATIENCE
+        while not (value := self.run(script)):
+            assert time.monotonic() < end, script
+            time.sleep(0.05)
+        return value
+
+    def open(self, width=1400, theme="light"):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        wish = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wish)
+        self.browser.get(self.path.as_uri())
+        self.until("document.documentElement.dataset.drawn")
+        return self
+
+    def names(self):
+        cells = "document.querySelectorAll('#table tbody td.name button')"
+        return self.run(f"Array.from({cells}, cell => cell.textContent)")
+
+    def press(self, selector):
+        self.run("document.querySelector(arguments[0]).click()", selector)
+
+    def errors(self):
+        return [each for each in self.browser.get_log("browser") if each["level"] != "INFO"]
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    def make(report):
+        path = tmp_path / "report.html"
+        path.write_text(write_html(report, Path("reports/made-up")), encoding="utf-8")
+        browser.get_log("browser")
+        browser.get_log("performance")
+        return Opened(browser, path)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def report():
+    report = made_report(failed=("broken",), seeds=(0, 1))
+    return {**report, "importance": made_importance(), "phase_transition": {**RULE, "step": 5}}
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_it_opens_at_any_width_with_all_charts_and_no_error(opened, report, width):
+    page = opened(report).open(width)
+    assert page.errors() == []
+    charts = page.run("JSON.parse(document.getElementById('data').textContent).charts.length")
+    assert (
+        page.run("document.querySelectorAll('.chart .cartesianlayer > .subplot').length") == charts
+    )
+    assert page.run("document.documentElement.scrollWidth") <= width
+    all_charts = "Array.from(document.querySelectorAll('.chart'), "
+    assert max(page.run(f"{all_charts}each => each.scrollWidth - each.clientWidth)")) <= 1
+    requests = [each["message"] for each in page.browser.get_log("performance")]
+    asked = [each for each in requests if '"Network.requestWillBeSent"' in each]
+    assert asked
+    assert all('"url":"file:' in each or '"url":"data:' in each for each in asked)
+
+
+def test_the_table_sorts_by_any_column_also_by_keyboard(opened, report):
+    from selenium.webdriver.common.keys import Keys
+
+    page = opened(report).open()
+    ranked = [each["name"] for each in report["candidates"]]
+    assert page.names() == ranked
+    head = "#table th button[data-key=at_0]"
+    page.press(head)
+    known = [each for each in report["candidates"] if "0" in each["val_loss"]]
+    by_loss = [each["name"] for each in sorted(known, key=lambda each: each["val_loss"]["0"])]
+    assert page.names() == by_loss
+    button = page.browser.find_element("css selector", head)
+    button.send_keys(Keys.ENTER)
+    assert page.names() == by_loss[::-1]
+    sort = "document.querySelector('#table th[aria-sort]')"
+    assert page.run(f"{sort}.getAttribute('aria-sort')") == "descending"
+    assert page.run("document.activeElement.dataset.key") == "at_0"
+    page.press("#table th button[data-key=gap]")
+    assert page.names() == ranked  # the failed one has none and stays last
+    page.press("#table th button[data-key=gap]")
+    assert page.names() == [*ranked[:-1][::-1], ranked[-1]]
+    page.press("#table th button[data-key=seed_1]")
+    losses = {each["name"]: each["val_loss_by_seed"]["1"].get("10") for each in known}
+    assert page.names()[:-1] == sorted(ranked[:-1], key=losses.get)
+
+
+def test_the_table_filters_by_text_and_by_kind(opened, report):
+    page = opened(report).open()
+    box = page.browser.find_element("css selector", "#filter")
+    box.send_keys("IR")
+    assert sorted(page.names()) == ["first", "third"]
+    box.clear()
+    box.send_keys("nan")
+    assert page.names() == ["broken"]
+    assert "failed: step 6" in page.run("document.querySelector('#table tbody').textContent")
+    box.clear()
+    box.send_keys(" ")
+    for kind, names in (
+        ("baselines", ["scratch"]),
+        ("failed", ["broken"]),
+        (
+            "tied",
+            [report["winner"]["name"], *report["doubt"]["indistinguishable_from_winner"]],
+        ),
+    ):
+        page.run(
+            "(s => { s.value = arguments[0]; s.dispatchEvent(new Event('change')); })"
+            "(document.getElementById('kind'))",
+            kind,
+        )
+        assert sorted(page.names()) == sorted(names)
+
+
+def test_a_hover_says_which_candidate_and_how_much(opened, report):
+    from selenium.webdriver import ActionChains
+
+    page = opened(report).open()
+    chart = page.browser.find_element("css selector", "#chart-early_lag")
+    page.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart)
+    time.sleep(0.3)
+    point = page.browser.find_element("css selector", "#chart-early_lag .points path")
+    end = time.monotonic() + PATIENCE
+    while not (
+        text := page.run("document.querySelector('#chart-early_lag .hoverlayer').textContent")
+    ):
+        assert time.monotonic() < end
+        ActionChains(page.browser).move_to_element_with_offset(chart, 1, 1).perform()
+        ActionChains(page.browser).move_to_element(point).perform()
+        time.sleep(0.3)
+    found = [each for each in report["candidates"] if each["name"] in text]
+    assert len(found) == 1
+    assert f"{found[0]['val_loss']['10']:.4f}" in text
+    assert f"{found[0]['val_loss']['50']:.4f}" in text
+    assert page.errors() == []
+
+
+def test_dark_and_light_by_wish_and_by_press(opened, report):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    axis = "getComputedStyle(document.querySelector('#chart-loss .xtick text')).fill"
+    page = opened(report).open(theme="light")
+    light = [page.run(ground), page.run(axis)]
+    page.open(theme="dark")
+    dark = [page.run(ground), page.run(axis)]
+    assert light[0] != dark[0]
+    assert light[1] != dark[1]
+    page.press("#theme")
+    page.until("document.documentElement.dataset.drawn === 'light'")
+    assert [page.run(ground), page.run(axis)] == light
+    assert page.errors() == []
+
+
+def test_axes_change_between_log_and_linear(opened, report):
+    page = opened(report).open()
+    trace = "document.getElementById('chart-loss').data.find(each => each.meta === 'first')"
+    assert page.run(f"{trace}.x") == pytest.approx(
+        [0, 0.30103, 0.47712, 0.77815, 1.04139, 1.32222, 1.70757], abs=1e-5
+    )
+    page.press(".axes[data-chart=loss] button:nth-child(1)")
+    assert page.run(f"{trace}.x") == [0, 1, 2, 5, 10, 20, 50]
+    losses = list(report_losses(report, "first").values())
+    assert page.run(f"{trace}.y") == losses
+    kind = "document.getElementById('chart-loss').layout.yaxis.type"
+    page.press(".axes[data-chart=loss] button:nth-child(2)")
+    assert page.run(kind) == "log"
+    page.press(".axes[data-chart=loss] button:nth-child(2)")
+    assert page.run(f"{kind} ?? null") != "log"
+
+
+def report_losses(report, name):
+    return next(each for each in report["candidates"] if each["name"] == name)["val_loss"]
+
+
+def test_a_press_on_a_name_shows_its_curve(opened, report):
+    page = opened(report).open()
+    last = "document.getElementById('chart-loss').data.at(-1)"
+    name = page.names()[3]
+    page.press("#table tbody tr:nth-child(4) td.name button")
+    assert page.run(f"{last}.meta") == name
+    assert page.run(f"{last}.line.width") == 3
+    page.press("#table tbody tr:nth-child(4) td.name button")
+    assert page.run(f"{last}.meta") == report["winner"]["name"]
+
+
+def test_hostile_names_do_nothing(opened):
+    report = made_report((*HOSTILE, "plain"), failed=("</style><svg onload=alert(3)>",))
+    report["name"] = HOSTILE[0]
+    report["importance"] = made_importance((*HOSTILE, "plain"))
+    page = opened(report).open()
+    assert page.errors() == []
+    assert page.run("document.title") == HOSTILE[0]
+    assert page.run("document.querySelectorAll('img, main script, .hoverlayer a').length") == 0
+    ranked = [each["name"] for each in report["candidates"]]
+    assert page.names() == ranked
+    legend = page.run("document.querySelector('#chart-loss .legend').textContent")
+    assert report["winner"]["name"].replace("\n", " ") in legend.replace("\n", " ")
+
+
+def test_many_candidates_are_paged_and_all_can_be_shown(opened):
+    names = [f"made-{number}" for number in range(1500)]
+    report = made_report(names, oracle=False, baseline=None)
+    page = opened(report).open()
+    assert len(page.names()) == 50
+    assert page.run("document.getElementById('count').textContent") == "1,500 candidates, 50 shown"
+    page.press("#more button:last-child")
+    assert len(page.names()) == 1500
+    assert page.run("document.getElementById('more').childElementCount") == 0
+    page.press("#table th button[data-key=at_0]")
+    losses = {each["name"]: each["val_loss"]["0"] for each in report["candidates"]}
+    assert page.names() == sorted(names, key=losses.get)
