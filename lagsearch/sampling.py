@@ -17,18 +17,15 @@ from lagsearch.phases import Phases
 from lagsearch.planning import PlannedCandidate, RunPlan, recorded
 from lagsearch.report.folder import RunFolder
 from lagsearch.search.study import Study, Told
-from lagsearch.searching import judged_at_lag
+from lagsearch.searching import has_failed, judged_at_lag
 from lagsearch.space import Entry, Space, written_out
 from lagsearch.storage import derive_seed, digest
 
-REPEATS = 10
-"""So often in a row a sampler may draw what is known; then chance draws what is not."""
+_REPEATS = 10
+"""So often in a row a sampler may draw what is known; then chance draws."""
 
 _PATIENCE = 1000
 """So many draws in a row that bring no new growth end the sampling."""
-
-_BLIND_DRAWS = 20_000
-"""So often chance looks for parameters that were not tried."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Sampling:
         self.ended: str | None = None
         self._planned = {each.name: each for each in plan.baselines}
         self._growths = {each.growth: each.name for each in plan.baselines}
-        self._tried: dict[str, Draw] = {}
+        self._tried: dict[str, tuple[str | None, str | None]] = {}
 
     @property
     def plan(self) -> RunPlan:
@@ -116,12 +113,12 @@ class Sampling:
         if self.draws and self._missing():
             return True
         search = self._plan.space.search
-        wanted = min(search.at_a_time, (search.candidates or 0) - len(self.sampled))
+        enough = min(len(self.sampled) + search.at_a_time, search.candidates or 0)
         number = 1 + max((each.round for each in self.draws), default=-1)
-        before, in_vain = len(self.sampled), 0
-        while len(self.sampled) < before + wanted and self.ended is None:
+        in_vain = 0
+        while len(self.sampled) < enough and self.ended is None:
             known = len(self.sampled)
-            self._draw(number, is_blind=in_vain >= REPEATS)
+            self._draw(number, in_vain)
             in_vain = 0 if len(self.sampled) > known else in_vain + 1
             if in_vain >= _PATIENCE:
                 self.ended = f"{_PATIENCE:,} draws in a row brought no new growth"
@@ -150,49 +147,44 @@ class Sampling:
     def _is_known(self, draw: Draw) -> bool:
         return draw.candidate is None or draw.candidate in self.losses
 
-    def _draw(self, number_of_round: int, *, is_blind: bool) -> None:
-        """Draw once."""
-        if len(self._tried) >= self._domain.size:
+    def _draw(self, number_of_round: int, in_vain: int) -> None:
+        """Draw once: by the sampler, or by chance where that found nothing new so often."""
+        if len(self._tried) == self._domain.size:
             self.ended = "there is nothing else in the space"
             return
-        parameters = self._untried() if is_blind else None
-        if is_blind and parameters is None:
-            self.ended = f"chance found nothing else in {_BLIND_DRAWS:,} draws"
-            return
+        parameters = None
+        if in_vain >= _REPEATS:
+            parameters = self._by_chance(in_vain)
+            if _key(parameters) in self._tried:
+                return
         number, chosen, entry = self._study.ask(self._domain.draw, parameters)
         draw = self._note(number, number_of_round, chosen, entry)
         self._study.name(draw.candidate)
         if self._is_known(draw):
             self._study.tell(number, self._told(draw).loss)
 
-    def _untried(self) -> dict[str, Any] | None:
-        """Draw parameters by chance that were not tried; None where there seem to be none."""
-        seed = derive_seed(self._plan.space.seed, "untried", len(self.draws))
+    def _by_chance(self, in_vain: int) -> dict[str, Any]:
+        """Draw parameters that depend on nothing but the seed and the draws before."""
+        seed = derive_seed(self._plan.space.seed, "by-chance", len(self.draws), in_vain)
         generator = np.random.default_rng(seed)
-        for _ in range(_BLIND_DRAWS):
-            chosen: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
 
-            def choose(name: str, options: Sequence[Any], to: dict[str, Any] = chosen) -> Any:
-                to[name] = options[int(generator.integers(len(options)))]
-                return to[name]
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            parameters[name] = options[int(generator.integers(len(options)))]
+            return parameters[name]
 
-            self._domain.draw(choose)
-            if _key(chosen) not in self._tried:
-                return chosen
-        return None
+        self._domain.draw(choose)
+        return parameters
 
     def _note(
         self, number: int, number_of_round: int, parameters: dict[str, Any], entry: Entry
     ) -> Draw:
         """Take a draw down, and its candidate where it is a new growth."""
-        twin = self._tried.get(_key(parameters))
-        if twin is not None:
-            name, reason = twin.candidate, twin.reason
-        else:
-            name, reason = self._grown(entry)
-        draw = Draw(number, number_of_round, parameters, name, reason)
+        key = _key(parameters)
+        if key not in self._tried:
+            self._tried[key] = self._grown(entry)
+        draw = Draw(number, number_of_round, parameters, *self._tried[key])
         self.draws.append(draw)
-        self._tried.setdefault(_key(parameters), draw)
         return draw
 
     def _grown(self, entry: Entry) -> tuple[str | None, str | None]:
@@ -293,13 +285,8 @@ def losses_at_lag(phases: Phases, tried: Collection[str]) -> dict[str, float | N
     space, folder = phases.plan.space, phases.folder
     found: dict[str, float | None] = {}
     for each in phases.plan.candidates:
-        trials = space.trials(each.name)
         curves = folder.curves_of(space, each.name)
-        is_over = [
-            curve.failure is not None and (not curve.failure.again or trial in tried)
-            for curve, trial in zip(curves, trials, strict=True)
-        ]
-        if any(is_over):
+        if has_failed(space, each.name, curves, tried):
             found[each.name] = None
         elif (loss := judged_at_lag(space, curves)) is not None:
             found[each.name] = loss

@@ -84,10 +84,7 @@ class Searching:
         alive = {
             name: found
             for name, found in curves.items()
-            if not any(
-                curve.failure and (not curve.failure.again or trial in tried)
-                for curve, trial in zip(found, space.trials(name), strict=True)
-            )
+            if not has_failed(space, name, found, tried)
         }
         return decide(measured_of(alive, space.training.steps), strategy) if alive else None
 
@@ -145,6 +142,23 @@ class Searching:
     def _names(self) -> list[str]:
         """The candidates' names: those of the jobs under the first seed."""
         return [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
+
+
+def has_failed(
+    space: Space, candidate: str, curves: Sequence[Curve], tried: Collection[str]
+) -> bool:
+    """Return whether a candidate failed under any seed, for good.
+
+    Args:
+        space: What is run.
+        candidate: Its name.
+        curves: Its curves, under each seed.
+        tried: Jobs of this process: those among them whose worker died have failed.
+    """
+    return any(
+        curve.failure is not None and (not curve.failure.again or trial in tried)
+        for curve, trial in zip(curves, space.trials(candidate), strict=True)
+    )
 
 
 def judged_at_lag(space: Space, curves: Sequence[Curve]) -> float | None:
