@@ -85,5 +85,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all; NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Write JSON whole or not at all; NaN and infinity are refused.
+
+    Each key of an object has a line, and each object of a list: people read it, and compare it.
+    """
+    write_text(path, _in_lines(value) + "\n")
+
+
+def _in_lines(value: Any) -> str:
+    """Write JSON; what stands below the second level is on one line, and so ten times as fast."""
+    if isinstance(value, dict) and value:
+        items = [f"{json.dumps(str(key))}: {_rows(each)}" for key, each in value.items()]
+        return "{\n" + ",\n".join(items) + "\n}"
+    return _rows(value)
+
+
+def _rows(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(json.dumps(each, allow_nan=False) for each in value) + "\n]"
+    return json.dumps(value, allow_nan=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from statistics import fmean
 from typing import Any
 
@@ -30,7 +31,7 @@ from lagsearch.selection import (
     rank_correlation,
     score_step,
     stability,
-    standard_error,
+    standard_errors,
 )
 from lagsearch.selection.phase import FEWEST, LEFT, MARGIN, THRESHOLD
 from lagsearch.space import Space
@@ -169,8 +170,9 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "seeds": list(run.environment["seeds"]),
         "sources": [_source(each) for each in run.environment["sources"]],
         "candidates": [
-            _candidate(run, name, placed.get(name)) | {"signal": _known(judged.get(name))}
-            for name in run.ranking
+            {"rank": rank, **_candidate(run, name, placed.get(name))}
+            | {"signal": _known(judged.get(name))}
+            for rank, name in enumerate(run.ranking, 1)
         ],
         "winner": {
             "name": run.winner,
@@ -205,7 +207,6 @@ def _candidate(run: Recorded, name: str, place: Place | None) -> dict[str, Any]:
         "name": name,
         "operator": plan["operator"],
         "settings": plan["settings"],
-        "rank": run.ranking.index(name) + 1,
         "rank_interval": [place.low, place.high] if place else None,
         "p_best": place.p_best if place else None,
         "status": "failed" if not is_ok else "stopped" if name in run.choice.stopped else "ok",
@@ -213,10 +214,7 @@ def _candidate(run: Recorded, name: str, place: Place | None) -> dict[str, Any]:
         "layer_map": plan["layer_map"],
         "wall_s": last.wall_s if last else 0.0,
         "val_loss": _losses(curve),
-        "val_loss_se": {
-            str(each.step): _standard_error(run.by_seed[name], each.step)
-            for each in curve.evaluations
-        },
+        "val_loss_se": _standard_errors(run.by_seed[name], curve),
         "parameters": plan["parameters"],
         "flops": last.flops if last else 0,
         "flops_by_step": {str(each.step): each.flops for each in curve.evaluations},
@@ -264,10 +262,20 @@ def _losses(curve: Curve, steps: tuple[int, ...] | None = None) -> dict[str, flo
     }
 
 
-def _standard_error(curves: tuple[Curve, ...], step: int) -> float | None:
-    """Return the standard error of a candidate's mean loss, over the batches and the seeds."""
-    found = [each.val_loss_batches for curve in curves if (each := curve.at(step))]
-    return standard_error(np.array(found))
+def _standard_errors(by_seed: tuple[Curve, ...], mean: Curve) -> dict[str, float | None]:
+    """Return the standard errors of a candidate's mean losses, over the batches and the seeds.
+
+    Where some seeds have a step and others have not, they are over those that have it.
+    """
+    found: dict[str, float | None] = {}
+    losses = [{each.step: each.val_loss_batches for each in curve.evaluations} for curve in by_seed]
+    steps = [each.step for each in mean.evaluations]
+    for _, together in groupby(steps, lambda step: [step in each for each in losses]):
+        alike = list(together)
+        there = [each for each in losses if alike[0] in each]
+        losses_SEN = np.array([[each[step] for each in there] for step in alike])
+        found |= zip(map(str, alike), standard_errors(losses_SEN), strict=True)
+    return found
 
 
 def _doubt(run: Recorded) -> dict[str, Any]:

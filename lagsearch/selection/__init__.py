@@ -7,7 +7,7 @@ from lagsearch.selection.doubt import (
     p_values,
     places,
     stability,
-    standard_error,
+    standard_errors,
 )
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
 from lagsearch.selection.phase import PhaseTransition, phase_transition
@@ -46,5 +46,5 @@ __all__ = [
     "score_step",
     "speed_up",
     "stability",
-    "standard_error",
+    "standard_errors",
 ]

@@ -169,20 +169,23 @@ LEAST_KNOWN = 0.05
 """Least share of the variance between candidates that is taken to be more than noise."""
 
 
-def standard_error(losses_EN: Array) -> float | None:
-    """Return the standard error of a mean loss over seeds and batches; None where both are one.
+def standard_errors(losses_SEN: Array) -> list[float] | list[None]:
+    """Return the standard errors of mean losses over seeds and batches; None where both are one.
 
     The variances over the seeds and over the batches add up; what both hold is counted twice.
 
     Args:
-        losses_EN: Batch losses under each seed.
+        losses_SEN: Batch losses at each step under each seed.
     """
     parts = [
-        means.var(ddof=1) / len(means)
-        for means in (losses_EN.mean(axis=1), losses_EN.mean(axis=0))
-        if len(means) > 1
+        means.var(axis=1, ddof=1) / means.shape[1]
+        for means in (losses_SEN.mean(axis=2), losses_SEN.mean(axis=1))
+        if means.shape[1] > 1
     ]
-    return float(np.sqrt(sum(parts))) if parts else None
+    if not parts:
+        return [None] * len(losses_SEN)
+    found: list[float] = np.sqrt(sum(parts)).tolist()
+    return found
 
 
 def stability(table: LossTable, step: int) -> tuple[int, float] | None:

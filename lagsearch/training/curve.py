@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -74,7 +75,9 @@ class Curve:
 
     def at(self, step: int) -> Evaluation | None:
         """Return the evaluation at a step, if there is one."""
-        return next((each for each in self.evaluations if each.step == step), None)
+        place = bisect_left(self.evaluations, step, key=lambda each: each.step)
+        found = self.evaluations[place : place + 1]
+        return found[0] if found and found[0].step == step else None
 
 
 def read_curve(path: Path) -> Curve:

@@ -6,7 +6,15 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lagsearch.selection import LossTable, Place, indistinguishable, p_values, places, stability
+from lagsearch.selection import (
+    LossTable,
+    Place,
+    indistinguishable,
+    p_values,
+    places,
+    stability,
+    standard_errors,
+)
 
 # Ten batches of noise with mean 0 and standard deviation 1 (n - 1 in the denominator).
 PATTERN = scipy.stats.zscore(np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 8.0]), ddof=1)
@@ -318,3 +326,16 @@ def test_gaps_are_left_out():
     step, correlation = stability(table, 100)
     assert step == 50
     assert correlation == pytest.approx(0.5)  # ranks 1 2 3 against 1 3 2
+
+
+@pytest.mark.parametrize(("seeds", "size"), [(1, 6), (3, 1), (3, 6)])
+def test_standard_errors_add_the_variances_over_seeds_and_over_batches(seeds, size):
+    losses_SEN = np.random.default_rng(0).normal(2.0, 0.1, (4, seeds, size))
+    for found, losses_EN in zip(standard_errors(losses_SEN), losses_SEN, strict=True):
+        over_seeds = scipy.stats.sem(losses_EN.mean(axis=1)) if seeds > 1 else 0.0
+        over_batches = scipy.stats.sem(losses_EN.mean(axis=0)) if size > 1 else 0.0
+        assert found == pytest.approx((over_seeds**2 + over_batches**2) ** 0.5)
+
+
+def test_one_batch_under_one_seed_has_no_standard_error():
+    assert standard_errors(np.ones((2, 1, 1))) == [None, None]
