@@ -206,6 +206,14 @@ def test_with_an_oracle_and_with_seeds_that_come_later(write_space, tmp_path):
         assert trial.value == pytest.approx(expected, 1e-12)
 
 
+def test_the_schedule_repeats_the_winner_without_sampling(write_space, tmp_path):
+    whole = run(write_space((LISTED, LAYERS), asked(2, at_a_time=2)), tmp_path / "run")
+    assert whole.winner.startswith("layers-")
+    replay = run(whole.folder / "schedule.yaml", tmp_path / "replay")
+    assert [each.name for each in replay.candidates] == [whole.winner]
+    assert replay.report["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
+
+
 def test_baselines_are_not_sampled_and_always_there(write_space, tmp_path):
     path = write_space((LISTED, LISTED + "  - {operator: scratch}\n"), asked(2))
     result = run(path, tmp_path / "run")
