@@ -23,11 +23,19 @@ MAY_IMPORT = {
     "guideline": set(),
     "vocabulary": {"space", "models", "data"},
     "costs": {"space", "models", "operators", "training"},
-    "planning": {"space", "models", "operators", "training", "guideline", "vocabulary", "costs"},
+    "domain": {"space", "models", "operators"},
+    "planning": {
+        *("space", "models", "operators", "training", "guideline", "vocabulary", "costs"),
+        "domain",
+    },
     "jobs": {"planning", "space", "models", "data", "training", "report"},
     "replay": {"space", "selection", "report", "search"},
     "downstream": {"space", "models", "training", "search", "report"},
     "searching": {"space", "selection", "report", "search", "training", "progress"},
+    "sampling": {
+        *("planning", "domain", "phases", "searching", "report", "search", "space", "storage"),
+        "progress",
+    },
     "phases": {
         *("planning", "jobs", "downstream", "searching", "report", "search", "training"),
         "progress",
@@ -35,6 +43,7 @@ MAY_IMPORT = {
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {
+    "optuna": {"search/study.py", "search/rivals.py"},
     "ray": {"search/ray_runner.py", "search/rivals.py"},
     "matplotlib": {"report/figures.py", "report/compared_figure.py"},
     "lm_eval": {"training/sealed.py", "training/tasks.py", "training/harness.py"},

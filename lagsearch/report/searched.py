@@ -35,7 +35,7 @@ class Terms:
     seed: int
     seeds: tuple[int, ...]
     strategy: Strategy
-    kind: Literal["lag", "race"] = "lag"
+    kind: Literal["lag", "race", "optuna"] = "lag"
     asked_lag: int | Literal["auto"] | None = None
     has_oracle: bool = False
     baselines: frozenset[str] = frozenset()

@@ -44,6 +44,7 @@ def statistics(run: Searched) -> dict[str, Any]:
         "search": {
             "strategy": run.terms.kind,
             "signal": run.terms.strategy.signal,
+            "evidence": run.terms.strategy.evidence,
             "asked_lag": run.terms.asked_lag,
             "reason": run.choice.reason,
             "stable_since": run.choice.stable_since,
@@ -260,8 +261,8 @@ def strategy_rows(
 def _chosen(run: Searched, scored: list[str]) -> dict[str, str]:
     """Return the row of this search's own choice, where it is not by the loss at K."""
     signal = run.terms.strategy.signal
-    if run.terms.kind == "lag" and signal == "loss":
+    if run.terms.kind != "race" and signal == "loss":
         return {}
-    named = {"lag": f"LAG@{run.lag}", "race": f"race to {run.lag}"}[run.terms.kind]
+    named = f"race to {run.lag}" if run.terms.kind == "race" else f"LAG@{run.lag}"
     best = next(name for name in run.ranking if name in scored)
     return {f"{named} by {signal}": best}

@@ -300,15 +300,27 @@ class Search(Part):
     """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
     stable."""
     min_lag: PositiveInt = 20
-    """`lag: auto`: the least K."""
+    """`lag: auto`: the least K; `evidence: forecast`: the first step at which any is stopped."""
     max_lag: PositiveInt | None = None
     """`lag: auto`: the largest K, where the ranking is not stable before; half of completion when
     left out."""
     stability: Stability = Stability()
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
-    strategy: Literal["lag", "race"] = "lag"
+    strategy: Literal["lag", "race", "optuna"] = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
-    leader beyond doubt, once the ranking is stable."""
+    leader; `optuna` does not list the candidates but samples some, guided by the losses at K of
+    those before."""
+    evidence: Literal["batches", "forecast"] = "batches"
+    """`race` only: `batches` stops candidates that are worse beyond doubt in the validation
+    batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
+    an end behind the leader's, without waiting for the ranking."""
+    candidates: PositiveInt | None = None
+    """`optuna` only: how many different growths to try; baselines and controls come on top."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """`optuna` only: Optuna's tree-structured Parzen estimator, or chance."""
+    at_a_time: PositiveInt = 4
+    """`optuna` only: growths that are chosen together and trained in parallel, so that machines
+    with more and with fewer slots find the same."""
     signal: Literal["loss", "trend", "ema", "annealed"] = "loss"
     """What candidates are judged by at K: the validation loss; where its trend leads to at
     completion; that of the moving average of the weights; or after a decay of the rate to zero."""

@@ -187,7 +187,7 @@ def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search,
 
 def test_a_race_says_how_many_it_stopped():
     losses = [1.5, 1.6, 1.7, 1.8]
-    race = {"strategy": "race", "reason": "lag", "stable_since": 2}
+    race = {"strategy": "race", "evidence": "batches", "reason": "lag", "stable_since": 2}
     made = report(losses, losses, oracle=False, search=race)
     assert judge(made).lines[1] == "Race: none of 4 were stopped by step 10."
     for each in made["candidates"][2:]:
@@ -195,10 +195,21 @@ def test_a_race_says_how_many_it_stopped():
     lines = judge(made).lines
     assert lines[1].startswith("Race: 2 of 4 were stopped by step 10, worse than the leader")
     assert "0 of the 1 others that were not stopped cannot" in lines[-1]
+    made["search"]["evidence"] = "forecast"
+    assert (
+        "2 of 4 were stopped by step 10, behind the leader and forecast to be so"
+        in (judge(made).lines[1])
+    )
     made["candidates"][1]["status"] = "stopped"
     made["search"]["reason"] = "alone"
     lines = judge(made).lines
     assert lines[2] == "K = 10: no other candidate was left."
+
+
+def test_sampled_candidates_are_said_to_be():
+    sampled = {"strategy": "optuna", "reason": "lag", "stable_since": None}
+    lines = judge(report([1.5, 1.6], [1.5, 1.6], oracle=False, search=sampled)).lines
+    assert lines[1] == "Candidates were sampled by Optuna: other growths were not tried."
 
 
 def test_where_k_was_found_a_later_one_is_asked_for_by_its_bounds():
