@@ -1,12 +1,15 @@
 """The figure of a comparison: how early each run's ranking was right, and who ranks where."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
-from lagsearch.report.figures import INK, REST, STYLE, plain, save
+from lagsearch.report.figures import INK, STYLE, plain, save
 
 plt = mpl.pyplot
 
@@ -16,6 +19,12 @@ DASHES = ("-", "--", ":", "-.")
 MOST = 30
 """Shared candidates that are drawn."""
 
+LONGEST = 40
+"""Characters of a name that are written."""
+
+LEGEND = 4
+"""Runs in a row of the legend."""
+
 
 def draw_comparison(comparison: dict[str, Any], folder: Path) -> tuple[str, str] | None:
     """Draw what there is of it, as PNG and SVG; return its name and caption.
@@ -24,28 +33,44 @@ def draw_comparison(comparison: dict[str, Any], folder: Path) -> tuple[str, str]
     """
     scored = [run for run in comparison["runs"] if run["by_step"]]
     shared = [row for row in comparison["shared"] if not row["is_baseline"]][:MOST]
-    wanted: list[tuple[Callable[[Any], None], str]] = []
+    there = [
+        place
+        for place in range(len(comparison["runs"]))
+        if any(row["places"][place] for row in shared)
+    ]
+    panels: list[tuple[Callable[[Any], None], float, str]] = []
     if scored:
-        wanted += [
-            (lambda axes: _by_step(axes, comparison, "spearman"), "rank correlation with the end"),
-            (lambda axes: _by_step(axes, comparison, "relative_regret"), "relative regret"),
-        ]
+        for metric, caption in (
+            ("spearman", "Rank correlation with the end"),
+            ("relative_regret", "relative regret of choosing at each step"),
+        ):
+            panels.append((partial(_by_step, comparison, metric), 4.6, caption))
     if len(shared) > 1:
-        wanted.append((lambda axes: _ranks(axes, comparison, shared), "ranks of shared candidates"))
-    if not wanted:
+        width = 2.6 + 0.45 * len(there)
+        panels.append((partial(_ranks, comparison, shared, there), width, "ranks at K"))
+    if not panels:
         return None
+    height = max(4.0, 1.8 + 0.2 * len(shared)) + 0.25 * -(-len(scored) // LEGEND)
     with plt.rc_context(STYLE):
-        size = (4.6 * len(wanted), 4.2)
-        figure, (panels,) = plt.subplots(
-            1, len(wanted), figsize=size, layout="constrained", squeeze=False
+        figure, (every,) = plt.subplots(
+            *(1, len(panels)),
+            figsize=(sum(width for _, width, _ in panels), height),
+            width_ratios=[width for _, width, _ in panels],
+            layout="constrained",
+            squeeze=False,
         )
-        for axes, (draw, _) in zip(panels, wanted, strict=True):
+        for axes, (draw, _, _) in zip(every, panels, strict=True):
             draw(axes)
+        if scored:
+            lines = every[0].get_legend_handles_labels()
+            figure.legend(*lines, loc="outside lower left", ncols=LEGEND)
         save(figure, folder, "compare")
-    told = "; ".join(caption for _, caption in wanted)
+    told = ", ".join(caption for _, _, caption in panels)
     caption = f"{told[0].upper()}{told[1:]}."
     if scored:
         caption += " Steps are shares of completion; a dot is K."
+    if len(shared) > 1:
+        caption += " Numbers are ranks among all candidates of the run, dark the best."
     return "compare", caption
 
 
@@ -54,7 +79,7 @@ def _looks(place: int) -> dict[str, Any]:
     return {"color": color, "ls": DASHES[place // len(COLORS) % len(DASHES)]}
 
 
-def _by_step(axes: Any, comparison: dict[str, Any], metric: str) -> None:
+def _by_step(comparison: dict[str, Any], metric: str, axes: Any) -> None:
     """Draw a score over the share of training, a line for each run."""
     for place, run in enumerate(comparison["runs"]):
         if not run["by_step"]:
@@ -74,44 +99,28 @@ def _by_step(axes: Any, comparison: dict[str, Any], metric: str) -> None:
     if metric == "spearman":
         axes.set(title="Spearman with the loss at completion", ylim=(-1.04, 1.04))
         axes.axhline(0, color=INK, lw=0.6)
-        axes.legend(loc="best")
     else:
         axes.set(title="relative regret of choosing at a step", ylim=(-0.04, 1.04))
 
 
-def _ranks(axes: Any, comparison: dict[str, Any], shared: list[dict[str, Any]]) -> None:
-    """Draw the ranks of shared candidates, counted among themselves, from run to run."""
-    runs = comparison["runs"]
-    columns = [place for place in range(len(runs)) if any(row["places"][place] for row in shared)]
-    ranks = [dict[str, int]() for _ in runs]
-    for place in columns:
-        there = [row for row in shared if row["places"][place]]
-        there.sort(key=lambda row: row["places"][place]["rank"])
-        ranks[place] = {row["name"]: rank for rank, row in enumerate(there, 1)}
-    for row in shared:
-        name = row["name"]
-        xs = [x for x, place in enumerate(columns) if name in ranks[place]]
-        ys = [ranks[columns[x]][name] for x in xs]
-        is_first = 1 in ys
-        color = COLORS[0] if is_first else REST
-        axes.plot(
-            xs, ys, marker="o", ms=4, color=color, lw=1.6 if is_first else 1, zorder=2 + is_first
-        )
-        axes.annotate(
-            plain(name),
-            (xs[-1], ys[-1]),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-        )
-    axes.set_xticks(
-        range(len(columns)),
-        [plain(runs[place]["name"]) for place in columns],
-        rotation=20,
-        ha="right",
-    )
-    axes.set_xlim(-0.2, len(columns) - 1 + 0.9)
-    axes.invert_yaxis()
-    axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    axes.set(title="ranks at K among shared candidates", ylabel="rank")
+def _ranks(
+    comparison: dict[str, Any], shared: list[dict[str, Any]], there: list[int], axes: Any
+) -> None:
+    """Write the ranks of shared candidates, a row for each and a column for each run."""
+    shares = np.full((len(shared), len(there)), np.nan)
+    for i, row in enumerate(shared):
+        for j, place in enumerate(there):
+            found = row["places"][place]
+            if found is None:
+                continue
+            shares[i, j] = (found["rank"] - 1) / max(found["of"] - 1, 1)
+            color = "white" if shares[i, j] < 0.4 else INK
+            axes.text(j, i, found["rank"], ha="center", va="center", fontsize=8, color=color)
+    axes.imshow(shares, cmap="Blues_r", vmin=-0.15, vmax=1.1, aspect="auto")
+    labels = [plain(comparison["runs"][place]["name"]) for place in there]
+    axes.set_xticks(range(len(there)), labels, rotation=60, ha="right", rotation_mode="anchor")
+    names = [plain(shorten(row["name"], LONGEST, placeholder=" …")) for row in shared]
+    axes.set_yticks(range(len(shared)), names, fontsize=8)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.set_title("ranks at K of shared candidates")
