@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lagsearch.planning import RunPlan
-    from lagsearch.space import SpaceFile
+    from lagsearch.space import SpaceFile, StagedFile
+    from lagsearch.staging import StagedPlan
 
 app = typer.Typer(
     help="Find the best way to grow a trained transformer, and say how sure that is.",
@@ -37,9 +38,13 @@ SetOption = Annotated[
 @app.command("plan")
 def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = None) -> None:
     """Show every candidate and the cost of the search; nothing is trained."""
-    from lagsearch.planning import plan
+    from lagsearch.staging import StagedPlan, plan
 
-    _show_plan(plan(_load(space, set_), lag=_lag(lag)))
+    planned = plan(_load(space, set_), lag=_lag(lag))
+    if isinstance(planned, StagedPlan):
+        _show_staged_plan(planned)
+    else:
+        _show_plan(planned)
 
 
 @app.command("run")
@@ -61,6 +66,10 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="0,1,2", help="Train all under each of them.")
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="With stages: train what they are compared with, too."),
+    ] = False,
     set_: SetOption = None,
 ) -> None:
     """Train all candidates K steps, rank them, train the winner on. Run it again to continue."""
@@ -75,8 +84,9 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         serial=serial,
         profile=profile,
         seeds=_seeds(seeds),
+        baselines=baselines,
     )
-    _show_result(result.folder, result.report)
+    _show(result.folder, result.report)
 
 
 @app.command("report")
@@ -89,11 +99,18 @@ def report_command(
     """Build a run folder's report again."""
     from lagsearch.report.build import build_report
     from lagsearch.report.folder import RunFolder
+    from lagsearch.report.staged import build_whole
+    from lagsearch.report.whole import is_whole
 
-    report = build_report(folder)
-    if pack:
-        RunFolder(folder).pack()
-    _show_result(folder, report)
+    if is_whole(folder):
+        report = build_whole(folder)
+        packed = [RunFolder(path) for path in sorted(folder.glob("*/stage-*"))]
+    else:
+        report = build_report(folder)
+        packed = [RunFolder(folder)]
+    for each in packed if pack else ():
+        each.pack()
+    _show(folder, report)
 
 
 @app.command("replay")
@@ -256,10 +273,10 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _load(space: Path, overrides: list[str] | None) -> "SpaceFile":
-    from lagsearch.space import load_space
+def _load(space: Path, overrides: list[str] | None) -> "SpaceFile | StagedFile":
+    from lagsearch.space import load_any
 
-    return load_space(space, overrides or ())
+    return load_any(space, overrides or ())
 
 
 def _lag(text: str | None) -> "int | Literal['auto'] | None":
@@ -344,6 +361,47 @@ def _show_plan(plan: "RunPlan") -> None:
     console.print(rows)
     for line in (plan.advice(), *plan.notes):
         console.print(line)
+
+
+def _show_staged_plan(plan: "StagedPlan") -> None:
+    from rich.table import Table
+
+    from lagsearch.operators.plan import legend
+
+    console = _console()
+    for number, stage in enumerate(plan.stages, 1):
+        steps, count = stage.space.training.steps, len(stage.candidates)
+        chosen = f"{count} candidates, K = {stage.lag:,}" if count > 1 else "nothing to choose"
+        console.print(f"\nStage {number}: {steps:,} steps; {chosen}")
+        table = Table("candidate", "layers", box=None, pad_edge=False)
+        for heading in ("parameters", "FLOPs/step"):
+            table.add_column(heading, justify="right")
+        for each in stage.candidates:
+            flops = f"{each.cost.flops_per_step:.2e}"
+            table.add_row(each.name, each.layer_map, f"{each.cost.parameters:,}", flops)
+        console.print(table)
+    maps = [each.layer_map for stage in plan.stages for each in stage.candidates]
+    search, training = plan.search_flops(), plan.training_flops()
+    lines = [
+        f"\n{legend(maps)}: in each stage, of the winner of the stage before.",
+        f"Training: {plan.file.steps:,} steps, {training:.2e} training FLOPs.",
+        f"Search: {plan.extra_steps:,} more steps, {search:.2e} training FLOPs, "
+        f"{search / training:.1%} of the training.",
+    ]
+    if len(plan.file.seeds) > 1:
+        lines.append(f"All of it under each of {len(plan.file.seeds)} seeds.")
+    for line in (*lines, *plan.notes):
+        console.print(line)
+
+
+def _show(folder: Path, report: dict[str, Any]) -> None:
+    """Write the last lines of a run, with stages or without."""
+    if report.get("kind") != "stages":
+        _show_result(folder, report)
+        return
+    from lagsearch.report.staged_verdict import tell
+
+    sys.stdout.write("\n".join(tell(report, folder)) + os.linesep)
 
 
 def _show_replay(summary: "pd.DataFrame", n_searches: int) -> None:

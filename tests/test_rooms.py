@@ -32,6 +32,15 @@ MAY_IMPORT = {
         *("planning", "jobs", "downstream", "searching", "report", "search", "training"),
         "progress",
     },
+    "staging": {"planning", "vocabulary", "space", "models"},
+    "courses": {"staging", "planning", "vocabulary", "space", "models"},
+    "stage": {
+        *("staging", "planning", "jobs", "phases", "downstream", "vocabulary", "space", "data"),
+        *("report", "search", "training", "progress"),
+    },
+    "stages": {
+        *("stage", "courses", "staging", "report", "search", "space", "training", "progress"),
+    },
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {
