@@ -162,7 +162,7 @@ def doubled(depths: Sequence[int], before: int) -> list[int]:
         depths: The adaptive course's, stage by stage.
         before: The depth before the first growth.
     """
-    own = []
+    own: list[int] = []
     now = before
     for depth in depths[:-1]:
         while now * 2 <= depth:

@@ -183,7 +183,6 @@ def _staged(path: Path, plain: Plain, lines: Lines) -> StagedFile:
         _set_schedule(own["training"], _begun(plain), behind[index], behind[-1])
         files.append(_stage_file(path, own, index + 1, plain, lines, places[index]))
     seeds = files[0].space.seeds
-    _check_seeds(files[0])
     return StagedFile(whole, path, plain, lines, seeds, tuple(map(_one_seed, files)))
 
 
@@ -242,6 +241,9 @@ def _check_list(
     if not isinstance(plain.get("data"), dict) or "train" not in plain["data"]:
         raise located(path, plain, lines, ("data", "train"), "is required: all stages train on it")
     training = plain.get("training") or {}
+    if (plain.get("search") or {}).get("vary_sources"):
+        message = "has no effect with stages: under each seed all is trained anew"
+        raise located(path, plain, lines, ("search", "vary_sources"), message)
     if "steps" in training:
         message = "is given by the stages: leave it out here"
         raise located(path, plain, lines, ("training", "steps"), message)
@@ -338,12 +340,6 @@ def _set_schedule(training: Plain, begun: int, behind: int, whole: int) -> None:
     elif not begun:
         schedule.pop("continue")
         schedule.pop("rewarm_steps", None)
-
-
-def _check_seeds(first: StageFile) -> None:
-    if first.space.search.vary_sources:
-        message = "has no effect with stages: under each seed all is trained anew"
-        raise first.error(("search", "vary_sources"), message)
 
 
 def _one_seed(file: StageFile) -> StageFile:
