@@ -45,7 +45,7 @@ MAY_IMPORT = {
 }
 ONLY_HERE = {
     "ray": {"search/ray_runner.py", "search/rivals.py"},
-    "matplotlib": {"report/figures.py"},
+    "matplotlib": {"report/figures.py", "report/staged_figures.py"},
     "lm_eval": {"training/sealed.py", "training/tasks.py", "training/harness.py"},
 }
 

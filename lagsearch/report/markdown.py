@@ -18,14 +18,14 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: P
     """
     advice = advise(report, folder)
     drawn = [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures]
-    told = {name: _section(section) for name, section in sections(report).items()}
+    told = {name: section_text(section) for name, section in sections(report).items()}
     scored = [told.pop(name) for name in ("strategies", "scores") if name in told]
     parts = [
         f"# {report['name']}",
         "\n".join(f"**{escape(line, quote=False)}**  " for line in judge(report).lines),
         f"Next: {escape(advice.line, quote=False)}\n\n```sh\n{advice.command}\n```",
         "\n".join(tell_source(each) for each in report["sources"]),
-        _section(ranking(report)),
+        section_text(ranking(report)),
         *drawn[:1],
         *scored,
         *drawn[1:],
@@ -34,7 +34,8 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: P
     return "\n\n".join(parts) + "\n"
 
 
-def _section(section: Section) -> str:
+def section_text(section: Section) -> str:
+    """Return a part of a report as Markdown."""
     return "\n\n".join([f"## {section.title}", *(_part(part) for part in section.parts)])
 
 

@@ -49,20 +49,21 @@ def write_html(report: dict[str, Any], folder: Path) -> str:
     from plotly.offline import get_plotlyjs
 
     drawn = charts(report)
-    scripts = {"plotly": get_plotlyjs(), "script": _asset("report.js")}
+    scripts = {"plotly": get_plotlyjs(), "script": asset("report.js")}
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts.values())
-    return Template(_asset("report.html")).substitute(
+    return Template(asset("report.html")).substitute(
         title=escape(report["name"]),
         policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
-        style=_colors() + _asset("report.css"),
+        style=colors_css() + asset("report.css"),
         body="\n".join(_body(report, folder, drawn)),
         data=_json({"ranking": _table(report), "charts": drawn, "themes": _themes()}),
         **scripts,
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a file that pages are made of."""
     return (files("lagsearch.report") / "assets" / name).read_text(encoding="utf-8")
 
 
@@ -80,7 +81,7 @@ def _themes() -> dict[str, dict[str, str]]:
     return {"light": LIGHT, "dark": DARK}
 
 
-def _colors() -> str:
+def colors_css() -> str:
     """Return the colours as variables: by the system's wish, or by the reader's."""
     light, dark = (
         "".join(f"--{name}:{color};" for name, color in theme.items()) for theme in (LIGHT, DARK)
@@ -122,10 +123,10 @@ def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]
     for key, title, shown, names in found:
         inner = [f'<div class="charts">{"".join(map(_figure, shown))}</div>'] if shown else []
         if key == "files":
-            inner += [f"<p>{_inline(tell_source(each))}</p>" for each in report["sources"]]
+            inner += [f"<p>{inline_html(tell_source(each))}</p>" for each in report["sources"]]
         for name in names:
             if name in told:
-                inner.append(_section(told[name], title))
+                inner.append(section_html(told[name], title))
         parts.append(f'<section id="{key}"><h2>{escape(title)}</h2>{"".join(inner)}</section>')
     return [*parts, "</main>"]
 
@@ -331,7 +332,8 @@ def _figure(chart: Chart) -> str:
     )
 
 
-def _section(section: Section, under: str) -> str:
+def section_html(section: Section, under: str) -> str:
+    """Return a part of a report, without its title where that of the page says the same."""
     title = "" if section.title in (under, "Files") else f"<h3>{escape(section.title)}</h3>"
     return f'<div class="told">{title}{"".join(map(_part, section.parts))}</div>'
 
@@ -340,10 +342,11 @@ def _part(part: str | Grid | Points) -> str:
     if isinstance(part, Points):
         return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in part.items) + "</ul>"
     if isinstance(part, str):
-        return f'<p class="note">{_inline(part)}</p>'
-    head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in part.head)
+        return f'<p class="note">{inline_html(part)}</p>'
+    head = "".join(f'<th scope="col">{inline_html(cell)}</th>' for cell in part.head)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>" for row in part.rows
+        "<tr>" + "".join(f"<td>{inline_html(cell)}</td>" for cell in row) + "</tr>"
+        for row in part.rows
     )
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
@@ -351,7 +354,7 @@ def _part(part: str | Grid | Points) -> str:
     )
 
 
-def _inline(text: str) -> str:
+def inline_html(text: str) -> str:
     """Escape a text, and set what is between backticks as code and between two stars bold."""
     safe = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
     return re.sub(r"\*\*([^*]*)\*\*", r"<b>\1</b>", safe)

@@ -6,6 +6,7 @@ from typing import Any
 
 from lagsearch.report.handed import read_handed
 from lagsearch.report.staged_numbers import ADAPTIVE, build_whole_numbers
+from lagsearch.report.staged_tables import write_whole_tables
 from lagsearch.report.whole import WholeFolder
 from lagsearch.space import StagedFile, chosen_stages, dump_yaml, with_stages
 from lagsearch.storage import write_json, write_text
@@ -27,6 +28,13 @@ def build_whole(path: Path) -> dict[str, Any]:
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
             _write_schedule(folder, file.under(course["seed"]), course["folder"])
+    from lagsearch.report.staged_figures import draw_whole
+    from lagsearch.report.staged_page import write_markdown, write_page
+
+    figures = draw_whole(report, folder.figures)
+    write_whole_tables(report, folder.tables)
+    write_text(folder.path / "report.md", write_markdown(report, figures))
+    write_text(folder.path / "report.html", write_page(report, figures, folder.figures))
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report

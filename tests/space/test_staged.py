@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from staged import LISTED
 
 from lagsearch.errors import SpaceError
 from lagsearch.space import load_any, load_space
 from lagsearch.space.stages import Ladder, LadderError, spell_out
 
 RANDOM = {"model_type": "llama"}
+
+MODEL = LISTED[LISTED.index("model:") : LISTED.index("steps: 20")]
 
 
 def ladder(**keys):
@@ -190,25 +193,12 @@ def test_what_cannot_be_in_a_list_is_refused_with_stage_and_line(
     assert message in str(refused.value)
 
 
-NO_MODEL = [
-    (
-        "model: {model_type: llama, num_hidden_layers: 1, hidden_size: 16, intermediate_size: 32,\n",
-        "",
-    ),
-    (
-        "            num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}\n",
-        "",
-    ),
-    ("  -     steps: 20", "  - steps: 20"),
-]
-
-
 def test_sources_and_a_model_exclude_each_other(write_stages):
     sources = "sources: [{name: a, checkpoint: here}]\nstages:"
     with pytest.raises(SpaceError, match=r"stages\.model.*but there are sources"):
         load_any(write_stages(("stages:", sources)))
     with pytest.raises(SpaceError, match=r"stage 1: is required where there are no sources"):
-        load_any(write_stages(*NO_MODEL, listed=True))
+        load_any(write_stages((MODEL, ""), listed=True))
 
 
 def test_an_override_reaches_a_stage(write_stages):
