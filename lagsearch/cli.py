@@ -89,6 +89,33 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     _show(result.folder, result.report)
 
 
+schedule_app = typer.Typer(no_args_is_help=True, help="Work on a schedule that a run has left.")
+app.add_typer(schedule_app, name="schedule")
+
+
+@schedule_app.command("scale")
+def scale_command(
+    schedule: Annotated[Path, typer.Argument(metavar="SCHEDULE", help="A run's schedule.yaml.")],
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="Layers at the end.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps of all stages.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The new file; beside the old one by default.")
+    ] = None,
+) -> None:
+    """Carry a schedule over to another depth or length, in proportion, and say how."""
+    from lagsearch.scaling import scale_schedule
+
+    changed = [f"{layers}-layers"] if layers else []
+    changed += [f"{steps}-steps"] if steps else []
+    out = out or schedule.with_name("-".join([schedule.stem, *changed]) + schedule.suffix)
+    lines = scale_schedule(schedule, layers, steps, out)
+    sys.stdout.write("\n".join([*lines, f"Schedule: {out}"]) + os.linesep)
+
+
 @app.command("report")
 def report_command(
     folder: Annotated[Path, typer.Argument(metavar="RUNFOLDER", help="A folder that a run left.")],

@@ -127,14 +127,16 @@ def _merged(depths: Callable[[Sequence[int], int], list[int]]) -> Callable[..., 
         reached = [_depth(each.candidates[0].config) for each in plan.stages]
         before = _depth_before(plan)
         merged: list[Plain] = []
-        last = before
+        begin, last = 0, before
         for entry, stage, depth in zip(own, plan.stages, depths(reached, before), strict=True):
             if depth == last and merged:
                 merged[-1]["steps"] += entry["steps"]
+                _evaluate_alike(merged[-1], plan, begin)
                 continue
             if "model" not in entry:
                 entry["target"] = _deeper(stage, depth)
                 entry["candidates"] = [{"operator": "stack"}]
+            begin = sum(each["steps"] for each in merged)
             merged.append(entry)
             last = depth
         return merged
@@ -181,7 +183,26 @@ def at_once(depths: Sequence[int], before: int) -> list[int]:
 def _scratch(plan: StagedPlan) -> list[Plain]:
     """Return the one stage of the full depth from random weights."""
     last = plan.stages[-1].candidates[0].config
-    return [{"model": dict(last), "steps": plan.file.steps}]
+    entry = {"model": dict(last), "steps": plan.file.steps}
+    _evaluate_alike(entry, plan, 0)
+    return [entry]
+
+
+def _evaluate_alike(entry: Plain, plan: StagedPlan, begin: int) -> None:
+    """Have a long stage measured where the shorter ones of the adaptive course are.
+
+    Args:
+        entry: The stage as a space lists it, changed in place.
+        plan: The adaptive course.
+        begin: Steps before the long stage.
+    """
+    measured: set[int] = set()
+    behind = 0
+    for stage in plan.stages:
+        measured |= {behind + step - begin for step in stage.steps}
+        behind += stage.space.training.steps
+    own = sorted(step for step in measured if 0 <= step <= entry["steps"])
+    entry["evaluation"] = {**entry.get("evaluation", {}), "steps": own}
 
 
 BASELINES = (

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "stages": {
         *("stage", "courses", "staging", "report", "search", "space", "training", "progress"),
     },
+    "scaling": {"staging", "space", "models"},
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.figures import FORMATS, INK, STYLE, WINNER, plt
+from matplotlib import pyplot as plt
+
+from lagsearch.report.figures import FORMATS, INK, STYLE, WINNER
 from lagsearch.report.staged_sections import adaptive, first_seed
 from lagsearch.report.style import LIGHT
 from lagsearch.storage import replacing
@@ -131,26 +133,18 @@ def _genealogy(report: dict[str, Any]) -> Any:
     deepest = max(len(line) for line in lines)
     size = (max(4.0, 0.42 * deepest + 1.2), 0.75 * len(lines) + 0.6)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
-    roots = sorted(
-        {
-            (each["source"], each["root"])
-            for line in lines
-            for each in line
-            if each["root"] is not None
-        }
-    )
+    own = [(each["source"], each["root"]) for line in lines for each in line]
+    roots = sorted({root for root in own if root[1] is not None})
     colors = plt.get_cmap("viridis")
-    shades = {
-        root: colors(0.9 * place / max(1, len(roots) - 1)) for place, root in enumerate(roots)
-    }
+    step = 0.9 / max(1, len(roots) - 1)
+    shades = {root: colors(step * place) for place, root in enumerate(roots)}
     for row, line in enumerate(lines):
         y = len(lines) - 1 - row
         for place, each in enumerate(line):
             _block(axes, place, y, each, shades)
             if row and each["parent"] is not None:
-                axes.plot(
-                    [each["parent"], place], [y + 0.75, y + 0.25], color=LIGHT["rest"], lw=0.7
-                )
+                joined = [each["parent"], place]
+                axes.plot(joined, [y + 0.75, y + 0.25], color=LIGHT["rest"], lw=0.7)
     axes.set_yticks(range(len(lines)), [f"stage {len(lines) - row}" for row in range(len(lines))])
     axes.set_xlim(-0.6, deepest - 0.4)
     axes.set_ylim(-0.5, len(lines) - 0.5)

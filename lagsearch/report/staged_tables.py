@@ -26,9 +26,8 @@ def write_whole_tables(report: dict[str, Any], folder: Path) -> None:
 
 
 def _courses(report: dict[str, Any]) -> Iterable[list[Any]]:
-    yield ["course", "seed", "val_loss", "flops", "search_flops", "flops_at_equal"] + [
-        *("val_loss_at_equal_flops", "adaptive_val_loss_at_equal_flops"),
-    ]
+    head = ["course", "seed", "val_loss", "flops", "search_flops", "flops_at_equal"]
+    yield [*head, "val_loss_at_equal_flops", "adaptive_val_loss_at_equal_flops"]
     for each in report["courses"]:
         equal = each.get("at_equal_flops", {})
         yield [
