@@ -177,13 +177,17 @@ def _candidate(
     file: StagedFile, number: int, listed: Sequence[Plain], depths: tuple[Any, ...]
 ) -> tuple[Plain, str]:
     stage = file.stages[number]
-    if len(listed) != 1 or any(isinstance(each, list) for each in listed[0].values()):
+    if len(listed) != 1 or any(_is_choice(each) for each in listed[0].values()):
         raise stage.error(("candidates",), "is no schedule: it leaves something to choose")
     before, new_before, depth, new = depths
     try:
         return _scaled_candidate(dict(listed[0]), before, new_before, depth, new)
     except LagsearchError as error:
         raise stage.error(("candidates",), str(error)) from None
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, list) or value in ("every", "even")
 
 
 def _scaled_candidate(

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lagsearch import planning
 from lagsearch.errors import ModelError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
 from lagsearch.planning import RunPlan, make_plan
+from lagsearch.planning import plan as plan_growth
 from lagsearch.space import (
     Source,
     SpaceFile,
@@ -71,7 +71,7 @@ def plan(
     if isinstance(space, str | Path):
         space = load_any(space)
     if isinstance(space, SpaceFile):
-        return planning.plan(space, lag=lag)
+        return plan_growth(space, lag=lag)
     file = with_options(space, lag)
     vocabulary, notes = vocabulary_without_data(file.stages[0])
     return replace(plan_stages(file, vocabulary), notes=notes)

@@ -294,7 +294,7 @@ def test_baselines_belong_to_stages(write_space, tmp_path):
 SOURCES = """\
 sources:
   - name: a
-    pretrain: &model
+    pretrain:
       config: {model_type: llama, num_hidden_layers: 2, hidden_size: 16, intermediate_size: 32,
                num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}
       steps: 6
@@ -306,7 +306,7 @@ sources:
       part: 1/2
 stages:
   - target: {num_hidden_layers: 4}
-    candidates: [{operator: multi_stack}]
+    candidates: [{operator: multi-stack, order: a b}]
     steps: 20
   - target: {num_hidden_layers: 4, hidden_size: 32, num_attention_heads: 4, num_key_value_heads: 2,
              intermediate_size: 64}
@@ -322,12 +322,14 @@ def test_several_sources_first_then_wider_then_deeper(write_stages, tmp_path):
     path = write_stages()
     text = path.read_text()
     begin, end = text.index("stages:"), text.index("training:")
-    path.write_text(text[:begin] + SOURCES.replace("&model", "") + text[end:])
+    path.write_text(text[:begin] + SOURCES + text[end:])
     result = run(path, tmp_path / "run")
     stages = result.report["courses"][0]["stages"]
     assert [each["depth"] for each in stages] == [4, 4, 6]
-    assert [each["candidates"] for each in stages][1:] == [1, 4]
-    assert stages[0]["layer_map"].split()[0].startswith("a")
+    assert [each["candidates"] for each in stages] == [2, 1, 4]  # the first with its control
+    line = result.report["courses"][0]["genealogy"][0]
+    is_multi = stages[0]["operator"] == "multi-stack"
+    assert [each["source"] for each in line] == ([0, 0, 1, 1] if is_multi else [0] * 4)
     model = AutoModelForCausalLM.from_pretrained(result.checkpoint)
     assert (model.config.num_hidden_layers, model.config.hidden_size) == (6, 32)
     again = run(result.folder / "schedule.yaml", tmp_path / "again")

@@ -25,7 +25,7 @@ def with_stages(file: StagedFile, stages: Sequence[Plain], suffix: str) -> Stage
     first = file.stages[0].space
     plain["name"] = f"{file.space.name[:85]}-{suffix}"
     plain["seed"] = first.seed
-    plain["search"] = {"lag": 1}
+    plain["search"] = {"lag": 1, "single_model_control": False}
     plain["resources"] = written_out(first.resources.model_copy(update={"profile": False}))
     evaluation = plain.get("evaluation") or {}
     for key in ("annealed", "harness"):
