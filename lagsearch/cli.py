@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lagsearch.space import SpaceFile, StagedFile
     from lagsearch.staging import StagedPlan
 
+_SHOWN_OPTIONS = 12
+
 app = typer.Typer(
     help="Find the best way to grow a trained transformer, and say how sure that is.",
     no_args_is_help=True,
@@ -367,10 +369,15 @@ def _show_plan(plan: "RunPlan") -> None:
     for warning, names in warned.items():
         console.print(f"Warning: {', '.join(names)}: {warning}")
     lag, steps, count = plan.lag, space.training.steps, len(plan.candidates)
+    shown = f"{count} candidates"
+    if plan.domain is not None:
+        _show_domain(plan, console)
+        shown = f"Above are {count} examples"
+        count = len(plan.baselines) + (plan.n_sampled or 0)
     search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()
     console.print(
-        f"\n{count} candidates. {legend(each.layer_map for each in plan.candidates)}. Memory: "
+        f"\n{shown}. {legend(each.layer_map for each in plan.candidates)}. Memory: "
         "weights, gradients, moments and activations in fp32, an estimate."
     )
     rows = Table("training FLOPs", "", "", box=None, pad_edge=False)
@@ -429,6 +436,29 @@ def _show(folder: Path, report: dict[str, Any]) -> None:
     from lagsearch.report.staged_verdict import tell
 
     sys.stdout.write("\n".join(tell(report, folder)) + os.linesep)
+
+
+def _show_domain(plan: "RunPlan", console: Any) -> None:
+    """Show what is sampled from."""
+    from rich.table import Table
+
+    assert plan.domain is not None, "the space lists its candidates"
+    table = Table("parameter", "options", box=None, pad_edge=False)
+    labels = [branch.label for branch in plan.domain.branches]
+    if len(labels) > 1:
+        table.add_row("entry", ", ".join(labels))
+    for branch in plan.domain.branches:
+        for name, options in branch.parameters.items():
+            listed = ", ".join(map(str, options[:_SHOWN_OPTIONS]))
+            more = len(options) - _SHOWN_OPTIONS
+            table.add_row(name, f"{listed} and {more} more" if more > 0 else listed)
+    console.print()
+    console.print(table)
+    search = plan.space.search
+    console.print(
+        f"\n{plan.domain.size:,} combinations; {plan.n_sampled} different growths are sampled by "
+        f"{search.sampler}, {search.at_a_time} at a time; controls come on top."
+    )
 
 
 def _show_replay(summary: "pd.DataFrame", n_searches: int) -> None:

@@ -25,7 +25,7 @@ from lagsearch.report.build import build_report
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import read_run
 from lagsearch.search.keep import let_go
-from lagsearch.search.serial import OpenRunner, Outcome, open_serial
+from lagsearch.search.serial import OpenRunner, Outcome, Runner, open_serial
 from lagsearch.searching import Searching
 from lagsearch.training.curve import Failure, append
 from lagsearch.training.job import Job
@@ -106,11 +106,26 @@ class Phases:
 
     def search(self, jobs: Mapping[str, Job]) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
-        asked_for = {*self._further(), *self.downstream.chosen}
         with self.open_runner() as runner:
-            Searching(
-                self.plan.space, self.folder, jobs, runner, self.watch, frozenset(asked_for)
-            ).search()
+            self.searching(jobs, runner).search()
+
+    def searching(
+        self, jobs: Mapping[str, Job], runner: Runner, tried: frozenset[str] = frozenset()
+    ) -> Searching:
+        """Return the search phase.
+
+        Args:
+            jobs: Those of all candidates under all seeds.
+            runner: Trains several at a time.
+            tried: Jobs that this process trained before.
+        """
+        kept = frozenset({*self._further(), *self.downstream.chosen})
+        space = self.plan.space
+        return Searching(space, self.folder, jobs, runner, self.watch, kept, tried)
+
+    def of(self, plan: RunPlan) -> "Phases":
+        """Return the phases of the same run with other candidates."""
+        return replace(self, plan=plan, make=replace(self.make, plan=plan))
 
     def winner(self, jobs: dict[str, Job]) -> Job:
         """Rank at K and train the best to completion; if it fails there, the next best."""

@@ -36,6 +36,7 @@ from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.report.staged import build_whole
 from lagsearch.report.whole import WholeFolder
+from lagsearch.sampling import open_sampling, sample
 from lagsearch.search.keep import let_go
 from lagsearch.search.serial import OpenRunner, Runner, open_serial
 from lagsearch.search.slots import Slots, decide, describe
@@ -176,12 +177,16 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     make = JobMaker(plan, store, objective, folder, compute, threads)
     lock = folder.lock()
     try:
-        folder.begin(file.space, recorded(plan), describe(compute), make.inputs())
+        sampling = open_sampling(plan, folder)
+        plans = recorded(plan) if sampling is None else sampling.record()
+        folder.begin(file.space, plans, describe(compute), make.inputs())
         open_runner = open_serial if serial else _open_ray(slots)
         phases = Phases(plan, make, open_runner, watch, brought, downstream, tokenizer)
         sources = phases.sources()
         states = {seed: [each.state for each in found] for seed, found in sources.items()}
-        jobs = make.candidates(states)
+        if sampling is not None:
+            phases = sample(sampling, phases, states)
+        jobs = phases.make.candidates(states)
         phases.search(jobs)
         winner = phases.winner(jobs)
         phases.save_winner(winner)

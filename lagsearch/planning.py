@@ -1,12 +1,13 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lagsearch.costs import ModelCost, Models
+from lagsearch.domain import Domain, DomainError, make_domain
 from lagsearch.errors import (
     LagsearchError,
     ModelError,
@@ -25,9 +26,12 @@ from lagsearch.models.configs import (
     target_shape,
 )
 from lagsearch.operators import (
+    ANY,
     Candidate,
+    Drawn,
     GrowthPlan,
     alternatives,
+    drawn,
     find_operator,
     make_candidate,
 )
@@ -110,6 +114,11 @@ class PlannedCandidate:
         """The layers drawn, e.g. `1 2 1* 2* 3`."""
         return self.candidate.plan.layer_map()
 
+    @property
+    def growth(self) -> str:
+        """What is the same for candidates that come to the same growth."""
+        return digest(self.candidate.plan.to_dict())
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -118,8 +127,11 @@ class RunPlan:
     Attributes:
         space: What was asked for.
         sources: In the order of the space.
-        candidates: In the order of the space.
+        candidates: In the order of the space. Where they are sampled: what is known of them so
+            far, after the baselines.
         steps: Evaluated steps.
+        planner: Plans further candidates.
+        domain: What candidates are sampled from; None where they are listed.
         notes: What could not be looked at.
     """
 
@@ -127,7 +139,14 @@ class RunPlan:
     sources: tuple[PlannedSource, ...]
     candidates: tuple[PlannedCandidate, ...]
     steps: tuple[int, ...]
+    planner: "Planner"
+    domain: Domain | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def baselines(self) -> tuple[PlannedCandidate, ...]:
+        """The candidates that serve for comparison."""
+        return tuple(each for each in self.candidates if each.candidate.is_baseline)
 
     @property
     def lag(self) -> int:
@@ -148,12 +167,26 @@ class RunPlan:
     def flops(self, steps: int) -> int:
         """Return the training FLOPs of all candidates for a number of steps, growth included.
 
-        Each is trained once under each seed; decays that branch off on the way are in.
+        Each is trained once under each seed; decays that branch off on the way are in. Those that
+        are still to be sampled are taken to cost what the candidates do on average.
         """
-        costs = [each.cost for each in self.candidates]
         steps += sum(count for at, count in annealed_steps(self.space).items() if at <= steps)
-        once = sum(steps * cost.flops_per_step + cost.operator_flops for cost in costs)
+        costs = {
+            each.name: steps * each.cost.flops_per_step + each.cost.operator_flops
+            for each in self.candidates
+        }
+        once = sum(costs.values())
+        if self.domain is not None:
+            fixed = sum(costs[each.name] for each in self.baselines)
+            n_examples = len(costs) - len(self.baselines)
+            once = fixed + (once - fixed) * (self.n_sampled or 0) // n_examples
         return once * len(self.space.seeds)
+
+    @property
+    def n_sampled(self) -> int | None:
+        """How many growths are sampled, at most; None where candidates are listed."""
+        wanted = self.space.search.candidates
+        return None if self.domain is None or wanted is None else min(wanted, self.domain.size)
 
     def advice(self) -> str:
         """Say what G_stack's guideline on when to grow means here."""
@@ -214,8 +247,65 @@ def with_lag(
     return file
 
 
-def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
-    """Work out a run without training anything.
+@dataclass(frozen=True)
+class Planner:
+    """Plans one candidate after the other.
+
+    Attributes:
+        file: The space.
+        sources: In the order of the space.
+        target: Shape to reach.
+        models: What configurations lead to.
+    """
+
+    file: SpaceFile
+    sources: tuple[PlannedSource, ...]
+    target: ModelShape
+    models: Models
+
+    @property
+    def shapes(self) -> dict[str, ModelShape]:
+        """Shapes of the sources by their names."""
+        return {each.source.name: shape_of(each.config) for each in self.sources}
+
+    def candidate(self, entry: Entry) -> PlannedCandidate:
+        """Plan a candidate, each setting of which has one value.
+
+        Raises:
+            OperatorError: Its settings do not fit.
+            ModelError: Its model cannot be.
+        """
+        space, models, base = self.file.space, self.models, self.sources[0].config
+        names, shapes = tuple(self.shapes), tuple(self.shapes.values())
+        candidate = make_candidate(entry.operator, entry.settings, shapes, self.target, names)
+        _check_ramp(candidate.plan, space)
+        origins = [layer.layer for layer in candidate.plan.layers]
+        changes = {**space.target, **candidate.plan.config_changes()}
+        config = grown_config(base, changes, origins)
+        model = models.of(config)
+        model.check_positions(config, space.data.sequence_length)
+        stacks = [models.of(each.config, _batch_size(each.source)) for each in self.sources]
+        tensors = [each.tensors for each in stacks]
+        check_fit(candidate.plan, model.stack, tensors, model.tensors)
+        cost = model.cost_of(candidate.plan, tensors)
+        steps = _completion(candidate.plan, space, self.sources, cost)
+        return PlannedCandidate(candidate, plain_config(config), cost, steps)
+
+    def control(self, entry: Entry) -> Entry | None:
+        """Return what a growth of several sources is compared with, where that is asked for.
+
+        It is the same growth with copies of the first source alone; it learns, where it does, as
+        they do.
+        """
+        control = find_operator(entry.operator).control
+        if control is None or not self.file.space.search.single_model_control:
+            return None
+        kept = {key: entry.settings[key] for key in control.takes if key in entry.settings}
+        return Entry(control.operator, kept, entry.at)
+
+
+def make_planner(file: SpaceFile, vocabulary: Vocabulary | None) -> Planner:
+    """Read what candidates are grown from and to.
 
     Args:
         file: The space.
@@ -231,35 +321,62 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     _check_optimizers(file)
     models = Models(space)
     sources = tuple(_source(file, index, vocabulary, models) for index in range(len(space.sources)))
-    base = sources[0].config
-    target = _target(file, base)
-    shapes = tuple(shape_of(each.config) for each in sources)
-    names = tuple(each.source.name for each in sources)
+    return Planner(file, sources, _target(file, sources[0].config), models)
+
+
+def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
+    """Work out a run without training anything.
+
+    Args:
+        file: The space.
+        vocabulary: The tokenizer's; None where configurations say all that is needed of it.
+
+    Raises:
+        LagsearchError: Something cannot be; the message has the line of the space file.
+    """
+    planner = make_planner(file, vocabulary)
+    if file.space.search.strategy == "optuna":
+        return _sampled_from(planner)
     planned: list[PlannedCandidate] = []
     known: dict[str, str] = {}
     plans: dict[str, str] = {}
-    for entry, settings, is_control in _entries(file, names):
+    for entry, is_control in _entries(planner):
         try:
-            candidate = make_candidate(entry.operator, settings, shapes, target, names)
-            if is_control and digest(candidate.plan.to_dict()) in plans:
+            each = planner.candidate(entry)
+            if is_control and each.growth in plans:
                 continue
-            _check_ramp(candidate.plan, space)
-            _check_new(candidate, known, plans)
-            origins = [layer.layer for layer in candidate.plan.layers]
-            changes = {**space.target, **candidate.plan.config_changes()}
-            config = grown_config(base, changes, origins)
-            model = models.of(config)
-            model.check_positions(config, space.data.sequence_length)
-            stacks = [models.of(each.config, _batch_size(each.source)) for each in sources]
-            tensors = [each.tensors for each in stacks]
-            check_fit(candidate.plan, model.stack, tensors, model.tensors)
-            cost = model.cost_of(candidate.plan, tensors)
-            steps = _completion(candidate.plan, space, sources, cost)
-            planned.append(PlannedCandidate(candidate, plain_config(config), cost, steps))
+            _check_new(each, known, plans)
+            planned.append(each)
         except (OperatorError, ModelError) as error:
-            raise _located(file, entry, error) from None
+            raise _located(file, entry.at, error) from None
     _check_chosen(file, names=[each.name for each in planned])
-    return RunPlan(space, sources, tuple(planned), evaluation_steps(space))
+    return RunPlan(
+        file.space, planner.sources, tuple(planned), evaluation_steps(file.space), planner
+    )
+
+
+def _sampled_from(planner: Planner) -> RunPlan:
+    """Plan baselines, and one example of every value that may be sampled.
+
+    So what cannot be at all is found before anything is trained. Two examples may be one growth.
+    """
+    file = planner.file
+    try:
+        domain = make_domain(file.space, planner.shapes, planner.target)
+    except DomainError as error:
+        raise _located(file, error.at, error) from None
+    listed = [each for each in expand(file.space) if find_operator(each.operator).is_baseline]
+    planned: dict[str, PlannedCandidate] = {}
+    for entry in (*listed, *domain.examples()):
+        try:
+            each = planner.candidate(entry)
+            if (control := planner.control(entry)) is not None:
+                planner.candidate(control)
+        except (OperatorError, ModelError) as error:
+            raise _located(file, entry.at, error) from None
+        planned[each.name] = each
+    steps = evaluation_steps(file.space)
+    return RunPlan(file.space, planner.sources, tuple(planned.values()), steps, planner, domain)
 
 
 def _check_optimizers(file: SpaceFile) -> None:
@@ -305,34 +422,35 @@ def _target(file: SpaceFile, source: Any) -> ModelShape:
     return target
 
 
-def _entries(
-    file: SpaceFile, names: tuple[str, ...]
-) -> Iterator[tuple[Entry, dict[str, Any], bool]]:
-    """Yield the listed candidates, words that mean several spelt out, and controls to be added.
-
-    Where several sources are grown into one, the same growth with copies of the first one alone
-    shows what the others bring; it learns, where it does, as they do.
-    """
+def _entries(planner: Planner) -> Iterator[tuple[Entry, bool]]:
+    """Yield the listed candidates, words that mean several spelt out, and controls to be added."""
     controls: dict[str, Entry] = {}
-    for entry in expand(file.space):
+    space, names = planner.file.space, tuple(planner.shapes)
+    for entry in expand(space):
         try:
-            found = alternatives(entry.operator, entry.settings, names, file.space.seed)
+            _check_listed(drawn(entry.operator, entry.settings, planner.shapes, planner.target))
+            found = alternatives(entry.operator, entry.settings, names, space.seed)
         except OperatorError as error:
-            raise _located(file, entry, error) from None
+            raise _located(planner.file, entry.at, error) from None
         for settings in found:
-            yield entry, settings, False
-            if (control := find_operator(entry.operator).control) is not None:
-                kept = {key: settings[key] for key in control.takes if key in settings}
-                key = digest([control.operator, kept])
-                controls[key] = Entry(control.operator, kept, entry.at)
-    if file.space.search.single_model_control:
-        yield from ((control, dict(control.settings), True) for control in controls.values())
+            spelt = replace(entry, settings=settings)
+            yield spelt, False
+            if (control := planner.control(spelt)) is not None:
+                controls[digest([control.operator, control.settings])] = control
+    yield from ((control, True) for control in controls.values())
 
 
-def _located(file: SpaceFile, entry: Entry, error: LagsearchError) -> LagsearchError:
+def _check_listed(words: Mapping[str, Drawn]) -> None:
+    for setting, each in words.items():
+        message = f"{ANY} stands for {each.size:,} candidates, which are not listed: "
+        ask = "search: {strategy: optuna, candidates: 40} tries some of them"
+        raise OperatorError(message + ask, setting)
+
+
+def _located(file: SpaceFile, at: tuple[str | int, ...], error: LagsearchError) -> LagsearchError:
     """Give an operator's error its place in the space file."""
     setting = getattr(error, "setting", None)
-    return file.error((*entry.at, setting) if setting else entry.at, str(error))
+    return file.error((*at, setting) if setting else at, str(error))
 
 
 def _source_flops(sources: "Sequence[PlannedSource]") -> int | None:
@@ -374,12 +492,11 @@ def _check_ramp(plan: GrowthPlan, space: Space) -> None:
         )
 
 
-def _check_new(candidate: Candidate, names: dict[str, str], plans: dict[str, str]) -> None:
-    key = digest(candidate.plan.to_dict())
-    twin = names.get(candidate.name) or plans.get(key)
+def _check_new(each: PlannedCandidate, names: dict[str, str], plans: dict[str, str]) -> None:
+    twin = names.get(each.name) or plans.get(each.growth)
     if twin is not None:
-        raise OperatorError(f"{candidate.name} is the same growth as {twin}: list it once")
-    names[candidate.name] = plans[key] = candidate.name
+        raise OperatorError(f"{each.name} is the same growth as {twin}: list it once")
+    names[each.name] = plans[each.growth] = each.name
 
 
 def _source(

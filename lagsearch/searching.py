@@ -13,7 +13,7 @@ from lagsearch.search.keep import BestStateOnly, Keeps
 from lagsearch.search.serial import Runner
 from lagsearch.selection import SIGNALS, Choice, Order, Stop, Strategy, decide
 from lagsearch.space import Space
-from lagsearch.training.curve import Failure, append
+from lagsearch.training.curve import Curve, Failure, append
 from lagsearch.training.job import Job
 
 
@@ -28,6 +28,7 @@ class Searching:
         runner: Trains several at a time.
         watch: Follows.
         asked_for: Candidates whose states stay whatever comes.
+        tried: Jobs that this process trained before: those whose worker died have failed.
     """
 
     space: Space
@@ -36,6 +37,7 @@ class Searching:
     runner: Runner
     watch: Watch
     asked_for: frozenset[str]
+    tried: frozenset[str] = frozenset()
 
     def search(self) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
@@ -43,12 +45,11 @@ class Searching:
         if space.search.oracle:
             end = space.training.steps
             self._say_unprofiled(end)
-            self._train(
-                [job for job in self.jobs.values() if not self.folder.is_over(job.name, end)], end
-            )
+            left = [job for name, job in self.jobs.items() if not self.folder.is_over(name, end)]
+            self._train([job for job in left if job.name not in self.tried], end)
             return
         self._say_unprofiled(strategy.rungs[0])
-        tried: set[str] = set()
+        tried = set(self.tried)
         told: set[str] = set()
         while isinstance(order := self._order(strategy, tried), Order):
             self._stop(order.stopped, told)
@@ -83,10 +84,7 @@ class Searching:
         alive = {
             name: found
             for name, found in curves.items()
-            if not any(
-                curve.failure and (not curve.failure.again or trial in tried)
-                for curve, trial in zip(found, space.trials(name), strict=True)
-            )
+            if not has_failed(space, name, found, tried)
         }
         return decide(measured_of(alive, space.training.steps), strategy) if alive else None
 
@@ -124,7 +122,7 @@ class Searching:
         space, strategy = self.space, strategy_of(self.space)
         if len(strategy.rungs) > 1:
             return Keeps()
-        judge = partial(_judged, self.folder, space, strategy)
+        judge = partial(_judged, self.folder, space)
         return BestStateOnly(judge, set(self.jobs) - set(self._names), self.asked_for)
 
     def _say_unprofiled(self, until: int) -> None:
@@ -146,11 +144,40 @@ class Searching:
         return [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
 
 
-def _judged(folder: RunFolder, space: Space, strategy: Strategy, candidate: str) -> float | None:
-    """Return what a candidate is judged by at K, or None where it has not come there."""
-    judged_at, end = strategy.rungs[0], strategy.completion
-    found = folder.curves_of(space, candidate)
-    if not all(curve.at(judged_at) for curve in found):
+def has_failed(
+    space: Space, candidate: str, curves: Sequence[Curve], tried: Collection[str]
+) -> bool:
+    """Return whether a candidate failed under any seed, for good.
+
+    Args:
+        space: What is run.
+        candidate: Its name.
+        curves: Its curves, under each seed.
+        tried: Jobs of this process: those among them whose worker died have failed.
+    """
+    return any(
+        curve.failure is not None and (not curve.failure.again or trial in tried)
+        for curve, trial in zip(curves, space.trials(candidate), strict=True)
+    )
+
+
+def judged_at_lag(space: Space, curves: Sequence[Curve]) -> float | None:
+    """Return what a candidate is judged by at K, where that is known beforehand.
+
+    Args:
+        space: What is run.
+        curves: The candidate's, under each seed.
+
+    Returns:
+        The signal, the mean over seeds; None where K was not reached under all.
+    """
+    strategy = strategy_of(space)
+    lag = strategy.rungs[0]
+    if not all(curve.at(lag) for curve in curves):
         return None
-    signal = SIGNALS[strategy.signal]
-    return float(signal(measured_of({candidate: found}, end), judged_at, end).at(judged_at)[0])
+    measured = measured_of({"": curves}, strategy.completion)
+    return float(SIGNALS[strategy.signal](measured, lag, strategy.completion).at(lag)[0])
+
+
+def _judged(folder: RunFolder, space: Space, candidate: str) -> float | None:
+    return judged_at_lag(space, folder.curves_of(space, candidate))

@@ -18,6 +18,7 @@ from lagsearch.report.build import build_report
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.report.handed import Handed
 from lagsearch.report.numbers import read_run
+from lagsearch.sampling import open_sampling, sample
 from lagsearch.search.keep import let_go
 from lagsearch.search.serial import Runner
 from lagsearch.search.slots import describe
@@ -108,17 +109,24 @@ class StageRun:
         return before is not None and self.before is None
 
     def begin(self) -> None:
-        """Make its folder, or check that it is this stage's; have its sources ready."""
+        """Make its folder, or check that it is this stage's; have its sources ready.
+
+        Candidates that are sampled are trained to K thereby.
+        """
         space, engine = self.file.space, self.engine
         self.folder.check(space)
-        inputs = self.make.inputs()
-        self.folder.begin(space, recorded(self.plan), describe(engine.compute), inputs)
+        sampling = open_sampling(self.plan, self.folder)
+        plans = recorded(self.plan) if sampling is None else sampling.record()
+        self.folder.begin(space, plans, describe(engine.compute), self.make.inputs())
         if self.begins_random:
             states: list[Path] = []
         else:
-            found = self.phases.sources()[space.seed]
-            states = [each.state for each in found]
-            self._sources = digest([each.facts["digest"] for each in found])
+            sources = self.phases.sources()[space.seed]
+            states = [each.state for each in sources]
+            self._sources = digest([each.facts["digest"] for each in sources])
+        if sampling is not None:
+            found = sample(sampling, self.phases, {space.seed: states})
+            self.plan, self.make = found.plan, found.make
         self._jobs = self.make.candidates({space.seed: states})
 
     @property

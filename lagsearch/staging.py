@@ -45,7 +45,9 @@ class StagedPlan:
     @property
     def extra_steps(self) -> int:
         """Steps of candidates that do not win: what section 4.2 of the LAG paper counts."""
-        return sum((len(each.candidates) - 1) * each.lag for each in self.stages)
+        return sum(
+            ((each.n_sampled or len(each.candidates)) - 1) * each.lag for each in self.stages
+        )
 
     def search_flops(self) -> int:
         """Return the training FLOPs of candidates that do not win, the dearest of a stage wins."""

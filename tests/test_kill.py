@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from test_pipeline import without_times
 
-LONGER = [("steps: 20\n", "steps: 400\n"), ("steps: 24", "steps: 400"), ("lag: 10", "lag: 150")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+"""Seconds that a busy machine may take for several runs."""
+
+LONGER = [("steps: 20\n", "steps: 400\n"), ("steps: 24", "steps: 300"), ("lag: 10", "lag: 150")]
 NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate", "random")]
 
 
@@ -21,7 +24,7 @@ def command(path, folder):
 
 
 def finish(path, folder):
-    subprocess.run(command(path, folder), check=True, capture_output=True, timeout=200)
+    subprocess.run(command(path, folder), check=True, capture_output=True)
     return without_times(json.loads((folder / "report.json").read_text()))
 
 
@@ -49,10 +52,9 @@ def is_in_winner(cache, folder):
 
 
 WHOLE = []  # the report of the run that was not killed, once for all moments
-MOMENTS = [is_in_source, is_in_search, is_in_winner]
+MOMENTS = [pytest.param(is_in_source, marks=pytest.mark.slow), is_in_search, is_in_winner]
 
 
-@pytest.mark.ray
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
 def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache, moment):
     path = write_space(*LONGER)
@@ -63,10 +65,8 @@ def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
     while not moment(cache, folder):
         assert process.poll() is None, "it ended before the moment came"
-        assert time.monotonic() < deadline
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -102,7 +102,6 @@ def descendants(pid):
     return [pid, *(each for child in children for each in descendants(int(child)))]
 
 
-@pytest.mark.ray
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")
 def test_no_port_is_open_to_other_machines(write_space, tmp_path, cache):
     path = write_space(*LONGER)
@@ -118,7 +117,6 @@ def test_no_port_is_open_to_other_machines(write_space, tmp_path, cache):
     assert found <= loopback
 
 
-@pytest.mark.ray
 def test_ctrl_c_exits_130_and_can_be_continued(write_space, tmp_path, cache):
     path = write_space(*LONGER)
     folder = tmp_path / "run"
@@ -140,7 +138,6 @@ def test_ctrl_c_exits_130_and_can_be_continued(write_space, tmp_path, cache):
     finish(path, folder)
 
 
-@pytest.mark.ray
 def test_ray_and_serial_are_bit_equal(write_space, tmp_path):
     path = write_space()
     parallel = finish(path, tmp_path / "parallel")

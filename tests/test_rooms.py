@@ -23,11 +23,19 @@ MAY_IMPORT = {
     "guideline": set(),
     "vocabulary": {"space", "models", "data"},
     "costs": {"space", "models", "operators", "training"},
-    "planning": {"space", "models", "operators", "training", "guideline", "vocabulary", "costs"},
+    "domain": {"space", "models", "operators"},
+    "planning": {
+        *("space", "models", "operators", "training", "guideline", "vocabulary", "costs"),
+        "domain",
+    },
     "jobs": {"planning", "space", "models", "data", "training", "report"},
     "replay": {"space", "selection", "report", "search"},
     "downstream": {"space", "models", "training", "search", "report"},
     "searching": {"space", "selection", "report", "search", "training", "progress"},
+    "sampling": {
+        *("planning", "domain", "phases", "searching", "report", "search", "space", "storage"),
+        "progress",
+    },
     "phases": {
         *("planning", "jobs", "downstream", "searching", "report", "search", "training"),
         "progress",
@@ -36,7 +44,7 @@ MAY_IMPORT = {
     "courses": {"staging", "planning", "vocabulary", "space", "models"},
     "stage": {
         *("staging", "planning", "jobs", "phases", "downstream", "vocabulary", "space", "data"),
-        *("report", "search", "training", "progress"),
+        *("report", "sampling", "search", "training", "progress"),
     },
     "stages": {
         *("stage", "courses", "staging", "report", "search", "space", "training", "progress"),
@@ -45,6 +53,7 @@ MAY_IMPORT = {
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {
+    "optuna": {"search/study.py", "search/rivals.py"},
     "ray": {"search/ray_runner.py", "search/rivals.py"},
     "matplotlib": {"report/figures.py", "report/staged_figures.py"},
     "lm_eval": {"training/sealed.py", "training/tasks.py", "training/harness.py"},

@@ -17,23 +17,29 @@ from lagsearch.operators import (  # noqa: F401  (importing enters them into the
 )
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin
 from lagsearch.operators.registry import (
+    ANY,
     Candidate,
+    Drawn,
     Operator,
     all_operators,
     alternatives,
+    drawn,
     find_operator,
     make_candidate,
     operator,
 )
 
 __all__ = [
+    "ANY",
     "Candidate",
+    "Drawn",
     "GrowthPlan",
     "LayerOrigin",
     "Operator",
     "Origin",
     "all_operators",
     "alternatives",
+    "drawn",
     "find_operator",
     "make_candidate",
     "operator",

@@ -1,7 +1,8 @@
 """Several trained models of one architecture become one deeper model."""
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin
-from lagsearch.operators.registry import Choices, Control, Short, operator
+from lagsearch.operators.registry import Choices, Control, Drawn, Draws, Short, operator
+
+_MOST_LISTED = 40_320  # orders of eight sources
 
 Sources = Mapping[str, ModelShape]
 """Shapes of the sources by their names, in the order of the space."""
@@ -19,11 +22,14 @@ def orders(value: str, names: tuple[str, ...], seed: int) -> list[str]:
     """Return the orders that a word stands for: `all`, or `sample N` of them, else one as written.
 
     Raises:
-        OperatorError: N is no number, or more than there are.
+        OperatorError: N is no number, or more than there are; or there are too many to list.
     """
     word, _, rest = value.partition(" ")
     if value != "all" and (word != "sample" or word in names):
         return [value]
+    if (count := math.factorial(len(names))) > _MOST_LISTED:
+        message = f"order {value!r}: {count:,} orders are too many to list; write any, and "
+        raise OperatorError(message + "search: {strategy: optuna, ...}", "order")
     every = [" ".join(each) for each in itertools.permutations(names)]
     if value == "all":
         return every
@@ -33,6 +39,20 @@ def orders(value: str, names: tuple[str, ...], seed: int) -> list[str]:
     return [every[place] for place in sorted(drawn)]
 
 
+def _any_order(sources: Sources, target: ModelShape) -> Drawn:
+    """Draw an order: every source after the first finds its place among those before it."""
+    first, *others = sources
+    steps = {name: tuple(range(place + 1)) for place, name in enumerate(others, start=1)}
+
+    def value(places: Sequence[int]) -> str:
+        order = [first]
+        for name, place in zip(others, places, strict=True):
+            order.insert(place, name)
+        return " ".join(order)
+
+    return Drawn(steps, value)
+
+
 def boundaries(value: str, names: tuple[str, ...], seed: int) -> list[str]:
     """Return the boundary policies that a word stands for: `all`, else one as written."""
     if value != "all":
@@ -40,7 +60,12 @@ def boundaries(value: str, names: tuple[str, ...], seed: int) -> list[str]:
     return ["attached", "average", *(f"same-{name}" for name in names)]
 
 
-Order = Annotated[str, Short("", lambda value: value.replace(" ", ".")), Choices(orders)]
+Order = Annotated[
+    str,
+    Short("", lambda value: value.replace(" ", ".")),
+    Choices(orders),
+    Draws(_any_order),
+]
 Boundary = Annotated[str, Short(""), Choices(boundaries)]
 
 
@@ -60,7 +85,8 @@ def multi_stack(
     Args:
         sources: Shapes of the sources; equal but for their depths.
         target: Shape to reach; as deep as all sources together, otherwise equal.
-        order: Names of the sources from the embedding up, `a b c`; `all` orders, or `sample N`.
+        order: Names of the sources from the embedding up, `a b c`; `all` orders, or `sample N`; or
+            `any` of them, drawn by `search: {strategy: optuna}`.
         boundary: Where embedding and head come from: `attached` (embedding of the first, final
             norm and head of the last), `average` (the mean of all), `same-NAME` (both from one
             source), or `all` of these. A tied head goes with the embedding.

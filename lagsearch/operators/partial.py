@@ -1,5 +1,6 @@
 """Copies of a part of the stack: of its top, its middle, or all but the outer layers."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from lagsearch.models.configs import ModelShape
 from lagsearch.operators.depth import depth_growth
 from lagsearch.operators.lag import lag
 from lagsearch.operators.plan import GrowthPlan, copies
-from lagsearch.operators.registry import Short, operator
+from lagsearch.operators.registry import Drawn, Draws, Short, operator
 
 
 @operator("last", paper="Reddi et al. 2023", grows="depth", preserves="no")
@@ -106,6 +107,13 @@ def _ranges(layers: tuple[int, ...]) -> str:
     return ".".join(f"{run[0]}to{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
+def _any_layers(sources: Mapping[str, ModelShape], target: ModelShape) -> Drawn:
+    """Draw any layer of the one source for each of the target's."""
+    (source,) = sources.values()
+    steps = {str(place): tuple(range(source.n_layers)) for place in range(target.n_layers)}
+    return Drawn(steps, tuple)
+
+
 @operator("layers", paper="none", grows="depth", preserves="no")
 def layers(
     source: ModelShape,
@@ -115,6 +123,7 @@ def layers(
         tuple[Annotated[int, Field(ge=0)], ...],
         Field(strict=False, min_length=1),
         Short("", _ranges),
+        Draws(_any_layers),
     ],
 ) -> GrowthPlan:
     """Take the source's layers in any order, as listed.
@@ -122,7 +131,8 @@ def layers(
     Args:
         source: Shape of the one source; L layers.
         target: Shape to reach; as many layers as are listed, otherwise equal.
-        layers: The source layer (0-based) of each target layer.
+        layers: The source layer (0-based) of each target layer; or `any`, drawn by
+            `search: {strategy: optuna}`.
 
     Raises:
         OperatorError: The list has another length than the target has layers, names a layer that

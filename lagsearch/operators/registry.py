@@ -2,7 +2,8 @@
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -39,6 +40,40 @@ class Choices:
     """
 
     expand: Callable[[Any, tuple[str, ...], int], list[Any]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A value that is drawn step by step, where there are too many to list.
+
+    Attributes:
+        steps: The options of each step, by its name.
+        value: From what was drawn, in the order of the steps, to the setting's value; no two give
+            the same one.
+    """
+
+    steps: Mapping[str, tuple[int, ...]]
+    value: Callable[[Sequence[int]], Any]
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return math.prod(len(options) for options in self.steps.values())
+
+
+ANY = "any"
+"""The word that stands for all values of a setting that has `Draws`."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A setting whose values are too many to list, and can be drawn.
+
+    Attributes:
+        begin: From the shapes of the sources that are grown, by their names, and the target's.
+    """
+
+    begin: Callable[[Mapping[str, ModelShape], ModelShape], Drawn]
 
 
 @dataclass(frozen=True)
@@ -234,6 +269,35 @@ def alternatives(
         is_word = words is not None and isinstance(value, str)
         choices.append(words.expand(value, names, seed) if words and is_word else [value])
     return [dict(zip(settings, each, strict=True)) for each in itertools.product(*choices)]
+
+
+def drawn(
+    name: str, settings: Mapping[str, Any], sources: Mapping[str, ModelShape], target: ModelShape
+) -> dict[str, Drawn]:
+    """Return the settings that are to be drawn: those of which `any` value is meant.
+
+    Args:
+        name: The operator's.
+        settings: As written.
+        sources: Shapes of the sources by their names.
+        target: Shape to reach.
+
+    Raises:
+        OperatorError: The operator is unknown, or several sources are listed for it.
+    """
+    found = find_operator(name)
+    words: dict[str, Draws] = {}
+    for setting, field in found.settings.model_fields.items():
+        for each in field.metadata:
+            if isinstance(each, Draws) and settings.get(setting) == ANY:
+                words[setting] = each
+    if found.takes == "one" and words:
+        chosen = settings.get(SOURCE, next(iter(sources)))
+        if not isinstance(chosen, str) or chosen not in sources:
+            message = f"give one of {', '.join(sources)} where {next(iter(words))} is {ANY}"
+            raise OperatorError(message, SOURCE)
+        sources = {chosen: sources[chosen]}
+    return {setting: each.begin(sources, target) for setting, each in words.items()}
 
 
 def make_candidate(

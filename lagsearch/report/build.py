@@ -9,7 +9,7 @@ import pandas as pd
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import build_numbers, read_run
 from lagsearch.report.tables import write_tables
-from lagsearch.space import dump_space
+from lagsearch.space import Space, dump_space
 from lagsearch.storage import write_json, write_text
 
 
@@ -34,23 +34,32 @@ def build_report(path: Path) -> dict[str, Any]:
     place = _place(path)
     write_text(folder.path / "report.md", write_page(report, figures, place))
     write_text(folder.path / "report.html", write_html(report, place))
-    winner = run.plans[run.winner]
-    chosen = {"operator": winner["operator"], **winner["settings"]}
-    alone = {"oracle": False, "seeds": (), "vary_sources": False}
-    search = run.space.search.model_copy(update=alone)
-    resources = run.space.resources.model_copy(update={"profile": False})
-    schedule = run.space.model_copy(
-        update={
-            "name": f"{run.space.name[:90]}-schedule",
-            "candidates": (chosen,),
-            "search": search,
-            "resources": resources,
-        }
-    )
+    schedule = _alone(run.space, run.plans[run.winner])
     write_text(folder.path / "schedule.yaml", dump_space(schedule))
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
+
+
+def _alone(space: Space, winner: dict[str, Any]) -> Space:
+    """Return the space of one candidate: of a run without a search."""
+    settings = {
+        key: [value] if isinstance(value, list) else value  # a list alone would be several values
+        for key, value in winner["settings"].items()
+    }
+    search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False}
+    if space.search.strategy == "optuna":
+        fields = type(space.search).model_fields
+        sampling = ("strategy", "candidates", "sampler", "at_a_time")
+        search |= {key: fields[key].default for key in sampling}
+    return space.model_copy(
+        update={
+            "name": f"{space.name[:90]}-schedule",
+            "candidates": ({"operator": winner["operator"], **settings},),
+            "search": space.search.model_copy(update=search),
+            "resources": space.resources.model_copy(update={"profile": False}),
+        }
+    )
 
 
 def _place(path: Path) -> Path:

@@ -24,7 +24,16 @@ _UNFINISHED = ".*.tmp"
 
 PHASES = ("sources", "search", "winner", "report")
 
-_PACKAGES = ("lagsearch", "torch", "ray", "transformers", "datasets", "tokenizers", "numpy")
+_PACKAGES = (
+    "lagsearch",
+    "torch",
+    "ray",
+    "transformers",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "optuna",
+)
 
 
 @dataclass(frozen=True)
@@ -276,6 +285,10 @@ class RunFolder:
             write_json(self.environment_file, first_environment(devices, inputs, space.seeds))
         else:
             self.note(seeds=list(space.seeds))
+
+    def record_plans(self, plans: dict[str, Any]) -> None:
+        """Write `plans.json` anew, before candidates that were added to it are trained."""
+        write_json(self.plans_file, plans)
 
     def pack(self) -> None:
         """Compress the curves: a tenth of the size or so; they are read as before."""

@@ -478,9 +478,9 @@ def _baselines(run: Recorded) -> list[dict[str, Any]]:
 def _chosen(run: Recorded, scored: list[str]) -> dict[str, str]:
     """Return the row of this search's own choice, where it is not by the loss at K."""
     search = run.space.search
-    if search.strategy == "lag" and search.signal == "loss":
+    if search.strategy != "race" and search.signal == "loss":
         return {}
-    named = {"lag": f"LAG@{run.lag}", "race": f"race to {run.lag}"}[search.strategy]
+    named = f"race to {run.lag}" if search.strategy == "race" else f"LAG@{run.lag}"
     best = next(name for name in run.ranking if name in scored)
     return {f"{named} by {search.signal}": best}
 

@@ -204,6 +204,8 @@ def _searched(report: dict[str, Any]) -> list[str]:
         elif search["stable_since"] is None:
             line += ", as the ranking did not become stable"
         lines.append(f"{line}.")
+    if search["strategy"] == "optuna":
+        lines.append("Candidates were sampled by Optuna: other growths were not tried.")
     if search["reason"] == "alone":
         lines.append(f"K = {lag:,}: no other candidate was left.")
     elif search["asked_lag"] == "auto" and search["reason"] == "stable":

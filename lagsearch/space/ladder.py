@@ -60,4 +60,4 @@ def log_ladder(completion: int, *, is_dense: bool = False) -> tuple[int, ...]:
 
 
 def _decides_on_the_way(space: Space) -> bool:
-    return space.search.lag == "auto" or space.search.strategy != "lag"
+    return space.search.lag == "auto" or space.search.strategy == "race"

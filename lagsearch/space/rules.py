@@ -190,8 +190,9 @@ def _search(space: Space) -> Iterator[Broken]:
         for key in ("min_lag", "max_lag"):
             if getattr(search, key) != type(search).model_fields[key].default:
                 yield ("search", key), "has no effect unless lag is auto"
-        if search.strategy == "lag" and search.stability != type(search.stability)():
+        if search.strategy != "race" and search.stability != type(search.stability)():
             yield ("search", "stability"), "has no effect unless lag is auto or strategy is race"
+    yield from _sampling(space)
     if search.signal == "ema" and evaluation.ema is None:
         yield ("search", "signal"), "ema needs evaluation.ema, e.g. 0.98"
     if search.signal == "annealed":
@@ -200,6 +201,22 @@ def _search(space: Space) -> Iterator[Broken]:
         elif space.latest_lag not in (evaluation.annealed.at or (space.latest_lag,)):
             message = f"lacks K, {space.latest_lag}, where candidates are judged by it"
             yield ("evaluation", "annealed", "at"), message
+
+
+def _sampling(space: Space) -> Iterator[Broken]:
+    search, harness = space.search, space.evaluation.harness
+    if search.strategy != "optuna":
+        for key in ("candidates", "sampler", "at_a_time"):
+            if getattr(search, key) != type(search).model_fields[key].default:
+                yield ("search", key), "has no effect unless strategy is optuna"
+        return
+    if search.candidates is None:
+        yield ("search", "candidates"), "is required with strategy optuna: how many to try, e.g. 40"
+    if search.lag == "auto":
+        yield ("search", "lag"), "must be a number with strategy optuna: losses are compared at K"
+    if harness is not None and harness.candidates:
+        at: Place = ("evaluation", "harness", "candidates")
+        yield at, "cannot be named before they are sampled, with search.strategy optuna"
 
 
 def _seeds(space: Space) -> Iterator[Broken]:

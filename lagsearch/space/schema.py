@@ -324,9 +324,17 @@ class Search(Part):
     left out."""
     stability: Stability = Stability()
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
-    strategy: Literal["lag", "race"] = "lag"
+    strategy: Literal["lag", "race", "optuna"] = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
-    leader beyond doubt, once the ranking is stable."""
+    leader beyond doubt, once the ranking is stable; `optuna` does not list the candidates but
+    samples some, guided by the losses at K of those before."""
+    candidates: PositiveInt | None = None
+    """`optuna` only: how many different growths to try; baselines and controls come on top."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """`optuna` only: Optuna's tree-structured Parzen estimator, or chance."""
+    at_a_time: PositiveInt = 4
+    """`optuna` only: growths that are chosen together and trained in parallel, so that machines
+    with more and with fewer slots find the same."""
     signal: Literal["loss", "trend", "ema", "annealed"] = "loss"
     """What candidates are judged by at K: the validation loss; where its trend leads to at
     completion; that of the moving average of the weights; or after a decay of the rate to zero."""

@@ -196,6 +196,12 @@ def test_a_race_says_how_many_it_stopped():
     assert lines[2] == "K = 10: no other candidate was left."
 
 
+def test_sampled_candidates_are_said_to_be():
+    sampled = {"strategy": "optuna", "reason": "lag", "stable_since": None}
+    lines = judge(report([1.5, 1.6], [1.5, 1.6], oracle=False, search=sampled)).lines
+    assert lines[1] == "Candidates were sampled by Optuna: other growths were not tried."
+
+
 def test_where_k_was_found_a_later_one_is_asked_for_by_its_bounds():
     losses = [1.5, 1.6, 1.7, 1.8]
     search = {"asked_lag": "auto", "reason": "bound"}
