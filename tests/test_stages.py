@@ -292,15 +292,10 @@ def test_baselines_belong_to_stages(write_space, tmp_path):
 
 
 def test_a_stage_may_sample_its_candidates(write_stages, tmp_path):
-    path = write_stages(
-        ("steps: 24", "steps: 24\n    search: {strategy: optuna, candidates: 3, sampler: random}"),
-        (
-            "{num_hidden_layers: 3}\n    candidates: [{operator: lag, index: every, block_size: 1,",
-            "{num_hidden_layers: 3}\n    candidates: [{operator: lag, index: [0, 1], block_size: 1,",
-        ),
-        listed=True,
-    )
-    result = run(path, tmp_path / "run")
+    third = "{num_hidden_layers: 3}\n    candidates: [{operator: lag, index: "
+    sampled = "steps: 24\n    search: {strategy: optuna, candidates: 3, sampler: random}"
+    changes = [("steps: 24", sampled), (f"{third}every", f"{third}[0, 1]")]
+    result = run(write_stages(*changes, listed=True), tmp_path / "run")
     assert [each["candidates"] for each in result.report["courses"][0]["stages"]] == [1, 2, 3]
     again = run(result.folder / "schedule.yaml", tmp_path / "again")
     assert curve(again.report) == curve(result.report)
