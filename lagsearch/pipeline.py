@@ -94,11 +94,23 @@ class RunResult:
     report: dict[str, Any]
 
     @property
+    def stages(self) -> list["RunResult"]:
+        """The run of each stage that had a choice, under the first seed; none without stages."""
+        if self.report.get("kind") != "stages":
+            return []
+        folders = [
+            RunFolder(self.folder / each["folder"])
+            for each in self.report["courses"][0]["stages"]
+            if each["candidates"] > 1
+        ]
+        return [RunResult(each.path, each.report()) for each in folders]
+
+    @property
     def candidates(self) -> list[RankedCandidate]:
-        """All candidates, best at K first; of a run with stages, those of the last stage."""
+        """All candidates, best at K first; those of a run with `stages` are in these."""
         names = [each.name for each in fields(RankedCandidate)]
         ranked = []
-        for entry in self.report["candidates"]:
+        for entry in self.report.get("candidates", ()):
             losses = {int(step): loss for step, loss in entry["val_loss"].items()}
             values = {name: entry[name] for name in names}
             ranked.append(RankedCandidate(**{**values, "val_loss": losses}))
@@ -222,13 +234,17 @@ def _run_stages(
     lock = folder.lock()
     try:
         folder.start(file, describe(compute), inputs)
+        folder.note(slots=1 if serial else slots.number)
         began = time.monotonic()
-        with (open_serial if serial else _open_ray(slots))() as runner:
-            engine = Engine(
-                tokenizer, vocabulary, store, objective, compute, threads, runner, brought, watch
-            )
-            StagedRun(plan, folder, engine).run(baselines=baselines)
-        folder.spend("search", time.monotonic() - began)
+        try:
+            with (open_serial if serial else _open_ray(slots))() as runner:
+                engine = Engine(
+                    *(tokenizer, vocabulary, store, objective, compute),
+                    *(threads, runner, brought, watch),
+                )
+                StagedRun(plan, folder, engine).run(baselines=baselines)
+        finally:
+            folder.spend("search", time.monotonic() - began)
         report = build_whole(folder.path)
         folder.note(end=now())
     finally:

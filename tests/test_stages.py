@@ -1,7 +1,9 @@
 """Runs of several stages: what they leave, that they repeat bit for bit, resume, and baselines."""
 
+import csv
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from lagsearch.data.batches import training_rows
 from lagsearch.data.store import TokenStore
 from lagsearch.errors import RunFolderError, SpaceError
 from lagsearch.progress import Watch
+from lagsearch.report.build import build_report
 from lagsearch.training import examples, loop
 
 
@@ -64,6 +67,31 @@ def test_a_run_chooses_by_the_loss_at_k_in_every_stage(whole):
     last = stage_curve(folder, 3, chosen(report)[-1])[-1]
     assert report["winner"]["val_loss"] == {"64": last["val_loss"]}
     assert not any(folder.glob("*/stage-*/states"))
+    assert [len(each.candidates) for each in whole.stages] == [2, 4]
+    assert [each.winner for each in whole.stages] == chosen(report)[1:]
+
+
+def test_the_report_reads_alone(whole):
+    page, text = ((whole.folder / name).read_text() for name in ("report.html", "report.md"))
+    for each in ("loss", "loss_and_flops", "depth", "genealogy"):
+        assert f"figures/{each}.png" in text
+        assert (whole.folder / "figures" / f"{each}.png").is_file()
+    assert page.count("<svg") == 4
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=.(?!data:|#)", page)
+    for stage in whole.report["courses"][0]["stages"]:
+        assert f"`{stage['winner']}`" in text
+        assert stage["winner"] in page
+    rows = list(csv.DictReader((whole.folder / "tables" / "loss.csv").open()))
+    assert [float(each["val_loss"]) for each in rows] == [loss for _, loss in curve(whole.report)]
+
+
+def test_a_stage_has_a_report_like_any_run(whole):
+    first = build_report(whole.folder / "adaptive" / "stage-1")
+    assert first["winner"]["name"] == "scratch"
+    last = json.loads((whole.folder / "adaptive" / "stage-3" / "report.json").read_text())
+    assert last["sources"][0]["kind"] == "stage"
+    assert last["sources"][0]["steps"] == 40
 
 
 def test_the_search_costs_what_the_paper_says(whole):

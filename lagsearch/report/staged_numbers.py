@@ -232,15 +232,14 @@ def _choice(report: dict[str, Any]) -> dict[str, Any]:
     lag, ranked = report["lag"], report["candidates"]
     best = ranked[0]
     losses = [each["val_loss"][str(lag)] for each in ranked if each["status"] == "ok"]
-    tied = [each for each in report["doubt"]["indistinguishable_from_winner"]]
     return {
         "lag": lag,
         "val_loss_at_lag": best["val_loss"][str(lag)],
         "ahead_of_next": losses[1] - losses[0] if len(losses) > 1 else None,
         "spread": max(losses) - min(losses),
         "p_best": best["p_best"],
-        "tied": tied,
-        "extra_steps": sum(each["status"] != "failed" for each in ranked[1:]) * lag,
+        "tied": list(report["doubt"]["indistinguishable_from_winner"]),
+        "extra_steps": sum(_spent(each, lag) for each in ranked[1:]),
         "chosen_from": [
             {
                 "name": each["name"],
@@ -251,6 +250,13 @@ def _choice(report: dict[str, Any]) -> dict[str, Any]:
             for each in ranked
         ],
     }
+
+
+def _spent(candidate: dict[str, Any], lag: int) -> int:
+    """Return how many steps a candidate was trained for the search."""
+    if candidate["status"] == "stopped":
+        return int(candidate["stopped"]["step"])
+    return lag if candidate["status"] == "ok" else 0
 
 
 def _row(name: str, courses: Sequence[Told], adaptive: dict[int, Told]) -> dict[str, Any]:
