@@ -10,8 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
 import lagsearch
+from lagsearch.cli import app
+from lagsearch.courses import at_once, doubled
 from lagsearch.data.batches import training_rows
 from lagsearch.data.store import TokenStore
 from lagsearch.errors import RunFolderError, SpaceError
@@ -327,6 +330,39 @@ def test_a_stage_may_sample_its_candidates(write_stages, tmp_path):
     assert [each["candidates"] for each in result.report["courses"][0]["stages"]] == [1, 2, 3]
     again = run(result.folder / "schedule.yaml", tmp_path / "again")
     assert curve(again.report) == curve(result.report)
+
+
+@pytest.mark.parametrize(
+    ("depths", "before", "expected"),
+    [
+        ([4, 8, 12, 16, 20, 24], 4, [4, 8, 8, 16, 16, 24]),
+        ([2, 4, 6, 8], 2, [2, 4, 4, 8]),
+        ([6, 8, 12], 4, [8, 8, 12]),  # a source is grown at once: nothing trains it on
+        ([3], 3, [3]),
+    ],
+)
+def test_doubling_is_never_deeper_but_where_it_must(depths, before, expected):
+    assert doubled(depths, before) == expected
+
+
+def test_one_hop_grows_once():
+    assert at_once([2, 4, 6, 8], 2) == [2, 8, 8, 8]
+    assert at_once([6, 8], 4) == [8, 8]
+
+
+def test_the_plan_shows_every_stage(write_stages):
+    result = CliRunner().invoke(app, ["plan", str(write_stages())])
+    assert result.exit_code == 0, result.output
+    for line in (
+        "Stage 1: 20 steps; nothing to choose",
+        "Stage 2: 20 steps; 2 candidates, K = 10",
+        "Stage 3: 24 steps; 4 candidates, K = 10",
+        "lag-i1-b1-random",
+        "1 2 2*",
+        "Training: 64 steps",
+        "Search: 40 more steps",
+    ):
+        assert line in result.output
 
 
 SOURCES = """\
