@@ -115,12 +115,18 @@ def recordings(path: Path) -> list[Recording]:
 
 def lag_outcome(recording: Recording, step: int, until: str, signal: str = "loss") -> Outcome:
     """Return what LAG at a step comes to."""
-    strategy = replace(recording.strategy, rungs=(step,), signal=signal, first=None, races=False)
+    strategy = replace(recording.strategy, rungs=(step,), signal=signal, first=None, evidence=None)
     return _outcome(recording, strategy, "LAG", until)
 
 
 def search_outcome(
-    recording: Recording, latest: int, until: str, *, signal: str, races: bool, is_auto: bool
+    recording: Recording,
+    latest: int,
+    until: str,
+    *,
+    signal: str,
+    evidence: str | None,
+    is_auto: bool,
 ) -> Outcome:
     """Return what a search that decides on its way comes to.
 
@@ -129,7 +135,7 @@ def search_outcome(
         latest: K, or the largest that it may become.
         until: What that is, in a word.
         signal: What it judges by.
-        races: Whether it stops candidates.
+        evidence: What it stops candidates on, if any.
         is_auto: Whether it chooses once the ranking is stable.
     """
     steps = recording.measured.loss.steps
@@ -139,10 +145,10 @@ def search_outcome(
         recording.strategy,
         rungs=tuple(step for step in steps if 0 < step <= latest),
         signal=signal,
-        races=races,
+        evidence=evidence,
         first=(recording.strategy.first or 20) if is_auto else None,
     )
-    kind = "race" if races else "LAG"
+    kind = {None: "LAG", "batches": "race", "forecast": "race on forecasts"}[evidence]
     return _outcome(recording, strategy, f"{kind}, K auto" if is_auto else kind, until)
 
 
@@ -229,6 +235,10 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Out
     )
 
 
+SEARCHES = (("batches", False), ("forecast", False), (None, True), ("batches", True))
+"""Searches that decide on their way: what stops candidates, and whether K is `auto`."""
+
+
 def outcomes(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Outcome]:
     """Replay all strategies.
 
@@ -251,10 +261,10 @@ def outcomes(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator
         if signal == "annealed":
             continue
         for until, last in ends.items():
-            for races, is_auto in ((True, False), (False, True), (True, True)):
+            for evidence, is_auto in SEARCHES:
                 if not is_auto or until == "half":
                     yield search_outcome(
-                        recording, last, until, signal=signal, races=races, is_auto=is_auto
+                        recording, last, until, signal=signal, evidence=evidence, is_auto=is_auto
                     )
     for name in RIVALS:
         for until, last in {**ends, "end": end}.items():

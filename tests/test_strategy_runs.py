@@ -289,6 +289,12 @@ def test_what_a_decay_costs_is_charged(write_space, tmp_path):
         ("{lag: auto, min_lag: 13}", r"search.min_lag 13.*beyond the largest K, 12"),
         ("{lag: auto, max_lag: 25}", r"search.max_lag 25.*beyond completion"),
         ("{lag: 10, max_lag: 12}", r"search.max_lag 12.*no effect unless lag is auto"),
+        ("{lag: 10, min_lag: 12, strategy: race}", r"search.min_lag 12.*no effect unless"),
+        ("{lag: 10, evidence: forecast}", r"search.evidence.*no effect unless strategy is race"),
+        (
+            "{lag: 10, strategy: race, evidence: forecast, stability: {left: 0.5}}",
+            r"search.stability.*no effect unless lag is auto, or strategy is race and evidence",
+        ),
         ("{lag: 10, stability: {margin: 3.0}}", r"search.stability.*no effect"),
         ("{lag: 10, signal: ema}", r'search.signal "ema": .*needs evaluation.ema'),
         ("{lag: 10, signal: annealed}", r'search.signal "annealed": .*needs evaluation.annealed'),

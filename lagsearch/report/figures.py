@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import matplotlib as mpl
@@ -318,6 +319,10 @@ def _heat(report: dict[str, Any], figure: Any, axes: Any, last: float = np.inf) 
     figure.colorbar(image, ax=axes, shrink=0.85)
 
 
+_LABEL = 32
+"""Characters of a value that are written below a marginal plot."""
+
+
 def _importance(report: dict[str, Any]) -> Any:
     """A marginal plot for each dimension of the design space."""
     found = report["importance"]
@@ -325,10 +330,11 @@ def _importance(report: dict[str, Any]) -> Any:
     losses = {each["name"]: each["val_loss"].get(step) for each in report["candidates"]}
     columns = min(3, len(dimensions))
     rows = -(-len(dimensions) // columns)
+    longest = max(len(value["value"]) for each in dimensions for value in each["values"])
     figure, panels = plt.subplots(
         rows,
         columns,
-        figsize=(3.6 * columns, 3.1 * rows),
+        figsize=(3.6 * columns, (3.1 + 0.07 * min(longest, _LABEL)) * rows),
         layout="constrained",
         sharey=True,
         squeeze=False,
@@ -363,7 +369,8 @@ def _marginals(axes: Any, dimension: dict[str, Any], losses: dict[str, Any]) -> 
     axes.set_title(f"{dimension_name(dimension)}\nshare {share:.0%}, p {p_value:.2g}")
     is_long = sum(len(value["value"]) for value in values) > 24
     rotation = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
-    axes.set_xticks(range(len(values)), [value["value"] for value in values], **rotation)
+    labels = [shorten(value["value"], _LABEL, placeholder=" …") for value in values]
+    axes.set_xticks(range(len(values)), labels, **rotation)
     axes.set_xlim(-0.6, len(values) - 0.4)
 
 

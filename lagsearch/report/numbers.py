@@ -163,6 +163,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "search": {
             "strategy": run.space.search.strategy,
             "signal": run.space.search.signal,
+            "evidence": strategy_of(run.space).evidence,
             "asked_lag": run.space.search.lag,
             "reason": run.choice.reason,
             "stable_since": run.choice.stable_since,

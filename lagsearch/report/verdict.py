@@ -192,6 +192,13 @@ def _winner(report: dict[str, Any]) -> str:
     return line + "."
 
 
+_STOPPED = {
+    "batches": ", worse than the leader beyond doubt (paired t-tests, 5 % for all together)",
+    "forecast": ", behind the leader and forecast to be so at completion (lines over one over the "
+    "step; one-sided tests, 20 % each)",
+}
+
+
 def _searched(report: dict[str, Any]) -> list[str]:
     """Say where the search chose and why, where that was for it to find."""
     search, lag = report["search"], report["lag"]
@@ -200,8 +207,8 @@ def _searched(report: dict[str, Any]) -> list[str]:
         beaten, count = len(stopped(report)), len(report["candidates"])
         line = f"Race: {beaten or 'none'} of {count} were stopped by step {lag:,}"
         if beaten:
-            line += ", worse than the leader beyond doubt (paired t-tests, 5 % for all together)"
-        elif search["stable_since"] is None:
+            line += _STOPPED[search["evidence"]]
+        elif search["stable_since"] is None and search["evidence"] == "batches":
             line += ", as the ranking did not become stable"
         lines.append(f"{line}.")
     if search["strategy"] == "optuna":

@@ -103,6 +103,10 @@ def importance(
 
 
 def _text(value: Any) -> str:
+    """Return a value as one would say it: an operator in an operator by its name and settings."""
+    if isinstance(value, dict) and "operator" in value:
+        settings = sorted((key, each) for key, each in value.items() if key != "operator")
+        return ", ".join([value["operator"], *(f"{key} {_text(each)}" for key, each in settings)])
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

@@ -4,13 +4,14 @@ A strategy is a pure function of what was measured. It is asked again whenever t
 run and in a replay of one alike; a run that was interrupted asks it from the start.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lagsearch.selection.doubt import p_values
+from lagsearch.selection.forecast import forecasts
 from lagsearch.selection.phase import LEFT, MARGIN, THRESHOLD, phase_transition
 from lagsearch.selection.signals import SIGNALS, Measured
 
@@ -29,22 +30,26 @@ class Strategy:
         completion: Steps of the whole training.
         signal: What candidates are judged by, one of `SIGNALS`.
         first: The first rung at which it may choose; None chooses at the last one alone.
-        races: Whether candidates are stopped that are worse than the leader beyond doubt.
+        evidence: What candidates are stopped on, one of `EVIDENCE`; None stops none.
+        since: `forecast` stops none before this step.
         threshold: See `phase_transition`, as the next two.
         margin: How many times as many steps as up to the transition.
         left: Correlation with the first ranking below which that one has been left.
-        level: Probability of stopping any candidate that is as good as the leader.
+        level: `batches`: probability of stopping any candidate that is as good as the leader.
+        doubt: `forecast`: probability of stopping one that will end as well as the leader.
     """
 
     rungs: tuple[int, ...]
     completion: int
     signal: str = "loss"
     first: int | None = None
-    races: bool = False
+    evidence: str | None = None
+    since: int = 20
     threshold: float = THRESHOLD
     margin: float = MARGIN
     left: float = LEFT
     level: float = 0.05
+    doubt: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,9 @@ class Stop:
     Attributes:
         step: Where.
         leader: Who was better.
-        difference: By how much, in nats per predicted token of the signal.
-        p_value: Of that difference, before the correction for the number of tests.
+        difference: By how much, in nats per predicted token: of the signal there, or of the
+            forecast at completion.
+        p_value: Of that difference, two-sided, before the correction for the number of tests.
     """
 
     step: int
@@ -121,8 +127,10 @@ def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
         )
         since, is_stable = None if found is None else found.step, found is not None
         is_last = rung == strategy.rungs[-1]
-        if is_stable and strategy.races and not is_last:
-            beaten = _beaten(here, rung, strategy, len(measured.loss.candidates))
+        if strategy.evidence is not None and not is_last:
+            beaten = EVIDENCE[strategy.evidence](
+                here, rung, strategy, len(measured.loss.candidates), is_stable
+            )
             stopped |= beaten
             alive = tuple(name for name in alive if name not in beaten)
         is_open = strategy.first is not None and rung >= strategy.first
@@ -141,10 +149,15 @@ def ranked(measured: Measured, step: int, strategy: Strategy) -> tuple[str, ...]
     return tuple(table.candidates[row] for row in order)
 
 
-def _beaten(
-    measured: Measured, step: int, strategy: Strategy, n_candidates: int
+def worse_in_batches(
+    measured: Measured, step: int, strategy: Strategy, n_candidates: int, is_stable: bool
 ) -> dict[str, Stop]:
-    """Return those that are worse than the leader, beyond a doubt that all tests share."""
+    """Return those that are worse than the leader, beyond a doubt that all tests share.
+
+    Nobody before the phase transition: right after growth the loss ranks candidates wrongly.
+    """
+    if not is_stable:
+        return {}
     table = SIGNALS[strategy.signal](measured, step, strategy.completion)
     leader = ranked(measured, step, strategy)[0]
     losses = dict(zip(table.candidates, table.at(step), strict=True))
@@ -156,8 +169,40 @@ def _beaten(
     }
 
 
+def worse_in_forecasts(
+    measured: Measured, step: int, strategy: Strategy, n_candidates: int, is_stable: bool
+) -> dict[str, Stop]:
+    """Return those that are behind and, as far as can be seen, will be at completion.
+
+    Before the phase transition, too: a curve that will cross the leader's is forecast to.
+    """
+    if step < strategy.since or len(measured.loss.candidates) < 2:
+        return {}
+    found = forecasts(measured.loss, step, strategy.completion)
+    if found is None:
+        return {}
+    leader = min(found, key=lambda name: found[name].loss)
+    now = dict(zip(measured.loss.candidates, measured.loss.at(step), strict=True))
+    return {
+        name: Stop(step, leader, each.loss - found[leader].loss, each.p_value)
+        for name, each in found.items()
+        if name != leader and each.p_value / 2 < strategy.doubt and now[name] >= now[leader]
+    }
+
+
+Evidence = Callable[[Measured, int, Strategy, int, bool], dict[str, Stop]]
+"""From what was measured of those that were not stopped, a step, the settings, the number of
+candidates at the start, and whether the ranking is stable, to those that are to be stopped."""
+
+EVIDENCE: Mapping[str, Evidence] = {
+    "batches": worse_in_batches,
+    "forecast": worse_in_forecasts,
+}
+"""What a space may ask for as `search.evidence`."""
+
+
 def _reason(strategy: Strategy, *, is_stable: bool, is_alone: bool) -> Reason:
-    if is_alone and strategy.races:
+    if is_alone and strategy.evidence is not None:
         return "alone"
     if strategy.first is None:
         return "lag"

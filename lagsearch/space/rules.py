@@ -11,6 +11,7 @@ from lagsearch.space.schema import (
     Optimizer,
     Origin,
     Schedule,
+    Search,
     Space,
     Validation,
 )
@@ -183,15 +184,9 @@ def _continuing(space: Space, at: Place) -> Iterator[Broken]:
 
 def _search(space: Space) -> Iterator[Broken]:
     search, evaluation = space.search, space.evaluation
-    if search.lag == "auto":
-        if search.min_lag > space.latest_lag:
-            yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
-    else:
-        for key in ("min_lag", "max_lag"):
-            if getattr(search, key) != type(search).model_fields[key].default:
-                yield ("search", key), "has no effect unless lag is auto"
-        if search.strategy != "race" and search.stability != type(search.stability)():
-            yield ("search", "stability"), "has no effect unless lag is auto or strategy is race"
+    if search.lag == "auto" and search.min_lag > space.latest_lag:
+        yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
+    yield from _without_effect_in_search(search)
     yield from _sampling(space)
     if search.signal == "ema" and evaluation.ema is None:
         yield ("search", "signal"), "ema needs evaluation.ema, e.g. 0.98"
@@ -201,6 +196,26 @@ def _search(space: Space) -> Iterator[Broken]:
         elif space.latest_lag not in (evaluation.annealed.at or (space.latest_lag,)):
             message = f"lacks K, {space.latest_lag}, where candidates are judged by it"
             yield ("evaluation", "annealed", "at"), message
+
+
+def _without_effect_in_search(search: Search) -> Iterator[Broken]:
+    """Find settings that the chosen strategy would ignore."""
+    is_auto, races = search.lag == "auto", search.strategy == "race"
+    unused = {
+        "max_lag": (not is_auto, "lag is auto"),
+        "min_lag": (
+            not is_auto and search.evidence != "forecast",
+            "lag is auto or evidence is forecast",
+        ),
+        "stability": (
+            not is_auto and not (races and search.evidence == "batches"),
+            "lag is auto, or strategy is race and evidence is batches",
+        ),
+        "evidence": (not races, "strategy is race"),
+    }
+    for key, (is_unused, otherwise) in unused.items():
+        if is_unused and getattr(search, key) != type(search).model_fields[key].default:
+            yield ("search", key), f"has no effect unless {otherwise}"
 
 
 def _sampling(space: Space) -> Iterator[Broken]:

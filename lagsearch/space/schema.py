@@ -318,7 +318,7 @@ class Search(Part):
     """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
     stable."""
     min_lag: PositiveInt = 20
-    """`lag: auto`: the least K."""
+    """`lag: auto`: the least K; `evidence: forecast`: the first step at which any is stopped."""
     max_lag: PositiveInt | None = None
     """`lag: auto`: the largest K, where the ranking is not stable before; half of completion when
     left out."""
@@ -326,8 +326,12 @@ class Search(Part):
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
     strategy: Literal["lag", "race", "optuna"] = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
-    leader beyond doubt, once the ranking is stable; `optuna` does not list the candidates but
-    samples some, guided by the losses at K of those before."""
+    leader; `optuna` does not list the candidates but samples some, guided by the losses at K of
+    those before."""
+    evidence: Literal["batches", "forecast"] = "batches"
+    """`race` only: `batches` stops candidates that are worse beyond doubt in the validation
+    batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
+    an end behind the leader's, without waiting for the ranking."""
     candidates: PositiveInt | None = None
     """`optuna` only: how many different growths to try; baselines and controls come on top."""
     sampler: Literal["tpe", "random"] = "tpe"

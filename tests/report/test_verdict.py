@@ -182,7 +182,7 @@ def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search,
 
 def test_a_race_says_how_many_it_stopped():
     losses = [1.5, 1.6, 1.7, 1.8]
-    race = {"strategy": "race", "reason": "lag", "stable_since": 2}
+    race = {"strategy": "race", "evidence": "batches", "reason": "lag", "stable_since": 2}
     made = report(losses, losses, oracle=False, search=race)
     assert judge(made).lines[1] == "Race: none of 4 were stopped by step 10."
     for each in made["candidates"][2:]:
@@ -190,6 +190,11 @@ def test_a_race_says_how_many_it_stopped():
     lines = judge(made).lines
     assert lines[1].startswith("Race: 2 of 4 were stopped by step 10, worse than the leader")
     assert "0 of the 1 others that were not stopped cannot" in lines[-1]
+    made["search"]["evidence"] = "forecast"
+    assert (
+        "2 of 4 were stopped by step 10, behind the leader and forecast to be so"
+        in (judge(made).lines[1])
+    )
     made["candidates"][1]["status"] = "stopped"
     made["search"]["reason"] = "alone"
     lines = judge(made).lines

@@ -140,3 +140,11 @@ def test_lists_and_numbers_are_values():
         ["[0, 1]", "[1, 1]"],
         ["0.5", "null"],
     ]
+
+
+def test_an_operator_in_an_operator_is_said_by_its_name_and_settings():
+    width = {"operator": "net2net", "split": "uneven", "a": [1, 2]}
+    designs = {str(n): ("combined", {"width": width if n % 2 else "aki"}) for n in range(8)}
+    losses = {name: float(int(name) % 2) for name in designs}
+    found = importance(designs, losses, np.random.default_rng(0))
+    assert {each.value for each in found[0].marginals} == {"aki", "net2net, a [1, 2], split uneven"}

@@ -1,0 +1,109 @@
+"""Forecasts against the regression of differences by scipy, and races on them."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_strategies import measured
+
+from lagsearch.selection import Choice, LossTable, Order, Strategy, decide
+from lagsearch.selection.forecast import forecasts
+
+STEPS = (0, 5, 10, 20, 30, 40)
+END = 200
+
+
+def predicted(x, y, at):
+    """Return the end of a line by scipy, and what a new value there deviates by, per unit noise."""
+    line = scipy.stats.linregress(x, y)
+    spread = ((x - x.mean()) ** 2).sum()
+    return line.intercept + line.slope * at, 1 + 1 / len(x) + (at - x.mean()) ** 2 / spread
+
+
+def test_of_two_candidates_it_is_the_regression_of_their_difference():
+    """The textbook's prediction interval of simple regression, for one difference."""
+    losses = np.random.default_rng(1).random((2, len(STEPS), 1, 1))
+    found = forecasts(LossTable.of_batches(("a", "b"), STEPS, losses), 40, END)
+    x, used = 1 / np.array([10.0, 20.0, 30.0, 40.0]), [2, 3, 4, 5]
+    a, b = losses[:, used, 0, 0]
+    assert found["a"].loss == pytest.approx(predicted(x, a, 1 / END)[0])
+    assert found["b"].loss == pytest.approx(predicted(x, b, 1 / END)[0])
+    end, reach = predicted(x, b - a, 1 / END)
+    line = scipy.stats.linregress(x, b - a)
+    noise = ((b - a - line.intercept - line.slope * x) ** 2).sum() / (len(x) - 2)
+    p_value = 2 * scipy.stats.t.sf(abs(end) / np.sqrt(noise * reach), len(x) - 2)
+    worse, better = ("b", "a") if end > 0 else ("a", "b")
+    assert found[worse].p_value == pytest.approx(p_value)
+    assert found[better].p_value == 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(2, 6))
+def test_what_all_have_in_common_changes_no_difference(seed, size):
+    draw = np.random.default_rng(seed)
+    losses = draw.random((size, len(STEPS), 2, 3))
+    names = tuple(map(str, range(size)))
+    common = draw.normal(size=(1, len(STEPS), 1, 1))
+    plain = forecasts(LossTable.of_batches(names, STEPS, losses), 40, END)
+    moved = forecasts(LossTable.of_batches(names, STEPS, losses + common), 40, END)
+    shift = moved["0"].loss - plain["0"].loss
+    for name in names:
+        assert moved[name].loss - plain[name].loss == pytest.approx(shift)
+        assert moved[name].p_value == pytest.approx(plain[name].p_value, abs=1e-9)
+
+
+def test_what_is_measured_at_completion_lies_where_it_was_forecast():
+    """Of 400 pairs of curves, as often within what the tests take for noise as they claim."""
+    draw = np.random.default_rng(0)
+    hits = []
+    for _ in range(400):
+        losses = draw.normal(size=(2, len(STEPS), 1, 1))
+        found = forecasts(LossTable.of_batches(("a", "b"), STEPS, losses), 40, END)
+        gap = abs(found["a"].loss - found["b"].loss)
+        p_value = min(found["a"].p_value, found["b"].p_value)
+        error = gap / scipy.stats.t.isf(p_value / 2, 2)
+        measured_there = draw.normal() - draw.normal()
+        hits.append(abs(gap - measured_there) < error * scipy.stats.t.isf(0.1, 2))
+    assert np.mean(hits) == pytest.approx(0.8, abs=0.05)
+
+
+def test_too_few_evaluations_forecast_nothing():
+    losses = np.zeros((2, len(STEPS), 1, 1))
+    table = LossTable.of_batches(("a", "b"), STEPS, losses)
+    assert forecasts(table, 10, END) is None
+    assert forecasts(table, 20, END) is not None
+    assert forecasts(table.only(["a"]), 40, END) is None
+
+
+RACE = Strategy(rungs=STEPS[1:], completion=END, evidence="forecast")
+
+
+def curves(**ends):
+    """Curves that come to rest as one over the step does: {name: (end, slope)}."""
+    return {
+        name: {step: end + slope / max(step, 1) for step in STEPS}
+        for name, (end, slope) in ends.items()
+    }
+
+
+def test_who_is_behind_and_stays_so_is_stopped_and_who_will_overtake_is_not():
+    made = measured(curves(leads=(2.0, 1.0), overtakes=(1.9, 5.0), lags=(2.5, 1.0)))
+    choice = decide(made, RACE)
+    assert isinstance(choice, Choice)
+    assert set(choice.stopped) == {"lags"}  # "leads" is ahead of its better up to step 40
+    stop = choice.stopped["lags"]
+    assert (stop.step, stop.leader) == (20, "overtakes")
+    assert stop.difference == pytest.approx(0.6 - 4 / END, abs=1e-6)
+    assert choice.ranking[-1] == "lags"
+
+
+def test_nobody_is_stopped_before_the_least_step():
+    made = measured(curves(a=(2.0, 1.0), b=(2.5, 1.0), c=(2.6, 1.0)))
+    until = lambda step: type(made)(made.loss.until(step))  # noqa: E731
+    assert decide(until(20), RACE) == Choice(
+        20, ("a", "b", "c"), decide(made, RACE).stopped, None, "alone"
+    )
+    later = Strategy(rungs=STEPS[1:], completion=END, evidence="forecast", since=30)
+    assert decide(until(20), later) == Order(30, ("a", "b", "c"))
+    assert decide(made, later).step == 30
