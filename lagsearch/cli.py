@@ -120,26 +120,75 @@ def scale_command(
 
 @app.command("report")
 def report_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUNFOLDER", help="A folder that a run left.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUNFOLDER|CURVES",
+            help="A folder that a run left; or the curves of another trainer, .csv or .parquet.",
+        ),
+    ],
     pack: Annotated[
         bool, typer.Option("--pack", help="Compress the curves, to keep or to send the folder.")
     ] = False,
+    lag: Annotated[
+        str | None, typer.Option("--lag", metavar="K", help="Curves: the step to rank at, or auto.")
+    ] = None,
+    end: Annotated[
+        int | None, typer.Option("--end", min=1, help="Curves: the step that counts as the end.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option("--baseline", help="Curves: a candidate that is one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Curves: the report's folder, else one beside.")
+    ] = None,
 ) -> None:
-    """Build a run folder's report again."""
-    from lagsearch.report.build import build_report
+    """Build a run folder's report again, or that of the curves of another trainer."""
+    from lagsearch.report.build import build_report, report_curves
+    from lagsearch.report.curve_files import is_curves
+    from lagsearch.report.elsewhere import Asked
     from lagsearch.report.folder import RunFolder
     from lagsearch.report.staged import build_whole
     from lagsearch.report.whole import is_whole
 
-    if is_whole(folder):
-        report = build_whole(folder)
-        packed = [RunFolder(path) for path in sorted(folder.glob("*/stage-*"))]
-    else:
-        report = build_report(folder)
-        packed = [RunFolder(folder)]
-    for each in packed if pack else ():
-        each.pack()
-    _show(folder, report)
+    if is_curves(path):
+        if pack:
+            raise LagsearchError("report: --pack is for run folders")
+        asked = Asked(_lag(lag) or "auto", end, tuple(baseline or ()))
+        folder, report = report_curves(path, asked, out)
+        _show_result(folder, report)
+        return
+    given = {"--lag": lag, "--end": end, "--baseline": baseline, "--out": out}
+    if named := [option for option, value in given.items() if value]:
+        raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
+    is_staged = is_whole(path)
+    report = build_whole(path) if is_staged else build_report(path)
+    for each in (sorted(path.glob("*/stage-*")) if is_staged else [path]) if pack else ():
+        RunFolder(each).pack()
+    _show(path, report)
+
+
+@app.command("compare")
+def compare_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN1 RUN2...", help="Run folders; curves; reports of curves."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write pages, tables and a figure here.")
+    ] = None,
+) -> None:
+    """Show several runs side by side, and what they say of candidates that they share."""
+    from lagsearch.report.compare import compare
+    from lagsearch.report.compared import sections, write_comparison
+    from lagsearch.report.markdown import markdown_section
+
+    comparison = compare(paths)
+    if out is not None:
+        write_comparison(comparison, out)
+    sys.stdout.write("\n\n".join(map(markdown_section, sections(comparison))) + "\n")
+    if out is not None:
+        sys.stdout.write(f"\nComparison: {out / 'compare.html'}, {out / 'compare.md'}\n")
 
 
 @app.command("replay")
@@ -482,29 +531,37 @@ def _show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
 
 
 def _show_result(folder: Path, report: dict[str, Any]) -> None:
-    from lagsearch.progress import clock
     from lagsearch.report.verdict import advise, judge
 
-    cost, advice = report["cost"], advise(report, folder)
-    wall = ", ".join(f"{phase} {clock(seconds)}" for phase, seconds in cost["wall_s"].items())
-    spent = cost["search_flops"] + cost["winner_flops"]
-    share = spent / cost["oracle_flops"]
-    lines = [
-        *judge(report).lines,
-        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all; "
-        f"{wall}.",
-    ]
-    if report["oracle"]:
-        every = f"{cost['oracle_flops']:.2e} training FLOPs"
-        lines.append(f"For the scores all were trained to completion: {every}.")
+    advice = advise(report, folder)
+    lines = list(judge(report).lines)
+    if report["cost"]:
+        lines += _cost(report)
     lines += [
         f"Next: {advice.line}",
-        f"  {advice.command}",
+        *([f"  {advice.command}"] if advice.command else []),
         f"Report: {folder / 'report.html'}, {folder / 'report.md'}",
     ]
     if report["winner"]["checkpoint"] is not None:
         lines.append(f"Checkpoint: {folder / report['winner']['checkpoint']}")
     sys.stdout.write("\n".join(lines) + os.linesep)
+
+
+def _cost(report: dict[str, Any]) -> list[str]:
+    from lagsearch.progress import clock
+
+    cost = report["cost"]
+    wall = ", ".join(f"{phase} {clock(seconds)}" for phase, seconds in cost["wall_s"].items())
+    spent = cost["search_flops"] + cost["winner_flops"]
+    share = spent / cost["oracle_flops"]
+    lines = [
+        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all; "
+        f"{wall}."
+    ]
+    if report["oracle"]:
+        every = f"{cost['oracle_flops']:.2e} training FLOPs"
+        lines.append(f"For the scores all were trained to completion: {every}.")
+    return lines
 
 
 if __name__ == "__main__":

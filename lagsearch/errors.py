@@ -75,6 +75,10 @@ class RunFolderError(LagsearchError):
     """A run folder is in use, belongs to another space, or is incomplete."""
 
 
+class CurvesError(LagsearchError):
+    """A file of curves cannot be read, or says too little."""
+
+
 class NoSurvivorError(LagsearchError):
     """Every candidate failed."""
 

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lagsearch.errors import RunFolderError
-from lagsearch.report.choice import strategy_of
-from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import complete_growths, read_run
+from lagsearch.report.elsewhere import read_searched
 from lagsearch.search.rivals import Asha, OptunaPruner, Rival
 from lagsearch.search.rivals import replay as replay_rival
 from lagsearch.selection import SIGNALS, Choice, Measured, Strategy, decide
-from lagsearch.space import annealed_steps
 from lagsearch.storage import derive_seed
 
 if TYPE_CHECKING:
@@ -87,29 +84,24 @@ class Outcome:
 
 
 def recordings(path: Path) -> list[Recording]:
-    """Return what each seed of a run recorded, as searches of one seed.
+    """Return what each seed of a run, or of curves from elsewhere, recorded: searches of one seed.
 
     Raises:
         RunFolderError: It is no complete oracle run.
     """
-    run = read_run(RunFolder(path))
-    names = complete_growths(run)
-    if not run.space.search.oracle or len(names) < 2:
-        message = "has no two growths trained to completion: replay needs a run with --oracle"
+    run = read_searched(path)
+    names, terms = run.complete_growths, run.terms
+    if not terms.has_oracle or len(names) < 2:
+        message = "has no two candidates trained to completion: replay needs a run with --oracle"
         raise RunFolderError(f"{path}: {message}")
     measured = run.measured.only(names)
+    measured = replace(measured, loss=measured.loss.shared())
     final = dict(zip(names, measured.loss.at(run.completion).tolist(), strict=True))
-    seeds = run.space.seeds
     return [
         Recording(
-            run.space.name,
-            seed,
-            measured.under(place),
-            final,
-            strategy_of(run.space),
-            annealed_steps(run.space),
+            terms.name, seed, measured.under(place), final, terms.strategy, dict(terms.annealed)
         )
-        for place, seed in enumerate(seeds)
+        for place, seed in enumerate(terms.seeds)
     ]
 
 

@@ -55,7 +55,9 @@ MAY_IMPORT = {
 ONLY_HERE = {
     "optuna": {"search/study.py", "search/rivals.py"},
     "ray": {"search/ray_runner.py", "search/rivals.py"},
-    "matplotlib": {"report/figures.py", "report/staged_figures.py"},
+    "matplotlib": {
+        *("report/figures.py", "report/staged_figures.py", "report/compared_figure.py"),
+    },
     "lm_eval": {"training/sealed.py", "training/tasks.py", "training/harness.py"},
 }
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from lagsearch.errors import CurvesError
+from lagsearch.report.elsewhere import AS_FOUND, Asked, read_curves
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import build_numbers, read_run
+from lagsearch.report.statistics import statistics
 from lagsearch.report.tables import write_tables
 from lagsearch.space import Space, dump_space
 from lagsearch.storage import write_json, write_text
@@ -25,15 +28,7 @@ def build_report(path: Path) -> dict[str, Any]:
     folder = RunFolder(path)
     run = read_run(folder)
     report = build_numbers(run)
-    from lagsearch.report.figures import draw_figures
-    from lagsearch.report.markdown import write_page
-    from lagsearch.report.page import write_html
-
-    figures = draw_figures(report, folder.figures)
-    write_tables(report, folder.tables)
-    place = _place(path)
-    write_text(folder.path / "report.md", write_page(report, figures, place))
-    write_text(folder.path / "report.html", write_html(report, place))
+    _write_pages(report, folder)
     schedule = _alone(run.space, run.plans[run.winner])
     write_text(folder.path / "schedule.yaml", dump_space(schedule))
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
@@ -60,6 +55,53 @@ def _alone(space: Space, winner: dict[str, Any]) -> Space:
             "resources": space.resources.model_copy(update={"profile": False}),
         }
     )
+
+
+def report_curves(
+    path: Path, asked: Asked = AS_FOUND, out: Path | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Write the report of curves that another trainer recorded.
+
+    Args:
+        path: A CSV or Parquet file (`read_curves`).
+        asked: What the file does not say.
+        out: The report's folder; by default one beside the file, named after it.
+
+    Returns:
+        The folder, and what `report.json` holds.
+
+    Raises:
+        CurvesError: The file is wrong, or the folder holds something else; nothing was written.
+    """
+    folder = RunFolder(path.with_suffix("") if out is None else out)
+    _check_free(folder)
+    report = statistics(read_curves(path, asked)) | {"curves": str(_place(path))}
+    _write_pages(report, folder)
+    write_json(folder.report_file, report)
+    return folder.path, report
+
+
+def _check_free(folder: RunFolder) -> None:
+    """Refuse a folder that holds anything but an earlier report of curves."""
+    if folder.path.is_dir() and any(folder.path.iterdir()):
+        is_run = folder.space_file.exists() or not folder.report_file.is_file()
+        if is_run or folder.report().get("curves") is None:
+            message = "has files, but no report of curves; choose another folder with --out"
+            raise CurvesError(f"{folder.path}: {message}")
+    elif folder.path.exists() and not folder.path.is_dir():
+        raise CurvesError(f"{folder.path}: is no folder; choose another with --out")
+
+
+def _write_pages(report: dict[str, Any], folder: RunFolder) -> None:
+    from lagsearch.report.figures import draw_figures
+    from lagsearch.report.markdown import write_page
+    from lagsearch.report.page import write_html
+
+    figures = draw_figures(report, folder.figures)
+    write_tables(report, folder.tables)
+    place = _place(folder.path)
+    write_text(folder.path / "report.md", write_page(report, figures, place))
+    write_text(folder.path / "report.html", write_html(report, place))
 
 
 def _place(path: Path) -> Path:

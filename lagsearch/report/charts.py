@@ -7,7 +7,7 @@ that plotly reads as markup is escaped; templates hold no name, they point at on
 from html import escape
 from typing import Any
 
-from lagsearch.report.ranked import came_to_lag, growths, is_cut
+from lagsearch.report.ranked import came_to_lag, early_steps, growths, is_cut, noun, varied
 from lagsearch.report.style import (
     curve,
     drawn,
@@ -18,7 +18,7 @@ from lagsearch.report.style import (
     role,
 )
 from lagsearch.report.tables import source_flops
-from lagsearch.report.verdict import dimension_name, varied
+from lagsearch.report.verdict import dimension_name
 
 Chart = dict[str, Any]
 """`id`, `title`, `note`, `table`, plotly's `data` and `layout`; `steps` where x is a step."""
@@ -31,13 +31,13 @@ def charts(report: dict[str, Any]) -> list[Chart]:
     """Return the charts that the numbers allow, in reading order."""
     found = [_loss(report), _difference(report)]
     if report["oracle"]:
-        found += [_early(report, "0"), _early(report, str(report["lag"]))]
+        found += [_early(report, step) for step in early_steps(report)]
         found += [_heat(report), _spearman(report), _recall(report), _regret(report)]
     if report["importance"]:
         found += [_importance(report), *_marginals(report)]
     if report["savings"]:
         found.append(_flops(report))
-    return [*found, _cost(report)]
+    return [*found, _cost(report)] if report["cost"] else found
 
 
 def _chart(report: dict[str, Any], chart: Chart) -> Chart:
@@ -58,7 +58,7 @@ def _line(report: dict[str, Any], candidate: dict[str, Any], seen: set[str]) -> 
     trace = {
         "type": "scatter",
         "mode": "lines",
-        "name": "other growths" if is_rest else f"{words.get(kind, '')}{name}",
+        "name": f"other {noun(report)}s" if is_rest else f"{words.get(kind, '')}{name}",
         "text": name,
         "meta": candidate["name"],
         "legendgroup": kind if is_rest else name,
@@ -124,9 +124,9 @@ def _difference(report: dict[str, Any]) -> Chart:
         report,
         {
             "id": "difference",
-            "title": "Difference from the mean of all growths",
+            "title": f"Difference from the mean of all {noun(report)}s",
             "note": "Shows who overtakes whom."
-            + (" The mean is that of growths that came to K." if is_cut(report) else ""),
+            + (f" The mean is that of {noun(report)}s that came to K." if is_cut(report) else ""),
             "table": "loss",
             "data": _curves(report, mean),
             "layout": layout,
@@ -143,7 +143,7 @@ def _early(report: dict[str, Any], step: str) -> Chart:
             groups.setdefault((role(report, each), has_random(each)), []).append(each)
     is_best = oracle["candidate"] == report["winner"]["name"]
     winner = "winner at K, best at completion" if is_best else "winner at K"
-    words = {"winner": winner, "best": "best at completion", "rest": "growth"}
+    words = {"winner": winner, "best": "best at completion", "rest": noun(report)}
     data = [
         {
             "type": "scatter",
@@ -166,7 +166,7 @@ def _early(report: dict[str, Any], step: str) -> Chart:
     values = [oracle[metric][step]["value"] for metric in ("spearman", "pearson")]
     shown = ["not defined" if value is None else f"{value:.2f}" for value in values]
     return {
-        "id": "early_0" if step == "0" else "early_lag",
+        "id": "early_lag" if step == str(report["lag"]) else "early_0",
         "title": f"Loss at step {int(step):,} against the end",
         "note": f"Spearman {shown[0]}, Pearson {shown[1]}.{left_out(report)}",
         "table": "early_and_final",
@@ -246,13 +246,18 @@ def _by_step(scores: dict[str, Any], color: str) -> list[dict[str, Any]]:
     ]
 
 
+def _intervals(report: dict[str, Any]) -> str:
+    over = varied(report)
+    return f", with 95 % bootstrap intervals over {over}" if over else ""
+
+
 def _spearman(report: dict[str, Any]) -> Chart:
     return _chart(
         report,
         {
             "id": "spearman",
             "title": "Rank correlation with the end",
-            "note": f"Spearman's, with 95 % bootstrap intervals over {varied(report)}.",
+            "note": f"Spearman's{_intervals(report)}.",
             "table": "recall_and_regret",
             "data": _by_step(report["oracle"]["spearman"], "best"),
             "layout": {"yaxis": {"range": [-1.05, 1.05], "title": {"text": "Spearman"}}},
@@ -314,8 +319,8 @@ def _regret(report: dict[str, Any]) -> Chart:
         {
             "id": "regret",
             "title": "What choosing at a step gives away",
-            "note": "Relative regret: the share of the spread of final losses, with 95 % bootstrap "
-            f"intervals over {varied(report)}.",
+            "note": "Relative regret: the share of the spread of final losses"
+            f"{_intervals(report)}.",
             "table": "recall_and_regret",
             "data": [random, *data],
             "layout": {"yaxis": {"range": [-0.05, 1.05], "title": {"text": "relative regret"}}},

@@ -8,7 +8,16 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from lagsearch.report.ranked import came_to_lag, growths, is_cut
+from lagsearch.report.ranked import (
+    came_to_lag,
+    early_steps,
+    first_step,
+    growths,
+    is_cut,
+    noun,
+    steps_axis,
+    varied,
+)
 from lagsearch.report.style import (
     LIGHT,
     curve,
@@ -20,7 +29,7 @@ from lagsearch.report.style import (
     role,
 )
 from lagsearch.report.tables import source_flops
-from lagsearch.report.verdict import dimension_name, varied
+from lagsearch.report.verdict import dimension_name
 from lagsearch.storage import replacing
 
 mpl.use("Agg")
@@ -62,14 +71,18 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     found = []
     for name, caption, draw in _wanted(report):
         with plt.rc_context(STYLE):
-            figure = draw(report)
-            for kind, settings in FORMATS.items():
-                with replacing(folder / f"{name}.{kind}") as temporary:
-                    figure.savefig(temporary, format=kind, **settings)
-                figure.set_layout_engine("none")  # it stays as it was laid out
-            plt.close(figure)
+            save(draw(report), folder, name)
         found.append((f"{name}.png", caption))
     return found
+
+
+def save(figure: Any, folder: Path, name: str) -> None:
+    """Write a figure as PNG and SVG, and let it go."""
+    for kind, settings in FORMATS.items():
+        with replacing(folder / f"{name}.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, **settings)
+        figure.set_layout_engine("none")  # it stays as it was laid out
+    plt.close(figure)
 
 
 Drawing = tuple[str, str, Callable[[dict[str, Any]], Any]]
@@ -82,7 +95,7 @@ def _wanted(report: dict[str, Any]) -> list[Drawing]:
         (
             "loss",
             "Validation loss against step, and the same as the difference from the mean of all "
-            "growths, which shows who overtakes whom. Candidates are ranked at K = "
+            f"{noun(report)}s, which shows who overtakes whom. Candidates are ranked at K = "
             f"{lag}.{_cut_short(report)}{left_out(report)}",
             _loss,
         )
@@ -91,7 +104,7 @@ def _wanted(report: dict[str, Any]) -> list[Drawing]:
         wanted += [
             (
                 "early_and_final",
-                f"Loss at growth and at K = {lag} against the loss at completion: Figure 2 of the "
+                f"{_first(report)}at K = {lag} against the loss at completion: Figure 2 of the "
                 "LAG paper (arXiv:2406.02469).",
                 _early_and_final,
             ),
@@ -104,8 +117,8 @@ def _wanted(report: dict[str, Any]) -> list[Drawing]:
             (
                 "recall_and_regret",
                 "What a choice at each step would have been worth: whether the best is among the "
-                "m best so far, and the share of the spread of final losses that is given away, "
-                f"with 95 % bootstrap intervals over {varied(report)}.",
+                "m best so far, and the share of the spread of final losses that is given away"
+                f"{_intervals(report)}.",
                 _recall_and_regret,
             ),
             (
@@ -123,11 +136,24 @@ def _wanted(report: dict[str, Any]) -> list[Drawing]:
     return wanted
 
 
+def _first(report: dict[str, Any]) -> str:
+    if len(early_steps(report)) == 1:
+        return "Loss "
+    is_growth = noun(report) == "growth"
+    return f"Loss at {'growth' if is_growth else f'step {first_step(report)}'} and "
+
+
+def _intervals(report: dict[str, Any]) -> str:
+    over = varied(report)
+    return f", with 95 % bootstrap intervals over {over}" if over else ""
+
+
 def _cut_short(report: dict[str, Any]) -> str:
     """Say that some curves end early, and whose mean differences are from."""
     if not is_cut(report):
         return ""
-    return " A curve that ends before K was stopped; the mean is that of growths that came to K."
+    came = f"the mean is that of {noun(report)}s that came to K."
+    return f" A curve that ends before K was stopped; {came}"
 
 
 def _loss(report: dict[str, Any]) -> Any:
@@ -142,7 +168,8 @@ def _loss(report: dict[str, Any]) -> Any:
             shared = [step for step in steps if step in mean]
             right.plot(shared, [losses[step] - mean[step] for step in shared], **style)
     left.set(title="validation loss", ylabel="nats per token")
-    right.set(title="difference from the mean of all growths", ylabel="nats per token")
+    title = f"difference from the mean of all {noun(report)}s"
+    right.set(title=title, ylabel="nats per token")
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=1)
         _steps_axis(report, axes)
@@ -154,7 +181,7 @@ def _loss(report: dict[str, Any]) -> Any:
 def _steps_axis(report: dict[str, Any], axes: Any) -> None:
     """Name the axis of steps and mark K, and where the ranking changes its phase if known."""
     axes.set_xlim(left=0)
-    axes.set_xlabel("steps after growth")
+    axes.set_xlabel(steps_axis(report))
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda step, _: f"{step:g}"))
     axes.axvline(report["lag"], color=INK, lw=0.8, ls=":")
     found = report["phase_transition"]
@@ -175,11 +202,14 @@ def _zoom(axes: Any, curves: list[dict[int, float]], mean: dict[int, float]) -> 
 
 
 def _early_and_final(report: dict[str, Any]) -> Any:
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    oracle, steps = report["oracle"], str(report["steps"])
+    early, oracle, steps = early_steps(report), report["oracle"], str(report["steps"])
+    size = (5 * len(early), 4)
+    figure, (panels,) = plt.subplots(
+        1, len(early), figsize=size, layout="constrained", sharey=True, squeeze=False
+    )
     names = set(oracle["scored"])
     scored = [each for each in reversed(report["candidates"]) if each["name"] in names]
-    for axes, step in zip(panels, ("0", str(report["lag"])), strict=True):
+    for axes, step in zip(panels, early, strict=True):
         for marker, is_random in (("o", False), ("s", True)):
             found = [each for each in scored if has_random(each) == is_random]
             axes.scatter(
@@ -206,7 +236,7 @@ def _early_and_final(report: dict[str, Any]) -> Any:
         mpl.lines.Line2D([], [], color=LIGHT[kind], marker=marker, ls="", label=label)
         for kind, (marker, label) in kinds.items()
     ]
-    panels[1].legend(handles=marks, loc="best")
+    panels[-1].legend(handles=marks, loc="best")
     return figure
 
 
@@ -225,14 +255,15 @@ def _flops(report: dict[str, Any]) -> Any:
         if name == winner and source:
             axes.plot(np.array(flops) + source, losses, color=color, lw=1.8, ls="--")
     marks = [
-        mpl.lines.Line2D([], [], color=WINNER, label=f"winner: {winner}"),
+        mpl.lines.Line2D([], [], color=WINNER, label=plain(f"winner: {winner}")),
         mpl.lines.Line2D([], [], color=WINNER, ls="--", label="the same, its source counted"),
-        mpl.lines.Line2D([], [], color=BASELINE, label=savings["baseline"]),
+        mpl.lines.Line2D([], [], color=BASELINE, label=plain(savings["baseline"])),
         mpl.lines.Line2D([], [], color=REST, lw=0.8, label="other growths"),
     ]
     best = report["oracle"]["candidate"] if report["oracle"] else winner
     if best != winner:
-        marks.insert(1, mpl.lines.Line2D([], [], color=BEST, label=f"best at the end: {best}"))
+        label = plain(f"best at the end: {best}")
+        marks.insert(1, mpl.lines.Line2D([], [], color=BEST, label=label))
     has_others = any(role(report, each) == "rest" for each in shown)
     axes.legend(handles=marks if has_others else marks[:-1], loc="best")
     axes.set_xscale("log")
@@ -366,17 +397,23 @@ def _marginals(axes: Any, dimension: dict[str, Any], losses: dict[str, Any]) -> 
         axes.plot([place, place], [low, high], color=BEST, lw=1.6, zorder=3)
         axes.plot(place, value["mean"], color=BEST, marker="o", ms=6, zorder=4)
     share, p_value = dimension["importance"], dimension["p_value"]
-    axes.set_title(f"{dimension_name(dimension)}\nshare {share:.0%}, p {p_value:.2g}")
+    axes.set_title(f"{plain(dimension_name(dimension))}\nshare {share:.0%}, p {p_value:.2g}")
     is_long = sum(len(value["value"]) for value in values) > 24
     rotation = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
-    labels = [shorten(value["value"], _LABEL, placeholder=" …") for value in values]
+    labels = [plain(shorten(value["value"], _LABEL, placeholder=" …")) for value in values]
     axes.set_xticks(range(len(values)), labels, **rotation)
     axes.set_xlim(-0.6, len(values) - 0.4)
+
+
+def plain(text: str) -> str:
+    """Return a text that matplotlib writes as it is: a dollar begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _line_style(report: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Any]:
     kind, name = role(report, candidate), candidate["name"]
     labels = {"winner": f"winner: {name}", "best": f"best at the end: {name}", "baseline": name}
+    labels = {kind: plain(label) for kind, label in labels.items()}
     return {
         "color": LIGHT[kind],
         "lw": {"winner": 2, "rest": 0.9}.get(kind, 1.4),

@@ -152,6 +152,14 @@ class RunFolder:
         path = self.profile_file(candidate)
         return self._json(path) if path.is_file() else None
 
+    def report(self) -> dict[str, Any]:
+        """Read the numbers of the report.
+
+        Raises:
+            RunFolderError: There is none.
+        """
+        return self._json(self.report_file)
+
     def space(self) -> Space:
         """Read the space of this run.
 

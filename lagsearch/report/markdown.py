@@ -17,15 +17,16 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: P
         folder: The run folder, as in commands.
     """
     advice = advise(report, folder)
+    command = f"\n\n```sh\n{advice.command}\n```" if advice.command else ""
     drawn = [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in figures]
-    told = {name: section_text(section) for name, section in sections(report).items()}
+    told = {name: markdown_section(section) for name, section in sections(report).items()}
     scored = [told.pop(name) for name in ("strategies", "scores") if name in told]
     parts = [
         f"# {report['name']}",
         "\n".join(f"**{escape(line, quote=False)}**  " for line in judge(report).lines),
-        f"Next: {escape(advice.line, quote=False)}\n\n```sh\n{advice.command}\n```",
-        "\n".join(tell_source(each) for each in report["sources"]),
-        section_text(ranking(report)),
+        f"Next: {escape(advice.line, quote=False)}{command}",
+        *(["\n".join(map(tell_source, report["sources"]))] if report["sources"] else []),
+        markdown_section(ranking(report)),
         *drawn[:1],
         *scored,
         *drawn[1:],
@@ -34,8 +35,8 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: P
     return "\n\n".join(parts) + "\n"
 
 
-def section_text(section: Section) -> str:
-    """Return a part of a report as Markdown."""
+def markdown_section(section: Section) -> str:
+    """Write a section as Markdown."""
     return "\n\n".join([f"## {section.title}", *(_part(part) for part in section.parts)])
 
 

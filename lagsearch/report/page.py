@@ -15,15 +15,21 @@ from lagsearch.report.charts import Chart, charts
 from lagsearch.report.ranked import (
     behind,
     evidence,
+    first_step,
+    has,
     has_average_column,
     judged,
+    noun,
     ranked,
     signal_column,
+    steps_axis,
     stopped,
+    tied,
+    varied,
 )
 from lagsearch.report.sections import Grid, Points, Section, sections, tell_source
 from lagsearch.report.style import DARK, LIGHT
-from lagsearch.report.verdict import HEADLINES, Trust, advise, judge, varied
+from lagsearch.report.verdict import HEADLINES, Trust, advise, judge
 
 FEEL: dict[Trust, str] = {
     "useful": "good",
@@ -55,15 +61,22 @@ def write_html(report: dict[str, Any], folder: Path) -> str:
         title=escape(report["name"]),
         policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
-        style=colors_css() + asset("report.css"),
+        style=colors() + asset("report.css"),
         body="\n".join(_body(report, folder, drawn)),
-        data=_json({"ranking": _table(report), "charts": drawn, "themes": _themes()}),
+        data=_json(
+            {
+                "ranking": _table(report),
+                "charts": drawn,
+                "themes": _themes(),
+                "over": steps_axis(report),
+            }
+        ),
         **scripts,
     )
 
 
 def asset(name: str) -> str:
-    """Return a file that pages are made of."""
+    """Return a text that lies beside this module."""
     return (files("lagsearch.report") / "assets" / name).read_text(encoding="utf-8")
 
 
@@ -81,7 +94,7 @@ def _themes() -> dict[str, dict[str, str]]:
     return {"light": LIGHT, "dark": DARK}
 
 
-def colors_css() -> str:
+def colors() -> str:
     """Return the colours as variables: by the system's wish, or by the reader's."""
     light, dark = (
         "".join(f"--{name}:{color};" for name, color in theme.items()) for theme in (LIGHT, DARK)
@@ -111,7 +124,7 @@ def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]
         ("downstream", "Downstream tasks", [], ["downstream"]),
         ("cost", "Cost", ["cost"], ["cost"]),
         ("times", "Where the time goes", [], ["times"]),
-        ("files", "Sources and files", [], ["files"]),
+        ("files", "Sources and files" if report["sources"] else "Files", [], ["files"]),
     ]
     found = [
         (key, title, [by_id[each] for each in ids if each in by_id], names)
@@ -123,10 +136,10 @@ def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]
     for key, title, shown, names in found:
         inner = [f'<div class="charts">{"".join(map(_figure, shown))}</div>'] if shown else []
         if key == "files":
-            inner += [f"<p>{inline_html(tell_source(each))}</p>" for each in report["sources"]]
+            inner += [f"<p>{_inline(tell_source(each))}</p>" for each in report["sources"]]
         for name in names:
             if name in told:
-                inner.append(section_html(told[name], title))
+                inner.append(html_section(told[name], title))
         parts.append(f'<section id="{key}"><h2>{escape(title)}</h2>{"".join(inner)}</section>')
     return [*parts, "</main>"]
 
@@ -163,37 +176,53 @@ def _verdict(report: dict[str, Any], folder: Path) -> str:
         f'<section id="verdict" class="{FEEL[verdict.trust]}">'
         f'<p class="badge">{escape(HEADLINES[verdict.trust])}</p>'
         f"<h2><small>Winner</small> {escape(best['name'])}</h2>"
-        f'<div class="winner-map" data-map="{escape(best["layer_map"])}"></div>'
+        f"{_winner_map(best)}"
         f'<div class="tiles">{tiles}</div><ul>{lines}</ul>'
         f'<div class="next"><h3>Next</h3><p>{escape(advice.line)}</p>'
-        f"<pre><code>{escape(advice.command)}</code></pre>"
-        '<button class="copy" type="button">Copy</button></div></section>'
+        f"{_command(advice.command)}</div></section>"
     )
 
 
+def _winner_map(best: dict[str, Any]) -> str:
+    if best["layer_map"] is None:
+        return ""
+    return f'<div class="winner-map" data-map="{escape(best["layer_map"])}"></div>'
+
+
+def _command(command: str | None) -> str:
+    if command is None:
+        return ""
+    code = f"<pre><code>{escape(command)}</code></pre>"
+    return f'{code}<button class="copy" type="button">Copy</button>'
+
+
 def _tiles(report: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the four numbers that a reader wants first: a heading, the number, and a remark."""
+    """Return the numbers that a reader wants first: a heading, the number, and a remark."""
     lag, steps, best = str(report["lag"]), str(report["steps"]), report["candidates"][0]
     at_lag, error = best["val_loss"][lag], best["val_loss_se"].get(lag)
     final = best["val_loss"].get(steps)
     told = f"nats per token{f' ± {error:.4f}' if error else ''}"
     if final is not None and lag != steps:
         told += f"; {final:.4f} at step {int(steps):,}"
+    tiles = [
+        (f"Loss at step {int(lag):,}", f"{at_lag:.4f}", told),
+        _ahead(report),
+        _sure(report),
+    ]
+    return [*tiles, _spent(report)] if report["cost"] else tiles
+
+
+def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
     cost = report["cost"]
     spent = cost["search_flops"] + cost["winner_flops"]
     wall = cost["wall_s"]
     time = clock(wall.get("search", 0.0) + wall.get("winner", 0.0))
-    return [
-        (f"Loss at step {int(lag):,}", f"{at_lag:.4f}", told),
-        _ahead(report),
-        _sure(report),
-        (
-            "Cost of search and winner",
-            f"{spent / cost['oracle_flops']:.0%} of training all",
-            f"{spent:.2e} training FLOPs; took {time}"
-            + (", all trained to completion" if report["oracle"] else ""),
-        ),
-    ]
+    return (
+        "Cost of search and winner",
+        f"{spent / cost['oracle_flops']:.0%} of training all",
+        f"{spent:.2e} training FLOPs; took {time}"
+        + (", all trained to completion" if report["oracle"] else ""),
+    )
 
 
 def _ahead(report: dict[str, Any]) -> tuple[str, str, str]:
@@ -202,9 +231,9 @@ def _ahead(report: dict[str, Any]) -> tuple[str, str, str]:
     gap = behind(report, found[1]) if len(found) > 1 else None
     if gap is None:
         return ("Ahead by", "no other", f"no other candidate came to the ranking{also}")
-    tied = len(report["doubt"]["indistinguishable_from_winner"])
+    ties = f"; {len(tied(report)):,} of {len(found) - 1:,} others tied" if varied(report) else ""
     by = "" if (signal := signal_column(report)) is None else f" by the {signal}"
-    told = f"nats before {found[1]['name']}{by}; {tied:,} of {len(found) - 1:,} others tied{also}"
+    told = f"nats before {found[1]['name']}{by}{ties}{also}"
     return ("Ahead by", f"{gap:.4f}", told)
 
 
@@ -228,18 +257,20 @@ def _sure(report: dict[str, Any]) -> tuple[str, str, str]:
 def _table(report: dict[str, Any]) -> dict[str, Any]:
     """Return the ranking as columns and rows, numbers as they are in `report.json`."""
     lag, steps, seeds = str(report["lag"]), str(report["steps"]), report["seeds"]
-    tied = set(report["doubt"]["indistinguishable_from_winner"])
-    signal = signal_column(report)
+    is_tied, signal, over = tied(report), signal_column(report), varied(report)
+    first, has_maps = first_step(report), has(report, "layer_map")
+    start = "right after growth" if noun(report) == "growth" else "the first one"
     columns = [
         ("rank", "rank", "rank", "in parentheses the ranks that it may have, 95 % interval"),
         ("name", "candidate", "name", ""),
-        ("map", "layers", "map", ""),
-        ("at_0", "loss at 0", "loss", "right after growth"),
-        ("at_lag", f"loss at {int(lag):,}", "error", f"± standard error over {varied(report)}"),
+        *([("map", "layers", "map", "")] if has_maps else []),
+        *([("at_0", f"loss at {int(first):,}", "loss", start)] if first != lag else []),
+        ("at_lag", f"loss at {int(lag):,}", "error", f"± standard error over {over}" * bool(over)),
         *([("signal", signal, "loss", "what candidates are ranked by")] if signal else []),
         ("gap", "to the winner", "gap", "= cannot be told apart from the winner"),
-        ("p_best", "best", "share", f"probability to be the best, over {varied(report)}"),
     ]
+    if over:
+        columns.append(("p_best", "best", "share", f"probability to be the best, over {over}"))
     if has_average_column(report):
         columns.append(("ema", f"average's at {int(lag):,}", "loss", "of the averaged weights"))
     if report["oracle"]:
@@ -249,10 +280,11 @@ def _table(report: dict[str, Any]) -> dict[str, Any]:
             (f"seed_{seed}", f"seed {seed}", "loss", f"loss at step {lag} under this seed")
             for seed in seeds
         ]
-    columns += [
+    counted = [
         ("parameters", "parameters", "count", ""),
         ("flops", "FLOPs", "flops", f"training FLOPs to step {lag}"),
     ]
+    columns += [column for column in counted if has(report, column[0])]
     rows = []
     for each in report["candidates"]:
         losses, is_ok = each["val_loss"], each["status"] == "ok"
@@ -263,7 +295,7 @@ def _table(report: dict[str, Any]) -> dict[str, Any]:
             "name": each["name"],
             "operator": each["operator"],
             "map": each["layer_map"],
-            "at_0": losses.get("0"),
+            "at_0": losses.get(first),
             "at_lag": losses.get(lag) if is_ok else None,
             "se": each["val_loss_se"].get(lag) if is_ok else None,
             "signal": judged(report, each),
@@ -272,7 +304,7 @@ def _table(report: dict[str, Any]) -> dict[str, Any]:
             "end": losses.get(steps),
             "parameters": each["parameters"],
             "flops": each["flops"],
-            "tied": each["name"] in tied,
+            "tied": each["name"] in is_tied,
             "baseline": each["is_baseline"],
             "failure": each.get("failure"),
             "stopped": each["stopped"]["step"] if each["status"] == "stopped" else None,
@@ -291,17 +323,20 @@ def _table(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ranking(report: dict[str, Any]) -> str:
-    note = (
-        f"± is the standard error over {varied(report)}; most of it is shared by all candidates, "
-        "so differences are surer than it says. In parentheses the ranks that a candidate may have "
-        f"(95 % interval), and best: the probability to be the best, both over {varied(report)}. "
-        "A press on a name shows its curve in the charts."
-    )
+    note = "A press on a name shows its curve in the charts."
+    if over := varied(report):
+        note = (
+            f"± is the standard error over {over}; most of it is shared by all candidates, so "
+            "differences are surer than it says. In parentheses the ranks that a candidate may "
+            "have (95 % interval), and best: the probability to be the best, both over "
+            f"{over}. {note}"
+        )
+    by = "name, operator, layers" if has(report, "layer_map") else "name"
     options = "".join(
         f'<option value="{value}">{text}</option>'
         for value, text in (
             ("all", "all"),
-            ("growths", "growths"),
+            ("growths", "growths" if noun(report) == "growth" else "no baselines"),
             ("baselines", "baselines"),
             ("tied", "winner and tied"),
             ("stopped", "stopped"),
@@ -311,7 +346,7 @@ def _ranking(report: dict[str, Any]) -> str:
     return (
         f'<section id="ranking"><h2>Ranking at step {report["lag"]:,}</h2>'
         '<div class="controls"><input id="filter" type="search" '
-        'placeholder="Filter by name, operator, layers" aria-label="Filter candidates">'
+        f'placeholder="Filter by {by}" aria-label="Filter candidates">'
         f'<select id="kind" aria-label="Which candidates">{options}</select>'
         '<span id="count" role="status"></span></div>'
         '<div class="legend" id="legend"></div>'
@@ -332,8 +367,8 @@ def _figure(chart: Chart) -> str:
     )
 
 
-def section_html(section: Section, under: str) -> str:
-    """Return a part of a report, without its title where that of the page says the same."""
+def html_section(section: Section, under: str = "") -> str:
+    """Write a section as HTML; its title is left out where it stands under the same."""
     title = "" if section.title in (under, "Files") else f"<h3>{escape(section.title)}</h3>"
     return f'<div class="told">{title}{"".join(map(_part, section.parts))}</div>'
 
@@ -342,11 +377,10 @@ def _part(part: str | Grid | Points) -> str:
     if isinstance(part, Points):
         return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in part.items) + "</ul>"
     if isinstance(part, str):
-        return f'<p class="note">{inline_html(part)}</p>'
-    head = "".join(f'<th scope="col">{inline_html(cell)}</th>' for cell in part.head)
+        return f'<p class="note">{_inline(part)}</p>'
+    head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in part.head)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{inline_html(cell)}</td>" for cell in row) + "</tr>"
-        for row in part.rows
+        "<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>" for row in part.rows
     )
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
@@ -354,7 +388,7 @@ def _part(part: str | Grid | Points) -> str:
     )
 
 
-def inline_html(text: str) -> str:
+def _inline(text: str) -> str:
     """Escape a text, and set what is between backticks as code and between two stars bold."""
     safe = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
     return re.sub(r"\*\*([^*]*)\*\*", r"<b>\1</b>", safe)

@@ -80,3 +80,43 @@ def evidence(candidate: dict[str, Any]) -> str:
     found = candidate["stopped"]
     told = f"{found['difference']:+.4f} to `{found['leader']}` at {found['step']:,}"
     return f"{told} (p {found['p_value']:.2g})"
+
+
+def first_step(report: dict[str, Any]) -> str:
+    """Return the first evaluated step: 0, right after growth, in a run."""
+    if report["oracle"]:
+        return str(min(map(int, report["oracle"]["spearman"])))
+    return str(min(int(step) for each in alive(report) for step in each["val_loss"]))
+
+
+def early_steps(report: dict[str, Any]) -> list[str]:
+    """Return the first step and K, once where they are the same."""
+    return list(dict.fromkeys([first_step(report), str(report["lag"])]))
+
+
+def noun(report: dict[str, Any]) -> str:
+    """Return what candidates are called: growths where operators made them."""
+    return "growth" if any(each["operator"] for each in report["candidates"]) else "candidate"
+
+
+def steps_axis(report: dict[str, Any]) -> str:
+    """Name the axis of steps."""
+    return "steps after growth" if noun(report) == "growth" else "step"
+
+
+def tied(report: dict[str, Any]) -> set[str]:
+    """Return who cannot be told apart from the winner, as far as anything tells."""
+    return set(report["doubt"]["indistinguishable_from_winner"] or ())
+
+
+def varied(report: dict[str, Any]) -> str:
+    """Name what intervals and tests are over; empty where each loss was measured once."""
+    seeds = len(report["seeds"])
+    parts = [f"{seeds} seeds"] if seeds > 1 else []
+    parts += ["the validation batches"] if report["batches"] > 1 else []
+    return " and ".join(parts)
+
+
+def has(report: dict[str, Any], key: str) -> bool:
+    """Return whether something is known of any candidate."""
+    return any(each[key] is not None for each in report["candidates"])

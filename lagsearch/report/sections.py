@@ -1,13 +1,25 @@
 """What a report holds in words and tables, for the page that reads alone and for the browser's."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
-from lagsearch.report.ranked import behind, evidence, has_average_column, judged, signal_column
+from lagsearch.report.ranked import (
+    behind,
+    evidence,
+    first_step,
+    has,
+    has_average_column,
+    judged,
+    noun,
+    signal_column,
+    tied,
+    varied,
+)
 from lagsearch.report.times import tell_times
-from lagsearch.report.verdict import dimension_name, varied
+from lagsearch.report.verdict import dimension_name
 from lagsearch.selection import holm
 
 SHOWN = 50
@@ -69,7 +81,7 @@ def sections(report: dict[str, Any]) -> dict[str, Section]:
         savings: bool(report["savings"]),
         objective: any("val_loss_parts" in each for each in report["candidates"]),
         downstream: bool(report["harness"]),
-        cost: True,
+        cost: bool(report["cost"]),
         times: "profile" in report,
         files: True,
     }
@@ -78,49 +90,52 @@ def sections(report: dict[str, Any]) -> dict[str, Section]:
 
 def ranking(report: dict[str, Any]) -> Section:
     """Return the best candidates and all baselines, best at K first."""
-    lag, steps = str(report["lag"]), str(report["steps"])
-    tied = set(report["doubt"]["indistinguishable_from_winner"])
-    has_average, signal = has_average_column(report), signal_column(report)
-    shown = _shown(report)
-    rows = []
-    for each in shown:
-        losses = each["val_loss"]
-        row = [
-            _rank(each),
-            f"`{each['name']}`" + (" (baseline)" if each["is_baseline"] else ""),
-            each["layer_map"],
-            _loss(losses.get("0")),
-            _at_lag(each, lag),
-            *([_loss(judged(report, each))] if signal else []),
-            _behind(report, each),
-            "=" if each["name"] in tied else "",
-            _probability(each["p_best"]),
-        ]
-        if has_average:
-            row.append(_loss(each.get("val_loss_ema", {}).get(lag)))
-        if report["oracle"]:
-            row.append(_loss(losses.get(steps)))
-        rows.append(row)
-    head = ["rank", "candidate", "layers", "loss at 0", f"loss at {lag}"]
-    head += [*([signal] if signal else []), "to the winner", "tied", "best"]
-    head += [f"average's at {lag}"] if has_average else []
-    head += [f"loss at {steps}"] if report["oracle"] else []
-    marks = legend((each["layer_map"] for each in shown), "`")
-    note = (
-        f"{_left_out(report, 'ranking')}{marks}. ± is the standard error over {varied(report)}; "
-        "most of it is shared by all candidates, so differences are surer than it says. `=`: "
-        "cannot be told apart from the winner. In parentheses the ranks that a candidate may have "
-        "(95 % interval); best: the probability to be the best of them. Both over "
-        f"{varied(report)}."
-    )
+    lag, steps, first = str(report["lag"]), str(report["steps"]), first_step(report)
+    shown, is_tied, signal = _shown(report), tied(report), signal_column(report)
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "rank": _rank,
+        "candidate": lambda each: f"`{each['name']}`" + (" (baseline)" * each["is_baseline"]),
+    }
+    if has(report, "layer_map"):
+        columns["layers"] = lambda each: str(each["layer_map"])
+    if first != lag:
+        columns[f"loss at {first}"] = lambda each: _loss(each["val_loss"].get(first))
+    columns[f"loss at {lag}"] = lambda each: _at_lag(each, lag)
     if signal:
-        note += f" Ranks, `to the winner`, `=` and best go by `{signal}`, not by the loss."
+        columns[signal] = lambda each: _loss(judged(report, each))
+    columns["to the winner"] = lambda each: _behind(report, each)
+    if varied(report):
+        columns["tied"] = lambda each: "=" if each["name"] in is_tied else ""
+        columns["best"] = lambda each: _probability(each["p_best"])
+    if has_average_column(report):
+        columns[f"average's at {lag}"] = lambda each: _loss(each.get("val_loss_ema", {}).get(lag))
+    if report["oracle"]:
+        columns[f"loss at {steps}"] = lambda each: _loss(each["val_loss"].get(steps))
+    rows = [[tell(each) for tell in columns.values()] for each in shown]
+    grid = Grid(list(columns), rows)
+    note = _ranking_note(report, shown)
+    return Section(f"Ranking at step {lag}", (grid, note) if note else (grid,))
+
+
+def _ranking_note(report: dict[str, Any], shown: list[dict[str, Any]]) -> str:
+    notes = [_left_out(report, "ranking").rstrip()]
+    if has(report, "layer_map"):
+        notes.append(f"{legend((each['layer_map'] for each in shown), '`')}.")
+    if over := varied(report):
+        notes.append(
+            f"± is the standard error over {over}; most of it is shared by all candidates, so "
+            "differences are surer than it says. `=`: cannot be told apart from the winner. In "
+            "parentheses the ranks that a candidate may have (95 % interval); best: the "
+            f"probability to be the best of them. Both over {over}."
+        )
+    if signal := signal_column(report):
+        notes.append(f"Ranks, `to the winner`, `=` and best go by `{signal}`, not by the loss.")
     if any(each["status"] == "stopped" for each in shown):
-        note += (
-            " A stopped candidate is told with its difference from who led there, in what "
+        notes.append(
+            "A stopped candidate is told with its difference from who led there, in what "
             "candidates are ranked by, and the p-value of that before the correction for all tests."
         )
-    return Section(f"Ranking at step {lag}", (Grid(head, rows), note))
+    return " ".join(note for note in notes if note)
 
 
 def _at_lag(candidate: dict[str, Any], lag: str) -> str:
@@ -195,16 +210,25 @@ def scores(report: dict[str, Any]) -> Section:
         rows.append(row)
     head = ["step", "Spearman", "Pearson", "regret", "relative regret"]
     head += [f"recall@{at}" for at in oracle["recall"]]
-    count = len(oracle["scored"])
     note = (
-        f"Loss at each step against the loss at step {report['steps']}, over the {count} growths "
-        f"that got there; in brackets 95 % bootstrap intervals over {varied(report)}."
-        + (" They do not hold what another seed would change." if len(report["seeds"]) < 2 else "")
-        + " Where more than half of the variance between candidates is noise, a correlation and "
-        "relative regret are not known, and their interval is the whole range. Recall is 1 "
-        "where the best is among so many; in parentheses the share of the resamples where it is."
+        f"Loss at each step against the loss at step {report['steps']}, over the "
+        f"{len(oracle['scored'])} {noun(report)}s that got there{_scores_note(report)} Recall is 1 "
+        "where the best is among so many"
     )
+    note += "; in parentheses the share of the resamples where it is." if varied(report) else "."
     return Section("What the ranking at each step was worth", (Grid(head, rows), note))
+
+
+def _scores_note(report: dict[str, Any]) -> str:
+    if not varied(report):
+        return ". Each loss was measured once: there are no intervals."
+    unseen = " They do not hold what another seed would change."
+    return (
+        f"; in brackets 95 % bootstrap intervals over {varied(report)}."
+        + (unseen if len(report["seeds"]) < 2 else "")
+        + " Where more than half of the variance between candidates is noise, a correlation and "
+        "relative regret are not known, and their interval is the whole range."
+    )
 
 
 def importance(report: dict[str, Any]) -> Section:
@@ -406,20 +430,26 @@ def times(report: dict[str, Any]) -> Section:
 
 
 def files(report: dict[str, Any]) -> Section:
-    """Return what else the run folder holds."""
-    tasks = "`harness.json` the downstream tasks, " if report["harness"] else ""
-    return Section(
-        "Files",
-        (
-            "`report.html` shows this page's numbers in a browser, to sort and to search, "
-            "`report.json` holds all of them, `tables/` those behind every figure, `figures/` the "
-            "figures as PNG and SVG, `curves/` every evaluation with the loss of each batch, "
-            "`plans.json` every growth, `space.yaml` what was run, `schedule.yaml` the winner "
-            f"alone as a space, {tasks}`environment.json` where it ran, and `winner/` the trained "
-            "model as a Hugging Face checkpoint. Losses are nats per predicted token; steps count "
-            "from growth.",
-        ),
+    """Return what else the folder holds."""
+    pages = (
+        "`report.html` shows this page's numbers in a browser, to sort and to search, "
+        "`report.json` holds all of them, `tables/` those behind every figure, "
     )
+    if report["curves"] is not None:
+        file = report["curves"].replace("`", "'")
+        told = (
+            f"{pages}and `figures/` the figures as PNG and SVG. Made from the curves in `{file}`."
+        )
+        return Section("Files", (told,))
+    tasks = "`harness.json` the downstream tasks, " if report["harness"] else ""
+    told = (
+        f"{pages}`figures/` the figures as PNG and SVG, `curves/` every evaluation with the loss "
+        "of each batch, `plans.json` every growth, `space.yaml` what was run, `schedule.yaml` the "
+        f"winner alone as a space, {tasks}`environment.json` where it ran, and `winner/` the "
+        "trained model as a Hugging Face checkpoint. Losses are nats per predicted token; steps "
+        "count from growth."
+    )
+    return Section("Files", (told,))
 
 
 def _loss(value: float | None) -> str:

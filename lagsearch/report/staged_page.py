@@ -5,8 +5,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from lagsearch.report.markdown import section_text
-from lagsearch.report.page import asset, colors_css, section_html
+from lagsearch.report.markdown import markdown_section
+from lagsearch.report.page import asset, colors, html_section
 from lagsearch.report.staged_sections import sections
 from lagsearch.report.staged_verdict import cost_line, judge
 
@@ -53,7 +53,7 @@ def write_markdown(report: dict[str, Any], figures: Figures) -> str:
         "\n".join(f"**{escape(line, quote=False)}**  " for line in lines),
     ]
     for section in sections(report):
-        parts.append(section_text(section))
+        parts.append(markdown_section(section))
         for key in _WITH.get(section.title, ()):
             name, caption = drawn[key]
             parts.append(f"![{caption}](figures/{name})\n\n*{caption}*")
@@ -75,14 +75,14 @@ def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
         drawn = "".join(
             _figure(folder / f"{key}.svg", captions[key]) for key in _WITH.get(section.title, ())
         )
-        told = section_html(section, section.title)
+        told = html_section(section, section.title)
         body.append(f"<section><h2>{escape(section.title)}</h2>{told}{drawn}</section>")
     seeds = ", ".join(map(str, report["seeds"]))
     stages = len(report["courses"][0]["stages"])
     facts = f"{stages} stages · {report['steps']:,} steps · seeds {seeds}"
     return _PAGE.substitute(
         title=escape(report["name"]),
-        style=colors_css() + asset("report.css"),
+        style=colors() + asset("report.css"),
         facts=escape(facts),
         body="\n".join(body),
     )

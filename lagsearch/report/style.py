@@ -82,7 +82,7 @@ def role(report: dict[str, Any], candidate: dict[str, Any]) -> str:
 
 def has_random(candidate: dict[str, Any]) -> bool:
     """Return whether a candidate has new layers that are random."""
-    return "R" in candidate["layer_map"].partition("[")[0].split()
+    return "R" in (candidate["layer_map"] or "").partition("[")[0].split()
 
 
 def curve(candidate: dict[str, Any]) -> dict[int, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.ranked import behind, came_to_lag, judged
+from lagsearch.report.ranked import behind, came_to_lag, first_step, has, judged, tied, varied
 from lagsearch.report.style import mean_curve
 from lagsearch.storage import replacing
 
@@ -29,33 +29,40 @@ def write_tables(report: dict[str, Any], folder: Path) -> list[str]:
         "loss_and_flops": (_loss_and_flops, has_savings),
         "savings": (_savings, has_savings),
         "importance": (_importance, bool(report["importance"])),
-        "cost": (_cost, True),
+        "cost": (_cost, bool(report["cost"])),
     }
     for name, (tell, is_wanted) in wanted.items():
         if not is_wanted:
             (folder / f"{name}.csv").unlink(missing_ok=True)
             continue
         head, rows = tell(report)
-        with (
-            replacing(folder / f"{name}.csv") as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-            writer.writerow(head)
-            writer.writerows(rows)
+        write_csv(folder / f"{name}.csv", head, rows)
     return [name for name, (_, is_wanted) in wanted.items() if is_wanted]
+
+
+def write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
+    """Write a table whole or not at all, text in quotes."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)
 
 
 def _ranking(report: dict[str, Any]) -> Table:
     lag, steps, seeds = str(report["lag"]), str(report["steps"]), report["seeds"]
-    tied = set(report["doubt"]["indistinguishable_from_winner"])
+    is_tied, first, has_noise = tied(report), first_step(report), bool(varied(report))
+    before = [key for key in ("operator", "layer_map") if has(report, key)]
+    after = [key for key in ("parameters", "flops", "wall_s") if has(report, key)]
     several = seeds if len(seeds) > 1 else []
     head = ["rank", "rank_low", "rank_high", "p_best", "candidate", "status", "failure"]
     head += ["stopped_at", "stopped_by", "stopped_difference", "stopped_p_value"]
-    head += ["is_baseline", "operator", "layer_map", "val_loss_at_0", "val_loss_at_lag"]
+    head += ["is_baseline", *before, f"val_loss_at_{first}", "val_loss_at_lag"]
     head += ["standard_error", "signal_at_lag", "to_the_winner", "is_tied"]
     head += ["val_loss_ema_at_lag", "val_loss_at_completion"]
-    head += [*(f"val_loss_at_lag_seed_{seed}" for seed in several), "parameters", "flops", "wall_s"]
+    head += [*(f"val_loss_at_lag_seed_{seed}" for seed in several), *after]
 
     def row(each: dict[str, Any]) -> list[Any]:
         losses, is_ok = each["val_loss"], each["status"] == "ok"
@@ -69,20 +76,17 @@ def _ranking(report: dict[str, Any]) -> Table:
             each.get("failure", ""),
             *(stop.get(key) for key in ("step", "leader", "difference", "p_value")),
             each["is_baseline"],
-            each["operator"],
-            each["layer_map"],
-            losses.get("0"),
+            *(each[key] for key in before),
+            losses.get(first),
             losses.get(lag) if is_ok else None,
             each["val_loss_se"].get(lag) if is_ok else None,
             judged(report, each),
             behind(report, each),
-            each["name"] in tied,
+            each["name"] in is_tied if has_noise else None,
             each.get("val_loss_ema", {}).get(lag),
             losses.get(steps),
             *(by_seed.get(str(seed), {}).get(lag) for seed in several),
-            each["parameters"],
-            each["flops"],
-            each["wall_s"],
+            *(each[key] for key in after),
         ]
 
     return head, map(row, report["candidates"])
@@ -90,33 +94,35 @@ def _ranking(report: dict[str, Any]) -> Table:
 
 def _loss(report: dict[str, Any]) -> Table:
     mean = mean_curve(came_to_lag(report))
-    seeds = report["seeds"]
+    seeds, has_flops = report["seeds"], has(report, "flops_by_step")
 
     def rows() -> Iterable[list[Any]]:
         for each in report["candidates"]:
             for step, loss in each["val_loss"].items():
-                error, flops = each["val_loss_se"].get(step), each["flops_by_step"].get(step)
+                error = each["val_loss_se"].get(step)
+                flops = [each["flops_by_step"].get(step)] if has_flops else []
                 away = loss - mean[int(step)] if int(step) in mean else None
                 seed = "mean" if len(seeds) > 1 else seeds[0]
-                yield [each["name"], seed, int(step), loss, error, away, flops]
+                yield [each["name"], seed, int(step), loss, error, away, *flops]
             for seed, losses in each.get("val_loss_by_seed", {}).items():
                 for step, loss in losses.items():
-                    yield [each["name"], int(seed), int(step), loss, None, None, None]
+                    empty = [None] * (2 + has_flops)
+                    yield [each["name"], int(seed), int(step), loss, *empty]
 
-    head = ["candidate", "seed", "step", "val_loss", "standard_error", "from_the_mean", "flops"]
-    return head, rows()
+    head = ["candidate", "seed", "step", "val_loss", "standard_error", "from_the_mean"]
+    return head + ["flops"] * has_flops, rows()
 
 
 def _early_and_final(report: dict[str, Any]) -> Table:
-    lag, steps = str(report["lag"]), str(report["steps"])
+    first, lag, steps = first_step(report), str(report["lag"]), str(report["steps"])
     scored = set(report["oracle"]["scored"])
     rows = [
-        [each["name"], each["rank"], *(each["val_loss"].get(step) for step in ("0", lag, steps))]
+        [each["name"], each["rank"], *(each["val_loss"].get(step) for step in (first, lag, steps))]
         for each in report["candidates"]
         if each["name"] in scored
     ]
-    head = ["candidate", "rank", "val_loss_at_0", "val_loss_at_lag", "val_loss_at_completion"]
-    return head, rows
+    head = ["candidate", "rank", f"val_loss_at_{first}", "val_loss_at_lag"]
+    return [*head, "val_loss_at_completion"], rows
 
 
 def _recall_and_regret(report: dict[str, Any]) -> Table:

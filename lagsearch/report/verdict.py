@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lagsearch.report.ranked import JUDGED, ranked, stopped
+from lagsearch.report.ranked import JUDGED, first_step, noun, ranked, stopped, varied
 
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
 """The first four are known from an oracle, the last two from the ranking at K alone."""
+
+ONCE = "each loss was measured once, so that nothing tells what of this is chance"
+"""Said where there are neither seeds nor batches."""
 
 NAMED = 10
 """Candidates that a sentence names."""
@@ -41,7 +44,7 @@ HEADLINES: dict[Trust, str] = {
     "useful": "The ranking did useful work",
     "partly": "The ranking is to be trusted in part",
     "misleading": "The ranking is NOT to be trusted",
-    "unknown": "Too few growths to judge the ranking",
+    "unknown": "Too few candidates to judge the ranking",
     "settled": "The ranking has settled, as far as it can tell by itself",
     "unsettled": "The ranking is NOT settled",
 }
@@ -67,11 +70,11 @@ class Advice:
 
     Attributes:
         line: What for, in a sentence.
-        command: The command, from where the run was started.
+        command: The command, from where the run was started; None where there is none.
     """
 
     line: str
-    command: str
+    command: str | None
 
 
 def advise(report: dict[str, Any], folder: Path) -> Advice:
@@ -81,6 +84,8 @@ def advise(report: dict[str, Any], folder: Path) -> Advice:
         report: As `report.json`.
         folder: The run folder.
     """
+    if report["curves"] is not None:
+        return _elsewhere(report, folder)
     commands = _Commands(report, folder)
     trust = judge(report).trust
     if trust in ("settled", "unsettled"):
@@ -89,6 +94,29 @@ def advise(report: dict[str, Any], folder: Path) -> Advice:
         line = f"Fewer than {ENOUGH} growths say little: add candidates; these operators are there."
         return Advice(line, "lagsearch operators")
     return _with_scores(report, commands, is_useful=trust == "useful")
+
+
+def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
+    """Say what to do next with what another trainer trained."""
+    trust, lag, good = judge(report).trust, report["lag"], None
+    if report["oracle"] and trust != "unknown":
+        good = _good_from(report)
+        if good is not None and good not in (lag, report["steps"]):
+            line = f"From step {good:,} on the ranking is good: look at it there."
+            beside = folder.with_name(f"{folder.name}-lag{good}")
+            baselines = [each["name"] for each in report["candidates"] if each["is_baseline"]]
+            options = [part for name in baselines for part in ("--baseline", name)]
+            options += ["--lag", str(good), "--end", str(report["steps"]), "--out", str(beside)]
+            return Advice(line, shlex.join(["lagsearch", "report", report["curves"], *options]))
+    lines = {
+        "unknown": f"Fewer than {ENOUGH} candidates say little: record more.",
+        "useful": f"In searches like this one, train to step {lag:,} and choose there.",
+        "misleading": "No step before the end ranks well here: train all further, and look again.",
+        "settled": "Train all to the end, to see what such a ranking is worth.",
+        "unsettled": "Train further, or under more seeds, to see where the ranking settles.",
+    }
+    more = "Record losses by batch or under more seeds, to tell the first places apart."
+    return Advice(lines.get(trust, more), None)
 
 
 @dataclass(frozen=True)
@@ -169,12 +197,6 @@ def _good_from(report: dict[str, Any]) -> int | None:
     return first
 
 
-def varied(report: dict[str, Any]) -> str:
-    """Name what intervals and tests are over."""
-    seeds = len(report["seeds"])
-    return f"{seeds} seeds and the validation batches" if seeds > 1 else "the validation batches"
-
-
 def dimension_name(dimension: dict[str, Any]) -> str:
     """Name a dimension of the design space: a setting by its operator too."""
     of = dimension["operator"]
@@ -188,7 +210,8 @@ def _winner(report: dict[str, Any]) -> str:
     if str(steps) in losses and steps != lag:
         line += f", and {losses[str(steps)]:.4f} at completion (step {steps:,})"
     if len(report["seeds"]) > 1:
-        line += f"; the one of seed {winner['seed']}, chosen by the mean of {len(report['seeds'])}"
+        one = "" if winner["seed"] is None else f"the one of seed {winner['seed']}, chosen by "
+        line += f"; {one}the mean of {len(report['seeds'])} seeds"
     return line + "."
 
 
@@ -221,7 +244,7 @@ def _searched(report: dict[str, Any]) -> list[str]:
             f"{search['stable_since']:,}."
         )
     elif search["asked_lag"] == "auto":
-        lines.append(f"K = {lag:,}, the largest asked for: the ranking did not become stable.")
+        lines.append(f"K = {lag:,}, the largest allowed: the ranking did not become stable.")
     return lines
 
 
@@ -244,7 +267,8 @@ def _scratch_ahead(report: dict[str, Any]) -> list[str]:
     winner, lag = report["winner"]["name"], str(report["lag"])
     for each in report["candidates"]:
         if each["is_baseline"] and each["name"] == winner:
-            return [f"No growth is better than {winner} at step {lag}: growing does not pay here."]
+            better = f"No {noun(report)} is better than {winner}"
+            return [f"{better} at step {lag}: growing does not pay here."]
     return []
 
 
@@ -287,18 +311,17 @@ def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     """Judge the ranking at K by what all candidates came to."""
     oracle, lag = report["oracle"], str(report["lag"])
     rank, regret = oracle["spearman"][lag]["value"], oracle["relative_regret"][lag]["value"]
-    at_zero = oracle["spearman"]["0"]["value"]
+    first = first_step(report)
+    at_first = oracle["spearman"][first]["value"]
     chance = oracle["random_choice_relative_regret"]
     spread = _spread(report)
-    tied = oracle["indistinguishable_from_best"]
     count = len(oracle["scored"])
     facts = (
-        f"over the {count} growths trained to completion, Spearman's correlation "
+        f"over the {count} {noun(report)}s trained to completion, Spearman's correlation "
         f"of the loss at step {lag} with the final loss is {_number(rank)}"
-        f"{_interval(oracle['spearman'][lag])} (at step 0: {_number(at_zero)}); the choice gives "
-        f"away {regret:.0%} of the spread of final losses ({spread:.4f} nats), a choice at random "
-        f"{chance:.0%} on average. {len(tied)} of the other {count - 1} cannot be told apart from "
-        f"the best at completion (paired t-test over {varied(report)}, Holm-corrected, 5 %)."
+        f"{_interval(oracle['spearman'][lag])} (at step {first}: {_number(at_first)}); the choice "
+        f"gives away {regret:.0%} of the spread of final losses ({spread:.4f} nats), a choice at "
+        f"random {chance:.0%} on average{_tied_at_completion(report)}"
     )
     if count < ENOUGH:
         return "unknown", facts
@@ -308,6 +331,17 @@ def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     if regret <= USEFUL_REGRET and rank >= USEFUL_SPEARMAN and low > 0:
         return "useful", facts
     return "partly", facts
+
+
+def _tied_at_completion(report: dict[str, Any]) -> str:
+    oracle = report["oracle"]
+    tied, others = oracle["indistinguishable_from_best"], len(oracle["scored"]) - 1
+    if tied is None:
+        return f"; {ONCE}."
+    return (
+        f". {len(tied)} of the other {others} cannot be told apart from the best at completion "
+        f"(paired t-test over {varied(report)}, Holm-corrected, 5 %)."
+    )
 
 
 def _spread(report: dict[str, Any]) -> float:
@@ -322,10 +356,12 @@ def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     tied, settled = doubt["indistinguishable_from_winner"], doubt["stability"]
     others = len(ranked(report)) - 1
     left = " that were not stopped" if stopped(report) else ""
-    noise = (
-        f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at step "
-        f"{lag} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
-    )
+    noise = ONCE
+    if tied is not None:
+        noise = (
+            f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at "
+            f"step {lag} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
+        )
     if settled is None:
         moves = "there is no earlier step to say whether the ranking still moves"
     else:
@@ -334,12 +370,18 @@ def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
             f"{_number(settled['spearman'])}"
         )
     unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
-    caution = f" Only --oracle shows how it ends{unseen}."
+    caution = f" Only {_oracle(report)} shows how it ends{unseen}."
     is_settled = settled is not None and settled["spearman"] >= SETTLED
-    if is_settled and not tied:
+    if is_settled and tied == []:
         return "settled", f"{noise}; {moves}.{caution}"
-    why = "it is still moving" if not is_settled else "the first places are a tie"
+    why = "it is still moving"
+    if is_settled:
+        why = "the first places are a tie" if tied else "it may be chance"
     return "unsettled", f"{why}; {noise}; {moves}.{caution}"
+
+
+def _oracle(report: dict[str, Any]) -> str:
+    return "--oracle" if report["curves"] is None else "training all to the end"
 
 
 def _interval(score: dict[str, Any]) -> str:

@@ -77,6 +77,11 @@ class LossTable:
         """E."""
         return int(self.batches.shape[2])
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a loss is the mean of several, so that there is something to tell noise by."""
+        return bool(self.batches.shape[2] * self.batches.shape[3] > 1)
+
     def at(self, step: int) -> NDArray[np.float64]:
         """Return all candidates' losses at a step: (C,).
 
@@ -92,6 +97,12 @@ class LossTable:
             KeyError: The step was not evaluated.
         """
         return self.batches[:, self._column(step)]
+
+    def shared(self) -> "LossTable":
+        """Return the table of the steps at which all candidates have a loss."""
+        kept = np.flatnonzero(~np.isnan(self.losses).any(axis=0)).tolist()
+        steps = tuple(self.steps[column] for column in kept)
+        return LossTable(self.candidates, steps, self.losses[:, kept], self.batches[:, kept])
 
     def only(self, candidates: Sequence[str]) -> "LossTable":
         """Return the table of some of the candidates, in this table's order."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import complete_growths, read_run
+from lagsearch.report.numbers import read_run
 from lagsearch.selection import phase_transition
 from lagsearch.selection.scores import relative_regret
 
@@ -45,8 +45,8 @@ def main():
     tables, lags = {}, {}
     for path in paths:
         run = read_run(RunFolder(path))
-        if len(complete_growths(run)) > 2:
-            tables[path.name] = run.table.only(complete_growths(run))
+        if len(run.complete_growths) > 2:
+            tables[path.name] = run.table.only(run.complete_growths)
             lags[path.name] = run.lag
     out = Table("threshold", "margin", "left", *tables, "mean", "worst", "steps")
     at_lag = [lost(tables[name], lags[name]) for name in tables]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin, copies
-from lagsearch.report.numbers import Recorded, build_numbers
+from lagsearch.report.numbers import Recorded, build_numbers, terms_of
 from lagsearch.report.seeds import mean_curve
 from lagsearch.selection import Choice, LossTable, Measured, rank_candidates
 from lagsearch.space import Corpus, Data, Pretrain, Search, Source, Space, Training
@@ -102,9 +102,9 @@ def made_report(
     }
     ranking = (*rank_candidates(table, lag), *failed)
     measured, choice = Measured(table), Choice(lag, ranking)
-    run = Recorded(
-        space, plans, environment, curves, by_seed, {}, {}, measured, choice, ranking, False, None
-    )  # fmt: skip
+    terms = terms_of(space, [baseline])
+    searched = (terms, curves, by_seed, measured, choice, ranking)
+    run = Recorded(*searched, space, plans, environment, {}, {}, False, None)
     return build_numbers(run)
 
 

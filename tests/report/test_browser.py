@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from made_up import HOSTILE, made_importance, made_report
 
+from lagsearch.report.elsewhere import Asked, read_curves
 from lagsearch.report.page import write_html
+from lagsearch.report.statistics import statistics
 
 pytestmark = pytest.mark.browser
 
@@ -275,3 +277,26 @@ def test_many_candidates_are_paged_and_all_can_be_shown(opened):
     page.press("#table th button[data-key=at_0]")
     losses = {each["name"]: each["val_loss"]["0"] for each in report["candidates"]}
     assert page.names() == sorted(names, key=losses.get)
+
+
+def test_curves_of_another_trainer_open_without_what_they_have_not(opened, tmp_path):
+    names, steps = ["<i>one</i>", "two", "three"], (1, 10, 100)
+    rows = [
+        f"{name},{step},{3 - place / step}" for place, name in enumerate(names) for step in steps
+    ]
+    path = tmp_path / "curves.csv"
+    path.write_text("candidate,step,val_loss\n" + "\n".join(rows) + "\n")
+    report = statistics(read_curves(path, Asked(lag=10))) | {"curves": str(path)}
+    page = opened(report).open()
+    assert page.errors() == []
+    assert page.names() == ["three", "two", "<i>one</i>"]
+    heads = "document.querySelectorAll('#table th button')"
+    assert page.run(f"Array.from({heads}, head => head.dataset.key)") == [
+        *("rank", "name", "at_0", "at_lag", "gap", "end")
+    ]
+    page.press("#table th button[data-key=end]")
+    page.press("#table tbody tr:nth-child(2) td.name button")
+    assert page.errors() == []
+    axis = "document.querySelector('#chart-loss .xtitle').textContent"
+    assert page.run(axis) == "step"
+    assert page.run("document.querySelectorAll('.winner-map, #legend > *').length") == 0

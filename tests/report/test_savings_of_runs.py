@@ -6,7 +6,7 @@ import pytest
 
 from lagsearch.operators.learned_plan import Learned
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin, copies
-from lagsearch.report.numbers import Recorded
+from lagsearch.report.numbers import Recorded, terms_of
 from lagsearch.report.savings import savings
 from lagsearch.selection import Choice, LossTable, Measured
 from lagsearch.space import Corpus, Data, Pretrain, Search, Source, Space, Training
@@ -65,6 +65,7 @@ def recorded(curves=CURVES, plans=PLANS, baselines=("scratch",), flops=(1000, 50
         for name, plan in plans.items()
     }
     given = {
+        "terms": terms_of(space, baselines),
         "space": space,
         "plans": entries,
         "environment": {"sources": [{"flops": each} for each in flops]},

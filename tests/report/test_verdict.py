@@ -34,6 +34,7 @@ def report(
     candidates = [
         {
             "name": name,
+            "operator": "lag",
             "status": "ok",
             "is_baseline": name == baseline,
             "val_loss": {"0": 2.0, "10": early[int(name[1:])], "50": final[int(name[1:])]},
@@ -54,6 +55,8 @@ def report(
     }
     return {
         "seeds": [0],
+        "batches": 6,
+        "curves": None,
         "lag": 10,
         "steps": 50,
         "candidates": candidates,
@@ -94,7 +97,9 @@ def test_few_growths_are_not_judged():
     losses = [1.5, 1.6, 1.7, 1.8]
     verdict = judge(report(losses, losses))
     assert verdict.trust == "unknown"
-    assert verdict.lines[-1].startswith("Too few growths to judge the ranking: over the 4 growths")
+    assert verdict.lines[-1].startswith(
+        "Too few candidates to judge the ranking: over the 4 growths"
+    )
 
 
 def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():
@@ -160,7 +165,7 @@ def test_since_when_the_ranking_is_stable():
         ),
         (
             {"asked_lag": "auto", "reason": "bound"},
-            "K = 10, the largest asked for: the ranking did not become stable.",
+            "K = 10, the largest allowed: the ranking did not become stable.",
         ),
         (
             {"signal": "ema"},

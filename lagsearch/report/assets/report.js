@@ -43,7 +43,7 @@
   let longest = 1;
   let several = false;
   for (const row of data.ranking.rows) {
-    for (const block of parseMap(row.map).blocks) {
+    for (const block of parseMap(row.map || "").blocks) {
       deepest = Math.max(deepest, block.layer);
       longest = Math.max(longest, block.token.length);
       several = several || Boolean(block.prefix);
@@ -107,8 +107,9 @@
     const words = { "": "a layer of the source", "*": "a new copy", "°": "a new copy that adds nothing yet", "~": "a learned mix", R: "a new random layer" };
     const seen = new Map();
     for (const row of data.ranking.rows) {
-      for (const block of parseMap(row.map).blocks) if (!seen.has(block.mark)) seen.set(block.mark, block);
+      for (const block of parseMap(row.map || "").blocks) if (!seen.has(block.mark)) seen.set(block.mark, block);
     }
+    if (!seen.size) return;
     const legend = document.getElementById("legend");
     legend.append(make("span", "", "From the embedding (left) up; colour: where a layer comes from."));
     for (const mark of Object.keys(words)) {
@@ -128,7 +129,7 @@
   const { columns, rows, winner } = data.ranking;
   const gaps = rows.map((row) => row.gap).filter((gap) => gap !== null).sort((a, b) => a - b);
   const widest = gaps.length ? gaps[Math.floor(0.9 * (gaps.length - 1))] || gaps[gaps.length - 1] : 0;
-  for (const row of rows) row.search = `${row.name} ${row.operator} ${row.map} ${row.failure || ""} ${row.evidence || ""}`.toLowerCase();
+  for (const row of rows) row.search = `${row.name} ${row.operator || ""} ${row.map || ""} ${row.failure || ""} ${row.evidence || ""}`.toLowerCase();
 
   const KINDS = {
     all: () => true,
@@ -337,7 +338,7 @@
       delete layout.yaxis.range;
     }
     if (!chart.steps) return layout;
-    layout.xaxis.title.text = "steps after growth";
+    layout.xaxis.title.text = data.over;
     const move = axesOf[chart.id].x ? place : (step) => step;
     if (axesOf[chart.id].x) Object.assign(layout.xaxis, ticks(last));
     layout.xaxis.range = [axesOf[chart.id].x ? -0.06 : -0.02 * last, move(last) * 1.02];
@@ -422,7 +423,7 @@
   document.getElementById("theme").addEventListener("click", changeTheme);
   system.addEventListener("change", drawAll);
 
-  document.querySelector(".copy").addEventListener("click", async (event) => {
+  document.querySelector(".copy")?.addEventListener("click", async (event) => {
     const code = document.querySelector(".next code");
     try {
       await navigator.clipboard.writeText(code.textContent);

@@ -1,0 +1,213 @@
+"""Runs side by side: the numbers of each, and what several say of the same candidates."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lagsearch.errors import LagsearchError
+from lagsearch.report.build import report_curves
+from lagsearch.report.compare import compare
+from lagsearch.report.compared import sections, write_comparison
+from lagsearch.report.elsewhere import Asked
+from lagsearch.report.markdown import markdown_section
+
+REPORTS = Path(__file__).parents[2] / "reports"
+STEPS = (0, 2, 5, 10, 20, 50, 100)
+
+
+def made(path, names, seed, batches=3, steps=STEPS):
+    """Write curves, and return their means by candidate and step."""
+    draw, rows = np.random.default_rng(seed), []
+    for name in names:
+        quality, height = draw.normal(0, 0.1), abs(draw.normal(0.5, 0.3))
+        for step in steps:
+            mean = 2 + quality + height / (1 + step)
+            rows += [(name, step, b, mean + draw.normal(0, 0.02)) for b in range(batches)]
+    frame = pd.DataFrame(rows, columns=["candidate", "step", "batch", "val_loss"])
+    frame.to_csv(path, index=False)
+    return frame.groupby(["candidate", "step"])["val_loss"].mean().unstack()
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two files that share four candidates, and what is in them."""
+    one = made(tmp_path / "one.csv", list("abcdef"), 1)
+    other = made(tmp_path / "other.csv", list("cdefgh"), 2)
+    return tmp_path / "one.csv", tmp_path / "other.csv", one, other
+
+
+def test_each_run_is_told_with_its_numbers(two):
+    *paths, one, other = two
+    found = compare(paths)
+    assert [run["name"] for run in found["runs"]] == ["one", "other"]
+    for run, means in zip(found["runs"], (one, other), strict=True):
+        lag = run["lag"]
+        assert run["winner"] == means[lag].idxmin()
+        assert run["val_loss"] == pytest.approx(means[lag].min())
+        assert run["final_val_loss"] == pytest.approx(means[100][run["winner"]])
+        rank = stats.spearmanr(means[lag], means[100]).statistic
+        assert run["spearman"]["value"] == pytest.approx(rank)
+        lost = means[100][run["winner"]] - means[100].min()
+        assert run["regret"]["value"] == pytest.approx(lost)
+        assert run["relative_regret"]["value"] == pytest.approx(lost / np.ptp(means[100]))
+        spread = (means[100].mean() - means[100].min()) / np.ptp(means[100])
+        assert run["chance"] == pytest.approx(spread)
+        assert (run["candidates"], run["seeds"], run["batches"]) == (6, 1, 3)
+        assert run["flops"] is run["flops_share"] is None
+
+
+def test_shared_candidates_have_a_place_in_each(two):
+    *paths, one, other = two
+    found = compare(paths)
+    assert sorted(row["name"] for row in found["shared"]) == list("cdef")
+    lags = [run["lag"] for run in found["runs"]]
+    for row in found["shared"]:
+        for place, means, lag in zip(row["places"], (one, other), lags, strict=True):
+            assert place["rank"] == means[lag].rank()[row["name"]]
+            assert place["val_loss"] == pytest.approx(means[lag][row["name"]])
+            assert place["final_val_loss"] == pytest.approx(means[100][row["name"]])
+    [pair] = found["rank_correlation"]
+    assert pair["runs"] == ["one", "other"]
+    both = list("cdef")
+    at_lag = stats.spearmanr(one[lags[0]][both], other[lags[1]][both]).statistic
+    assert pair["at_lag"] == pytest.approx(at_lag)
+    assert pair["at_end"] == pytest.approx(stats.spearmanr(one[100][both], other[100][both])[0])
+    assert pair["n_at_lag"] == pair["n_at_end"] == 4
+    means = [np.mean([each["rank"] / 6 for each in row["places"]]) for row in found["shared"]]
+    assert means == sorted(means)
+
+
+def test_two_shared_candidates_are_too_few_for_a_correlation(tmp_path):
+    for name, names, seed in (("one", "abc", 1), ("other", "bcd", 2), ("alone", "xyz", 3)):
+        made(tmp_path / f"{name}.csv", list(names), seed)
+    found = compare([tmp_path / f"{name}.csv" for name in ("one", "other", "alone")])
+    pairs = {tuple(pair["runs"]): pair for pair in found["rank_correlation"]}
+    assert len(pairs) == 3
+    assert pairs["one", "other"]["at_lag"] is None
+    assert pairs["one", "other"]["n_at_lag"] == 2
+    assert pairs["one", "alone"]["n_at_lag"] == 0
+    told = markdown_section(sections(found)[2])
+    assert "| `one` | `other` | not defined (2) | not defined (2) |" in told
+    assert "alone" not in told
+
+
+def test_run_folders_reports_of_curves_and_curves_stand_together(two, tmp_path):
+    folder, report = report_curves(two[0], Asked(lag=5), tmp_path / "report")
+    found = compare([folder, two[1], REPORTS / "quickstart-oracle"])
+    assert found["runs"][0]["lag"] == 5
+    assert found["runs"][0]["spearman"] == report["oracle"]["spearman"]["5"]
+    run = found["runs"][2]
+    recorded = json.loads((REPORTS / "quickstart-oracle" / "report.json").read_text())
+    assert run["winner"] == recorded["winner"]["name"]
+    assert run["spearman"]["value"] == pytest.approx(recorded["oracle"]["spearman"]["200"]["value"])
+    cost = recorded["cost"]
+    spent = cost["search_flops"] + cost["winner_flops"]
+    assert (run["flops"], run["flops_share"]) == (spent, spent / cost["oracle_flops"])
+
+
+def test_runs_of_one_name_are_told_by_their_paths(tmp_path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        made(tmp_path / folder / "curves.csv", list("abc"), 1)
+    paths = [tmp_path / folder / "curves.csv" for folder in ("one", "other")]
+    assert [run["name"] for run in compare(paths)["runs"]] == [str(path) for path in paths]
+
+
+def test_failed_and_unfinished_candidates_have_no_loss_to_compare(tmp_path):
+    made(tmp_path / "one.csv", list("abcde"), 1)
+    made(tmp_path / "other.csv", list("abcde"), 2)
+    frame = pd.read_csv(tmp_path / "other.csv")
+    frame.loc[(frame.candidate == "a") & (frame.step == 2), "val_loss"] = float("nan")
+    frame = frame[(frame.candidate != "b") | (frame.step < 100)]
+    frame.to_csv(tmp_path / "other.csv", index=False)
+    found = compare([tmp_path / "one.csv", tmp_path / "other.csv"])
+    assert found["runs"][1]["failed"] == 1
+    places = {row["name"]: row["places"][1] for row in found["shared"]}
+    assert (places["a"]["status"], places["a"]["val_loss"]) == ("failed", None)
+    assert places["b"]["final_val_loss"] is None
+    [pair] = found["rank_correlation"]
+    assert (pair["n_at_lag"], pair["n_at_end"]) == (4, 3)
+    assert "| 5 of 5: failed |" in markdown_section(sections(found)[1])
+
+
+def test_pages_tables_and_the_figure(two, tmp_path):
+    *paths, one, _ = two
+    found = compare(paths)
+    folder = tmp_path / "out"
+    write_comparison(found, folder)
+    names = {each.relative_to(folder).as_posix() for each in folder.rglob("*.*")}
+    assert names == {
+        *("compare.md", "compare.html", "figures/compare.png", "figures/compare.svg"),
+        *(f"tables/{name}.csv" for name in ("runs", "shared", "rank_correlation")),
+    }
+    runs = pd.read_csv(folder / "tables" / "runs.csv")
+    assert list(runs["winner"]) == [run["winner"] for run in found["runs"]]
+    assert list(runs["spearman"]) == [run["spearman"]["value"] for run in found["runs"]]
+    assert list(runs["spearman_low"]) == [run["spearman"]["interval"][0] for run in found["runs"]]
+    shared = pd.read_csv(folder / "tables" / "shared.csv")
+    assert len(shared) == 8
+    own = shared[shared.run == "one"].set_index("candidate")["final_val_loss"]
+    assert own.to_dict() == pytest.approx(one[100][list("cdef")].to_dict())
+    page = (folder / "compare.html").read_text()
+    picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    svg = (folder / "figures" / "compare.svg").read_bytes()
+    assert base64.b64decode(picture[1]) == svg
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    write_comparison(found, folder)  # its own folder is written anew
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(LagsearchError, match="has files, but no comparison"):
+        write_comparison(found, tmp_path / "mine")
+    with pytest.raises(LagsearchError, match="is no folder"):
+        write_comparison(found, tmp_path / "mine" / "notes.txt")
+
+
+def test_all_text_of_runs_is_escaped(tmp_path):
+    names = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "$\\frac$ | x", "d"]
+    for file, seed in (("<b>one.csv", 1), ("$other$.csv", 2)):
+        made(tmp_path / file, names, seed)
+    found = compare([tmp_path / "<b>one.csv", tmp_path / "$other$.csv"])
+    write_comparison(found, tmp_path / "out")
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert page.count("<img") == 1
+    for text in ("<script", "<b>one"):
+        assert text not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["one.csv"], "compare: name two runs or more"),
+        (["one.csv", "one.csv"], "one.csv comes twice"),
+        (["one.csv", "none"], "not a run folder, it has no space.yaml"),
+        (["one.csv", "none.csv"], "no such file"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(two, tmp_path, names, message):
+    command = [sys.executable, "-m", "lagsearch.cli", "compare", *(tmp_path / n for n in names)]
+    command += ["--out", tmp_path / "out"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_terminal_shows_what_the_page_holds(two, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lagsearch.cli", "compare", *two[:2], "--out", out]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    told, _, last = done.stdout.rpartition("\n\nComparison: ")
+    assert last.strip() == f"{out}/compare.html, {out}/compare.md"
+    assert told in (out / "compare.md").read_text()
