@@ -135,14 +135,6 @@ class RunFolder:
         path = operator_record(self.curve_file(candidate))
         return self._json(path) if path.is_file() else None
 
-    def report(self) -> dict[str, Any]:
-        """Read the numbers of the report.
-
-        Raises:
-            RunFolderError: There are none.
-        """
-        return self._json(self.report_file)
-
     def harness(self) -> dict[str, Any] | None:
         """Read what came out on downstream tasks, or None where none were evaluated."""
         return self._json(self.harness_file) if self.harness_file.is_file() else None
