@@ -84,6 +84,7 @@ def staged_loss(folder):
     return [course["curve"] for course in report["courses"]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_in_every_stage_and_continued_equals_uninterrupted(write_stages, tmp_path):
     longer = ("[20, 20, 24]", "[200, 200, 240]"), ("lag: 10", "lag: 80")
