@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lagsearch.pipeline import RunResult, run
-    from lagsearch.planning import RunPlan, plan
-    from lagsearch.space import SpaceFile, load_space
+    from lagsearch.planning import RunPlan
+    from lagsearch.space import SpaceFile, StagedFile, load_any, load_space
+    from lagsearch.staging import StagedPlan, plan
 
-__all__ = ["RunPlan", "RunResult", "SpaceFile", "load_space", "plan", "run"]
+__all__ = [
+    "RunPlan",
+    "RunResult",
+    "SpaceFile",
+    "StagedFile",
+    "StagedPlan",
+    "load_any",
+    "load_space",
+    "plan",
+    "run",
+]
 
 _HOMES = {
     "RunPlan": "lagsearch.planning",
     "RunResult": "lagsearch.pipeline",
     "SpaceFile": "lagsearch.space",
+    "StagedFile": "lagsearch.space",
+    "StagedPlan": "lagsearch.staging",
+    "load_any": "lagsearch.space",
     "load_space": "lagsearch.space",
-    "plan": "lagsearch.planning",
+    "plan": "lagsearch.staging",
     "run": "lagsearch.pipeline",
 }
 

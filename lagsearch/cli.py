@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lagsearch.planning import RunPlan
-    from lagsearch.space import SpaceFile
+    from lagsearch.space import SpaceFile, StagedFile
+    from lagsearch.staging import StagedPlan
 
 _SHOWN_OPTIONS = 12
 
@@ -39,9 +40,13 @@ SetOption = Annotated[
 @app.command("plan")
 def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = None) -> None:
     """Show every candidate and the cost of the search; nothing is trained."""
-    from lagsearch.planning import plan
+    from lagsearch.staging import StagedPlan, plan
 
-    _show_plan(plan(_load(space, set_), lag=_lag(lag)))
+    planned = plan(_load(space, set_), lag=_lag(lag))
+    if isinstance(planned, StagedPlan):
+        _show_staged_plan(planned)
+    else:
+        _show_plan(planned)
 
 
 @app.command("run")
@@ -63,6 +68,10 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="0,1,2", help="Train all under each of them.")
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="With stages: train what they are compared with, too."),
+    ] = False,
     set_: SetOption = None,
 ) -> None:
     """Train all candidates K steps, rank them, train the winner on. Run it again to continue."""
@@ -77,8 +86,36 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         serial=serial,
         profile=profile,
         seeds=_seeds(seeds),
+        baselines=baselines,
     )
-    _show_result(result.folder, result.report)
+    _show(result.folder, result.report)
+
+
+schedule_app = typer.Typer(no_args_is_help=True, help="Work on a schedule that a run has left.")
+app.add_typer(schedule_app, name="schedule")
+
+
+@schedule_app.command("scale")
+def scale_command(
+    schedule: Annotated[Path, typer.Argument(metavar="SCHEDULE", help="A run's schedule.yaml.")],
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="Layers at the end.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps of all stages.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The new file; beside the old one by default.")
+    ] = None,
+) -> None:
+    """Carry a schedule over to another depth or length, in proportion, and say how."""
+    from lagsearch.scaling import scale_schedule
+
+    changed = [f"{layers}-layers"] if layers else []
+    changed += [f"{steps}-steps"] if steps else []
+    out = out or schedule.with_name("-".join([schedule.stem, *changed]) + schedule.suffix)
+    lines = scale_schedule(schedule, layers, steps, out)
+    sys.stdout.write("\n".join([*lines, f"Schedule: {out}"]) + os.linesep)
 
 
 @app.command("report")
@@ -111,6 +148,8 @@ def report_command(
     from lagsearch.report.curve_files import is_curves
     from lagsearch.report.elsewhere import Asked
     from lagsearch.report.folder import RunFolder
+    from lagsearch.report.staged import build_whole
+    from lagsearch.report.whole import is_whole
 
     if is_curves(path):
         if pack:
@@ -122,11 +161,11 @@ def report_command(
     given = {"--lag": lag, "--end": end, "--baseline": baseline, "--out": out}
     if named := [option for option, value in given.items() if value]:
         raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
-    folder = path
-    report = build_report(folder)
-    if pack:
-        RunFolder(folder).pack()
-    _show_result(folder, report)
+    is_staged = is_whole(path)
+    report = build_whole(path) if is_staged else build_report(path)
+    for each in (sorted(path.glob("*/stage-*")) if is_staged else [path]) if pack else ():
+        RunFolder(each).pack()
+    _show(path, report)
 
 
 @app.command("compare")
@@ -312,10 +351,10 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _load(space: Path, overrides: list[str] | None) -> "SpaceFile":
-    from lagsearch.space import load_space
+def _load(space: Path, overrides: list[str] | None) -> "SpaceFile | StagedFile":
+    from lagsearch.space import load_any
 
-    return load_space(space, overrides or ())
+    return load_any(space, overrides or ())
 
 
 def _lag(text: str | None) -> "int | Literal['auto'] | None":
@@ -405,6 +444,47 @@ def _show_plan(plan: "RunPlan") -> None:
     console.print(rows)
     for line in (plan.advice(), *plan.notes):
         console.print(line)
+
+
+def _show_staged_plan(plan: "StagedPlan") -> None:
+    from rich.table import Table
+
+    from lagsearch.operators.plan import legend
+
+    console = _console()
+    for number, stage in enumerate(plan.stages, 1):
+        steps, count = stage.space.training.steps, len(stage.candidates)
+        chosen = f"{count} candidates, K = {stage.lag:,}" if count > 1 else "nothing to choose"
+        console.print(f"\nStage {number}: {steps:,} steps; {chosen}")
+        table = Table("candidate", "layers", box=None, pad_edge=False)
+        for heading in ("parameters", "FLOPs/step"):
+            table.add_column(heading, justify="right")
+        for each in stage.candidates:
+            flops = f"{each.cost.flops_per_step:.2e}"
+            table.add_row(each.name, each.layer_map, f"{each.cost.parameters:,}", flops)
+        console.print(table)
+    maps = [each.layer_map for stage in plan.stages for each in stage.candidates]
+    search, training = plan.search_flops(), plan.training_flops()
+    lines = [
+        f"\n{legend(maps)}: in each stage, of the winner of the stage before.",
+        f"Training: {plan.file.steps:,} steps, {training:.2e} training FLOPs.",
+        f"Search: {plan.extra_steps:,} more steps, {search:.2e} training FLOPs, "
+        f"{search / training:.1%} of the training.",
+    ]
+    if len(plan.file.seeds) > 1:
+        lines.append(f"All of it under each of {len(plan.file.seeds)} seeds.")
+    for line in (*lines, *plan.notes):
+        console.print(line)
+
+
+def _show(folder: Path, report: dict[str, Any]) -> None:
+    """Write the last lines of a run, with stages or without."""
+    if report.get("kind") != "stages":
+        _show_result(folder, report)
+        return
+    from lagsearch.report.staged_verdict import tell
+
+    sys.stdout.write("\n".join(tell(report, folder)) + os.linesep)
 
 
 def _show_domain(plan: "RunPlan", console: Any) -> None:

@@ -109,6 +109,11 @@ class JobMaker:
             return None
         return self.folder.profile_file(name).absolute()
 
+    @property
+    def _stage(self) -> tuple[int, ...]:
+        """What tells the random weights of a later stage from those of the first."""
+        return (behind,) if (behind := self.plan.space.before.steps) else ()
+
     def _candidate(self, planned: PlannedCandidate, seed: int, sources: tuple[Path, ...]) -> Job:
         space = self.plan.space
         name = space.trial(planned.name, seed)
@@ -118,9 +123,13 @@ class JobMaker:
             plan=planned.candidate.plan,
             sources=sources,
             n_parameters=planned.cost.parameters,
-            init_seed=derive_seed(seed, "init", "target"),
+            init_seed=derive_seed(seed, "init", "target", *self._stage),
             training=self._training(planned),
-            text=self._text("growth", seed),
+            text=replace(
+                self._text("growth", seed),
+                behind=space.before.steps,
+                rows_behind=space.before.sequences,
+            ),
             compute=self.compute,
             evaluate_at=_evaluated(self.plan.steps, planned.steps),
             curve=self.folder.curve_file(name).absolute(),
@@ -156,7 +165,7 @@ class JobMaker:
             validation_batches=space.evaluation.batches,
             objective=self.objective,
             seed=seed,
-            validation_seed=space.seed,
+            validation_seed=space.seed if (own := space.evaluation.seed) is None else own,
         )
 
 
@@ -181,6 +190,7 @@ def made_of(job: Job) -> dict[str, Any]:
             "seed": job.text.seed,
             "validation_seed": job.text.validation_seed,
             "part": job.text.part,
+            **({"behind": [job.text.behind, job.text.rows_behind]} if job.text.behind else {}),
         },
         "init_seed": job.init_seed,
         "compute": [job.compute.threads, job.compute.device, job.compute.precision],

@@ -21,6 +21,7 @@ from lagsearch.errors import (
     DataError,
     ModelError,
     ResourceError,
+    SpaceError,
 )
 from lagsearch.jobs import JobMaker
 from lagsearch.phases import Phases
@@ -33,11 +34,16 @@ from lagsearch.planning import (
 from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
+from lagsearch.report.staged import build_whole
+from lagsearch.report.whole import WholeFolder
 from lagsearch.sampling import open_sampling, sample
 from lagsearch.search.keep import let_go
 from lagsearch.search.serial import OpenRunner, Runner, open_serial
 from lagsearch.search.slots import Slots, decide, describe
-from lagsearch.space import SpaceFile
+from lagsearch.space import SpaceFile, StagedFile, load_any
+from lagsearch.stage import Engine
+from lagsearch.stages import StagedRun
+from lagsearch.staging import plan_stages, with_options
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 from lagsearch.vocabulary import find_tokenizer, vocabulary_of
@@ -88,11 +94,23 @@ class RunResult:
     report: dict[str, Any]
 
     @property
+    def stages(self) -> list["RunResult"]:
+        """The run of each stage that had a choice, under the first seed; none without stages."""
+        if self.report.get("kind") != "stages":
+            return []
+        folders = [
+            RunFolder(self.folder / each["folder"])
+            for each in self.report["courses"][0]["stages"]
+            if each["candidates"] > 1
+        ]
+        return [RunResult(each.path, each.report()) for each in folders]
+
+    @property
     def candidates(self) -> list[RankedCandidate]:
-        """All candidates, best at K first."""
+        """All candidates, best at K first; those of a run with `stages` are in these."""
         names = [each.name for each in fields(RankedCandidate)]
         ranked = []
-        for entry in self.report["candidates"]:
+        for entry in self.report.get("candidates", ()):
             losses = {int(step): loss for step, loss in entry["val_loss"].items()}
             values = {name: entry[name] for name in names}
             ranked.append(RankedCandidate(**{**values, "val_loss": losses}))
@@ -115,7 +133,7 @@ class RunResult:
 
 
 def run(  # noqa: PLR0913 (each is an option of the command)
-    space: str | Path | SpaceFile,
+    space: str | Path | SpaceFile | StagedFile,
     *,
     lag: int | Literal["auto"] | None = None,
     oracle: bool = False,
@@ -123,18 +141,20 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     serial: bool = False,
     profile: bool = False,
     seeds: Sequence[int] = (),
+    baselines: bool = False,
     watch: Watch | None = None,
 ) -> RunResult:
     """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
 
     Args:
-        space: A space file, or one that is loaded.
+        space: A space file, with stages or without, or one that is loaded.
         lag: K, in place of the space's `search.lag`.
         oracle: Train all candidates to completion and score the ranking.
         out: The run folder, in place of `reports/<name>`.
         serial: Train one candidate after the other in this process, without Ray.
         profile: Say where the time goes, and trace a few steps of every candidate.
         seeds: Seeds to train every candidate under, in place of the space's `search.seeds`.
+        baselines: With stages: train what adaptive stacking is compared with, too.
         watch: Follows the run; a live table or plain lines when left out.
 
     Raises:
@@ -142,14 +162,27 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         NoSurvivorError: Every candidate failed.
     """
     watch = watch or make_watch()
+    if isinstance(space, str | Path):
+        space = load_any(space)
+    if isinstance(space, StagedFile):
+        staged = with_options(space, lag, oracle=oracle, profile=profile, seeds=seeds)
+        return _run_stages(staged, out, watch, serial=serial, baselines=baselines)
+    if baselines:
+        raise SpaceError(
+            f"{space.path}: --baselines belongs to a space with stages; --oracle is "
+            "what compares the candidates of one growth"
+        )
     file = with_lag(space, lag, oracle=oracle, profile=profile, seeds=seeds)
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
+    if any(each.before is not None for each in file.space.sources):
+        message = "is what a stage begins with: run the space that has the stages"
+        raise file.error(("sources", 0), message)
     opener = Opener(watch.say)
     tokenizer = find_tokenizer(file, opener=opener)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
     downstream = open_downstream(file, [each.name for each in plan.candidates], folder, watch.say)
-    compute, slots = _resources(file, plan)
+    compute, slots = _resources(file, [each.cost.memory_bytes for each in plan.candidates])
     store, objective = _open_data(file, tokenizer, watch, opener)
     brought = _checkpoints(file, plan, objective.kind, watch)
     threads = 1 if slots.gpus else slots.cpus * slots.number
@@ -175,6 +208,44 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         began = time.monotonic()
         report = build_report(folder.path)
         folder.spend("report", time.monotonic() - began)
+        folder.note(end=now())
+    finally:
+        lock.release()
+    return RunResult(folder.path, report)
+
+
+def _run_stages(
+    file: StagedFile, out: str | Path | None, watch: Watch, *, serial: bool, baselines: bool
+) -> RunResult:
+    """Run a space with stages; see `run`."""
+    folder = WholeFolder(Path(out) if out else Path("reports") / file.space.name)
+    file = folder.agree(file)
+    opener = Opener(watch.say)
+    first = file.stages[0]
+    tokenizer = find_tokenizer(first, opener=opener)
+    vocabulary = vocabulary_of(tokenizer, first.space)
+    plan = plan_stages(file, vocabulary)
+    memory = [each.cost.memory_bytes for stage in plan.stages for each in stage.candidates]
+    compute, slots = _resources(first, memory)
+    store, objective = _open_data(first, tokenizer, watch, opener)
+    brought = _checkpoints(first, plan.stages[0], objective.kind, watch)
+    threads = 1 if slots.gpus else slots.cpus * slots.number
+    inputs = JobMaker(plan.stages[0], store, objective, folder, compute, threads).inputs()
+    lock = folder.lock()
+    try:
+        folder.start(file, describe(compute), inputs)
+        folder.note(slots=1 if serial else slots.number)
+        began = time.monotonic()
+        try:
+            with (open_serial if serial else _open_ray(slots))() as runner:
+                engine = Engine(
+                    *(tokenizer, vocabulary, store, objective, compute),
+                    *(threads, runner, brought, watch),
+                )
+                StagedRun(plan, folder, engine).run(baselines=baselines)
+        finally:
+            folder.spend("search", time.monotonic() - began)
+        report = build_whole(folder.path)
         folder.note(end=now())
     finally:
         lock.release()
@@ -218,9 +289,8 @@ def _checkpoints(
     return brought
 
 
-def _resources(file: SpaceFile, plan: RunPlan) -> tuple[Compute, Slots]:
+def _resources(file: SpaceFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
     space = file.space
-    memory = [each.cost.memory_bytes for each in plan.candidates]
     try:
         return decide(space.resources, space.training.precision, memory)
     except ResourceError as error:

@@ -20,6 +20,7 @@ from lagsearch.models.configs import (
     ModelShape,
     grown_config,
     plain_config,
+    rebuild_config,
     shape_of,
     stored_name,
     target_shape,
@@ -37,6 +38,7 @@ from lagsearch.operators import (
 from lagsearch.operators.execute import check_fit
 from lagsearch.operators.scratch import fresh_plan
 from lagsearch.space import (
+    Before,
     Entry,
     Source,
     Space,
@@ -508,6 +510,9 @@ def _source(
         if source.pretrain is not None:
             at = (*at, "pretrain", "config")
             config = complete_config(source.pretrain.config, vocabulary)
+        elif source.before is not None:
+            at = ("sources",)
+            config = _before(source.before, vocabulary)
         else:
             at = (*at, "checkpoint")
             checkpoint = locate_checkpoint(source.checkpoint or "")
@@ -520,6 +525,13 @@ def _source(
         return PlannedSource(source, config, model.cost, checkpoint, n_tokens)
     except LagsearchError as error:
         raise file.error(at, str(error)) from None
+
+
+def _before(before: Before, vocabulary: Vocabulary | None) -> Any:
+    """Return the configuration that a stage begins with."""
+    if before.steps == 0:
+        return complete_config(before.config, vocabulary)
+    return rebuild_config(before.config)
 
 
 def _batch_size(source: Source) -> int | None:

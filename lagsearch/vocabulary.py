@@ -82,7 +82,7 @@ def vocabulary_without_data(file: SpaceFile) -> tuple[Vocabulary | None, tuple[s
         SpaceError: Its size is nowhere to be found.
     """
     space = file.space
-    pretrained = [each.pretrain for each in space.sources]
+    pretrained = [each.pretrain or each.before for each in space.sources]
     is_sized = all(each is not None and "vocab_size" in each.config for each in pretrained)
     if isinstance(space.tokenizer, TrainBpe) or (is_sized and space.tokenizer == "characters"):
         return _unseen(space), _missing_texts(file)

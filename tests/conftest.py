@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from staged import STAGED, as_list
 
 from lagsearch.progress import Watch
 
@@ -86,6 +87,23 @@ def write_space(tmp_path, corpus):
 
     def write(*replacements: tuple[str, str], name: str = "space.yaml") -> Path:
         text = SPACE.format(corpus=corpus)
+        for old, new in replacements:
+            assert old in text, old
+            text = text.replace(old, new)
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_stages(tmp_path, corpus):
+    """Write the tiny space with stages, with replacements, and return its path."""
+
+    def write(*replacements: tuple[str, str], name: str = "stages.yaml", listed=False) -> Path:
+        text = STAGED.format(corpus=corpus)
+        text = as_list(text) if listed else text
         for old, new in replacements:
             assert old in text, old
             text = text.replace(old, new)

@@ -79,6 +79,36 @@ def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache,
     assert killed == WHOLE[0]
 
 
+def staged_loss(folder):
+    report = json.loads((folder / "report.json").read_text())
+    return [course["curve"] for course in report["courses"]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_in_every_stage_and_continued_equals_uninterrupted(write_stages, tmp_path):
+    longer = ("[20, 20, 24]", "[200, 200, 240]"), ("lag: 10", "lag: 80")
+    path, folder = write_stages(*longer), tmp_path / "killed"
+    names = ("scratch", "lag-i0-b1-duplicate", "lag-i1-b1-random")
+    for stage, name in enumerate(names, 1):
+        curve = folder / "adaptive" / f"stage-{stage}" / "curves" / f"{name}.jsonl"
+        process = subprocess.Popen(
+            command(path, folder),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while 50 not in steps(curve):
+            assert process.poll() is None, "it ended before the moment came"
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (folder / "report.json").exists()
+    for each in (folder, tmp_path / "whole"):
+        subprocess.run(command(path, each), check=True, capture_output=True)
+    assert staged_loss(folder) == staged_loss(tmp_path / "whole")
+
+
 def listening(pids):
     """Return the addresses on which processes listen, as /proc writes them."""
     inodes = set()

@@ -40,12 +40,24 @@ MAY_IMPORT = {
         *("planning", "jobs", "downstream", "searching", "report", "search", "training"),
         "progress",
     },
+    "staging": {"planning", "vocabulary", "space", "models"},
+    "courses": {"staging", "planning", "vocabulary", "space", "models"},
+    "stage": {
+        *("staging", "planning", "jobs", "phases", "downstream", "vocabulary", "space", "data"),
+        *("report", "sampling", "search", "training", "progress"),
+    },
+    "stages": {
+        *("stage", "courses", "staging", "report", "search", "space", "training", "progress"),
+    },
+    "scaling": {"staging", "space", "models"},
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {
     "optuna": {"search/study.py", "search/rivals.py"},
     "ray": {"search/ray_runner.py", "search/rivals.py"},
-    "matplotlib": {"report/figures.py", "report/compared_figure.py"},
+    "matplotlib": {
+        *("report/figures.py", "report/staged_figures.py", "report/compared_figure.py"),
+    },
     "lm_eval": {"training/sealed.py", "training/tasks.py", "training/harness.py"},
 }
 

@@ -41,3 +41,15 @@ def test_laptop_versions_search_the_same_operators():
         assert len(maps) == 2
         assert maps[0] == maps[1]
         assert len(maps[0]) == 31
+
+
+def test_adaptive_stacking_has_the_papers_stages():
+    planned = lagsearch.plan(next(path for path in SPACES if path.stem == "adaptive_bert_large"))
+    # every index, and every second one from stage 5 on, times three block sizes
+    assert [len(each.candidates) for each in planned.stages] == [1, 3, 15, 27, 21, 27]
+    assert [each.space.training.steps for each in planned.stages] == [160_000] * 5 + [200_000]
+    assert planned.file.steps == 1_000_000
+    assert planned.extra_steps == 200 * (2 + 14 + 26 + 20 + 26)
+    last = planned.stages[-1].candidates
+    assert {each.candidate.settings["index"] for each in last} == set(range(0, 17, 2))
+    assert last[0].cost.parameters / 1e6 == pytest.approx(335, rel=0.01)

@@ -22,6 +22,7 @@ def training_rows(
     batch_size: int,
     seed: int,
     stream: str,
+    behind: int = 0,
 ) -> "TrainingRows | MixedRows":
     """Return the rows of one text, or of several by their weights.
 
@@ -31,10 +32,11 @@ def training_rows(
         batch_size: B.
         seed: The root seed.
         stream: Separates the orders of different purposes, e.g. `growth`.
+        behind: Rows that were seen before step 0: it goes on behind them.
     """
     if len(texts) == 1:
-        return TrainingRows(texts[0][0], sequence_length, batch_size, seed, stream)
-    return MixedRows(texts, sequence_length, batch_size, seed, stream)
+        return TrainingRows(texts[0][0], sequence_length, batch_size, seed, stream, behind)
+    return MixedRows(texts, sequence_length, batch_size, seed, stream, behind)
 
 
 class TrainingRows:
@@ -51,6 +53,7 @@ class TrainingRows:
         batch_size: B.
         seed: The root seed.
         stream: Separates the orders of different purposes, e.g. `growth`.
+        behind: Rows that were seen before step 0.
     """
 
     def __init__(
@@ -60,15 +63,17 @@ class TrainingRows:
         batch_size: int,
         seed: int,
         stream: str,
+        behind: int = 0,
     ) -> None:
         self._tokens = tokens
         self._length = sequence_length
         self._batch_size = batch_size
+        self._behind = behind
         self._passes = _Passes(len(tokens), sequence_length, seed, (stream,))
 
     def __call__(self, step: int) -> NDArray[np.int64]:
         """Return the sequences of a step: (B, T + 1)."""
-        first = step * self._batch_size
+        first = self._behind + step * self._batch_size
         starts = [self._passes.start(first + row) for row in range(self._batch_size)]
         return _cut(self._tokens, np.array(starts), self._length)
 
@@ -86,6 +91,7 @@ class MixedRows:
         batch_size: B.
         seed: The root seed.
         stream: Separates the orders of different purposes, e.g. `growth`.
+        behind: Rows that were seen before step 0.
     """
 
     def __init__(
@@ -95,10 +101,12 @@ class MixedRows:
         batch_size: int,
         seed: int,
         stream: str,
+        behind: int = 0,
     ) -> None:
         self._tokens = [tokens for tokens, _ in texts]
         self._length = sequence_length
         self._batch_size = batch_size
+        self._behind = behind
         self._seed, self._stream = seed, stream
         self._counts = shares([weight for _, weight in texts], BLOCK)
         self._passes = [
@@ -109,7 +117,7 @@ class MixedRows:
 
     def __call__(self, step: int) -> NDArray[np.int64]:
         """Return the sequences of a step: (B, T + 1)."""
-        first = step * self._batch_size
+        first = self._behind + step * self._batch_size
         rows = []
         for number in range(first, first + self._batch_size):
             text, start = self._place(number)

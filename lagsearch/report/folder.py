@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -210,7 +211,7 @@ class RunFolder:
             RunFolderError: The folder belongs to another space; the message names what differs.
         """
         if not self.space_file.is_file():
-            if self.path.is_dir() and self._holds_files():
+            if self.path.is_dir() and self.holds_files():
                 raise RunFolderError(f"{self.path}: has files, but is no run folder")
             return space
         recorded = self.space()
@@ -220,7 +221,7 @@ class RunFolder:
         space = _with_search(space, **kept)
         if space.seeds[: len(recorded.seeds)] == recorded.seeds:
             recorded = _with_search(recorded, seeds=space.search.seeds)
-        self._refuse(_differences(written_out(recorded), written_out(space)))
+        self.refuse(differences(written_out(recorded), written_out(space)))
         return space
 
     def record_sources(self, sources: list[dict[str, Any]]) -> None:
@@ -234,16 +235,22 @@ class RunFolder:
             digests = [
                 (f"source {new['name']}", old["digest"], new["digest"]) for old, new in pairs
             ]
-            self._refuse([each for each in digests if each[1] != each[2]])
+            self.refuse([each for each in digests if each[1] != each[2]])
         self.note(sources=sources)
 
-    def _refuse(self, differences: list[tuple[str, Any, Any]]) -> None:
-        if not differences:
+    def refuse(self, found: list[tuple[str, Any, Any]]) -> None:
+        """Stop where something is not as it was when the run began.
+
+        Args:
+            found: What differs: a key, its value there and here.
+
+        Raises:
+            RunFolderError: There is any.
+        """
+        if not found:
             return
-        shown = "; ".join(
-            f"{key} is {old!r} there and {new!r} here" for key, old, new in differences[:3]
-        )
-        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        shown = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, old, new in found[:3])
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
         raise RunFolderError(
             f"{self.path} holds another run: {shown}{more}; choose another folder with --out"
         )
@@ -268,27 +275,14 @@ class RunFolder:
         """
         is_begun = self.environment_file.is_file()
         if is_begun:
-            self._refuse(_differences(self.environment()["inputs"], inputs))
+            self.refuse(differences(self.environment()["inputs"], inputs))
         for place in (self.path, self.path / "curves", self.path / "profile"):
             for left in place.glob(_UNFINISHED):  # of a process that was killed while it wrote
                 left.unlink()
         write_text(self.space_file, dump_space(space))
         write_json(self.plans_file, plans)
         if not is_begun:
-            environment = {
-                "versions": _versions(),
-                "git_commit": _git_commit(),
-                "host": platform.node(),
-                "devices": devices,
-                "inputs": inputs,
-                "seeds": list(space.seeds),
-                "slots": 1,
-                "sources": [],
-                "wall_s": dict.fromkeys(PHASES, 0.0),
-                "start": now(),
-                "end": None,
-            }
-            write_json(self.environment_file, environment)
+            write_json(self.environment_file, first_environment(devices, inputs, space.seeds))
         else:
             self.note(seeds=list(space.seeds))
 
@@ -301,7 +295,7 @@ class RunFolder:
         for path in sorted((self.path / "curves").glob("*.jsonl")):
             pack(path)
 
-    def _holds_files(self) -> bool:
+    def holds_files(self) -> bool:
         """Return whether anything but a lock and unfinished writes is in the folder."""
         own = {self.path / "run.lock", *self.path.glob(_UNFINISHED)}
         return any(each not in own for each in self.path.iterdir())
@@ -316,6 +310,31 @@ class RunFolder:
         return value
 
 
+def first_environment(
+    devices: dict[str, Any], inputs: dict[str, Any], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Return what `environment.json` holds when a run begins.
+
+    Args:
+        devices: What it runs on, for the record.
+        inputs: What decides the losses beside the space and the sources.
+        seeds: Its seeds.
+    """
+    return {
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+        "host": platform.node(),
+        "devices": devices,
+        "inputs": inputs,
+        "seeds": list(seeds),
+        "slots": 1,
+        "sources": [],
+        "wall_s": dict.fromkeys(PHASES, 0.0),
+        "start": now(),
+        "end": None,
+    }
+
+
 def _with_search(space: Space, **values: Any) -> Space:
     return space.model_copy(update={"search": space.search.model_copy(update=values)})
 
@@ -325,7 +344,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     """Return the keys in which two spaces differ, but for what changes no loss.
 
     That is an oracle that is added, downstream tasks, and whether a run is profiled.
@@ -336,7 +355,7 @@ def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]
         return [
             found
             for key in {**old, **new}
-            for found in _differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
+            for found in differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
         ]
     if old == new or (at == "search.oracle" and new) or at == "resources.profile":
         return []

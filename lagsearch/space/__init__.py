@@ -2,6 +2,7 @@
 
 from lagsearch.space.asked import AskedTask, asked_tasks, chosen_candidates, matching
 from lagsearch.space.candidates import Entry, expand
+from lagsearch.space.fixed import chosen_stages, with_stages
 from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder, rungs
 from lagsearch.space.overrides import read_yaml
 from lagsearch.space.reading import (
@@ -13,6 +14,7 @@ from lagsearch.space.reading import (
     written_out,
 )
 from lagsearch.space.schema import (
+    Before,
     Corpus,
     Data,
     Evaluation,
@@ -31,9 +33,18 @@ from lagsearch.space.schema import (
     Training,
     Validation,
 )
+from lagsearch.space.staged import (
+    StagedFile,
+    StageFile,
+    load_any,
+    parse_staged,
+    with_stage_flags,
+)
+from lagsearch.space.stages import Whole, depth_key
 
 __all__ = [
     "AskedTask",
+    "Before",
     "Corpus",
     "Data",
     "Entry",
@@ -50,21 +61,30 @@ __all__ = [
     "Source",
     "Space",
     "SpaceFile",
+    "StageFile",
+    "StagedFile",
     "TrainBpe",
     "Training",
     "Validation",
+    "Whole",
     "annealed_steps",
     "asked_tasks",
     "chosen_candidates",
+    "chosen_stages",
+    "depth_key",
     "dump_space",
     "dump_yaml",
     "evaluation_steps",
     "expand",
+    "load_any",
     "load_space",
     "log_ladder",
     "matching",
+    "parse_staged",
     "read_yaml",
     "rungs",
     "with_flags",
+    "with_stage_flags",
+    "with_stages",
     "written_out",
 ]

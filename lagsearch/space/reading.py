@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class SpaceFile:
 
     def error(self, at: Key, message: str) -> SpaceError:
         """Return an error that names file, line, key, value and `message`."""
-        return _located(self.path, self.plain, self.lines, at, message)
+        return located(self.path, self.plain, self.lines, at, message)
 
 
 def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile:
@@ -50,7 +50,7 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile:
         SpaceError: Anything in the file or in an override is not as it must be.
     """
     path = Path(path)
-    plain, lines = _read(path)
+    plain, lines = read_file(path)
     for override in overrides:
         apply_override(plain, lines, override, f"--set {override}")
     return _checked(path, plain, lines)
@@ -74,18 +74,46 @@ def with_flags(file: SpaceFile, flags: Mapping[str, str]) -> SpaceFile:
 
 def _checked(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> SpaceFile:
     """Check a tree against the schema and the rules between keys."""
+
+    def error(at: Key, message: str) -> SpaceError:
+        return located(path, plain, lines, at, message)
+
+    if "stages" in plain:
+        raise error(("stages",), "belongs to `lagsearch run`, `plan` and `schedule` alone")
+    return SpaceFile(checked(plain, error), path, plain, lines)
+
+
+def checked(plain: dict[str, Any], error: Callable[[Key, str], SpaceError]) -> Space:
+    """Check a tree against the schema and the rules between keys.
+
+    Args:
+        plain: The tree.
+        error: Makes the error of a key and a message.
+
+    Raises:
+        SpaceError: It is not as it must be.
+    """
     try:
         space = Space.model_validate_json(json.dumps(plain, default=str))
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        errors.sort(key=lambda each: each["type"] == "missing")  # a misspelt key says more
-        explained = [_explain(each) for each in errors if not _follows(each, errors)]
-        at = explained[0][0]
-        message = " or ".join(dict.fromkeys(text for where, text in explained if where == at))
-        raise _located(path, plain, lines, at, message) from None
+    except ValidationError as invalid:
+        raise error(*explained(invalid, Space)) from None
     for at, message in broken_rules(space):
-        raise _located(path, plain, lines, at, message)
-    return SpaceFile(space, path, plain, lines)
+        raise error(at, message)
+    return space
+
+
+def explained(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
+    """Return where the first mistake is that a schema found, and what it is.
+
+    Args:
+        error: pydantic's.
+        model: The schema.
+    """
+    errors = error.errors(include_url=False)
+    errors.sort(key=lambda each: each["type"] == "missing")  # a misspelt key says more
+    found = [_explain(each, model) for each in errors if not _follows(each, errors)]
+    at = found[0][0]
+    return at, " or ".join(dict.fromkeys(text for where, text in found if where == at))
 
 
 def dump_space(space: Space) -> str:
@@ -119,7 +147,12 @@ def written_out(part: BaseModel) -> dict[str, Any]:
     return values
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
+def read_file(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
+    """Read a space file into nested dicts and lists, with the line of each key.
+
+    Raises:
+        SpaceError: It cannot be read, or is no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -151,12 +184,12 @@ def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
     return any(each["loc"][: len(at)] == at and len(each["loc"]) >= least for each in errors)
 
 
-def _explain(error: ErrorDetails) -> tuple[Key, str]:
+def _explain(error: ErrorDetails, root: type[BaseModel]) -> tuple[Key, str]:
     """Turn a pydantic error into a path and words of the space file."""
     at = tuple(part for part in error["loc"] if part not in _UNION_TAGS)
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        known = _keys_at(at[:-1])
+        known = _keys_at(at[:-1], root)
         hint = did_you_mean(str(at[-1]), known)
         return at, f"unknown key{hint}; known: {', '.join(known)}"
     if kind == "missing":
@@ -178,9 +211,9 @@ _UNION_TAGS = frozenset(
 )
 
 
-def _keys_at(at: Key) -> list[str]:
+def _keys_at(at: Key, root: type[BaseModel]) -> list[str]:
     """Return the keys that the schema knows at a path."""
-    model: Any = Space
+    model: Any = root
     for part in at:
         if isinstance(part, int):
             continue
@@ -198,7 +231,7 @@ def _model_in(annotation: Any) -> Any:
     return None
 
 
-def _located(
+def located(
     path: Path, plain: Any, lines: dict[Key, int | str], at: Key, message: str
 ) -> SpaceError:
     """Compose `file:line: key value: message`, with the nearest line that is known."""

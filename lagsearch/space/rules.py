@@ -88,7 +88,7 @@ def _sources(space: Space) -> Iterator[Broken]:
     seen: set[str] = set()
     for index, source in enumerate(space.sources):
         at = ("sources", index)
-        if (source.checkpoint is None) == (source.pretrain is None):
+        if sum(way is not None for way in (source.checkpoint, source.pretrain, source.before)) != 1:
             yield at, "give exactly one of checkpoint, pretrain"
         if source.pretrain is not None:
             model_type = source.pretrain.config.get("model_type")
@@ -147,6 +147,13 @@ def _schedule(space: Space) -> Iterator[Broken]:
         yield from _continuing(space, (*at, "continue"))
         pretrained = [each.pretrain.steps for each in space.sources if each.pretrain is not None]
         behind = pretrained[0] if pretrained else int(schedule.continued)
+    elif schedule.rewarm_steps:
+        yield (
+            (*at, "rewarm_steps"),
+            "has no effect without continue; is warmup_steps meant?",
+        )
+    if schedule.rewarm_steps > steps:
+        yield (*at, "rewarm_steps"), f"is beyond completion, training.steps {steps}"
     if schedule.warmup_steps > behind + steps:
         yield (*at, "warmup_steps"), f"is beyond completion, training.steps {steps}"
     if schedule.total_steps is not None and schedule.total_steps < behind + steps:

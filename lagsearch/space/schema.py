@@ -166,8 +166,11 @@ class Schedule(Part):
     total_steps: PositiveInt | None = None
     """`linear`, `cosine` and `wsd`: steps that the schedule spans, where training ends before."""
     continued: Annotated[bool | int, Field(alias="continue")] = False
-    """Go on, after growth, where the source's rate stopped: one schedule spans both. `true`, or for
-    checkpoints the steps that they were trained."""
+    """Go on, after growth, where the source's rate stopped: one schedule spans both, and all stages
+    where there are several. `true`, or for checkpoints the steps that they were trained."""
+    rewarm_steps: Annotated[int, Field(ge=0)] = 0
+    """With `continue`: steps after each growth over which the rate rises linearly from zero to what
+    the schedule says."""
 
     @property
     def falls(self) -> bool:
@@ -222,6 +225,17 @@ class Pretrain(Part):
         return int(number), int(parts)
 
 
+class Before(Part):
+    """What a stage begins with: written by runs with `stages`, into the space of each stage."""
+
+    config: dict[str, Any] = {}
+    """The transformers configuration of the model, `model_type` included."""
+    steps: Annotated[int, Field(ge=0)] = 0
+    """Training steps in the stages before; without any its weights are random."""
+    sequences: Annotated[int, Field(ge=0)] = 0
+    """Training sequences in the stages before: the data goes on behind them."""
+
+
 class Source(Part):
     """A trained smaller model: a checkpoint, or one to be trained first."""
 
@@ -231,6 +245,8 @@ class Source(Part):
     """A Hugging Face checkpoint folder or hub name; safetensors only."""
     pretrain: Pretrain | None = None
     """How to train it; cached by the hash of all that made it."""
+    before: Before | None = None
+    """The winner of the stage before, in the space of a stage."""
 
 
 class Harness(Part):
@@ -265,6 +281,8 @@ class Annealed(Part):
 class Evaluation(Part):
     """How the validation loss is measured."""
 
+    seed: Annotated[int, Field(ge=0)] | None = None
+    """Decides the masks of the validation batches; the space's `seed` when left out."""
     batches: PositiveInt = 32
     """Validation batches, the same ones at every evaluation of every candidate."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
@@ -377,6 +395,11 @@ class Space(Part):
     def seeds(self) -> tuple[int, ...]:
         """The seeds under which every candidate is trained."""
         return self.search.seeds or (self.seed,)
+
+    @property
+    def before(self) -> Before:
+        """What a stage begins with; nothing where this is the space of no stage."""
+        return self.sources[0].before or Before()
 
     @property
     def latest_lag(self) -> int:

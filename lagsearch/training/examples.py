@@ -80,11 +80,11 @@ class Examples:
             (part_of(share.store.tokens("train"), *job.text.part), share.weight)
             for share in job.text.stores.train
         ]
-        self.rows = training_rows(texts, *self._size, job.text.seed, stream)
+        self.rows = training_rows(texts, *self._size, job.text.seed, stream, job.text.rows_behind)
 
     def __call__(self, step: int) -> Batch:
         """Return the training batch of a step."""
-        return self._example(self.rows(step), self._stream, step)
+        return self._example(self.rows(step), self._stream, self._text.behind + step)
 
     def validation(self) -> list[Measured]:
         """Return the fixed batches of every evaluation."""

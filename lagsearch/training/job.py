@@ -24,6 +24,8 @@ class Text:
         seed: Decides the order of the training batches, their masks and dropout.
         validation_seed: Decides the masks of the validation batches.
         part: (number, parts): each training text is cut into equal parts, this one is used.
+        behind: Training steps of the stages before: batches, masks and dropout go on behind them.
+        rows_behind: Their sequences.
     """
 
     stores: Stores
@@ -34,6 +36,8 @@ class Text:
     seed: int
     validation_seed: int
     part: tuple[int, int] = (1, 1)
+    behind: int = 0
+    rows_behind: int = 0
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ class _Learning:
         total = [torch.zeros_like(each) for each in leaves.values()]
         is_rough = self.job.compute.precision == "bf16"
         for number, share in enumerate(shares_of(labels)):
-            purpose = (step,) if passes == 1 else (step, number)
+            at = self.job.text.behind + step
+            purpose = (at,) if passes == 1 else (at, number)
             if share == 0:
                 continue
             with (

@@ -63,7 +63,7 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
 
     Args:
         job: What to train.
-        until: The step to reach, at most `job.training.steps`.
+        until: The step to reach, or the job's completion where that comes first.
 
     Yields:
         Progress: at the start, after every evaluation and about once a second.
@@ -77,7 +77,7 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
         try:
             run = _Run(job, profile)
             yield from run.begin()
-            yield from run.train(until)
+            yield from run.train(min(until, job.training.steps))
         except CandidateFailed as failed:
             append(job.curve, Failure(failed.step, failed.reason))
             raise
@@ -217,7 +217,7 @@ class _Run:
         """Add up the gradient of a step's mean loss, and return that loss."""
         with self.profile.range("data"):
             inputs_BT, labels_BT = self.examples(step)
-        passes = self.job.training.gradient_accumulation
+        passes, step = self.job.training.gradient_accumulation, self.job.text.behind + step
         if passes == 1:
             return self._pass(inputs_BT, labels_BT, 1.0, step)
         inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)

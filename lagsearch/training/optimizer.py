@@ -137,6 +137,10 @@ def learning_rate(step: int, completion: int, peak: float, schedule: Schedule) -
         schedule: How it changes; `continued` says how many steps came before growth.
     """
     behind = int(schedule.continued)
+    if step < schedule.rewarm_steps:
+        whole = schedule.model_copy(update={"rewarm_steps": 0})
+        risen = (step + 1) / schedule.rewarm_steps
+        return risen * learning_rate(step, completion, peak, whole)
     step, end = step + behind, schedule.total_steps or completion + behind
     if step < schedule.warmup_steps:
         return peak * (step + 1) / schedule.warmup_steps

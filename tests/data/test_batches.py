@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lagsearch.data.batches import TrainingRows, validation_rows
+from lagsearch.data.batches import TrainingRows, training_rows, validation_rows
 
 
 def rows_of(n_tokens=101, length=5, batch=3, seed=0, stream="growth"):
@@ -175,3 +175,15 @@ def test_validation_rows_are_the_same_each_time():
     tokens = np.arange(200)
     one, two = validation_rows([(tokens, 1.0)], 5, 3, 4), validation_rows([(tokens, 1.0)], 5, 3, 4)
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("n_texts", [1, 2])
+def test_rows_go_on_behind_those_that_were_seen(n_texts):
+    texts = [(np.arange(700) + 1000 * text, 1.0 + text) for text in range(n_texts)]
+    whole = training_rows(texts, 8, 4, 5, "growth")
+    behind = training_rows(texts, 8, 4, 5, "growth", 12)
+    smaller = training_rows(texts, 8, 2, 5, "growth", 12)
+    for step in range(40):
+        np.testing.assert_array_equal(behind(step), whole(step + 3))
+        halves = np.concatenate([smaller(2 * step), smaller(2 * step + 1)])
+        np.testing.assert_array_equal(halves, whole(step + 3))

@@ -671,3 +671,11 @@ def test_a_second_moment_of_zero_stays_zero(tmp_path):
 
     grow_state(optimizer, model, lambda kept: [sources[kept]], copy)
     assert not any(tensor.any() for tensor in state_tensors(optimizer, model).values())
+
+
+def test_after_a_growth_the_rate_rises_again_to_what_the_whole_schedule_says():
+    schedule = Schedule(name="linear", final_fraction=0.0, total_steps=100, rewarm_steps=4)
+    schedule = schedule.model_copy(update={"continued": 60})
+    rates = [learning_rate(step, 40, 1.0, schedule) for step in range(6)]
+    # 0.40, 0.39, 0.38, ... times a quarter, a half, three quarters and one
+    assert rates == pytest.approx([0.1, 0.195, 0.285, 0.37, 0.36, 0.35])

@@ -1,0 +1,84 @@
+"""The folder of a run of several stages: a run folder for each stage, and what is the whole's."""
+
+from pathlib import Path
+from typing import Any
+
+from lagsearch.errors import RunFolderError
+from lagsearch.report.folder import RunFolder, differences, first_environment
+from lagsearch.space import StagedFile, dump_yaml, load_any, with_stage_flags
+from lagsearch.storage import write_json, write_text
+
+_UNFINISHED = ".*.tmp"
+
+
+class WholeFolder(RunFolder):
+    """The files of one run of several stages: `<course>/stage-<number>/` and the whole's own."""
+
+    @property
+    def schedule_file(self) -> Path:
+        """What was chosen, as a space that replays without search."""
+        return self.path / "schedule.yaml"
+
+    def file(self) -> StagedFile:
+        """Read the space of this run.
+
+        Raises:
+            RunFolderError: This is none of several stages.
+        """
+        if not is_whole(self.path):
+            raise RunFolderError(f"{self.path}: not the folder of a run with stages")
+        found = load_any(self.space_file)
+        assert isinstance(found, StagedFile), self.path
+        return found
+
+    def agree(self, file: StagedFile) -> StagedFile:
+        """Return the space to run here: seeds and an oracle that were added before stay.
+
+        Raises:
+            RunFolderError: The folder belongs to another space; the message names what differs.
+        """
+        if not self.space_file.is_file():
+            if self.path.is_dir() and self.holds_files():
+                raise RunFolderError(f"{self.path}: has files, but is no run folder")
+            return file
+        recorded = self.file()
+        flags = {}
+        if recorded.seeds[: len(file.seeds)] == file.seeds and recorded.seeds != file.seeds:
+            flags["seeds of the run folder"] = f"search.seeds={list(recorded.seeds)}"
+        if any(each.space.search.oracle for each in recorded.stages):
+            flags["oracle of the run folder"] = "search.oracle=true"
+        file = with_stage_flags(file, flags) if flags else file
+        found = differences(recorded.listed(), file.listed())
+        added = recorded.seeds == file.seeds[: len(recorded.seeds)]
+        self.refuse([each for each in found if not (added and each[0] == "search.seeds")])
+        return file
+
+    def start(self, file: StagedFile, devices: dict[str, Any], inputs: dict[str, Any]) -> None:
+        """Write what is known before training; a folder that was begun keeps its record.
+
+        Args:
+            file: What is run.
+            devices: What it runs on, for the record.
+            inputs: What else decides the losses: they may not change on the way.
+
+        Raises:
+            RunFolderError: An input is not as it was when the run began.
+        """
+        is_begun = self.environment_file.is_file()
+        if is_begun:
+            self.refuse(differences(self.environment()["inputs"], inputs))
+        for left in self.path.glob(_UNFINISHED):  # of a process that was killed while it wrote
+            left.unlink()
+        write_text(self.space_file, dump_yaml(file.listed()))
+        if is_begun:
+            self.note(seeds=list(file.seeds))
+        else:
+            write_json(self.environment_file, first_environment(devices, inputs, file.seeds))
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a folder is that of a run of several stages."""
+    file = path / "space.yaml"
+    return file.is_file() and any(
+        line.startswith("stages:") for line in file.read_text().splitlines()
+    )

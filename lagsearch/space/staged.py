@@ -1,0 +1,356 @@
+"""A space with `stages:` as one ordinary space for each stage, with the lines of the one file."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lagsearch.errors import SpaceError
+from lagsearch.space.overrides import Key, apply_override
+from lagsearch.space.reading import (
+    SpaceFile,
+    checked,
+    explained,
+    load_space,
+    located,
+    read_file,
+)
+from lagsearch.space.stages import (
+    DEPTH,
+    Ladder,
+    LadderError,
+    Places,
+    Plain,
+    Stage,
+    Whole,
+    depth_key,
+    ladder_places,
+    spell_out,
+    stage_places,
+)
+
+Lines = dict[Key, int | str]
+
+_GROWTH = ("target", "candidates")
+
+FALLING = ("linear", "cosine", "wsd")
+"""Schedules whose length matters (`Schedule.falls`)."""
+
+
+@dataclass(frozen=True)
+class StageFile(SpaceFile):
+    """The space of one stage; its errors name the key and the line of the whole file.
+
+    Attributes:
+        number: Counts from 1.
+        whole: The tree of the whole file.
+        whole_lines: The line of each of its keys.
+        places: From the stage's keys to those of the whole file.
+    """
+
+    number: int = 1
+    whole: Plain = field(default_factory=dict)
+    whole_lines: Lines = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
+
+    def error(self, at: Key, message: str) -> SpaceError:
+        """Return an error that names file, line, key, value, stage and `message`."""
+        said = _place(self.places, at)
+        return located(
+            self.path, self.whole, self.whole_lines, said, f"stage {self.number}: {message}"
+        )
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A checked space with stages.
+
+    Attributes:
+        space: What is the whole's own.
+        path: The file it was read from.
+        plain: Nested dicts and lists as written, overrides included.
+        lines: Line of each key, by its path.
+        seeds: Seeds under which all stages are gone through.
+        stages: The space of each stage under the first seed.
+    """
+
+    space: Whole
+    path: Path
+    plain: Plain
+    lines: Lines
+    seeds: tuple[int, ...]
+    stages: tuple[StageFile, ...]
+
+    @property
+    def steps(self) -> int:
+        """Training steps of all stages."""
+        return sum(each.space.training.steps for each in self.stages)
+
+    def error(self, at: Key, message: str) -> SpaceError:
+        """Return an error that names file, line, key, value and `message`."""
+        return located(self.path, self.plain, self.lines, at, message)
+
+    def under(self, seed: int) -> "StagedFile":
+        """Return the same under one of its seeds; validation batches stay the same."""
+        if seed == self.space.seed:
+            return self
+        plain = deepcopy(self.plain)
+        evaluation = plain.get("evaluation") or {}
+        plain["evaluation"] = {"seed": self.space.seed, **evaluation}
+        plain["seed"] = seed
+        plain.get("search", {}).pop("seeds", None)
+        return _staged(self.path, plain, dict(self.lines))
+
+    @property
+    def begins_random(self) -> bool:
+        """Whether its first stage begins with random weights."""
+        return self.stages[0].space.sources[0].before is not None
+
+    def listed(self) -> Plain:
+        """Return the whole as plain values, the stages spelt out in a list."""
+        stages, _ = _list(self.path, self.plain, self.lines)
+        return {**self.plain, "stages": stages}
+
+
+def load_any(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile | StagedFile:
+    """Read and check a space file, with stages or without.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.path=value` texts, as `--set` takes them; they win over the file.
+
+    Raises:
+        SpaceError: Anything in the file or in an override is not as it must be.
+    """
+    path = Path(path)
+    plain, lines = read_file(path)
+    if "stages" not in plain:
+        return load_space(path, overrides)
+    for override in overrides:
+        apply_override(plain, lines, override, f"--set {override}")
+    return _staged(path, plain, lines)
+
+
+def with_stage_flags(file: StagedFile, flags: Mapping[str, str]) -> StagedFile:
+    """Return a space with stages and further overrides.
+
+    Args:
+        file: The space as it is.
+        flags: `key.path=value` by what the user wrote; one of `search.lag` holds in all stages.
+
+    Raises:
+        SpaceError: An override is not as it must be.
+    """
+    plain, lines = deepcopy(file.plain), dict(file.lines)
+    for words, override in flags.items():
+        apply_override(plain, lines, override, words)
+        if override.startswith("search.lag="):
+            stages = plain["stages"]
+            for stage in stages if isinstance(stages, list) else [stages]:
+                stage.pop("lag", None)
+    return _staged(file.path, plain, lines)
+
+
+def parse_staged(path: Path, plain: Plain) -> StagedFile:
+    """Check a space with stages that was made, not read.
+
+    Raises:
+        SpaceError: It is not as it must be.
+    """
+    return _staged(path, plain, {(): 1})
+
+
+def _staged(path: Path, plain: Plain, lines: Lines) -> StagedFile:
+    """Check a tree as a space with stages."""
+    whole = _validated(Whole, path, plain, lines, plain, ())
+    stages, places = _list(path, plain, lines)
+    _check_list(path, plain, lines, stages, places)
+    behind = list(accumulate((stage["steps"] for stage in stages), initial=0))
+    rows = _sequences(plain, stages)
+    files = []
+    for index, stage in enumerate(stages):
+        own = _own(plain, stage, index)
+        if index > 0:
+            before = {"config": {}, "steps": behind[index], "sequences": rows[index]}
+            own["sources"] = [{"name": f"stage-{index}", "before": before}]
+        if index < len(stages) - 1 and isinstance(own.get("evaluation"), dict):
+            own["evaluation"].pop("harness", None)
+        _set_schedule(own["training"], _begun(plain), behind[index], behind[-1])
+        files.append(_stage_file(path, own, index + 1, plain, lines, places[index]))
+    seeds = files[0].space.seeds
+    return StagedFile(whole, path, plain, lines, seeds, tuple(map(_one_seed, files)))
+
+
+def _stage_file(
+    path: Path, own: Plain, number: int, plain: Plain, lines: Lines, places: Places
+) -> StageFile:
+    def error(at: Key, message: str) -> SpaceError:
+        return located(path, plain, lines, _place(places, at), f"stage {number}: {message}")
+
+    return StageFile(checked(own, error), path, own, {}, number, plain, lines, places)
+
+
+def _validated(model: Any, path: Path, plain: Plain, lines: Lines, part: Any, at: Key) -> Any:
+    try:
+        return model.model_validate_json(json.dumps(part, default=str))
+    except ValidationError as error:
+        where, message = explained(error, model)
+        raise located(path, plain, lines, (*at, *where), message) from None
+
+
+def _list(path: Path, plain: Plain, lines: Lines) -> tuple[list[Plain], list[Places]]:
+    """Return the stages as a list, and where the keys of each stand."""
+    written, at = plain["stages"], ("stages",)
+    if isinstance(written, list):
+        if not written:
+            raise located(path, plain, lines, at, "must list at least 1")
+        for index, each in enumerate(written):
+            _validated(Stage, path, plain, lines, each, (*at, index))
+        return written, [stage_places(each, index) for index, each in enumerate(written)]
+    ladder = _validated(Ladder, path, plain, lines, written, at)
+    listed = written["candidates"]
+    is_list = isinstance(listed, list)
+    try:
+        stages = spell_out(ladder, listed)
+    except LadderError as error:
+        raise located(path, plain, lines, (*at, *error.at), str(error)) from None
+    n_candidates = len(listed) if is_list else 1
+    places = [ladder_places(index, n_candidates, is_list=is_list) for index, _ in enumerate(stages)]
+    if "lag" not in written:
+        for each in places:
+            each.pop(("search", "lag"))
+    if "steps" not in written:
+        for each in places:
+            each["training", "steps"] = ("stages", "allocation")
+    return stages, places
+
+
+def _check_list(
+    path: Path, plain: Plain, lines: Lines, stages: list[Plain], places: list[Places]
+) -> None:
+    """Check what the stages must have beside each other."""
+    for index, stage in enumerate(stages):
+        for key, message in _broken(stage, index, has_sources=bool(plain.get("sources"))):
+            at: Key = _place(places[index], (key,)) if key != "model" else places[index]["sources",]
+            raise located(path, plain, lines, at, f"stage {index + 1}: {message}")
+    if not isinstance(plain.get("data"), dict) or "train" not in plain["data"]:
+        raise located(path, plain, lines, ("data", "train"), "is required: all stages train on it")
+    training = plain.get("training") or {}
+    if (plain.get("search") or {}).get("vary_sources"):
+        message = "has no effect with stages: under each seed all is trained anew"
+        raise located(path, plain, lines, ("search", "vary_sources"), message)
+    if "steps" in training:
+        message = "is given by the stages: leave it out here"
+        raise located(path, plain, lines, ("training", "steps"), message)
+
+
+def _broken(stage: Plain, index: int, *, has_sources: bool) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a stage: its key and why."""
+    if "model" not in stage:
+        if index == 0 and not has_sources:
+            message = "is required where there are no sources: what is trained from random weights"
+            yield "model", message
+        yield from ((key, f"{key} is required") for key in _GROWTH if key not in stage)
+        return
+    if index > 0:
+        yield "model", "belongs to the first stage: later ones grow the winner before them"
+    elif has_sources:
+        yield "model", "begins with random weights, but there are sources: leave one out"
+    if depth_key(stage["model"]) is None:
+        yield "model", f"{DEPTH} is required"
+    if not isinstance(stage["model"].get("model_type"), str):
+        yield "model", "model_type is required, e.g. model_type: llama"
+    message = "leave it out: nothing is grown where `model` begins with random weights"
+    yield from ((key, message) for key in _GROWTH if key in stage)
+
+
+def _begun(plain: Plain) -> int:
+    """Return the steps of the first source that a schedule over the whole counts."""
+    schedule = (plain.get("training") or {}).get("schedule") or {}
+    continued = schedule.get("continue", False)
+    if not isinstance(continued, bool):
+        return int(continued) if isinstance(continued, int) else 0
+    sources = plain.get("sources") or [{}]
+    first = sources[0] if isinstance(sources, list) and isinstance(sources[0], dict) else {}
+    steps = (first.get("pretrain") or {}).get("steps", 0)
+    return steps if continued and isinstance(steps, int) else 0
+
+
+def _sequences(plain: Plain, stages: list[Plain]) -> list[int]:
+    """Return how many sequences were trained on before each stage."""
+    default = (plain.get("training") or {}).get("batch_size", 16)
+    sizes = [(stage.get("training") or {}).get("batch_size", default) for stage in stages]
+    counts = [
+        stage["steps"] * size if isinstance(size, int) else 0
+        for stage, size in zip(stages, sizes, strict=True)
+    ]
+    return list(accumulate(counts, initial=0))
+
+
+def _own(plain: Plain, stage: Plain, index: int) -> Plain:
+    """Return the tree of a stage's own space, without what lies behind it."""
+    own = {key: deepcopy(value) for key, value in plain.items() if key != "stages"}
+    own["name"] = f"{str(plain['name'])[:90]}-{index + 1}"
+    for part in ("training", "evaluation", "search"):
+        if stage.get(part) or isinstance(own.get(part), dict):
+            own[part] = {**(own.get(part) or {}), **deepcopy(stage.get(part) or {})}
+    own["training"] = {**(own.get("training") or {}), "steps": stage["steps"]}
+    if stage.get("lag") is not None:
+        own["search"] = {**(own.get("search") or {}), "lag": stage["lag"]}
+    if "model" in stage:
+        model = dict(stage["model"])
+        key = depth_key(model) or DEPTH
+        own["target"], own["candidates"] = {key: model[key]}, [{"operator": "scratch"}]
+        own["sources"] = [{"name": "nothing", "before": {"config": model}}]
+        own["search"] = _unsearched(own.get("search") or {}, stage["steps"])
+        (own.get("evaluation") or {}).pop("annealed", None)
+    else:
+        own["target"], own["candidates"] = stage["target"], deepcopy(stage["candidates"])
+    return own
+
+
+def _unsearched(search: Plain, steps: int) -> Plain:
+    """Return the search of a stage with one candidate: there is nothing to decide."""
+    lag = search.get("lag", steps)
+    kept = {"lag": min(lag, steps) if isinstance(lag, int) else steps}
+    return kept | {key: search[key] for key in ("seeds", "oracle") if key in search}
+
+
+def _set_schedule(training: Plain, begun: int, behind: int, whole: int) -> None:
+    """Make one schedule of all stages where they continue it.
+
+    Args:
+        training: Of a stage, changed in place.
+        begun: Steps of the first source that it counts.
+        behind: Steps of the stages before.
+        whole: Steps of all stages.
+    """
+    schedule = training.get("schedule")
+    if not isinstance(schedule, dict) or schedule.get("continue", False) is False:
+        return
+    if schedule.get("name") in FALLING and "total_steps" not in schedule:
+        schedule["total_steps"] = begun + whole
+    if behind:
+        schedule["continue"] = begun + behind
+    elif not begun:
+        schedule.pop("continue")
+        schedule.pop("rewarm_steps", None)
+
+
+def _one_seed(file: StageFile) -> StageFile:
+    """Return a stage under its own seed alone."""
+    search = file.space.search.model_copy(update={"seeds": ()})
+    return replace(file, space=file.space.model_copy(update={"search": search}))
+
+
+def _place(places: Places, at: Key) -> Key:
+    """Return where the whole file says what a stage's key says."""
+    for length in range(len(at), 0, -1):
+        if at[:length] in places:
+            return places[at[:length]] + at[length:]
+    return at
