@@ -119,6 +119,33 @@ def silent():
     return Watch()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def undrawn():
+    """Write figures empty: drawing them takes longer than the tests' runs; `draws` tests draw."""
+    from matplotlib.figure import Figure
+
+    def save(figure, path, format, **settings):
+        Path(path).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield patch
+
+
+@pytest.fixture(autouse=True)
+def drawn(request, undrawn):
+    """Draw figures as they are where a test is marked `draws`."""
+    if request.node.get_closest_marker("draws") is None:
+        yield
+        return
+    from matplotlib.figure import Figure
+
+    empty = Figure.savefig
+    undrawn.undo()
+    yield
+    undrawn.setattr(Figure, "savefig", empty)
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the slow tests, so that no core waits for them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)

@@ -6,10 +6,9 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 
-from lagsearch.report.figures import FORMATS, INK, STYLE, WINNER
+from lagsearch.report.figures import INK, STYLE, WINNER, save
 from lagsearch.report.staged_sections import adaptive, first_seed
 from lagsearch.report.style import LIGHT
-from lagsearch.storage import replacing
 
 COLORS = {
     "adaptive": WINNER,
@@ -38,12 +37,7 @@ def draw_whole(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     found = []
     for name, caption, draw in _wanted(report):
         with plt.rc_context(STYLE):
-            figure = draw(report)
-            for kind, settings in FORMATS.items():
-                with replacing(folder / f"{name}.{kind}") as temporary:
-                    figure.savefig(temporary, format=kind, **settings)
-                figure.set_layout_engine("none")
-            plt.close(figure)
+            save(draw(report), folder, name)
         found.append((f"{name}.png", caption))
     return found
 

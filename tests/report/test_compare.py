@@ -138,6 +138,7 @@ def test_failed_and_unfinished_candidates_have_no_loss_to_compare(tmp_path):
     assert "| 5 of 5: failed |" in markdown_section(sections(found)[1])
 
 
+@pytest.mark.draws
 def test_pages_tables_and_the_figure(two, tmp_path):
     *paths, one, _ = two
     found = compare(paths)

@@ -6,6 +6,8 @@ from made_up import made_importance, made_report
 
 from lagsearch.report import figures
 
+pytestmark = pytest.mark.draws
+
 
 @pytest.fixture(scope="module")
 def report():
