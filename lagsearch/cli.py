@@ -154,7 +154,8 @@ def report_command(
     if is_curves(path):
         if pack:
             raise LagsearchError("report: --pack is for run folders")
-        asked = Asked(_lag(lag) or "auto", end, tuple(baseline or ()))
+        found = _lag(lag)
+        asked = Asked("auto" if found is None else found, end, tuple(baseline or ()))
         folder, report = report_curves(path, asked, out)
         _show_result(folder, report)
         return

@@ -94,6 +94,11 @@ def recordings(path: Path) -> list[Recording]:
     if not terms.has_oracle or len(names) < 2:
         message = "has no two candidates trained to completion: replay needs a run with --oracle"
         raise RunFolderError(f"{path}: {message}")
+    if not any(0 < step < run.completion for step in run.table.only(names).shared().steps):
+        message = (
+            "no step between growth and completion at which all have a loss: nothing to replay"
+        )
+        raise RunFolderError(f"{path}: has {message}")
     measured = run.measured.only(names)
     measured = replace(measured, loss=measured.loss.shared())
     final = dict(zip(names, measured.loss.at(run.completion).tolist(), strict=True))
@@ -241,12 +246,13 @@ def outcomes(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator
     """
     end = recording.completion
     steps = [step for step in recording.measured.loss.steps if 0 < step < end]
-    half = max(step for step in steps if step <= max(1, end // 2))
+    half = max((step for step in steps if step <= end // 2), default=steps[0])
+    first = [step for step in recording.measured.loss.steps if step == 0]
     ends = {"K": lag, "half": half}
     yield random_outcome(recording)
     for signal in signals:
         judged = [step for step in steps if signal != "annealed" or step in recording.annealed]
-        for step in [0, *judged] if signal == "loss" else judged:
+        for step in [*first, *judged] if signal == "loss" else judged:
             yield lag_outcome(recording, step, str(step), signal)
         if lag in judged:
             yield lag_outcome(recording, lag, "K", signal)
@@ -286,13 +292,20 @@ def replay_runs(paths: Sequence[Path], lag: int | None = None) -> "pd.DataFrame"
         (of the steps that LAG at K takes), relative_regret, is_best.
 
     Raises:
-        RunFolderError: One is no complete oracle run, or was not evaluated at K.
+        RunFolderError: One is no complete oracle run, was not evaluated at K, or comes twice.
     """
     import pandas as pd
 
+    whole_paths = [path.resolve() for path in paths]
+    for place, path in enumerate(paths):
+        if whole_paths[place] in whole_paths[:place]:
+            raise RunFolderError(f"{path}: comes twice")
+    recorded = [recordings(path) for path in paths]
+    names = [found[0].run for found in recorded]
     rows = []
-    for path in paths:
-        for recording in recordings(path):
+    for path, found, name in zip(paths, recorded, names, strict=True):
+        label = name if names.count(name) == 1 else str(path)
+        for recording in found:
             judged_at = lag or recording.strategy.rungs[-1]
             if judged_at not in recording.measured.loss.steps:
                 raise RunFolderError(f"{path}: was not evaluated at step {judged_at}")
@@ -300,7 +313,7 @@ def replay_runs(paths: Sequence[Path], lag: int | None = None) -> "pd.DataFrame"
             for each in outcomes(recording, judged_at, measured_signals(recording)):
                 rows.append(
                     {
-                        "run": recording.run,
+                        "run": label,
                         "seed": recording.seed,
                         "strategy": each.strategy,
                         "until": each.until,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import LagsearchError, RunFolderError
 from lagsearch.report.curve_files import is_curves
 from lagsearch.report.elsewhere import read_curves
 from lagsearch.report.folder import RunFolder
@@ -60,7 +60,10 @@ def _report(path: Path) -> dict[str, Any]:
         return statistics(read_curves(path)) | {"curves": path.name}
     folder = RunFolder(path)
     if not folder.space_file.exists() and folder.report_file.is_file():
-        return folder.report()
+        report = folder.report()
+        if report.get("curves") is None:
+            raise RunFolderError(f"{path}: not a run folder, it has no space.yaml")
+        return report
     run = read_run(folder)
     report = statistics(run)
     for each in report["candidates"]:

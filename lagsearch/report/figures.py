@@ -324,7 +324,7 @@ def _first_steps(report: dict[str, Any]) -> Any:
     _regret(report, panels[1, 1], last)
     for axes in (panels[0, 1], panels[1, 0], panels[1, 1]):
         _steps_axis(report, axes)
-        axes.set_xlim(0, last * 1.01)
+        axes.set_xlim(0, max(last, 1) * 1.01)
     return figure
 
 

@@ -22,7 +22,7 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: P
     told = {name: markdown_section(section) for name, section in sections(report).items()}
     scored = [told.pop(name) for name in ("strategies", "scores") if name in told]
     parts = [
-        f"# {report['name']}",
+        f"# {escape(report['name'], quote=False)}",
         "\n".join(f"**{escape(line, quote=False)}**  " for line in judge(report).lines),
         f"Next: {escape(advice.line, quote=False)}{command}",
         *(["\n".join(map(tell_source, report["sources"]))] if report["sources"] else []),

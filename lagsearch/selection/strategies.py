@@ -5,7 +5,7 @@ run and in a replay of one alike; a run that was interrupted asks it from the st
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from lagsearch.selection.doubt import p_values
 from lagsearch.selection.forecast import forecasts
 from lagsearch.selection.phase import LEFT, MARGIN, THRESHOLD, phase_transition
 from lagsearch.selection.signals import SIGNALS, Measured
+from lagsearch.selection.table import LossTable
 
 Reason = Literal["lag", "stable", "bound", "alone"]
 """Why a search chose when it did: it came to K; the ranking was stable; it came to the upper bound
@@ -122,9 +123,8 @@ def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
         if missing.any():
             names = tuple(name for name, is_so in zip(alive, missing, strict=True) if is_so)
             return Order(rung, names, stopped)
-        found = phase_transition(
-            measured.loss, rung, strategy.threshold, strategy.margin, strategy.left
-        )
+        known = _until_stopped(measured.loss, stopped)
+        found = phase_transition(known, rung, strategy.threshold, strategy.margin, strategy.left)
         since, is_stable = None if found is None else found.step, found is not None
         is_last = rung == strategy.rungs[-1]
         if strategy.evidence is not None and not is_last:
@@ -140,6 +140,14 @@ def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
             late = sorted(stopped, key=lambda name: (-stopped[name].step, stopped[name].difference))
             return Choice(rung, (*ranking, *late), stopped, since, reason)
     raise ValueError("a strategy needs a rung")
+
+
+def _until_stopped(table: LossTable, stopped: Mapping[str, Stop]) -> LossTable:
+    """Return the table as a search has it: an oracle's goes on where candidates were stopped."""
+    steps, losses = np.array(table.steps), table.losses.copy()
+    for name, stop in stopped.items():
+        losses[table.candidates.index(name), steps > stop.step] = np.nan
+    return replace(table, losses=losses)
 
 
 def ranked(measured: Measured, step: int, strategy: Strategy) -> tuple[str, ...]:

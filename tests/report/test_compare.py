@@ -191,10 +191,13 @@ def test_all_text_of_runs_is_escaped(tmp_path):
         (["one.csv"], "compare: name two runs or more"),
         (["one.csv", "one.csv"], "one.csv comes twice"),
         (["one.csv", "none"], "not a run folder, it has no space.yaml"),
+        (["one.csv", "other"], "not a run folder, it has no space.yaml"),
         (["one.csv", "none.csv"], "no such file"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(two, tmp_path, names, message):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "report.json").write_text("{}")  # of another program
     command = [sys.executable, "-m", "lagsearch.cli", "compare", *(tmp_path / n for n in names)]
     command += ["--out", tmp_path / "out"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lagsearch.errors import CurvesError, LagsearchError
+from lagsearch.errors import CurvesError, LagsearchError, RunFolderError
 from lagsearch.report.build import report_curves
 from lagsearch.report.curve_files import read_rows
 from lagsearch.report.elsewhere import Asked, read_curves
@@ -453,3 +453,43 @@ def test_replay_takes_them_too(tmp_path):
         outcome = lag_outcome(each, 10, "10")
         assert outcome.relative_regret == pytest.approx(lost / np.ptp(means[100]))
         assert outcome.steps == 70
+
+
+@pytest.mark.parametrize("steps", [(1, 10, 100), (900, 1000)])
+def test_replay_needs_neither_the_first_step_nor_one_before_half(tmp_path, steps):
+    from lagsearch.replay import outcomes, recordings
+
+    [recording] = recordings(written(made_frame(n=3, steps=steps), tmp_path))
+    judged = [each.until for each in outcomes(recording, steps[-2], ["loss"]) if each.lag]
+    assert str(steps[-2]) in judged
+    assert "half" in judged
+
+
+def test_replay_refuses_what_it_cannot_replay(tmp_path):
+    from lagsearch.replay import replay_runs
+
+    path = written(made_frame(n=3, steps=(0, 100)), tmp_path)
+    with pytest.raises(RunFolderError, match="no step between growth and completion"):
+        replay_runs([path])
+    path = written(made_frame(n=3), tmp_path)
+    with pytest.raises(RunFolderError, match="comes twice"):
+        replay_runs([path, tmp_path / "." / path.name])
+
+
+def test_replay_tells_runs_of_one_name_apart(tmp_path, monkeypatch):
+    from lagsearch import replay
+
+    monkeypatch.setattr(replay, "RIVALS", {})
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    paths = [written(made_frame(n=3, seed=seed), tmp_path / "ab"[seed]) for seed in (0, 1)]
+    assert set(replay.replay_runs(paths, 10)["run"]) == set(map(str, paths))
+
+
+def test_rank_right_after_growth_where_asked_for(tmp_path, monkeypatch):
+    from lagsearch import cli
+
+    path = written(made_frame(), tmp_path)
+    monkeypatch.setattr("sys.argv", ["lagsearch", "report", str(path), "--lag", "0"])
+    cli.main()
+    assert json.loads((tmp_path / "curves" / "report.json").read_text())["lag"] == 0

@@ -91,6 +91,26 @@ def test_a_decision_is_the_same_whatever_is_known_beyond_it():
     assert decide(cut, AUTO) == choice
 
 
+@pytest.mark.parametrize("evidence", ["batches", "forecast"])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_an_oracle_knows_of_stopped_candidates_is_not_seen(evidence, seed):
+    """A race on an oracle's curves decides as one for which stopped candidates end there."""
+    draw = RNG(seed)
+    curves = {
+        name: {step: 2.0 + float(draw.normal(0, 0.1)) + 1 / (1 + step) for step in STEPS}
+        for name in "abcdefgh"
+    }
+    races = Strategy(
+        STEPS[1:], 320, first=20, evidence=evidence, threshold=0.3, margin=1.5, left=0.99
+    )
+    whole = measured(curves)
+    choice = decide(whole, races)
+    losses = whole.loss.batches.copy()
+    for name, stop in choice.stopped.items():
+        losses["abcdefgh".index(name), np.array(STEPS) > stop.step] = np.nan
+    assert decide(Measured(LossTable.of_batches(tuple("abcdefgh"), STEPS, losses)), races) == choice
+
+
 def test_a_line_over_the_basis_is_carried_to_completion():
     """Against numpy's least squares, for every candidate, seed and batch alone."""
     draw = RNG(0)
