@@ -201,30 +201,23 @@ def replay_command(
         int | None, typer.Option("--lag", min=1, help="K, in place of each run's own.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option("--strategy", help="Show those alone whose name has this in it.")
+        str | None, typer.Option("--strategy", help="Those alone whose name has this in it.")
     ] = None,
     signal: Annotated[
-        str | None, typer.Option("--signal", help="Show those alone that judge by it.")
+        str | None, typer.Option("--signal", help="Those alone that judge by it.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write every replay to this CSV file.")
+        Path | None, typer.Option("--out", help="Write each replay to this CSV file.")
     ] = None,
 ) -> None:
     """Replay searches on recorded curves: what each would have chosen and spent."""
     from lagsearch.replay import replay_runs, summary
     from lagsearch.storage import write_text
 
-    table = replay_runs(folders, lag)
+    table = replay_runs(folders, lag, strategy=strategy, signal=signal)
     if out is not None:
         write_text(out, table.to_csv(index=False))
     shown = summary(table)
-    for column, word in (("strategy", strategy), ("signal", signal)):
-        if word is not None:
-            known = list(shown[column])
-            shown = shown[shown[column].str.contains(word, case=False, regex=False)]
-            if shown.empty:
-                names = ", ".join(dict.fromkeys(known))
-                raise LagsearchError(f"--{column} {word}: there is none; known: {names}")
     _show_replay(shown, len(table.groupby(["run", "seed"])))
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lagsearch.errors import RunFolderError
+from lagsearch.errors import LagsearchError, RunFolderError
 from lagsearch.report.elsewhere import read_searched
 from lagsearch.search.rivals import Asha, OptunaPruner, Rival
 from lagsearch.search.rivals import replay as replay_rival
@@ -145,8 +146,7 @@ def search_outcome(
         evidence=evidence,
         first=(recording.strategy.first or 20) if is_auto else None,
     )
-    kind = {None: "LAG", "batches": "race", "forecast": "race on forecasts"}[evidence]
-    return _outcome(recording, strategy, f"{kind}, K auto" if is_auto else kind, until)
+    return _outcome(recording, strategy, SEARCHES[evidence, is_auto], until)
 
 
 def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) -> Outcome:
@@ -169,7 +169,7 @@ def random_outcome(recording: Recording) -> Outcome:
     """Return what a choice at random comes to on average."""
     regrets = [recording.relative_regret(name) for name in recording.names]
     chance = float(np.mean([regret == 0 for regret in regrets]))
-    return Outcome("random choice", "0", "none", 0, 0, float(np.mean(regrets)), chance)
+    return Outcome(RANDOM, "0", "none", 0, 0, float(np.mean(regrets)), chance)
 
 
 RIVALS: dict[str, Callable[[int, int], Rival]] = {
@@ -232,12 +232,34 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Out
     )
 
 
-SEARCHES = (("batches", False), ("forecast", False), (None, True), ("batches", True))
-"""Searches that decide on their way: what stops candidates, and whether K is `auto`."""
+SEARCHES = {
+    ("batches", False): "race",
+    ("forecast", False): "race on forecasts",
+    (None, True): "LAG, K auto",
+    ("batches", True): "race, K auto",
+}
+"""Searches that decide on their way: what stops candidates and whether K is `auto`, to the name."""
+
+RANDOM = "random choice"
 
 
-def outcomes(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Outcome]:
-    """Replay all strategies.
+@dataclass(frozen=True)
+class Play:
+    """A search that may be replayed.
+
+    Attributes:
+        strategy: Its name.
+        signal: What it judges by.
+        play: Replays it.
+    """
+
+    strategy: str
+    signal: str
+    play: Callable[[], Outcome]
+
+
+def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Play]:
+    """Return all searches that may be replayed.
 
     Args:
         recording: The recorded curves.
@@ -249,24 +271,23 @@ def outcomes(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator
     half = max((step for step in steps if step <= end // 2), default=steps[0])
     first = [step for step in recording.measured.loss.steps if step == 0]
     ends = {"K": lag, "half": half}
-    yield random_outcome(recording)
+    yield Play(RANDOM, "none", partial(random_outcome, recording))
     for signal in signals:
         judged = [step for step in steps if signal != "annealed" or step in recording.annealed]
-        for step in [*first, *judged] if signal == "loss" else judged:
-            yield lag_outcome(recording, step, str(step), signal)
-        if lag in judged:
-            yield lag_outcome(recording, lag, "K", signal)
+        at = {str(step): step for step in ([*first, *judged] if signal == "loss" else judged)}
+        at |= {"K": lag} if lag in judged else {}
+        for until, step in at.items():
+            yield Play("LAG", signal, partial(lag_outcome, recording, step, until, signal))
         if signal == "annealed":
             continue
         for until, last in ends.items():
-            for evidence, is_auto in SEARCHES:
+            for (evidence, is_auto), name in SEARCHES.items():
                 if not is_auto or until == "half":
-                    yield search_outcome(
-                        recording, last, until, signal=signal, evidence=evidence, is_auto=is_auto
-                    )
+                    search = partial(search_outcome, recording, last, until, signal=signal)
+                    yield Play(name, signal, partial(search, evidence=evidence, is_auto=is_auto))
     for name in RIVALS:
         for until, last in {**ends, "end": end}.items():
-            yield rival_outcome(recording, name, last, until)
+            yield Play(name, "loss", partial(rival_outcome, recording, name, last, until))
 
 
 def measured_signals(recording: Recording) -> list[str]:
@@ -280,12 +301,20 @@ def measured_signals(recording: Recording) -> list[str]:
     return [name for name in SIGNALS if name not in lacking]
 
 
-def replay_runs(paths: Sequence[Path], lag: int | None = None) -> "pd.DataFrame":
-    """Replay all strategies on all seeds of oracle runs.
+def replay_runs(
+    paths: Sequence[Path],
+    lag: int | None = None,
+    *,
+    strategy: str | None = None,
+    signal: str | None = None,
+) -> "pd.DataFrame":
+    """Replay strategies on all seeds of oracle runs.
 
     Args:
         paths: Run folders.
         lag: K, in place of each run's own.
+        strategy: Those alone whose name has this in it.
+        signal: Those alone that judge by this.
 
     Returns:
         A row for each run, seed and strategy: run, seed, strategy, until, signal, lag, steps, share
@@ -293,6 +322,7 @@ def replay_runs(paths: Sequence[Path], lag: int | None = None) -> "pd.DataFrame"
 
     Raises:
         RunFolderError: One is no complete oracle run, was not evaluated at K, or comes twice.
+        LagsearchError: There is no such strategy or signal.
     """
     import pandas as pd
 
@@ -310,7 +340,9 @@ def replay_runs(paths: Sequence[Path], lag: int | None = None) -> "pd.DataFrame"
             if judged_at not in recording.measured.loss.steps:
                 raise RunFolderError(f"{path}: was not evaluated at step {judged_at}")
             whole = judged_at * len(recording.names)
-            for each in outcomes(recording, judged_at, measured_signals(recording)):
+            found_plays = list(plays(recording, judged_at, measured_signals(recording)))
+            for play in _asked_for(found_plays, strategy, signal):
+                each = play.play()
                 rows.append(
                     {
                         "run": label,
@@ -326,6 +358,19 @@ def replay_runs(paths: Sequence[Path], lag: int | None = None) -> "pd.DataFrame"
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def _asked_for(found: list[Play], strategy: str | None, signal: str | None) -> list[Play]:
+    """Return the searches whose names have words in them."""
+    for key, word in (("strategy", strategy), ("signal", signal)):
+        names = [getattr(each, key) for each in found]
+        if word is not None:
+            pairs = zip(found, names, strict=True)
+            found = [each for each, name in pairs if word.casefold() in name.casefold()]
+            if not found:
+                known = ", ".join(dict.fromkeys(names))
+                raise LagsearchError(f"--{key} {word}: there is none; known: {known}")
+    return found
 
 
 def summary(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -21,7 +21,7 @@ from lagsearch.selection import (
     stability,
     standard_errors,
 )
-from lagsearch.selection.phase import FEWEST, LEFT, MARGIN, THRESHOLD
+from lagsearch.selection.phase import FEWEST
 from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Curve
 
@@ -171,14 +171,15 @@ def _phase_transition(run: Searched) -> dict[str, Any] | None:
     until = run.completion if run.terms.has_oracle else run.lag
     if len(scored) < FEWEST:
         return None
-    found = phase_transition(run.table.only(scored), until)
+    rule = run.terms.strategy
+    found = phase_transition(run.table.only(scored), until, rule.threshold, rule.margin, rule.left)
     return {
         "step": found.step if found else None,
         "until": until,
         "spearman": found.spearman if found else None,
-        "threshold": THRESHOLD,
-        "margin": MARGIN,
-        "left": LEFT,
+        "threshold": rule.threshold,
+        "margin": rule.margin,
+        "left": rule.left,
     }
 
 

@@ -457,10 +457,12 @@ def test_replay_takes_them_too(tmp_path):
 
 @pytest.mark.parametrize("steps", [(1, 10, 100), (900, 1000)])
 def test_replay_needs_neither_the_first_step_nor_one_before_half(tmp_path, steps):
-    from lagsearch.replay import outcomes, recordings
+    from lagsearch.replay import plays, recordings
 
     [recording] = recordings(written(made_frame(n=3, steps=steps), tmp_path))
-    judged = [each.until for each in outcomes(recording, steps[-2], ["loss"]) if each.lag]
+    judged = [
+        found.until for each in plays(recording, steps[-2], ["loss"]) if (found := each.play()).lag
+    ]
     assert str(steps[-2]) in judged
     assert "half" in judged
 
