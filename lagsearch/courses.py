@@ -128,13 +128,15 @@ def _merged(depths: Callable[[Sequence[int], int], list[int]]) -> Callable[..., 
         before = _depth_before(plan)
         merged: list[Plain] = []
         begin, last = 0, before
+        _check_alike(own)
         for entry, stage, depth in zip(own, plan.stages, depths(reached, before), strict=True):
+            if "model" not in entry:
+                entry["target"] = _deeper(stage, depth)
             if depth == last and merged:
                 merged[-1]["steps"] += entry["steps"]
                 _evaluate_alike(merged[-1], plan, begin)
                 continue
             if "model" not in entry:
-                entry["target"] = _deeper(stage, depth)
                 entry["candidates"] = [{"operator": "stack"}]
             begin = sum(each["steps"] for each in merged)
             merged.append(entry)
@@ -142,6 +144,16 @@ def _merged(depths: Callable[[Sequence[int], int], list[int]]) -> Callable[..., 
         return merged
 
     return stages
+
+
+def _check_alike(stages: Sequence[Plain]) -> None:
+    """Check that stages can be one.
+
+    Raises:
+        LagsearchError: They are not trained alike.
+    """
+    if any(each.get("training", {}) != stages[0].get("training", {}) for each in stages):
+        raise LagsearchError("it has fewer stages, and these differ in their training")
 
 
 def _deeper(plan: RunPlan, depth: int) -> Plain:
@@ -182,8 +194,12 @@ def at_once(depths: Sequence[int], before: int) -> list[int]:
 
 def _scratch(plan: StagedPlan) -> list[Plain]:
     """Return the one stage of the full depth from random weights."""
+    own = chosen_stages(plan.file, [None if _is_random(each) else {} for each in plan.stages])
+    _check_alike(own)
     last = plan.stages[-1].candidates[0].config
     entry = {"model": dict(last), "steps": plan.file.steps}
+    if "training" in own[0]:
+        entry["training"] = own[0]["training"]
     _evaluate_alike(entry, plan, 0)
     return [entry]
 

@@ -76,7 +76,8 @@ class JobMaker:
             given.pop(key, None)
         schedule: dict[str, Any] = {}
         if space.training.schedule.continued:
-            schedule = space.training.schedule.model_dump() | {"continue": False}
+            schedule = space.training.schedule.model_dump()
+            schedule |= {"continue": False, "rewarm_steps": 0}  # a source was not grown
             if space.training.schedule.falls and schedule["total_steps"] is None:
                 schedule["total_steps"] = pretrain.steps + space.training.steps
         training = Training.model_validate(

@@ -1,6 +1,7 @@
 """A schedule found on one model, carried over to a deeper one: layers and steps in proportion."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
@@ -83,8 +84,11 @@ def _staged(file: StagedFile, layers: int | None, steps: int | None) -> Scaled:
     depths = [_depth(file, number, each) for number, each in enumerate(stages)]
     scaled = _depths(([] if before is None else [before]) + depths, layers, file)
     new_depths = scaled if before is None else scaled[1:]
+    first = None if before is None else scaled[0]
+    if before is not None and first != before:
+        plain["sources"] = _scaled_sources(file.path, plain["sources"], before, scaled[0])
     new_steps = _steps([each["steps"] for each in stages], steps)
-    lines, last = [], (before, before)
+    lines, last = [], (before, first)
     for number, entry in enumerate(stages):
         depth, new = depths[number], new_depths[number]
         entry["steps"] = new_steps[number]
@@ -113,15 +117,11 @@ def _single(path: Path, space: Space, layers: int | None, steps: int | None) -> 
     depth = space.target[key]
     ratio = (layers or depth) / depth
     new_before, new = round(before * ratio), layers or depth
-    if new_before != before and space.sources[0].pretrain is None:
-        raise SpaceError(
-            f"{path}: the source is a checkpoint of {before} layers and cannot be scaled to "
-            f"{new_before}"
-        )
+    if any(_is_choice(each) for each in space.candidates[0].values()):
+        raise SpaceError(f"{path}: is no schedule: it leaves something to choose")
     plain = written_out(space)
-    for source in plain["sources"]:
-        config = source["pretrain"]["config"]
-        config[_key(config)] = new_before
+    if new_before != before:
+        plain["sources"] = _scaled_sources(path, plain["sources"], before, new_before)
     plain["target"] = {**plain["target"], key: new}
     grown, told = _scaled_candidate(dict(space.candidates[0]), before, new_before, depth, new)
     plain["candidates"] = [grown]
@@ -129,6 +129,20 @@ def _single(path: Path, space: Space, layers: int | None, steps: int | None) -> 
     line = f"{before} to {depth} layers becomes {new_before} to {new}, "
     line += f"{space.training.steps:,} to {plain['training']['steps']:,} steps{told}"
     return Scaled(plain, (line,))
+
+
+def _scaled_sources(path: Path, sources: Sequence[Plain], before: int, new: int) -> list[Plain]:
+    """Return sources that are pretrained with another depth."""
+    scaled = deepcopy(list(sources))
+    for source in scaled:
+        if source.get("pretrain") is None:
+            raise SpaceError(
+                f"{path}: source {source['name']} is a checkpoint of {before} layers and cannot be "
+                f"scaled to {new}"
+            )
+        config = source["pretrain"]["config"]
+        config[_key(config)] = new
+    return scaled
 
 
 def _source_depth(space: Space) -> int:

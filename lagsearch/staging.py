@@ -159,6 +159,9 @@ def _config_of(source: Source) -> Any:
 def _depths(file: StageFile, model: Any) -> tuple[int, int]:
     """Return the depths before and after a stage's growth."""
     source = shape_of(model)
+    written = file.whole.get("stages")
+    if file.number == 1 and isinstance(written, dict) and written["from"] != source.n_layers:
+        raise file.error(("stages", "from"), f"is not the source's depth, {source.n_layers}")
     try:
         target = target_shape(model, file.space.target)
     except ModelError as error:

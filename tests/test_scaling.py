@@ -129,3 +129,29 @@ def test_the_file_is_where_out_says(schedule, tmp_path):
     )
     values, _ = read_yaml(out.read_text())
     assert sum(each["steps"] for each in values["stages"]) == 900
+
+
+SOURCE = """\
+sources:
+  - name: a
+    pretrain:
+      config: {model_type: llama, num_hidden_layers: 2, hidden_size: 16, intermediate_size: 32,
+               num_attention_heads: 2, max_position_embeddings: 32}
+      steps: 10
+"""
+
+
+def test_stages_from_a_source_scale_the_source_too(schedule):
+    text = schedule.read_text()
+    begin, end = text.index("  - model:"), text.index("  - {target:")
+    text = text[:begin] + text[end:]
+    schedule.write_text(text.replace("stages:\n", SOURCE + "stages:\n"))
+    scaled = scaled_schedule(schedule, 16, None)
+    assert scaled.plain["sources"][0]["pretrain"]["config"]["num_hidden_layers"] == 4
+    assert [each["target"]["num_hidden_layers"] for each in scaled.plain["stages"]] == [8, 12, 16]
+    assert [each["candidates"][0].get("index") for each in scaled.plain["stages"]] == [0, 2, None]
+
+
+def test_a_choice_is_no_schedule(write_space):
+    with pytest.raises(LagsearchError, match="is no schedule"):
+        scaled_schedule(write_space(), None, 10)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import lagsearch
 from lagsearch.cli import app
-from lagsearch.courses import at_once, doubled
+from lagsearch.courses import at_once, baseline_courses, doubled
 from lagsearch.data.batches import training_rows
 from lagsearch.data.store import TokenStore
 from lagsearch.errors import RunFolderError, SpaceError
@@ -408,3 +408,34 @@ def test_several_sources_first_then_wider_then_deeper(write_stages, tmp_path):
     assert (model.config.num_hidden_layers, model.config.hidden_size) == (6, 32)
     again = run(result.folder / "schedule.yaml", tmp_path / "again")
     assert curve(again.report) == curve(result.report)
+
+
+def refused_baselines(path):
+    plan = lagsearch.plan(path)
+    return baseline_courses(plan, plan.space.seed, plan.space.seed, None)[1]
+
+
+def test_stages_that_cannot_be_one_are_not_merged(write_stages):
+    own = ("steps: 24", "steps: 24\n    training: {batch_size: 8}")
+    refused = refused_baselines(write_stages(own, listed=True))
+    assert set(refused) == {"doubling", "one-hop", "scratch"}
+    assert "differ in their training" in refused["one-hop"]
+    wider = "target: {hidden_size: 32, num_attention_heads: 4, num_key_value_heads: 2}"
+    text = write_stages(listed=True).read_text()
+    candidates = text[text.index("candidates:") :].split("\n")[0]
+    wider_stage = [
+        (
+            "target: {num_hidden_layers: 2}\n    " + candidates,
+            wider + "\n    candidates: [{operator: net2net}]",
+        ),
+        ("target: {num_hidden_layers: 3}", "target: {num_hidden_layers: 2}"),
+    ]
+    refused = refused_baselines(write_stages(*wider_stage, listed=True))
+    assert set(refused) == {"last", "middle", "doubling", "one-hop"}
+
+
+def test_a_list_of_layers_can_be_drawn(write_stages):
+    entry = "{operator: lag, index: every, block_size: 1, init: [duplicate, random]}"
+    shorthand = (entry, "{operator: layers, layers: any}")
+    strategy = ("{lag: 10}", "{lag: 10, strategy: optuna, candidates: 2}")
+    assert refused_baselines(write_stages(shorthand, strategy)) == {}

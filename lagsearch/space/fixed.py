@@ -57,7 +57,10 @@ def _entry(stage: StageFile, plain: Plain, chosen: Mapping[str, Any] | None) -> 
     if chosen is None:
         entry["model"] = plain["model"]
     else:
-        entry |= {"target": dict(stage.space.target), "candidates": [dict(chosen)]}
+        one = {
+            key: [each] if isinstance(each, list | tuple) else each for key, each in chosen.items()
+        }
+        entry |= {"target": dict(stage.space.target), "candidates": [one]}
         entry["lag"] = stage.space.latest_lag
     for part in ("training", "evaluation"):
         if kept := {key: each for key, each in plain.get(part, {}).items() if key != "annealed"}:

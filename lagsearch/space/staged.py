@@ -180,7 +180,7 @@ def _staged(path: Path, plain: Plain, lines: Lines) -> StagedFile:
             own["sources"] = [{"name": f"stage-{index}", "before": before}]
         if index < len(stages) - 1 and isinstance(own.get("evaluation"), dict):
             own["evaluation"].pop("harness", None)
-        _set_schedule(own["training"], _begun(plain), behind[index], behind[-1])
+        _set_schedule(own, _begun(plain), behind[index], behind[-1])
         files.append(_stage_file(path, own, index + 1, plain, lines, places[index]))
     seeds = files[0].space.seeds
     return StagedFile(whole, path, plain, lines, seeds, tuple(map(_one_seed, files)))
@@ -211,7 +211,8 @@ def _list(path: Path, plain: Plain, lines: Lines) -> tuple[list[Plain], list[Pla
             raise located(path, plain, lines, at, "must list at least 1")
         for index, each in enumerate(written):
             _validated(Stage, path, plain, lines, each, (*at, index))
-        return written, [stage_places(each, index) for index, each in enumerate(written)]
+        stages = [{key: each[key] for key in each if each[key] is not None} for each in written]
+        return stages, [stage_places(each, index) for index, each in enumerate(stages)]
     ladder = _validated(Ladder, path, plain, lines, written, at)
     listed = written["candidates"]
     is_list = isinstance(listed, list)
@@ -238,6 +239,9 @@ def _check_list(
         for key, message in _broken(stage, index, has_sources=bool(plain.get("sources"))):
             at: Key = _place(places[index], (key,)) if key != "model" else places[index]["sources",]
             raise located(path, plain, lines, at, f"stage {index + 1}: {message}")
+        for within, message in _misplaced(stage):
+            at = ("stages", index, *within)
+            raise located(path, plain, lines, at, f"stage {index + 1}: {message}")
     if not isinstance(plain.get("data"), dict) or "train" not in plain["data"]:
         raise located(path, plain, lines, ("data", "train"), "is required: all stages train on it")
     training = plain.get("training") or {}
@@ -247,6 +251,23 @@ def _check_list(
     if "steps" in training:
         message = "is given by the stages: leave it out here"
         raise located(path, plain, lines, ("training", "steps"), message)
+
+
+_OF_ALL = {
+    ("training", "steps"): "write the stage's own `steps`",
+    ("search", "lag"): "write the stage's own `lag`",
+    ("search", "seeds"): "under each seed all stages are gone through: write it in `search`",
+    ("search", "vary_sources"): "has no effect with stages: under each seed all is trained anew",
+    ("evaluation", "seed"): "all stages have the same validation batches: write it in `evaluation`",
+}
+"""What a stage cannot change in its `training`, `evaluation` and `search`, and what to do."""
+
+
+def _misplaced(stage: Plain) -> Iterator[tuple[Key, str]]:
+    """Yield what a stage says in a place where it would have no effect."""
+    for (part, key), message in _OF_ALL.items():
+        if key in stage.get(part, {}):
+            yield (part, key), message
 
 
 def _broken(stage: Plain, index: int, *, has_sources: bool) -> Iterator[tuple[str, str]]:
@@ -271,13 +292,14 @@ def _broken(stage: Plain, index: int, *, has_sources: bool) -> Iterator[tuple[st
 
 def _begun(plain: Plain) -> int:
     """Return the steps of the first source that a schedule over the whole counts."""
-    schedule = (plain.get("training") or {}).get("schedule") or {}
-    continued = schedule.get("continue", False)
+    schedule = (plain.get("training") or {}).get("schedule")
+    continued = schedule.get("continue", False) if isinstance(schedule, dict) else False
     if not isinstance(continued, bool):
         return int(continued) if isinstance(continued, int) else 0
     sources = plain.get("sources") or [{}]
     first = sources[0] if isinstance(sources, list) and isinstance(sources[0], dict) else {}
-    steps = (first.get("pretrain") or {}).get("steps", 0)
+    pretrain = first.get("pretrain")
+    steps = pretrain.get("steps", 0) if isinstance(pretrain, dict) else 0
     return steps if continued and isinstance(steps, int) else 0
 
 
@@ -321,23 +343,23 @@ def _unsearched(search: Plain, steps: int) -> Plain:
     return kept | {key: search[key] for key in ("seeds", "oracle") if key in search}
 
 
-def _set_schedule(training: Plain, begun: int, behind: int, whole: int) -> None:
+def _set_schedule(own: Plain, begun: int, behind: int, whole: int) -> None:
     """Make one schedule of all stages where they continue it.
 
     Args:
-        training: Of a stage, changed in place.
+        own: The tree of a stage's own space, changed in place.
         begun: Steps of the first source that it counts.
         behind: Steps of the stages before.
         whole: Steps of all stages.
     """
-    schedule = training.get("schedule")
+    schedule = own["training"].get("schedule")
     if not isinstance(schedule, dict) or schedule.get("continue", False) is False:
         return
     if schedule.get("name") in FALLING and "total_steps" not in schedule:
         schedule["total_steps"] = begun + whole
     if behind:
         schedule["continue"] = begun + behind
-    elif not begun:
+    elif "before" in own["sources"][0]:  # random weights: there is nothing to go on from
         schedule.pop("continue")
         schedule.pop("rewarm_steps", None)
 

@@ -75,11 +75,11 @@ class Whole(Part):
     """The trained smaller models, where the first stage does not begin with random weights."""
     stages: Any
     """A list of stages, or their shorthand."""
-    training: Any = None
+    training: Plain | None = None
     """The training of every stage; its steps are those of the stages."""
-    evaluation: Any = None
+    evaluation: Plain | None = None
     """The measurement in every stage."""
-    search: Any = None
+    search: Plain | None = None
     """The search in every stage; under each of its `seeds` all stages are gone through anew."""
     resources: Any = None
     """The resources of one candidate."""

@@ -153,6 +153,8 @@ REFUSED = [
         22,
         "search.vary_sources true: has no effect with stages",
     ),
+    ([("{lag: 10}", "7")], 22, "search 7: must be a mapping of keys to values"),
+    ([("schedule: {", "schedule: 3  # {")], 20, "training.schedule 3: stage 1: must be a mapping"),
     ([("name: tiny-stages", "nam: tiny")], 1, 'nam "tiny": unknown key; did you mean'),
 ]
 
@@ -179,6 +181,16 @@ IN_LIST = [
         13,
         "stage 2: belongs to the first stage",
     ),
+    (
+        [("steps: 24", "steps: 24\n    training: {steps: 2}")],
+        19,
+        "stages[2].training.steps 2: stage 3: write the stage's own `steps`",
+    ),
+    (
+        [("steps: 24", "steps: 24\n    search: {seeds: [3, 4]}")],
+        19,
+        "stage 3: under each seed all stages are gone through",
+    ),
     ([("num_hidden_layers: 1, ", "")], 10, "stage 1: num_hidden_layers is required"),
 ]
 
@@ -199,6 +211,17 @@ def test_sources_and_a_model_exclude_each_other(write_stages):
         load_any(write_stages(("stages:", sources)))
     with pytest.raises(SpaceError, match=r"stage 1: is required where there are no sources"):
         load_any(write_stages((MODEL, ""), listed=True))
+
+
+def test_a_schedule_goes_on_from_a_checkpoint_only_with_its_steps(write_stages):
+    sources = "sources: [{name: a, checkpoint: here}]\nstages:"
+    model = write_stages(listed=True).read_text().split("  - model:")[1].split("  - target:")[0]
+    grown = " target: {num_hidden_layers: 1}\n    candidates: [{operator: stack}]\n    steps: 20\n"
+    replacements = [("stages:", sources), ("  - model:" + model, "  -" + grown)]
+    with pytest.raises(SpaceError, match=r"stage 1: needs the checkpoint's steps"):
+        load_any(write_stages(*replacements, listed=True))
+    told = load_any(write_stages(*replacements, ("continue: true", "continue: 50"), listed=True))
+    assert [each.space.training.schedule.continued for each in told.stages] == [50, 70, 90]
 
 
 def test_an_override_reaches_a_stage(write_stages):
