@@ -217,6 +217,13 @@ def test_a_folder_of_other_stages_is_refused(whole, write_stages):
         run(write_stages(("[20, 20, 24]", "[20, 20, 25]")), whole.folder)
 
 
+def test_an_oracle_cannot_be_added_to_finished_stages(whole, write_stages):
+    before = {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")}
+    with pytest.raises(RunFolderError, match=r"without an oracle.*give --oracle another --out"):
+        run(write_stages(), whole.folder, oracle=True)
+    assert {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")} == before
+
+
 def test_baselines_share_what_is_the_same_training(write_stages, tmp_path, monkeypatch):
     result = run(write_stages(), tmp_path / "run", baselines=True)
     report = result.report

@@ -256,7 +256,7 @@ def _spent(candidate: dict[str, Any], lag: int) -> int:
     """Return how many steps a candidate was trained for the search."""
     if candidate["status"] == "stopped":
         return int(candidate["stopped"]["step"])
-    return lag if candidate["status"] == "ok" else 0
+    return min(lag, max(map(int, candidate["val_loss"]), default=0))
 
 
 def _row(name: str, courses: Sequence[Told], adaptive: dict[int, Told]) -> dict[str, Any]:

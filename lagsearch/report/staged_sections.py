@@ -31,7 +31,8 @@ def courses(report: dict[str, Any]) -> Section:
             ]
         )
     head = ["course", "how it grows", f"loss at step {report['steps']:,}", "95 %"]
-    head += ["above adaptive", "95 %", "above adaptive at equal FLOPs", "FLOPs, search included"]
+    head += ["above adaptive", "95 %", "above adaptive at equal FLOPs", "95 %"]
+    head += ["FLOPs, search included"]
     notes = [
         f"Every course is trained {report['steps']:,} steps on the same batches"
         + (f", under each of the seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else "."),
@@ -40,7 +41,8 @@ def courses(report: dict[str, Any]) -> Section:
         else "With one seed, differences have intervals over the validation batches: they tell "
         "measurement from chance, not how another seed would end.",
         "At equal FLOPs both are read at the smaller of the two costs, on a line between "
-        "evaluations, the search charged to adaptive where each stage begins.",
+        "evaluations, the search charged to adaptive where each stage begins. Adaptive is read "
+        "before its end there: where the rate falls until the end, it has not fallen yet.",
     ]
     missing = [f"`{name}` is not here: {why}" for name, why in report["missing"].items()]
     parts: list[str | Grid | Points] = [Grid(head, rows), " ".join(notes)]
@@ -49,10 +51,11 @@ def courses(report: dict[str, Any]) -> Section:
 
 def _behind(row: dict[str, Any]) -> list[str]:
     if "behind" not in row:
-        return ["", "", ""]
-    behind, equal = row["behind"], row["behind_at_equal_flops"]
-    between = "" if behind["low"] is None else interval(behind)
-    return [f"{behind['value']:+.4f}", between, f"{equal['value']:+.4f}"]
+        return [""] * 4
+    found = []
+    for each in (row["behind"], row["behind_at_equal_flops"]):
+        found += [f"{each['value']:+.4f}", "" if each["low"] is None else interval(each)]
+    return found
 
 
 def choices(report: dict[str, Any]) -> Section:
@@ -120,11 +123,19 @@ def cost(report: dict[str, Any]) -> Section:
     ]
     stages = adaptive(report)[0]["stages"]
     counted = [each for each in stages if each["lag"] is not None]
-    terms = " + ".join(f"{each['candidates'] - 1} x {each['lag']:,}" for each in counted)
+    terms = " + ".join(f"{each['candidates'] - 1} x {each['lag']:,}" for each in counted) or "0"
+    whole = sum((each["candidates"] - 1) * each["lag"] for each in counted)
+    equals = (
+        f"= {whole:,}"
+        if whole == found["extra_steps"]
+        else (
+            f"= {whole:,}, of which those that failed or were stopped left {found['extra_steps']:,}"
+        )
+    )
     wall = ", ".join(f"{phase} {clock(each)}" for phase, each in found["wall_s"].items() if each)
     notes = [
-        f"Candidates beside the winner, times K, over the stages: {terms or '0'} = "
-        f"{found['extra_steps']:,} steps (first seed).",
+        f"Candidates beside the winner, times K, over the stages: {terms} {equals} steps "
+        "(first seed).",
         f"All courses of all seeds: {found['all_courses_flops']:.2e} training FLOPs; {wall}; "
         f"{found['slots']} at a time.",
     ]

@@ -45,8 +45,11 @@ class WholeFolder(RunFolder):
         flags = {}
         if recorded.seeds[: len(file.seeds)] == file.seeds and recorded.seeds != file.seeds:
             flags["seeds of the run folder"] = f"search.seeds={list(recorded.seeds)}"
-        if any(each.space.search.oracle for each in recorded.stages):
+        if _has_oracle(recorded):
             flags["oracle of the run folder"] = "search.oracle=true"
+        elif _has_oracle(file) and any(self.path.glob("*/stage-*/stage.json")):
+            message = "stages were finished without an oracle, whose other candidates are gone"
+            raise RunFolderError(f"{self.path}: {message}: give --oracle another --out")
         file = with_stage_flags(file, flags) if flags else file
         found = differences(recorded.listed(), file.listed())
         added = recorded.seeds == file.seeds[: len(recorded.seeds)]
@@ -76,9 +79,13 @@ class WholeFolder(RunFolder):
             write_json(self.environment_file, first_environment(devices, inputs, file.seeds))
 
 
+def _has_oracle(file: StagedFile) -> bool:
+    return any(each.space.search.oracle for each in file.stages)
+
+
 def is_whole(path: Path) -> bool:
     """Return whether a folder is that of a run of several stages."""
     file = path / "space.yaml"
     return file.is_file() and any(
-        line.startswith("stages:") for line in file.read_text().splitlines()
+        line.startswith("stages:") for line in file.read_text(encoding="utf-8").splitlines()
     )
