@@ -13,14 +13,13 @@ import numpy as np
 from lagsearch.errors import LagsearchError
 from lagsearch.models.configs import rebuild_config, shape_of
 from lagsearch.planning import RunPlan
+from lagsearch.report.staged_numbers import ADAPTIVE
 from lagsearch.space import StagedFile, chosen_stages, depth_key, with_stages
 from lagsearch.staging import StagedPlan, plan_stages
 from lagsearch.storage import derive_seed
 from lagsearch.vocabulary import Vocabulary
 
 Plain = dict[str, Any]
-
-ADAPTIVE = "adaptive"
 
 
 @dataclass(frozen=True)
@@ -38,26 +37,6 @@ class Course:
     seed: int
     folder: str
     file: StagedFile
-
-    @property
-    def title(self) -> str:
-        """Its name, with the seed where that is not the first one."""
-        return self.folder
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """How a baseline is trained.
-
-    Attributes:
-        name: Its name.
-        says: What it does, in a few words.
-        stages: From the plan of the adaptive course to its stages, as a space lists them.
-    """
-
-    name: str
-    says: str
-    stages: Callable[[StagedPlan], list[Plain]]
 
 
 def course_folder(name: str, seed: int, first_seed: int) -> str:
@@ -83,14 +62,14 @@ def baseline_courses(
         vocabulary: The tokenizer's.
     """
     courses, refused = [], {}
-    for each in BASELINES:
+    for name, stages in BASELINES.items():
         try:
-            file = with_stages(plan.file, each.stages(plan), each.name)
+            file = with_stages(plan.file, stages(plan), name)
             plan_stages(file, vocabulary)
         except LagsearchError as error:
-            refused[each.name] = str(error).partition(": ")[2] or str(error)
+            refused[name] = str(error).partition(": ")[2] or str(error)
             continue
-        courses.append(Course(each.name, seed, course_folder(each.name, seed, first_seed), file))
+        courses.append(Course(name, seed, course_folder(name, seed, first_seed), file))
     return courses, refused
 
 
@@ -221,15 +200,16 @@ def _evaluate_alike(entry: Plain, plan: StagedPlan, begin: int) -> None:
     entry["evaluation"] = {**entry.get("evaluation", {}), "steps": own}
 
 
-BASELINES = (
-    Baseline("last", "a copy of the last layers on top at every stage", _same("last")),
-    Baseline("middle", "a copy of the middle layers behind them (MIDAS)", _same("middle")),
-    Baseline("doubling", "the whole stack twice, at fewer stages (StackBERT)", _merged(doubled)),
-    Baseline("one-hop", "one growth to the full depth, by stacking (G_stack)", _merged(at_once)),
-    Baseline("random", "a candidate drawn at random at every stage", _random),
-    Baseline("scratch", "the full depth from random weights", _scratch),
-)
-"""In the order of the report."""
+BASELINES: Mapping[str, Callable[[StagedPlan], list[Plain]]] = {
+    "last": _same("last"),
+    "middle": _same("middle"),
+    "doubling": _merged(doubled),
+    "one-hop": _merged(at_once),
+    "random": _random,
+    "scratch": _scratch,
+}
+"""From the plan of the adaptive course to a baseline's stages, as a space lists them; the report
+says what each does (`report.staged_numbers.SAYS`)."""
 
 
 def _is_random(plan: RunPlan) -> bool:

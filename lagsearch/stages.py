@@ -10,15 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lagsearch.courses import (
-    ADAPTIVE,
-    Course,
-    adaptive_course,
-    baseline_courses,
-)
+from lagsearch.courses import Course, adaptive_course, baseline_courses
 from lagsearch.errors import NoSurvivorError
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.handed import Handed, read_handed
+from lagsearch.report.staged_numbers import ADAPTIVE
 from lagsearch.report.whole import WholeFolder
 from lagsearch.search.keep import let_go
 from lagsearch.stage import Engine, StageRun

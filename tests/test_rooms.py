@@ -41,7 +41,7 @@ MAY_IMPORT = {
         "progress",
     },
     "staging": {"planning", "vocabulary", "space", "models"},
-    "courses": {"staging", "planning", "vocabulary", "space", "models"},
+    "courses": {"staging", "planning", "vocabulary", "space", "models", "report"},
     "stage": {
         *("staging", "planning", "jobs", "phases", "downstream", "vocabulary", "space", "data"),
         *("report", "sampling", "search", "training", "progress"),
@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "stages": {
         *("stage", "courses", "staging", "report", "search", "space", "training", "progress"),
     },
+    "terminal": {"planning", "staging", "operators", "report", "progress"},
     "scaling": {"staging", "space", "models"},
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }

@@ -3,12 +3,11 @@
 import base64
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from lagsearch.errors import LagsearchError
 from lagsearch.report.markdown import markdown_section
-from lagsearch.report.page import asset, colors, html_section
+from lagsearch.report.page import headed, html_section
 from lagsearch.report.sections import Grid, Section
 from lagsearch.report.tables import Table, write_csv
 from lagsearch.report.verdict import Trust
@@ -226,9 +225,4 @@ def _html(comparison: dict[str, Any], told: list[Section], figure: tuple[Path, s
             f'<p class="note">{caption}</p></section>'
         )
     names = " · ".join(run["name"] for run in comparison["runs"])
-    return Template(asset("compare.html")).substitute(
-        title=escape(_title(comparison)),
-        names=escape(names),
-        style=colors() + asset("report.css"),
-        body="\n".join(parts),
-    )
+    return headed(_title(comparison), names, "\n".join(parts))

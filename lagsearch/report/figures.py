@@ -68,12 +68,19 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     Returns:
         File name of the PNG, and caption, of each in reading order; an SVG lies beside.
     """
-    found = []
-    for name, caption, draw in _wanted(report):
+    return draw_all(_wanted(report), report, folder)
+
+
+Drawing = tuple[str, str, Callable[[dict[str, Any]], Any]]
+"""Name and caption of a figure, and what draws it from a report."""
+
+
+def draw_all(wanted: list[Drawing], report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """Draw figures; return the file name of the PNG, and the caption, of each."""
+    for name, _, draw in wanted:
         with plt.rc_context(STYLE):
             save(draw(report), folder, name)
-        found.append((f"{name}.png", caption))
-    return found
+    return [(f"{name}.png", caption) for name, caption, _ in wanted]
 
 
 def save(figure: Any, folder: Path, name: str) -> None:
@@ -83,9 +90,6 @@ def save(figure: Any, folder: Path, name: str) -> None:
             figure.savefig(temporary, format=kind, **settings)
         figure.set_layout_engine("none")  # it stays as it was laid out
     plt.close(figure)
-
-
-Drawing = tuple[str, str, Callable[[dict[str, Any]], Any]]
 
 
 def _wanted(report: dict[str, Any]) -> list[Drawing]:

@@ -273,18 +273,28 @@ class RunFolder:
         Raises:
             RunFolderError: An input is not as it was when the run began.
         """
+        self._begin(dump_space(space), devices, inputs, space.seeds)
+        write_json(self.plans_file, plans)
+
+    def _begin(
+        self, text: str, devices: dict[str, Any], inputs: dict[str, Any], seeds: Sequence[int]
+    ) -> None:
+        """Write the space and the environment; clear away what a killed process left half written.
+
+        Raises:
+            RunFolderError: An input is not as it was when the run began.
+        """
         is_begun = self.environment_file.is_file()
         if is_begun:
             self.refuse(differences(self.environment()["inputs"], inputs))
         for place in (self.path, self.path / "curves", self.path / "profile"):
-            for left in place.glob(_UNFINISHED):  # of a process that was killed while it wrote
+            for left in place.glob(_UNFINISHED):
                 left.unlink()
-        write_text(self.space_file, dump_space(space))
-        write_json(self.plans_file, plans)
-        if not is_begun:
-            write_json(self.environment_file, first_environment(devices, inputs, space.seeds))
+        write_text(self.space_file, text)
+        if is_begun:
+            self.note(seeds=list(seeds))
         else:
-            self.note(seeds=list(space.seeds))
+            write_json(self.environment_file, first_environment(devices, inputs, seeds))
 
     def record_plans(self, plans: dict[str, Any]) -> None:
         """Write `plans.json` anew, before candidates that were added to it are trained."""

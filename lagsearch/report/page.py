@@ -55,24 +55,42 @@ def write_html(report: dict[str, Any], folder: Path) -> str:
     from plotly.offline import get_plotlyjs
 
     drawn = charts(report)
-    scripts = {"plotly": get_plotlyjs(), "script": asset("report.js")}
-    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts.values())
-    return Template(asset("report.html")).substitute(
-        title=escape(report["name"]),
-        policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'",
-        style=colors() + asset("report.css"),
-        body="\n".join(_body(report, folder, drawn)),
-        data=_json(
-            {
-                "ranking": _table(report),
-                "charts": drawn,
-                "themes": _themes(),
-                "over": steps_axis(report),
-            }
-        ),
-        **scripts,
-    )
+    scripts = [get_plotlyjs(), asset("report.js")]
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    shown = {
+        "ranking": _table(report),
+        "charts": drawn,
+        "themes": _themes(),
+        "over": steps_axis(report),
+    }
+    body = [
+        *_body(report, folder, drawn),
+        '<noscript><p class="note">The table and the charts need JavaScript; report.md reads '
+        "alone.</p></noscript>",
+        f'<script type="application/json" id="data">{_json(shown)}</script>',
+        *(f"<script>{script}</script>" for script in scripts),
+    ]
+    policy = f"script-src {hashes}; img-src data: blob:"
+    return framed(report["name"], "\n".join(body), policy)
+
+
+def framed(title: str, body: str, policy: str = "img-src data:") -> str:
+    """Return a page that loads and sends nothing.
+
+    Args:
+        title: As text.
+        body: As HTML.
+        policy: What it may hold beside styles of its own, as a content security policy.
+    """
+    style = colors() + asset("report.css")
+    page = Template(asset("page.html"))
+    return page.substitute(title=escape(title), style=style, body=body, policy=policy)
+
+
+def headed(title: str, facts: str, body: str) -> str:
+    """Return a page without scripts: title and facts as text, below them HTML."""
+    header = f"<header><div><h1>{escape(title)}</h1><p>{escape(facts)}</p></div></header>"
+    return framed(title, f"{header}\n<main>\n{body}\n</main>")
 
 
 def asset(name: str) -> str:

@@ -1,12 +1,11 @@
 """The figures of a run of several stages, in the style of all others."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from matplotlib import pyplot as plt
 
-from lagsearch.report.figures import INK, STYLE, WINNER, save
+from lagsearch.report.figures import INK, WINNER, Drawing, draw_all
 from lagsearch.report.staged_sections import adaptive, first_seed
 from lagsearch.report.style import LIGHT
 
@@ -21,8 +20,6 @@ COLORS = {
 }
 """One for each course, in all figures."""
 
-Drawing = tuple[str, str, Callable[[dict[str, Any]], Any]]
-
 
 def draw_whole(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     """Draw all figures.
@@ -34,12 +31,7 @@ def draw_whole(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     Returns:
         File name of the PNG, and caption, of each in reading order; an SVG lies beside.
     """
-    found = []
-    for name, caption, draw in _wanted(report):
-        with plt.rc_context(STYLE):
-            save(draw(report), folder, name)
-        found.append((f"{name}.png", caption))
-    return found
+    return draw_all(_wanted(report), report, folder)
 
 
 def _wanted(report: dict[str, Any]) -> list[Drawing]:

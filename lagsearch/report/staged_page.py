@@ -2,11 +2,10 @@
 
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from lagsearch.report.markdown import markdown_section
-from lagsearch.report.page import asset, colors, html_section
+from lagsearch.report.page import headed, html_section
 from lagsearch.report.staged_sections import sections
 from lagsearch.report.staged_verdict import cost_line, judge
 
@@ -14,29 +13,6 @@ Figures = list[tuple[str, str]]
 
 _WITH = {"Courses": ("loss", "loss_and_flops"), "Genealogy": ("genealogy", "depth")}
 """The figures of a part, by its title."""
-
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<link rel="icon" href="data:,">
-<style>
-${style}figure svg{max-width:100%;height:auto;background:#fff;border-radius:6px}
-</style>
-</head>
-<body>
-<header><div><h1>$title</h1><p>$facts</p></div></header>
-<main>
-$body
-</main>
-</body>
-</html>
-""")
 
 
 def write_markdown(report: dict[str, Any], figures: Figures) -> str:
@@ -80,12 +56,7 @@ def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
     seeds = ", ".join(map(str, report["seeds"]))
     stages = len(report["courses"][0]["stages"])
     facts = f"{stages} stages · {report['steps']:,} steps · seeds {seeds}"
-    return _PAGE.substitute(
-        title=escape(report["name"]),
-        style=colors() + asset("report.css"),
-        facts=escape(facts),
-        body="\n".join(body),
-    )
+    return headed(report["name"], facts, "\n".join(body))
 
 
 def _figure(path: Path, caption: str) -> str:

@@ -4,20 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import RunFolderError
-from lagsearch.report.folder import RunFolder, differences, first_environment
+from lagsearch.report.folder import RunFolder, differences
 from lagsearch.space import StagedFile, dump_yaml, load_any, with_stage_flags
-from lagsearch.storage import write_json, write_text
-
-_UNFINISHED = ".*.tmp"
 
 
 class WholeFolder(RunFolder):
     """The files of one run of several stages: `<course>/stage-<number>/` and the whole's own."""
-
-    @property
-    def schedule_file(self) -> Path:
-        """What was chosen, as a space that replays without search."""
-        return self.path / "schedule.yaml"
 
     def file(self) -> StagedFile:
         """Read the space of this run.
@@ -67,16 +59,7 @@ class WholeFolder(RunFolder):
         Raises:
             RunFolderError: An input is not as it was when the run began.
         """
-        is_begun = self.environment_file.is_file()
-        if is_begun:
-            self.refuse(differences(self.environment()["inputs"], inputs))
-        for left in self.path.glob(_UNFINISHED):  # of a process that was killed while it wrote
-            left.unlink()
-        write_text(self.space_file, dump_yaml(file.listed()))
-        if is_begun:
-            self.note(seeds=list(file.seeds))
-        else:
-            write_json(self.environment_file, first_environment(devices, inputs, file.seeds))
+        self._begin(dump_yaml(file.listed()), devices, inputs, file.seeds)
 
 
 def _has_oracle(file: StagedFile) -> bool:

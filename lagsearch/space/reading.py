@@ -50,10 +50,7 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile:
         SpaceError: Anything in the file or in an override is not as it must be.
     """
     path = Path(path)
-    plain, lines = read_file(path)
-    for override in overrides:
-        apply_override(plain, lines, override, f"--set {override}")
-    return _checked(path, plain, lines)
+    return check_space(path, *read_file(path, overrides))
 
 
 def with_flags(file: SpaceFile, flags: Mapping[str, str]) -> SpaceFile:
@@ -69,10 +66,10 @@ def with_flags(file: SpaceFile, flags: Mapping[str, str]) -> SpaceFile:
     plain, lines = deepcopy(file.plain), dict(file.lines)
     for words, override in flags.items():
         apply_override(plain, lines, override, words)
-    return _checked(file.path, plain, lines)
+    return check_space(file.path, plain, lines)
 
 
-def _checked(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> SpaceFile:
+def check_space(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> SpaceFile:
     """Check a tree against the schema and the rules between keys."""
 
     def error(at: Key, message: str) -> SpaceError:
@@ -147,11 +144,17 @@ def written_out(part: BaseModel) -> dict[str, Any]:
     return values
 
 
-def read_file(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
+def read_file(
+    path: Path, overrides: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[Key, int | str]]:
     """Read a space file into nested dicts and lists, with the line of each key.
 
+    Args:
+        path: The YAML file.
+        overrides: `key.path=value` texts, which win over it; they have their words for a line.
+
     Raises:
-        SpaceError: It cannot be read, or is no mapping.
+        SpaceError: It cannot be read, or is no mapping; or an override is none.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -165,6 +168,8 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[Key, int | str]]:
         raise SpaceError(f"{path}:{error}") from None
     if not isinstance(plain, dict):
         raise SpaceError(f"{path}:1: a space file is a mapping of keys to values")
+    for override in overrides:
+        apply_override(plain, lines, override, f"--set {override}")
     return plain, lines
 
 

@@ -14,9 +14,9 @@ from lagsearch.errors import SpaceError
 from lagsearch.space.overrides import Key, apply_override
 from lagsearch.space.reading import (
     SpaceFile,
+    check_space,
     checked,
     explained,
-    load_space,
     located,
     read_file,
 )
@@ -128,12 +128,9 @@ def load_any(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile | Sta
         SpaceError: Anything in the file or in an override is not as it must be.
     """
     path = Path(path)
-    plain, lines = read_file(path)
-    if "stages" not in plain:
-        return load_space(path, overrides)
-    for override in overrides:
-        apply_override(plain, lines, override, f"--set {override}")
-    return _staged(path, plain, lines)
+    plain, lines = read_file(path, overrides)
+    check = _staged if "stages" in plain else check_space
+    return check(path, plain, lines)
 
 
 def with_stage_flags(file: StagedFile, flags: Mapping[str, str]) -> StagedFile:
