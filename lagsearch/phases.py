@@ -93,7 +93,7 @@ class Phases:
         if is_cached(origin):
             self.watch.say(f"source {job.name}: from the cache")
             return pretrained(job, origin, self.watch.progress, self.watch.say)
-        with self.watch.during(f"source {job.name}", [job.name], job.training.steps):
+        with self.watch.during(f"source {job.name}", {job.name: job.training.steps}):
             try:
                 source = pretrained(job, origin, self.watch.progress, self.watch.say)
             except CandidateFailed as failed:
@@ -137,7 +137,7 @@ class Phases:
                 self._is_saved(job) or job.state.is_file()
             ):
                 return job
-            with self._timed("winner"), self.watch.during(f"winner {job.name}", [job.name], steps):
+            with self._timed("winner"), self.watch.during(f"winner {job.name}", {job.name: steps}):
                 profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
                 outcome = self._alone(profiled, steps)
             for reason in outcome.failures.values():
@@ -169,7 +169,7 @@ class Phases:
             until = job.training.steps
             if self.folder.is_over(job.name, until):
                 continue
-            with self._timed("baselines"), self.watch.during(f"baseline {name}", [job.name], until):
+            with self._timed("baselines"), self.watch.during(f"baseline {name}", {name: until}):
                 profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
                 outcome = self._alone(profiled, until)
             for reason in outcome.failures.values():

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,13 +24,13 @@ class Watch:
     def passing(self, line: str) -> None:
         """Show one line until the next one takes its place; an empty one ends that."""
 
-    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
-        """Begin a phase in which the named models train up to a step."""
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        """Begin a phase in which each of the named models trains up to its step."""
 
     @contextmanager
-    def during(self, phase: str, names: Sequence[str], until: int) -> Iterator[None]:
+    def during(self, phase: str, ends: Mapping[str, int]) -> Iterator[None]:
         """Begin a phase, and end it whatever happens inside."""
-        self.begin(phase, names, until)
+        self.begin(phase, ends)
         try:
             yield
         finally:
@@ -40,7 +40,7 @@ class Watch:
         """Note a sign of life."""
 
     def finished(self, name: str) -> None:
-        """Note that a model reached the step."""
+        """Note that a model reached its step."""
 
     def failed(self, name: str, reason: str) -> None:
         """Note that a model failed."""
@@ -53,15 +53,14 @@ class _Phase(Watch):
     """Keeps what both shown forms need: steps, losses, ranks so far and the time left."""
 
     def __init__(self) -> None:
-        self.names: tuple[str, ...] = ()
+        self.ends: dict[str, int] = {}
 
     @override
-    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
-        self.title, self.names, self.until = phase, tuple(names), until
-        self.steps = dict.fromkeys(names, 0)
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        self.title, self.ends = phase, dict(ends)
+        self.steps = dict.fromkeys(ends, 0)
         self.losses: dict[str, float] = {}
-        self.measured: dict[str, int] = {}
-        self.state = dict.fromkeys(names, "")
+        self.state = dict.fromkeys(ends, "")
         self.learned: dict[str, int] = {}
         self.began: float | None = None
         self.skipped = 0
@@ -85,7 +84,7 @@ class _Phase(Watch):
     @override
     def finished(self, name: str) -> None:
         self.state[name] = "done"
-        self.steps[name] = self.until
+        self.steps[name] = self.ends[name]
 
     @override
     def failed(self, name: str, reason: str) -> None:
@@ -99,18 +98,24 @@ class _Phase(Watch):
         return f"{self.steps[name]:,}"
 
     def rank(self, name: str) -> int | None:
-        """Return the rank among the finished ones."""
-        done = [each for each in self.names if self.state[each] == "done"]
-        if name not in done or name not in self.losses:
+        """Return the rank among the finished ones, where all are trained equally long."""
+        done = [each for each in self.ends if self.state[each] == "done"]
+        if name not in done or name not in self.losses or len({*self.ends.values()}) > 1:
             return None
         return 1 + sum(self.losses[each] < self.losses[name] for each in done)
+
+    def goal(self) -> str:
+        """Return how far the models are trained, in words."""
+        first, last = min(self.ends.values()), max(self.ends.values())
+        return f"to step {last:,}" if first == last else f"to steps {first:,} to {last:,}"
 
     def time_left(self) -> str:
         """Return `, m:ss left` from the pace so far, or nothing before there is one."""
         if self.began is None:
             return ""
-        total = self.until * sum(self.state[name] != "failed" for name in self.names)
-        done = sum(self.steps[name] for name in self.names if self.state[name] != "failed")
+        alive = [name for name in self.ends if self.state[name] != "failed"]
+        total = sum(self.ends[name] for name in alive)
+        done = sum(self.steps[name] for name in alive)
         elapsed = time.monotonic() - self.began
         if done <= self.skipped or elapsed < _PACE_AFTER_S:
             return ""
@@ -137,10 +142,10 @@ class PlainWatch(_Phase):
             self.wrote = time.monotonic()
 
     @override
-    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
-        super().begin(phase, names, until)
-        many = f"{len(names)} candidates" if len(names) > 1 else names[0]
-        self.say(f"{phase}: {many} to step {until:,}")
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        super().begin(phase, ends)
+        many = f"{len(ends)} candidates" if len(ends) > 1 else next(iter(ends))
+        self.say(f"{phase}: {many} {self.goal()}")
         self.wrote = time.monotonic()
 
     @override
@@ -162,12 +167,12 @@ class PlainWatch(_Phase):
     def _line(self, name: str) -> None:
         self.wrote = time.monotonic()
         ended = sum(state in ("done", "failed") for state in self.state.values())
-        parts = [f"  [{ended}/{len(self.names)}] {name}", f"step {self.step(name)}"]
+        parts = [f"  [{ended}/{len(self.ends)}] {name}", f"step {self.step(name)}"]
         if name in self.losses:
             parts.append(f"val loss {self.losses[name]:.4f}")
-        if (rank := self.rank(name)) and len(self.names) > 1:
+        if (rank := self.rank(name)) and len(self.ends) > 1:
             parts.append(f"rank {rank} so far")
-        left = self.time_left() if ended < len(self.names) else ""
+        left = self.time_left() if ended < len(self.ends) else ""
         self.say(", ".join(parts) + left)
 
 
@@ -200,8 +205,8 @@ class LiveWatch(_Phase):
             self.live = None
 
     @override
-    def begin(self, phase: str, names: Sequence[str], until: int) -> None:
-        super().begin(phase, names, until)
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        super().begin(phase, ends)
         from rich.live import Live
 
         self.live = Live(
@@ -220,12 +225,12 @@ class LiveWatch(_Phase):
             self.live.stop()
             self.live = None
         ended = sum(state == "done" for state in self.state.values())
-        self.say(f"{self.title}: {ended} of {len(self.names)} done")
+        self.say(f"{self.title}: {ended} of {len(self.ends)} done")
 
     def _table(self) -> Any:
         from rich.table import Table
 
-        title = f"{self.title}, to step {self.until:,}{self.time_left()}"
+        title = f"{self.title}, {self.goal()}{self.time_left()}"
         table = Table(title=title, title_justify="left")
         for heading in ("candidate", "step", "val loss", "rank so far"):
             table.add_column(heading, justify="left" if heading == "candidate" else "right")
@@ -242,7 +247,7 @@ class LiveWatch(_Phase):
         order = {"running": 0, "done": 1, "failed": 2, "": 3}
         far = float("inf")
         ranked = sorted(
-            self.names, key=lambda name: (order[self.state[name]], self.losses.get(name, far))
+            self.ends, key=lambda name: (order[self.state[name]], self.losses.get(name, far))
         )
         return ranked[: max(4, self.console.size.height - 6)]
 

@@ -98,7 +98,7 @@ class Searching:
                 keep.finished(job)
         called = time.monotonic()
         try:
-            with self.watch.during("search", [job.name for job in missing], until):
+            with self.watch.during("search", {job.name: until for job in missing}):
                 outcome = self.runner(missing, until, self.watch, keep.finished)
         except BaseException:
             self.folder.spend("search", time.monotonic() - called)

@@ -112,6 +112,7 @@ class StagedRun:
         going = [Going(course, self.folder.path) for course in courses]
         while open_ones := [each for each in going if not each.is_over]:
             self._wave(open_ones, going)
+            self._let_go(going)
         failed = {each.course.folder: each.failure for each in going if each.failure}
         self.folder.note(failed=failed)
         self._keep_winner(going[0])
@@ -149,6 +150,13 @@ class StagedRun:
             else:
                 self._finish(one, run)
 
+    def _let_go(self, going: Sequence[Going]) -> None:
+        """Delete the weights of finished stages that no course goes on from."""
+        root = self.folder.path
+        needed = {each.handed[-1].folder for each in going if each.handed and not each.is_over}
+        for folder in {stage.folder for each in going for stage in each.handed} - needed:
+            let_go(RunFolder(root / folder).states)
+
     def _train(self, pairs: Sequence[tuple[StageRun, Job]]) -> None:
         """Train jobs of several stages to their completions, the longest first."""
         open_ones = [(run, job) for run, job in pairs if not run.is_trained(job)]
@@ -166,7 +174,7 @@ class StagedRun:
             for name, (run, job) in named.items()
         }
         watch = self.engine.watch
-        with watch.during("stages", [job.name for job in jobs], until):
+        with watch.during("stages", {job.name: job.training.steps for job in jobs}):
             outcome = self.engine.runner(jobs, until, watch, lambda job: None)
         for name, (run, job) in named.items():
             run.note_trained(job, outcome.failures.get(name), spent[name])

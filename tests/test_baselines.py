@@ -16,7 +16,7 @@ class Interrupt(Watch):
     def __init__(self, phase):
         self.phase, self.is_there = phase, False
 
-    def begin(self, phase, names, until):
+    def begin(self, phase, ends):
         self.is_there = phase.startswith(self.phase)
 
     def progress(self, progress):

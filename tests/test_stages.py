@@ -174,10 +174,10 @@ class Interrupt(Watch):
         if line.startswith("adaptive stage-"):
             self.stage = line.split()[1].rstrip(":")
 
-    def begin(self, phase, names, until):
+    def begin(self, phase, ends):
         self.phase = phase
         if phase == "stages":
-            self.stage = names[0].split()[1].rstrip(":")
+            self.stage = next(iter(ends)).split()[1].rstrip(":")
 
     def progress(self, progress):
         if self.is_it(self.stage, self.phase, progress):
@@ -257,6 +257,29 @@ def test_baselines_share_what_is_the_same_training(write_stages, tmp_path, monke
         equal = by_name[name]["at_equal_flops"]
         whole_cost = adaptive["flops"] + adaptive["search_flops"]
         assert equal["flops"] == min(whole_cost, by_name[name]["flops"])
+
+
+class Look(Watch):
+    """Looks at which folders have weights when a phase begins."""
+
+    def __init__(self, folder):
+        self.folder, self.seen = folder, []
+
+    def begin(self, phase, ends):
+        found = {each.parent.parent for each in self.folder.rglob("states/*.safetensors")}
+        places = sorted(str(each.relative_to(self.folder)) for each in found)
+        self.seen.append((phase, sorted({each.split("/")[0] for each in ends}), places))
+
+
+def test_weights_go_when_no_course_goes_on_from_them(write_stages, tmp_path):
+    look = Look(tmp_path / "run")
+    run(write_stages(), look.folder, baselines=True, watch=look)
+    places = [places for _, _, places in look.seen]
+    assert places[0] == []
+    assert places[1] == ["adaptive/stage-1"]  # the search of stage 2, all begin from it
+    assert not any("stage-1" in place for place in places[-1])
+    assert any("stage-2" in place for place in places[-1])
+    assert not list(look.folder.rglob("states"))
 
 
 def test_baselines_alone_come_to_what_they_come_to_beside_others(write_stages, tmp_path):
@@ -408,6 +431,12 @@ def test_several_sources_first_then_wider_then_deeper(write_stages, tmp_path):
     stages = result.report["courses"][0]["stages"]
     assert [each["depth"] for each in stages] == [4, 4, 6]
     assert [each["candidates"] for each in stages] == [2, 1, 4]  # the first with its control
+    sources, cost = lagsearch.plan(path).stages[0].source_flops(), result.report["cost"]
+    assert cost["source_flops"] == sources > 0
+    course = result.report["courses"][0]
+    _, trained, spent, _ = course["curve"][-1]
+    assert spent - trained == sources + cost["search_flops"]
+    assert "training of the sources" in (result.folder / "report.md").read_text()
     line = result.report["courses"][0]["genealogy"][0]
     is_multi = stages[0]["operator"] == "multi-stack"
     assert [each["source"] for each in line] == ([0, 0, 1, 1] if is_multi else [0] * 4)

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
 
 from lagsearch.report.figures import INK, WINNER, Drawing, draw_all
+from lagsearch.report.staged_numbers import Spread, over_seeds
 from lagsearch.report.staged_sections import adaptive, first_seed
 from lagsearch.report.style import LIGHT
 
@@ -36,14 +38,17 @@ def draw_whole(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
 
 def _wanted(report: dict[str, Any]) -> list[Drawing]:
     marks = "Dotted: where the adaptive course grows."
+    means = " Means over the seeds; shaded, from the lowest to the highest."
+    over = means if len(report["seeds"]) > 1 else ""
     return [
-        ("loss", f"Validation loss over the whole training, and its end. {marks}", _loss),
+        ("loss", f"Validation loss over the whole training, and its end. {marks}{over}", _loss),
         (
             "loss_and_flops",
-            "Validation loss against training FLOPs, the search charged to the adaptive course.",
+            "Validation loss against training FLOPs, the search charged to the adaptive course, "
+            f"and the sources' training to all that grow them.{over}",
             _flops,
         ),
-        ("depth", "Layers over the training.", _depth),
+        ("depth", "Layers over the training, under the first seed.", _depth),
         (
             "genealogy",
             "Every layer of the adaptive course through its stages, coloured by the layer that it "
@@ -57,12 +62,9 @@ def _loss(report: dict[str, Any]) -> Any:
     figure, (whole, end) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     begins = [stage["begins"] for stage in adaptive(report)[0]["stages"]][1:]
     since = begins[-1] if begins else 0
-    for course in reversed(first_seed(report)):
-        steps, losses = _curve(course, 0)
-        looks = {"color": COLORS[course["name"]], "lw": 2 if course["name"] == "adaptive" else 1.2}
-        whole.plot(steps, losses, label=course["name"], **looks)
-        late = [pair for pair in zip(steps, losses, strict=True) if pair[0] > since]
-        end.plot(*zip(*late, strict=True), **looks)
+    for name, found in _trained(report):
+        _draw(whole, name, found, "step")
+        _draw(end, name, tuple(each for each in found if each.step > since), "step")
     for axes in (whole, end):
         for step in begins:
             axes.axvline(step, color=LIGHT["muted"], lw=0.8, ls=":")
@@ -75,18 +77,28 @@ def _loss(report: dict[str, Any]) -> Any:
     return figure
 
 
-def _curve(course: dict[str, Any], column: int) -> tuple[list[float], list[float]]:
-    """Return steps (0) or FLOPs with the search (2), and losses; without the very first one."""
-    points = [each for each in course["curve"] if each[0] > 0]
-    return [each[column] for each in points], [each[3] for each in points]
+def _trained(report: dict[str, Any]) -> list[tuple[str, tuple[Spread, ...]]]:
+    """Return the losses of each course without the very first one, adaptive at the end."""
+    return [
+        (name, tuple(each for each in found if each.step > 0))
+        for name, found in reversed(over_seeds(report).items())
+    ]
+
+
+def _draw(axes: Any, name: str, found: tuple[Spread, ...], key: str) -> None:
+    """Draw a course's mean, and from its lowest to its highest, over steps or over FLOPs."""
+    along = np.array([getattr(each, key) for each in found])
+    color, width = COLORS[name], 2 if name == "adaptive" else 1.2
+    axes.plot(along, [each.mean for each in found], label=name, color=color, lw=width)
+    low, high = (np.array([getattr(each, end) for each in found]) for end in ("low", "high"))
+    if np.any(high > low):
+        axes.fill_between(along, low, high, color=color, alpha=0.15, lw=0)
 
 
 def _flops(report: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    for course in reversed(first_seed(report)):
-        spent, losses = _curve(course, 2)
-        width = 2 if course["name"] == "adaptive" else 1.2
-        axes.plot(spent, losses, label=course["name"], color=COLORS[course["name"]], lw=width)
+    for name, found in _trained(report):
+        _draw(axes, name, found, "spent")
     axes.set_xscale("log")
     axes.set_xlabel("training FLOPs")
     axes.set_ylabel("validation loss, nats per token")

@@ -1,5 +1,6 @@
 """The numbers of a run of several stages, from its folder alone: what its `report.json` holds."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class Point:
     Attributes:
         step: Training steps of the course so far.
         flops: Training FLOPs so far of what was trained on.
-        spent: The same with the search.
+        spent: The same with the search and, where they are known, those of the sources.
         val_loss: Nats per predicted token.
     """
 
@@ -62,6 +63,7 @@ class Told:
         begins: The step at which each stage begins.
         searched: `report.json` of each stage that had several candidates; None elsewhere.
         last: The last evaluation.
+        source_flops: Training FLOPs of the sources that it began from; None where not known.
     """
 
     name: str
@@ -73,11 +75,12 @@ class Told:
     begins: tuple[int, ...]
     searched: tuple[dict[str, Any] | None, ...]
     last: Evaluation
+    source_flops: int | None = 0
 
     @property
     def search_flops(self) -> int:
         """Training FLOPs of candidates that did not win."""
-        return self.points[-1].spent - self.points[-1].flops
+        return self.points[-1].spent - self.points[-1].flops - (self.source_flops or 0)
 
     def at(self, spent: float) -> float:
         """Return the loss when so many FLOPs were spent, between evaluations on a line."""
@@ -119,7 +122,11 @@ def _handed(folder: WholeFolder, course: str) -> list[Handed]:
 
 def _told(folder: WholeFolder, course: dict[str, Any], stages: Sequence[Handed]) -> Told:
     points, begins, plans, searched = [], [], [], []
-    step = flops = extra = 0
+    step = flops = 0
+    brought = RunFolder(folder.path / stages[0].folder).environment()["sources"]
+    each_source = [source["flops"] for source in brought]
+    sources = None if None in each_source else sum(each_source)
+    extra = sources or 0
     for each in stages:
         run = RunFolder(folder.path / each.folder)
         curve = run.curve(each.winner)
@@ -150,6 +157,7 @@ def _told(folder: WholeFolder, course: dict[str, Any], stages: Sequence[Handed])
         tuple(begins),
         tuple(searched),
         last,
+        sources,
     )
 
 
@@ -177,6 +185,56 @@ def build_whole_numbers(folder: WholeFolder, file: StagedFile) -> dict[str, Any]
         },
         "cost": _cost(first, courses, environment),
     }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An evaluation of a course under all seeds.
+
+    Attributes:
+        step: Training steps of the course so far.
+        spent: Training FLOPs so far with the search and the sources, the mean.
+        mean: Validation loss, nats per predicted token.
+        low: Of the seed with the lowest one.
+        high: Of the seed with the highest one.
+    """
+
+    step: int
+    spent: float
+    mean: float
+    low: float
+    high: float
+
+
+def over_seeds(report: dict[str, Any]) -> dict[str, tuple[Spread, ...]]:
+    """Return the evaluations that every seed of a course has, course by course.
+
+    Where a stage begins there are two at one step: before growth, and behind it.
+
+    Args:
+        report: As `report.json` of a run with stages.
+    """
+    found: dict[str, list[dict[tuple[int, int], list[float]]]] = {}
+    for course in report["courses"]:
+        seen: Counter[int] = Counter()
+        points = {}
+        for step, _, spent, loss in course["curve"]:
+            points[step, seen[step]] = [spent, loss]
+            seen[step] += 1
+        found.setdefault(course["name"], []).append(points)
+    return {
+        name: tuple(
+            _spread(key[0], np.array([points[key] for points in seeds]))
+            for key in seeds[0]
+            if all(key in points for points in seeds)
+        )
+        for name, seeds in found.items()
+    }
+
+
+def _spread(step: int, values: Any) -> Spread:
+    (spent, mean), losses = values.mean(axis=0), values[:, 1]
+    return Spread(step, float(spent), float(mean), float(losses.min()), float(losses.max()))
 
 
 def _course(told: Told, adaptive: Told | None) -> dict[str, Any]:
@@ -306,7 +364,8 @@ def _cost(first: Told, courses: Sequence[Told], environment: dict[str, Any]) -> 
         "extra_steps": extra,
         "training_flops": first.stages[-1].flops,
         "search_flops": first.search_flops,
-        "all_courses_flops": sum(each.points[-1].spent for each in courses),
+        "source_flops": first.source_flops,
+        "all_courses_flops": sum(each.stages[-1].flops + each.search_flops for each in courses),
         "wall_s": dict(environment["wall_s"]),
         "slots": environment.get("slots", 1),
     }

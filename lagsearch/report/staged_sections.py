@@ -32,7 +32,7 @@ def courses(report: dict[str, Any]) -> Section:
         )
     head = ["course", "how it grows", f"loss at step {report['steps']:,}", "95 %"]
     head += ["above adaptive", "95 %", "above adaptive at equal FLOPs", "95 %"]
-    head += ["FLOPs, search included"]
+    head += ["FLOPs, search and sources included"]
     notes = [
         f"Every course is trained {report['steps']:,} steps on the same batches"
         + (f", under each of the seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else "."),
@@ -41,7 +41,8 @@ def courses(report: dict[str, Any]) -> Section:
         else "With one seed, differences have intervals over the validation batches: they tell "
         "measurement from chance, not how another seed would end.",
         "At equal FLOPs both are read at the smaller of the two costs, on a line between "
-        "evaluations, the search charged to adaptive where each stage begins. Adaptive is read "
+        "evaluations, the search charged to adaptive where each stage begins, and the sources "
+        "from the start to all that grow them. Adaptive is read "
         "before its end there: where the rate falls until the end, it has not fallen yet.",
     ]
     missing = [f"`{name}` is not here: {why}" for name, why in report["missing"].items()]
@@ -118,6 +119,7 @@ def cost(report: dict[str, Any]) -> Section:
     """Return what the search took against the whole training."""
     found = report["cost"]
     rows = [
+        *_sources(found),
         ["training through all stages", f"{found['steps']:,}", f"{found['training_flops']:.2e}"],
         ["search: candidates that did not win", f"{found['extra_steps']:,}", _share(found)],
     ]
@@ -140,6 +142,13 @@ def cost(report: dict[str, Any]) -> Section:
         f"{found['slots']} at a time.",
     ]
     return Section("Cost", (Grid(["", "steps", "training FLOPs"], rows), " ".join(notes)))
+
+
+def _sources(found: dict[str, Any]) -> list[list[str]]:
+    """Return the row of the sources' training, where there are any."""
+    spent = found["source_flops"]
+    shown = "not known: a checkpoint does not tell" if spent is None else f"{spent:.2e}"
+    return [] if spent == 0 else [["training of the sources", "", shown]]
 
 
 def _share(found: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def _stages(report: dict[str, Any]) -> Iterable[list[Any]]:
 
 
 def _loss(report: dict[str, Any]) -> Iterable[list[Any]]:
-    yield ["course", "seed", "step", "flops", "flops_with_search", "val_loss"]
+    yield ["course", "seed", "step", "flops", "flops_with_search_and_sources", "val_loss"]
     for each in report["courses"]:
         for point in each["curve"]:
             yield [each["name"], each["seed"], *point]

@@ -154,7 +154,7 @@ def _schedule(space: Space) -> Iterator[Broken]:
         )
     if schedule.rewarm_steps > steps:
         yield (*at, "rewarm_steps"), f"is beyond completion, training.steps {steps}"
-    if schedule.warmup_steps > behind + steps:
+    if schedule.warmup_steps > (schedule.total_steps or behind + steps):
         yield (*at, "warmup_steps"), f"is beyond completion, training.steps {steps}"
     if schedule.total_steps is not None and schedule.total_steps < behind + steps:
         yield (*at, "total_steps"), f"is less than the {behind + steps} steps that are trained"

@@ -1,9 +1,11 @@
 """The comparison of courses, against values worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from lagsearch.report.handed import Handed
-from lagsearch.report.staged_numbers import Point, Told, _behind, _row
+from lagsearch.report.staged_numbers import Point, Spread, Told, _behind, _row, over_seeds
 from lagsearch.report.staged_verdict import claim, side
 from lagsearch.training.curve import Evaluation
 
@@ -74,3 +76,27 @@ def test_the_claim_is_said_in_plain_words(low, high, expected, word):
     assert word in claim(row)
     alone = {**row, "behind": {**behind, "over": "batches"}}
     assert "not put to the test by one seed" in claim(alone)
+
+
+def test_curves_are_means_over_what_all_seeds_measured():
+    # step 10 twice: before growth and behind it; step 15 was measured under one seed alone
+    curves = {
+        0: [[0, 0, 0, 6.0], [10, 100, 100, 4.0], [10, 100, 160, 4.4], [20, 300, 360, 3.0]],
+        1: [
+            *([0, 0, 0, 6.2], [10, 100, 100, 4.2], [10, 100, 140, 5.0]),
+            *([15, 200, 240, 3.5], [20, 300, 340, 3.4]),
+        ],
+    }
+    courses = [{"name": "adaptive", "seed": seed, "curve": each} for seed, each in curves.items()]
+    found = over_seeds({"courses": courses})["adaptive"]
+    assert [each.step for each in found] == [0, 10, 10, 20]
+    assert found[2] == Spread(10, 150.0, pytest.approx(4.7), 4.4, 5.0)
+    assert found[3] == Spread(20, 350.0, pytest.approx(3.2), 3.0, 3.4)
+
+
+def test_the_sources_are_charged_beside_the_search():
+    begun = [Point(each.step, each.flops, each.spent + 1000, each.val_loss) for each in ADAPTIVE]
+    told = replace(course("adaptive", 0, begun), source_flops=1000)
+    assert told.search_flops == 50
+    row = _row("adaptive", [told], {0: told})
+    assert row["spent"] == 1350

@@ -113,6 +113,14 @@ def test_a_schedule_that_does_not_continue_begins_anew_in_each_stage(write_stage
     assert schedules[0].warmup_steps == 2
 
 
+def test_the_warm_up_of_one_schedule_over_all_may_be_longer_than_a_stage(write_stages):
+    file = load_any(write_stages(("warmup_steps: 2", "warmup_steps: 30")))
+    assert file.stages[0].space.training.steps < 30
+    anew = ("warmup_steps: 2, continue: true, rewarm_steps: 2", "warmup_steps: 30")
+    with pytest.raises(SpaceError, match=r"stage 1: .*beyond completion"):
+        load_any(write_stages(anew))
+
+
 def test_the_list_and_the_shorthand_are_one(write_stages):
     short, listed = load_any(write_stages()), load_any(write_stages(listed=True, name="l.yaml"))
     assert [each.space for each in short.stages] == [each.space for each in listed.stages]

@@ -277,13 +277,27 @@ def test_signs_of_learning(write_space, tmp_path, monkeypatch):
 def test_what_a_line_says_while_learning():
     stream = io.StringIO()
     watch = PlainWatch(stream)
-    watch.begin("search", ["a", "b"], 10)
+    watch.begin("search", {"a": 10, "b": 10})
     watch.wrote = -1e9
     watch.progress(loop.Progress("a", 0, None, 0.0, 37))
     assert "a, step 0 (learning, 37)" in stream.getvalue()
     watch.wrote = -1e9
     watch.progress(loop.Progress("a", 0, 3.0, 0.0))
     assert "a, step 0, val loss 3.0000" in stream.getvalue()
+
+
+def test_trainings_of_several_lengths_have_no_ranks_and_their_own_ends():
+    stream = io.StringIO()
+    watch = PlainWatch(stream)
+    watch.begin("stages", {"a": 10, "b": 40})
+    for name, loss in (("a", 3.0), ("b", 2.0)):
+        watch.progress(loop.Progress(name, 5, loss, 0.0))
+        watch.finished(name)
+    assert stream.getvalue().splitlines() == [
+        "stages: 2 candidates to steps 10 to 40",
+        "  [1/2] a, step 10, val loss 3.0000",
+        "  [2/2] b, step 40, val loss 2.0000",
+    ]
 
 
 def test_memory_of_learning_by_hand():
