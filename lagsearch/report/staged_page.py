@@ -12,8 +12,8 @@ from lagsearch.report.staged_verdict import cost_line, judge
 
 Figures = list[tuple[str, str]]
 
-_WITH = {"Courses": ("loss", "loss_and_flops"), "Genealogy": ("genealogy", "depth")}
-"""The figures of a part, by its title."""
+_WITH = {"Courses": ("loss", "difference", "loss_and_flops"), "Genealogy": ("genealogy", "depth")}
+"""The figures and charts of a part, by its title; where there are both, a page has the chart."""
 
 
 def write_markdown(report: dict[str, Any], figures: Figures) -> str:
@@ -32,8 +32,9 @@ def write_markdown(report: dict[str, Any], figures: Figures) -> str:
     for section in sections(report):
         parts.append(markdown_section(section))
         for key in _WITH.get(section.title, ()):
-            name, caption = drawn[key]
-            parts.append(f"![{caption}](figures/{name})\n\n*{caption}*")
+            if key in drawn:
+                name, caption = drawn[key]
+                parts.append(f"![{caption}](figures/{name})\n\n*{caption}*")
     return "\n\n".join(parts) + "\n"
 
 
@@ -58,7 +59,11 @@ def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
     for section in told:
         keys = _WITH.get(section.title, ())
         live = "".join(chart_figure(by_id[key]) for key in keys if key in by_id)
-        still = [_figure(folder / f"{key}.svg", captions[key]) for key in keys if key not in by_id]
+        still = [
+            _figure(folder / f"{key}.svg", captions[key])
+            for key in keys
+            if key in captions and key not in by_id
+        ]
         inner = [html_section(section, section.title), *still]
         if live:
             inner.append(f'<div class="charts">{live}</div>')

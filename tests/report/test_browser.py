@@ -330,6 +330,10 @@ def test_a_run_of_stages_opens_with_its_courses_and_growth_points(staged, width)
     assert found == {name: pytest.approx(value) for name, value in means.items()}
     lasts = page.run(f"{lines}.map(each => each.x.at(-1))")
     assert set(lasts) == {report["steps"]}  # steps are linear at first
+    others = "document.getElementById('chart-difference').data"
+    away = dict(page.run(f"{others}.map(each => [each.text, each.y.at(-1)])"))
+    behind = {row["course"]: row["behind"]["value"] for row in report["table"] if "behind" in row}
+    assert away == {name: pytest.approx(value) for name, value in behind.items()}
     shapes = page.run("document.getElementById('chart-loss').layout.shapes.map(each => each.x0)")
     adaptive = next(each for each in report["courses"] if each["name"] == "adaptive")
     assert shapes == [each["begins"] for each in adaptive["stages"]][1:]

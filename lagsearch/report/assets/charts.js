@@ -75,6 +75,7 @@ const page = (() => {
     const colors = theme();
     const axis = { gridcolor: colors.line, linecolor: colors.line, zeroline: false, automargin: true, tickfont: { size: 11 }, title: { font: { size: 12 }, standoff: 8 } };
     const own = paint(chart.layout);
+    const legend = { orientation: "h", y: -0.2, x: 0, yanchor: "top", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" };
     const layout = {
       height: heightOf(chart),
       paper_bgcolor: "rgba(0,0,0,0)",
@@ -84,11 +85,11 @@ const page = (() => {
       hovermode: "closest",
       hoverdistance: 30,
       hoverlabel: { bgcolor: colors.card, bordercolor: colors.muted, font: { color: colors.ink }, namelength: -1, align: "left" },
-      legend: { orientation: "h", y: -0.2, x: 0, yanchor: "top", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
       dragmode: isNarrow() ? false : "zoom",
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colors.rest, activecolor: colors.ink },
       separators: ".,",
       ...own,
+      legend: { ...legend, ...own.legend },
       xaxis: { ...axis, ...own.xaxis, title: { ...axis.title, ...(own.xaxis || {}).title } },
       yaxis: { ...axis, ...own.yaxis, title: { ...axis.title, ...(own.yaxis || {}).title } },
     };
