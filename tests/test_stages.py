@@ -23,8 +23,8 @@ from lagsearch.report.build import build_report
 from lagsearch.training import examples, loop
 
 
-def run(path, folder, **options):
-    return lagsearch.run(path, out=folder, serial=True, watch=Watch(), **options)
+def run(path, folder, watch=None, **options):
+    return lagsearch.run(path, out=folder, serial=True, watch=watch or Watch(), **options)
 
 
 def curve(report, folder="adaptive"):

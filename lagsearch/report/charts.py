@@ -21,7 +21,8 @@ from lagsearch.report.tables import source_flops
 from lagsearch.report.verdict import dimension_name
 
 Chart = dict[str, Any]
-"""`id`, `title`, `note`, `table`, plotly's `data` and `layout`; `steps` where x is a step."""
+"""`id`, `title`, `note`, `table`, plotly's `data` and `layout`; where x is a step, `steps`
+says how they are drawn at first, `log` or `linear`."""
 
 MARGINALS = 6
 """Settings whose values are drawn one by one, from the most important on."""
@@ -46,7 +47,7 @@ def _chart(report: dict[str, Any], chart: Chart) -> Chart:
     found = report["phase_transition"]
     if found and found["step"] is not None:
         marks.append({"x": found["step"], "label": "phase transition"})
-    return {**chart, "steps": True, "marks": marks}
+    return {**chart, "steps": "log", "marks": marks}
 
 
 def _line(report: dict[str, Any], candidate: dict[str, Any], seen: set[str]) -> dict[str, Any]:

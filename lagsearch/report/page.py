@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -52,26 +53,33 @@ def write_html(report: dict[str, Any], folder: Path) -> str:
         report: As `report.json`.
         folder: The run folder, as in commands.
     """
+    drawn = charts(report)
+    shown = {"ranking": _table(report), "charts": drawn, "over": steps_axis(report)}
+    return charted(report["name"], _body(report, folder, drawn), shown, "ranking.js")
+
+
+def charted(title: str, body: Sequence[str], shown: Mapping[str, Any], *names: str) -> str:
+    """Return a page with charts.
+
+    Args:
+        title: As text.
+        body: As HTML, with a place for each chart (`chart_figure`) and a header (`header`).
+        shown: What the scripts draw: `charts`, what their steps are `over`, and what is their own.
+        names: Scripts beside that of the charts.
+    """
     from plotly.offline import get_plotlyjs
 
-    drawn = charts(report)
-    scripts = [get_plotlyjs(), asset("report.js")]
+    scripts = [get_plotlyjs(), *map(asset, ("charts.js", *names))]
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
-    shown = {
-        "ranking": _table(report),
-        "charts": drawn,
-        "themes": _themes(),
-        "over": steps_axis(report),
-    }
-    body = [
-        *_body(report, folder, drawn),
-        '<noscript><p class="note">The table and the charts need JavaScript; report.md reads '
+    told = _json({**shown, "themes": {"light": LIGHT, "dark": DARK}})
+    parts = [
+        *body,
+        '<noscript><p class="note">Tables that sort and charts need JavaScript; report.md reads '
         "alone.</p></noscript>",
-        f'<script type="application/json" id="data">{_json(shown)}</script>',
+        f'<script type="application/json" id="data">{told}</script>',
         *(f"<script>{script}</script>" for script in scripts),
     ]
-    policy = f"script-src {hashes}; img-src data: blob:"
-    return framed(report["name"], "\n".join(body), policy)
+    return framed(title, "\n".join(parts), f"script-src {hashes}; img-src data: blob:")
 
 
 def framed(title: str, body: str, policy: str = "img-src data:") -> str:
@@ -106,10 +114,6 @@ def _json(value: Any) -> str:
     """Write JSON that may stand in a script element whatever is in it."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _themes() -> dict[str, dict[str, str]]:
-    return {"light": LIGHT, "dark": DARK}
 
 
 def colors() -> str:
@@ -150,9 +154,15 @@ def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]
         if any(each in by_id for each in ids) or any(name in told for name in names)
     ]
     links = [("ranking", "Ranking"), *((key, title) for key, title, _, _ in found)]
-    parts = [_header(report), _nav(links), "<main>", _verdict(report, folder), _ranking(report)]
+    parts = [
+        _header(report),
+        navigation(links),
+        "<main>",
+        _verdict(report, folder),
+        _ranking(report),
+    ]
     for key, title, shown, names in found:
-        inner = [f'<div class="charts">{"".join(map(_figure, shown))}</div>'] if shown else []
+        inner = [f'<div class="charts">{"".join(map(chart_figure, shown))}</div>'] if shown else []
         if key == "files":
             inner += [f"<p>{_inline(tell_source(each))}</p>" for each in report["sources"]]
         for name in names:
@@ -170,13 +180,19 @@ def _header(report: dict[str, Any]) -> str:
         f"seed {seeds}" if len(report["seeds"]) == 1 else f"seeds {seeds}",
         "all trained to completion" if report["oracle"] else "without an oracle",
     ]
+    return header(report["name"], " · ".join(facts))
+
+
+def header(title: str, facts: str) -> str:
+    """Return the head of a page with charts: title and facts as text, and dark or light."""
     return (
-        f"<header><div><h1>{escape(report['name'])}</h1><p>{escape(' · '.join(facts))}</p></div>"
+        f"<header><div><h1>{escape(title)}</h1><p>{escape(facts)}</p></div>"
         '<button id="theme" type="button" aria-label="Dark or light">◐</button></header>'
     )
 
 
-def _nav(links: list[tuple[str, str]]) -> str:
+def navigation(links: list[tuple[str, str]]) -> str:
+    """Return links to the sections of a page, by their ids and titles."""
     return (
         "<nav>" + "".join(f'<a href="#{key}">{escape(each)}</a>' for key, each in links) + "</nav>"
     )
@@ -375,7 +391,8 @@ def _ranking(report: dict[str, Any]) -> str:
     )
 
 
-def _figure(chart: Chart) -> str:
+def chart_figure(chart: Chart) -> str:
+    """Return the place of a chart, its title and its note."""
     title, note = escape(chart["title"]), escape(chart["note"])
     return (
         f'<figure><figcaption><h3>{title}</h3><div class="axes" data-chart="{chart["id"]}"></div>'

@@ -7,19 +7,12 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from lagsearch.report.figures import INK, WINNER, Drawing, draw_all
-from lagsearch.report.staged_numbers import Spread, over_seeds
+from lagsearch.report.staged_charts import ROLES, over, trained
+from lagsearch.report.staged_numbers import Spread
 from lagsearch.report.staged_sections import adaptive, first_seed
 from lagsearch.report.style import LIGHT
 
-COLORS = {
-    "adaptive": WINNER,
-    "last": LIGHT["best"],
-    "middle": LIGHT["baseline"],
-    "doubling": LIGHT["picked"],
-    "one-hop": "#7b4fa3",
-    "random": LIGHT["rest"],
-    "scratch": INK,
-}
+COLORS = {name: LIGHT[role] for name, role in ROLES.items()}
 """One for each course, in all figures."""
 
 
@@ -38,14 +31,16 @@ def draw_whole(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
 
 def _wanted(report: dict[str, Any]) -> list[Drawing]:
     marks = "Dotted: where the adaptive course grows."
-    means = " Means over the seeds; shaded, from the lowest to the highest."
-    over = means if len(report["seeds"]) > 1 else ""
     return [
-        ("loss", f"Validation loss over the whole training, and its end. {marks}{over}", _loss),
+        (
+            "loss",
+            f"Validation loss over the whole training, and its end. {marks}{over(report)}",
+            _loss,
+        ),
         (
             "loss_and_flops",
             "Validation loss against training FLOPs, the search charged to the adaptive course, "
-            f"and the sources' training to all that grow them.{over}",
+            f"and the sources' training to all that grow them.{over(report)}",
             _flops,
         ),
         ("depth", "Layers over the training, under the first seed.", _depth),
@@ -62,7 +57,7 @@ def _loss(report: dict[str, Any]) -> Any:
     figure, (whole, end) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     begins = [stage["begins"] for stage in adaptive(report)[0]["stages"]][1:]
     since = begins[-1] if begins else 0
-    for name, found in _trained(report):
+    for name, found in trained(report):
         _draw(whole, name, found, "step")
         _draw(end, name, tuple(each for each in found if each.step > since), "step")
     for axes in (whole, end):
@@ -77,14 +72,6 @@ def _loss(report: dict[str, Any]) -> Any:
     return figure
 
 
-def _trained(report: dict[str, Any]) -> list[tuple[str, tuple[Spread, ...]]]:
-    """Return the losses of each course without the very first one, adaptive at the end."""
-    return [
-        (name, tuple(each for each in found if each.step > 0))
-        for name, found in reversed(over_seeds(report).items())
-    ]
-
-
 def _draw(axes: Any, name: str, found: tuple[Spread, ...], key: str) -> None:
     """Draw a course's mean, and from its lowest to its highest, over steps or over FLOPs."""
     along = np.array([getattr(each, key) for each in found])
@@ -97,7 +84,7 @@ def _draw(axes: Any, name: str, found: tuple[Spread, ...], key: str) -> None:
 
 def _flops(report: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    for name, found in _trained(report):
+    for name, found in trained(report):
         _draw(axes, name, found, "spent")
     axes.set_xscale("log")
     axes.set_xlabel("training FLOPs")

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.report.markdown import markdown_section
-from lagsearch.report.page import headed, html_section
+from lagsearch.report.page import chart_figure, charted, header, html_section, navigation
+from lagsearch.report.staged_charts import staged_charts
 from lagsearch.report.staged_sections import sections
 from lagsearch.report.staged_verdict import cost_line, judge
 
 Figures = list[tuple[str, str]]
 
-_WITH = {"Courses": ("loss", "loss_and_flops"), "Genealogy": ("genealogy", "depth")}
-"""The figures of a part, by its title."""
+_WITH = {"Courses": ("loss", "difference", "loss_and_flops"), "Genealogy": ("genealogy", "depth")}
+"""The figures and charts of a part, by its title; where there are both, a page has the chart."""
 
 
 def write_markdown(report: dict[str, Any], figures: Figures) -> str:
@@ -31,13 +32,14 @@ def write_markdown(report: dict[str, Any], figures: Figures) -> str:
     for section in sections(report):
         parts.append(markdown_section(section))
         for key in _WITH.get(section.title, ()):
-            name, caption = drawn[key]
-            parts.append(f"![{caption}](figures/{name})\n\n*{caption}*")
+            if key in drawn:
+                name, caption = drawn[key]
+                parts.append(f"![{caption}](figures/{name})\n\n*{caption}*")
     return "\n\n".join(parts) + "\n"
 
 
 def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
-    """Return the page as one file that needs no network and no script.
+    """Return the page as one file that loads and sends nothing.
 
     Args:
         report: As `report.json` of a run with stages.
@@ -46,17 +48,34 @@ def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
     """
     captions = {name.removesuffix(".png"): caption for name, caption in figures}
     lines = "".join(f"<li>{escape(line)}</li>" for line in [*judge(report), cost_line(report)])
-    body = [f'<section id="verdict"><h2>Result</h2><ul>{lines}</ul></section>']
-    for section in sections(report):
-        drawn = "".join(
-            _figure(folder / f"{key}.svg", captions[key]) for key in _WITH.get(section.title, ())
-        )
-        told = html_section(section, section.title)
-        body.append(f"<section><h2>{escape(section.title)}</h2>{told}{drawn}</section>")
+    told, charts = sections(report), staged_charts(report)
+    by_id = {chart["id"]: chart for chart in charts}
     seeds = ", ".join(map(str, report["seeds"]))
     stages = len(report["courses"][0]["stages"])
     facts = f"{stages} stages · {report['steps']:,} steps · seeds {seeds}"
-    return headed(report["name"], facts, "\n".join(body))
+    links = [(_key(section.title), section.title) for section in told]
+    body = [header(report["name"], facts), navigation(links), "<main>"]
+    body.append(f'<section id="verdict"><h2>Result</h2><ul>{lines}</ul></section>')
+    for section in told:
+        keys = _WITH.get(section.title, ())
+        live = "".join(chart_figure(by_id[key]) for key in keys if key in by_id)
+        still = [
+            _figure(folder / f"{key}.svg", captions[key])
+            for key in keys
+            if key in captions and key not in by_id
+        ]
+        inner = [html_section(section, section.title), *still]
+        if live:
+            inner.append(f'<div class="charts">{live}</div>')
+        title, key = escape(section.title), _key(section.title)
+        body.append(f'<section id="{key}"><h2>{title}</h2>{"".join(inner)}</section>')
+    shown = {"charts": charts, "over": "training steps"}
+    return charted(report["name"], [*body, "</main>"], shown)
+
+
+def _key(title: str) -> str:
+    """Return the id of a section."""
+    return title.lower().replace(" ", "-")
 
 
 def _figure(path: Path, caption: str) -> str:

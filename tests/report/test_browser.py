@@ -10,6 +10,8 @@ from made_up import HOSTILE, made_importance, made_report
 
 from lagsearch.report.elsewhere import Asked, read_curves
 from lagsearch.report.page import write_html
+from lagsearch.report.staged_figures import draw_whole
+from lagsearch.report.staged_page import write_page
 from lagsearch.report.statistics import statistics
 
 pytestmark = pytest.mark.browser
@@ -300,3 +302,41 @@ def test_curves_of_another_trainer_open_without_what_they_have_not(opened, tmp_p
     axis = "document.querySelector('#chart-loss .xtitle').textContent"
     assert page.run(axis) == "step"
     assert page.run("document.querySelectorAll('.winner-map, #legend > *').length") == 0
+
+
+STAGED = Path(__file__).parents[2] / "reports" / "adaptive-decoder-laptop"
+
+
+@pytest.fixture
+def staged(browser, tmp_path):
+    report = json.loads((STAGED / "report.json").read_text())
+    figures = draw_whole(report, tmp_path / "figures")
+    path = tmp_path / "report.html"
+    path.write_text(write_page(report, figures, tmp_path / "figures"), encoding="utf-8")
+    browser.get_log("browser")
+    return report, Opened(browser, path)
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_run_of_stages_opens_with_its_courses_and_growth_points(staged, width):
+    report, page = staged
+    page.open(width)
+    assert page.errors() == []
+    assert page.run("document.documentElement.scrollWidth") <= width
+    lines = "document.getElementById('chart-loss').data.filter(each => each.text)"
+    found = dict(page.run(f"{lines}.map(each => [each.text, each.y.at(-1)])"))
+    means = {row["course"]: row["val_loss"]["value"] for row in report["table"]}
+    assert found == {name: pytest.approx(value) for name, value in means.items()}
+    lasts = page.run(f"{lines}.map(each => each.x.at(-1))")
+    assert set(lasts) == {report["steps"]}  # steps are linear at first
+    others = "document.getElementById('chart-difference').data"
+    away = dict(page.run(f"{others}.map(each => [each.text, each.y.at(-1)])"))
+    behind = {row["course"]: row["behind"]["value"] for row in report["table"] if "behind" in row}
+    assert away == {name: pytest.approx(value) for name, value in behind.items()}
+    shapes = page.run("document.getElementById('chart-loss').layout.shapes.map(each => each.x0)")
+    adaptive = next(each for each in report["courses"] if each["name"] == "adaptive")
+    assert shapes == [each["begins"] for each in adaptive["stages"]][1:]
+    page.press("#theme")
+    page.until("document.documentElement.dataset.drawn === 'dark'")
+    assert page.errors() == []
