@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from lagsearch.progress import clock
 from lagsearch.report.sections import Grid, Points, Section
 from lagsearch.report.staged_verdict import interval
 
@@ -134,12 +133,10 @@ def cost(report: dict[str, Any]) -> Section:
             f"= {whole:,}, of which those that failed or were stopped left {found['extra_steps']:,}"
         )
     )
-    wall = ", ".join(f"{phase} {clock(each)}" for phase, each in found["wall_s"].items() if each)
     notes = [
         f"Candidates beside the winner, times K, over the stages: {terms} {equals} steps "
         "(first seed).",
-        f"All courses of all seeds: {found['all_courses_flops']:.2e} training FLOPs; {wall}; "
-        f"{found['slots']} at a time.",
+        f"All courses of all seeds: {found['all_courses_flops']:.2e} training FLOPs.",
     ]
     return Section("Cost", (Grid(["", "steps", "training FLOPs"], rows), " ".join(notes)))
 

@@ -71,12 +71,17 @@ def cost_line(report: dict[str, Any]) -> str:
     """Say what the search took beside the training."""
     cost = report["cost"]
     share = cost["search_flops"] / cost["training_flops"]
-    wall = ", ".join(f"{phase} {clock(each)}" for phase, each in cost["wall_s"].items() if each)
     return (
         f"Cost: {cost['steps']:,} steps and {cost['extra_steps']:,} more for the search, "
         f"{cost['training_flops']:.2e} and {cost['search_flops']:.2e} training FLOPs "
-        f"({share:.1%} more); {wall}."
+        f"({share:.1%} more); {taken(cost)}."
     )
+
+
+def taken(cost: dict[str, Any]) -> str:
+    """Say how long all of it took."""
+    seconds = sum(cost["wall_s"].values())
+    return f"all courses and seeds took {clock(seconds)}, {cost['slots']} at a time"
 
 
 def files_lines(report: dict[str, Any], folder: Path) -> list[str]:
