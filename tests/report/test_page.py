@@ -100,7 +100,7 @@ def test_nothing_is_loaded_from_anywhere_and_only_its_own_scripts_run(page):
         for script in page.scripts[1:]
     ]
     assert allowed == hashes
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert page.with_tag("script")[0]["type"] == "application/json"
 
 
@@ -118,7 +118,7 @@ def test_hostile_names_are_text():
     assert {tag for tag, _ in page.elements} - {tag for tag, _ in plain.elements} <= {"li", "ul"}
     assert not any("onload" in each or "onerror" in each for _, each in page.elements)
     assert HOSTILE[0] in page.texts
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert "<" not in page.scripts[0]
     rows = page.data["ranking"]["rows"]
     assert [row["name"] for row in rows] == [each["name"] for each in report["candidates"]]
