@@ -17,7 +17,7 @@ from lagsearch.report.style import (
     mean_curve,
     role,
 )
-from lagsearch.report.tables import source_flops
+from lagsearch.report.tables import is_priced, source_flops
 from lagsearch.report.verdict import dimension_name
 
 Chart = dict[str, Any]
@@ -36,9 +36,7 @@ def charts(report: dict[str, Any]) -> list[Chart]:
         found += [_heat(report), _spearman(report), _recall(report), _regret(report)]
     if report["importance"]:
         found += [_importance(report), *_marginals(report)]
-    if report["savings"]:
-        found.append(_flops(report))
-    return [*found, _cost(report)] if report["cost"] else found
+    return [*found, _flops(report), _cost(report)] if report["cost"] else found
 
 
 def _chart(report: dict[str, Any], chart: Chart) -> Chart:
@@ -422,18 +420,18 @@ def _marginals(report: dict[str, Any]) -> list[Chart]:
 
 
 def _flops(report: dict[str, Any]) -> Chart:
-    savings, winner = report["savings"], report["winner"]["name"]
-    told, seen = {*savings["growths"], savings["baseline"]}, set[str]()
+    savings, winner, seen = report["savings"], report["winner"]["name"], set[str]()
+    against = ": growths against training from scratch" if savings else ""
     hover = {"hovertemplate": "%{x:.3s} FLOPs: %{y:.4f}<extra>%{text}</extra>"}
     data = []
     for each in reversed(drawn(report)):
-        if each["name"] not in told:
+        if not is_priced(report, each["name"]):
             continue
         flops, losses = flops_curve(each)
         line = _line(report, each, seen)
         line["line"] = {**line["line"], "dash": "solid"}
         data.append({**line, **hover, "x": flops, "y": losses})
-        source = source_flops(savings, each["name"])
+        source = source_flops(report, each["name"])
         if each["name"] == winner and source:
             counted = {"name": "the same, its sources counted", "showlegend": True}
             dashed = {**line["line"], "dash": "dash"}
@@ -442,7 +440,7 @@ def _flops(report: dict[str, Any]) -> Chart:
     return {
         "id": "loss_and_flops",
         "title": "Loss against training FLOPs",
-        "note": "What a loss costs: growths against training from scratch." + left_out(report),
+        "note": f"What a loss costs{against}.{left_out(report)}",
         "table": "loss_and_flops",
         "data": data,
         "layout": {

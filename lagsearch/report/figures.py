@@ -28,7 +28,7 @@ from lagsearch.report.style import (
     mean_curve,
     role,
 )
-from lagsearch.report.tables import source_flops
+from lagsearch.report.tables import is_priced, source_flops
 from lagsearch.report.verdict import dimension_name
 from lagsearch.storage import replacing
 
@@ -247,21 +247,20 @@ def _early_and_final(report: dict[str, Any]) -> Any:
 def _flops(report: dict[str, Any]) -> Any:
     """Loss against training FLOPs: the baseline, the winner, and the winner with its source."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    savings, winner = report["savings"], report["winner"]["name"]
-    told = {*savings["growths"], savings["baseline"]}
-    shown = [each for each in reversed(drawn(report)) if each["name"] in told]
+    winner, baseline = report["winner"]["name"], report["savings"]["baseline"]
+    shown = [each for each in reversed(drawn(report)) if is_priced(report, each["name"])]
     for each in shown:
         name, kind = each["name"], role(report, each)
         flops, losses = flops_curve(each)
         color, width = LIGHT[kind], 0.8 if kind == "rest" else 1.8
         axes.plot(flops, losses, color=color, lw=width)
-        source = source_flops(savings, name)
+        source = source_flops(report, name)
         if name == winner and source:
             axes.plot(np.array(flops) + source, losses, color=color, lw=1.8, ls="--")
     marks = [
         mpl.lines.Line2D([], [], color=WINNER, label=plain(f"winner: {winner}")),
         mpl.lines.Line2D([], [], color=WINNER, ls="--", label="the same, its source counted"),
-        mpl.lines.Line2D([], [], color=BASELINE, label=plain(savings["baseline"])),
+        mpl.lines.Line2D([], [], color=BASELINE, label=plain(baseline)),
         mpl.lines.Line2D([], [], color=REST, lw=0.8, label="other growths"),
     ]
     best = report["oracle"]["candidate"] if report["oracle"] else winner

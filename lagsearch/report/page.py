@@ -132,6 +132,7 @@ def colors() -> str:
 def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]:
     told, by_id = sections(report), {chart["id"]: chart for chart in drawn}
     importance = [name for name in by_id if name.startswith(("importance", "marginal"))]
+    priced = ["loss_and_flops"]
     groups: list[tuple[str, str, list[str], list[str]]] = [
         ("curves", "Loss", ["loss", "difference"], []),
         (
@@ -141,10 +142,10 @@ def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]
             ["strategies", "scores"],
         ),
         ("importance", "Importance of the settings", importance, ["importance"]),
-        ("savings", "What growing saves", ["loss_and_flops"], ["savings"]),
+        ("savings", "What growing saves", priced if report["savings"] else [], ["savings"]),
         ("objective", "The parts of the objective", [], ["objective"]),
         ("downstream", "Downstream tasks", [], ["downstream"]),
-        ("cost", "Cost", ["cost"], ["cost"]),
+        ("cost", "Cost", ["cost"] if report["savings"] else ["cost", *priced], ["cost"]),
         ("times", "Where the time goes", [], ["times"]),
         ("files", "Sources and files" if report["sources"] else "Files", [], ["files"]),
     ]

@@ -26,7 +26,7 @@ def write_tables(report: dict[str, Any], folder: Path) -> list[str]:
         "early_and_final": (_early_and_final, has_oracle),
         "recall_and_regret": (_recall_and_regret, has_oracle),
         "rank_correlation": (_rank_correlation, has_oracle),
-        "loss_and_flops": (_loss_and_flops, has_savings),
+        "loss_and_flops": (_loss_and_flops, bool(report["cost"])),
         "savings": (_savings, has_savings),
         "importance": (_importance, bool(report["importance"])),
         "cost": (_cost, bool(report["cost"])),
@@ -151,14 +151,12 @@ def _rank_correlation(report: dict[str, Any]) -> Table:
 
 
 def _loss_and_flops(report: dict[str, Any]) -> Table:
-    savings = report["savings"]
-
     def rows() -> Iterable[list[Any]]:
         for each in report["candidates"]:
             name = each["name"]
-            if name not in savings["growths"] and name != savings["baseline"]:
+            if not is_priced(report, name):
                 continue
-            before = source_flops(savings, name)
+            before = source_flops(report, name)
             for step, loss in each["val_loss"].items():
                 spent = each["flops_by_step"][step]
                 yield [name, int(step), spent, None if before is None else spent + before, loss]
@@ -166,8 +164,17 @@ def _loss_and_flops(report: dict[str, Any]) -> Table:
     return ["candidate", "step", "flops", "flops_with_sources", "val_loss"], rows()
 
 
-def source_flops(savings: dict[str, Any], name: str) -> float | None:
+def is_priced(report: dict[str, Any], name: str) -> bool:
+    """Whether a candidate's loss is shown over FLOPs: all, or what is compared with scratch."""
+    savings = report["savings"]
+    return not savings or name in savings["growths"] or name == savings["baseline"]
+
+
+def source_flops(report: dict[str, Any], name: str) -> float | None:
     """Return what a growth's sources took, None where it is not known; a baseline has none."""
+    savings = report["savings"]
+    if not savings:
+        return None
     if name not in savings["growths"]:
         return 0
     found = savings["growths"][name]["flops"]

@@ -1,6 +1,7 @@
 """The page for a browser, taken apart without one: structure, safety, and the same numbers."""
 
 import base64
+import csv
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from made_up import HOSTILE, STEPS, made_importance, made_report
 
 from lagsearch.report.page import write_html
 from lagsearch.report.style import DRAWN_BEST, DRAWN_SAMPLE
+from lagsearch.report.tables import write_tables
 from lagsearch.report.verdict import advise, judge
 
 VOID = {"meta", "link", "input", "br", "img"}
@@ -214,6 +216,23 @@ def test_the_charts_have_the_numbers_of_the_report(page, report):
     assert charts["cost"]["data"][0]["x"] == [cost[key] for key in keys]
 
 
+def test_without_a_baseline_all_losses_are_shown_over_flops(tmp_path):
+    report = made_report(baseline=None, failed=("broken",))
+    page = page_of(report)
+    sections = [attributes["id"] for attributes in page.with_tag("section")]
+    assert sections == ["verdict", "ranking", "curves", "worth", "cost", "files"]
+    shown = {trace["meta"]: trace for trace in page.charts["loss_and_flops"]["data"]}
+    alive = [each for each in report["candidates"] if each["status"] == "ok"]
+    assert set(shown) == {each["name"] for each in alive}
+    for each in alive:
+        spent = [flops for flops in each["flops_by_step"].values() if flops > 0]
+        assert shown[each["name"]]["x"] == spent
+    write_tables(report, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "loss_and_flops.csv").open()))
+    assert {row["candidate"] for row in rows} == {each["name"] for each in report["candidates"]}
+    assert {row["flops_with_sources"] for row in rows} == {""}
+
+
 def test_the_winner_with_its_sources_is_counted(page, report):
     winner = report["winner"]["name"]
     [plain, counted] = [
@@ -228,7 +247,7 @@ def test_the_winner_with_its_sources_is_counted(page, report):
 def test_without_an_oracle_nothing_is_scored():
     report = made_report(oracle=False, baseline=None)
     page = page_of(report)
-    assert set(page.charts) == {"loss", "difference", "cost"}
+    assert set(page.charts) == {"loss", "difference", "loss_and_flops", "cost"}
     assert "worth" not in [attributes["id"] for attributes in page.with_tag("section")]
     assert "end" not in [each["key"] for each in page.data["ranking"]["columns"]]
 

@@ -99,4 +99,5 @@ def test_a_table_goes_with_what_it_was_of(tmp_path):
     assert [float(row["p_value"]) for row in rows] == [0.4, 0.4, 0.001, 0.001]
     assert json.loads(rows[2]["candidates"]) == ["first", "second"]
     without = write_tables(made_report(oracle=False, baseline=None), tmp_path)
-    assert {path.stem for path in tmp_path.iterdir()} == set(without) == {"ranking", "loss", "cost"}
+    left = {"ranking", "loss", "loss_and_flops", "cost"}
+    assert {path.stem for path in tmp_path.iterdir()} == set(without) == left
