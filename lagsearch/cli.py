@@ -328,7 +328,8 @@ def main() -> None:
     except OSError as error:  # no permission, no space on the disk
         _stop(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; the same command continues where this stopped", 130)
+        goes_on = "; the same command continues where this stopped"
+        _stop(f"interrupted{goes_on if sys.argv[1:2] == ['run'] else ''}", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong command line, as click says it
             if not (message := error.format_message()):  # the help was shown instead

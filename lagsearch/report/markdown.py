@@ -1,11 +1,16 @@
 """`report.md`: the numbers as a page that reads alone."""
 
+import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from lagsearch.report.sections import Grid, Points, Section, ranking, sections, tell_source
 from lagsearch.report.verdict import advise, judge
+
+_MARKS = re.compile(r"[\\`*]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+"""What Markdown would not show but read: not an underscore within a word."""
 
 
 def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: Path) -> str:
@@ -22,9 +27,9 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: P
     told = {name: markdown_section(section) for name, section in sections(report).items()}
     scored = [told.pop(name) for name in ("strategies", "scores") if name in told]
     parts = [
-        f"# {escape(report['name'], quote=False)}",
-        "\n".join(f"**{escape(line, quote=False)}**  " for line in judge(report).lines),
-        f"Next: {escape(advice.line, quote=False)}{command}",
+        f"# {plain(report['name'])}",
+        bold(judge(report).lines),
+        f"Next: {plain(advice.line)}{command}",
         *(["\n".join(map(tell_source, report["sources"]))] if report["sources"] else []),
         markdown_section(ranking(report)),
         *drawn[:1],
@@ -33,6 +38,16 @@ def write_page(report: dict[str, Any], figures: list[tuple[str, str]], folder: P
         *told.values(),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def plain(text: str) -> str:
+    """Write a text so that it is shown as it is: names come from users."""
+    return _MARKS.sub(r"\\\g<0>", escape(text, quote=False))
+
+
+def bold(lines: Sequence[str]) -> str:
+    """Write lines in bold, each on its own."""
+    return "\n".join(f"**{plain(line)}**  " for line in lines)
 
 
 def markdown_section(section: Section) -> str:

@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.markdown import markdown_section
+from lagsearch.report.markdown import bold, markdown_section, plain
 from lagsearch.report.page import chart_figure, charted, header, html_section, navigation
 from lagsearch.report.staged_charts import staged_charts
 from lagsearch.report.staged_sections import sections
@@ -26,8 +26,8 @@ def write_markdown(report: dict[str, Any], figures: Figures) -> str:
     drawn = {name.removesuffix(".png"): (name, caption) for name, caption in figures}
     lines = [*judge(report), cost_line(report)]
     parts = [
-        f"# {report['name']}",
-        "\n".join(f"**{escape(line, quote=False)}**  " for line in lines),
+        f"# {plain(report['name'])}",
+        bold(lines),
     ]
     for section in sections(report):
         parts.append(markdown_section(section))
