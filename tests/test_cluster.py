@@ -1,5 +1,6 @@
 """A Ray cluster that is already there: joined by its address, with the losses of a serial run."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,10 @@ import sys
 import time
 
 import pytest
+from test_kill import descendants
+
+import lagsearch
+from lagsearch.progress import Watch
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 
@@ -39,16 +44,18 @@ def cluster(tmp_path_factory):
         time.sleep(0.5)
     time.sleep(5)  # the node registers itself a moment after the port is open
     yield address
-    os.killpg(head.pid, signal.SIGTERM)
+    for process in descendants(head.pid):  # asked to end, it takes half a minute
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     head.wait(timeout=60)
     log.close()
 
 
-def lagsearch(space, folder, *options, **environment):
+def run_on(address, space, folder):
     command = [sys.executable, "-m", "lagsearch.cli", "run", str(space), "--out", str(folder)]
     done = subprocess.run(
-        [*command, *options],
-        env={**os.environ, **environment},
+        command,
+        env={**os.environ, "RAY_ADDRESS": address},
         capture_output=True,
         text=True,
         timeout=200,
@@ -64,8 +71,8 @@ def losses(report):
 def test_a_cluster_gives_the_losses_of_a_serial_run(cluster, write_space, tmp_path, monkeypatch):
     space = write_space()
     monkeypatch.chdir(tmp_path)
-    serial = lagsearch(space, tmp_path / "serial", "--serial")
-    joined = lagsearch(space, tmp_path / "joined", RAY_ADDRESS=cluster)
+    serial = lagsearch.run(space, out=tmp_path / "serial", serial=True, watch=Watch()).report
+    joined = run_on(cluster, space, tmp_path / "joined")
     assert losses(joined) == losses(serial)
     assert joined["winner"]["val_loss"] == serial["winner"]["val_loss"]
     assert joined["cost"]["slots"] == 2
