@@ -15,7 +15,7 @@ from test_kill import descendants
 import lagsearch
 from lagsearch.progress import Watch
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(280)]
 
 
 def free_port():

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 from test_pipeline import without_times
 
+import lagsearch
+from lagsearch.progress import Watch
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 """Seconds that a busy machine may take for several runs."""
 
-LONGER = [("steps: 20\n", "steps: 400\n"), ("steps: 24", "steps: 300"), ("lag: 10", "lag: 150")]
+LONGER = [("steps: 24", "steps: 300"), ("lag: 10", "lag: 150")]
+LONG_SOURCE = ("steps: 20\n", "steps: 400\n")
 NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate", "random")]
 
 
@@ -26,6 +30,13 @@ def command(path, folder):
 def finish(path, folder):
     subprocess.run(command(path, folder), check=True, capture_output=True)
     return without_times(json.loads((folder / "report.json").read_text()))
+
+
+def in_one_process(path, folder):
+    """Run without Ray, in this process; return the report without times and slots."""
+    report = without_times(lagsearch.run(path, out=folder, serial=True, watch=Watch()).report)
+    assert report["cost"].pop("slots") == 1
+    return report
 
 
 def steps(path):
@@ -51,16 +62,16 @@ def is_in_winner(cache, folder):
     return any(200 in steps(folder / "curves" / f"{name}.jsonl") for name in NAMES)
 
 
-WHOLE = []  # the report of the run that was not killed, once for all moments
-MOMENTS = [
-    is_in_search,
-    *(pytest.param(moment, marks=pytest.mark.slow) for moment in (is_in_source, is_in_winner)),
-]
-
-
-@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
-def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache, moment):
-    path = write_space(*LONGER)
+@pytest.mark.parametrize(
+    ("moment", "longer"),
+    [
+        pytest.param(is_in_search, LONGER, id="search"),
+        pytest.param(is_in_source, [*LONGER, LONG_SOURCE], id="source", marks=pytest.mark.slow),
+        pytest.param(is_in_winner, LONGER, id="winner", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache, moment, longer):
+    path = write_space(*longer)
     folder = tmp_path / "killed"
     process = subprocess.Popen(
         command(path, folder),
@@ -70,16 +81,15 @@ def test_killed_and_continued_equals_uninterrupted(write_space, tmp_path, cache,
     )
     while not moment(cache, folder):
         assert process.poll() is None, "it ended before the moment came"
-        time.sleep(0.005)
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "report.json").exists()
     killed = finish(path, folder)
+    killed["cost"].pop("slots")
     for source in cache.glob("sources/*/*"):
         source.unlink()
-    if not WHOLE:
-        WHOLE.append(finish(path, tmp_path / "whole"))
-    assert killed == WHOLE[0]
+    assert killed == in_one_process(path, tmp_path / "whole")
 
 
 def staged_loss(folder):
@@ -103,7 +113,7 @@ def test_killed_in_every_stage_and_continued_equals_uninterrupted(write_stages, 
         )
         while 50 not in steps(curve):
             assert process.poll() is None, "it ended before the moment came"
-            time.sleep(0.005)
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert not (folder / "report.json").exists()
@@ -141,7 +151,7 @@ def test_no_port_is_open_to_other_machines(write_space, tmp_path, cache):
     process = subprocess.Popen(command(path, tmp_path / "run"), stderr=subprocess.DEVNULL)
     while not any(steps(curve) for curve in (tmp_path / "run" / "curves").glob("*")):
         assert process.poll() is None, "it ended before the moment came"
-        time.sleep(0.005)
+        time.sleep(0.02)
     found = listening(descendants(process.pid))
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=60)
@@ -162,21 +172,17 @@ def test_ctrl_c_exits_130_and_can_be_continued(write_space, tmp_path, cache):
     )
     while not is_in_search(cache, folder):
         assert process.poll() is None, "it ended before the moment came"
-        time.sleep(0.005)
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.splitlines()[-1].startswith("lagsearch: interrupted; the same command continues")
     assert "Traceback" not in error
-    finish(path, folder)
+    in_one_process(path, folder)
 
 
 def test_ray_and_serial_are_bit_equal(write_space, tmp_path):
     path = write_space()
     parallel = finish(path, tmp_path / "parallel")
-    serial = tmp_path / "serial"
-    subprocess.run([*command(path, serial), "--serial"], check=True, capture_output=True)
-    report = without_times(json.loads((serial / "report.json").read_text()))
-    assert report["cost"].pop("slots") == 1
-    parallel["cost"].pop("slots")
-    assert parallel == report
+    assert parallel["cost"].pop("slots") == 2
+    assert parallel == in_one_process(path, tmp_path / "serial")

@@ -155,6 +155,7 @@ def test_killed_between_any_two_writes(write_space, tmp_path, monkeypatch, momen
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_in_parallel_the_same_are_found(write_space, tmp_path):
     path = write_space(*FOUR)
     result = lagsearch.run(path, out=tmp_path / "run", watch=Watch())

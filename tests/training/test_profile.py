@@ -293,6 +293,7 @@ def test_interrupted_in_the_traced_steps_and_resumed(write_space, tmp_path, monk
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_workers_of_ray_leave_the_same_files(write_space, tmp_path):
     path = write_space(*LONGER)
     command = [sys.executable, "-m", "lagsearch.cli", "run", str(path), "--profile", "--out"]
