@@ -63,7 +63,8 @@ def charted(title: str, body: Sequence[str], shown: Mapping[str, Any], *names: s
 
     Args:
         title: As text.
-        body: As HTML, with a place for each chart (`chart_figure`) and a header (`header`).
+        body: As HTML, with a place for each chart (`chart_figure`) and a header (`header`, with
+            `THEME`).
         shown: What the scripts draw: `charts`, what their steps are `over`, and what is their own.
         names: Scripts beside that of the charts.
     """
@@ -97,8 +98,7 @@ def framed(title: str, body: str, policy: str = "img-src data:") -> str:
 
 def headed(title: str, facts: str, body: str) -> str:
     """Return a page without scripts: title and facts as text, below them HTML."""
-    header = f"<header><div><h1>{escape(title)}</h1><p>{escape(facts)}</p></div></header>"
-    return framed(title, f"{header}\n<main>\n{body}\n</main>")
+    return framed(title, f"{header(title, facts)}\n<main>\n{body}\n</main>")
 
 
 def asset(name: str) -> str:
@@ -181,15 +181,16 @@ def _header(report: dict[str, Any]) -> str:
         f"seed {seeds}" if len(report["seeds"]) == 1 else f"seeds {seeds}",
         "all trained to completion" if report["oracle"] else "without an oracle",
     ]
-    return header(report["name"], " · ".join(facts))
+    return header(report["name"], " · ".join(facts), THEME)
 
 
-def header(title: str, facts: str) -> str:
-    """Return the head of a page with charts: title and facts as text, and dark or light."""
-    return (
-        f"<header><div><h1>{escape(title)}</h1><p>{escape(facts)}</p></div>"
-        '<button id="theme" type="button" aria-label="Dark or light">◐</button></header>'
-    )
+THEME = '<button id="theme" type="button" aria-label="Dark or light">◐</button>'
+"""For a page with charts: their script changes what it shows."""
+
+
+def header(title: str, facts: str, more: str = "") -> str:
+    """Return the head of a page: title and facts as text, then HTML."""
+    return f"<header><div><h1>{escape(title)}</h1><p>{escape(facts)}</p></div>{more}</header>"
 
 
 def navigation(links: list[tuple[str, str]]) -> str:

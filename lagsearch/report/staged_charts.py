@@ -3,21 +3,9 @@
 from typing import Any
 
 from lagsearch.report.charts import Chart
-from lagsearch.report.staged_numbers import Spread, over_seeds
+from lagsearch.report.staged_numbers import ADAPTIVE
 from lagsearch.report.staged_sections import adaptive, first_seed
-
-ROLES = {
-    "adaptive": "winner",
-    "last": "best",
-    "middle": "baseline",
-    "doubling": "picked",
-    "one-hop": "further",
-    "random": "rest",
-    "scratch": "ink",
-}
-"""The colour of each course, in all figures and charts."""
-
-MEANS = " Means over the seeds; shaded, from the lowest to the highest."
+from lagsearch.report.staged_style import ROLES, over, trained
 
 _NATS = {"title": {"text": "nats per token"}}
 _LEGEND = {"legend": {"traceorder": "reversed"}}
@@ -32,19 +20,6 @@ def staged_charts(report: dict[str, Any]) -> list[Chart]:
     """
     found = [_loss(report), _difference(report), _flops(report), _depth(report)]
     return [each for each in found if each["data"]]
-
-
-def trained(report: dict[str, Any]) -> list[tuple[str, tuple[Spread, ...]]]:
-    """Return the losses of each course without the very first one, adaptive at the end."""
-    return [
-        (name, tuple(each for each in found if each.step > 0))
-        for name, found in reversed(over_seeds(report).items())
-    ]
-
-
-def over(report: dict[str, Any]) -> str:
-    """Say what is drawn of several seeds."""
-    return MEANS if len(report["seeds"]) > 1 else ""
 
 
 def _over_steps(report: dict[str, Any], chart: Chart) -> Chart:
@@ -75,9 +50,9 @@ def _difference(report: dict[str, Any]) -> Chart:
     }
     data, ends = [], []
     for name, own in losses.items():
-        shared = sorted(step for step in own if step in losses["adaptive"])
-        away = [own[step] - losses["adaptive"][step] for step in shared]
-        if name != "adaptive" and away:
+        shared = sorted(step for step in own if step in losses[ADAPTIVE])
+        away = [own[step] - losses[ADAPTIVE][step] for step in shared]
+        if name != ADAPTIVE and away:
             data.append({**_line(name, shared, _OVER_STEPS), "x": shared, "y": away})
             ends.append(abs(away[-1]))
     axis: dict[str, Any] = dict(_NATS)
@@ -145,7 +120,7 @@ def _line(name: str, steps: list[int], template: str) -> dict[str, Any]:
         "legendgroup": name,
         "customdata": steps,
         "hovertemplate": template,
-        "line": {"color": f"@{ROLES[name]}", "width": 2.6 if name == "adaptive" else 1.5},
+        "line": {"color": f"@{ROLES[name]}", "width": 2.6 if name == ADAPTIVE else 1.5},
     }
 
 

@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from lagsearch.report.figures import INK, WINNER, Drawing, draw_all
-from lagsearch.report.staged_charts import ROLES, over, trained
-from lagsearch.report.staged_numbers import Spread
 from lagsearch.report.staged_sections import adaptive, first_seed
+from lagsearch.report.staged_style import ROLES, Spread, over, trained
 from lagsearch.report.style import LIGHT
 
 COLORS = {name: LIGHT[role] for name, role in ROLES.items()}

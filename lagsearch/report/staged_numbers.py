@@ -1,6 +1,5 @@
 """The numbers of a run of several stages, from its folder alone: what its `report.json` holds."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -185,56 +184,6 @@ def build_whole_numbers(folder: WholeFolder, file: StagedFile) -> dict[str, Any]
         },
         "cost": _cost(first, courses, environment),
     }
-
-
-@dataclass(frozen=True)
-class Spread:
-    """An evaluation of a course under all seeds.
-
-    Attributes:
-        step: Training steps of the course so far.
-        spent: Training FLOPs so far with the search and the sources, the mean.
-        mean: Validation loss, nats per predicted token.
-        low: Of the seed with the lowest one.
-        high: Of the seed with the highest one.
-    """
-
-    step: int
-    spent: float
-    mean: float
-    low: float
-    high: float
-
-
-def over_seeds(report: dict[str, Any]) -> dict[str, tuple[Spread, ...]]:
-    """Return the evaluations that every seed of a course has, course by course.
-
-    Where a stage begins there are two at one step: before growth, and behind it.
-
-    Args:
-        report: As `report.json` of a run with stages.
-    """
-    found: dict[str, list[dict[tuple[int, int], list[float]]]] = {}
-    for course in report["courses"]:
-        seen: Counter[int] = Counter()
-        points = {}
-        for step, _, spent, loss in course["curve"]:
-            points[step, seen[step]] = [spent, loss]
-            seen[step] += 1
-        found.setdefault(course["name"], []).append(points)
-    return {
-        name: tuple(
-            _spread(key[0], np.array([points[key] for points in seeds]))
-            for key in seeds[0]
-            if all(key in points for points in seeds)
-        )
-        for name, seeds in found.items()
-    }
-
-
-def _spread(step: int, values: Any) -> Spread:
-    (spent, mean), losses = values.mean(axis=0), values[:, 1]
-    return Spread(step, float(spent), float(mean), float(losses.min()), float(losses.max()))
 
 
 def _course(told: Told, adaptive: Told | None) -> dict[str, Any]:

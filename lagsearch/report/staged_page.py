@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.report.markdown import bold, markdown_section, plain
-from lagsearch.report.page import chart_figure, charted, header, html_section, navigation
+from lagsearch.report.page import THEME, chart_figure, charted, header, html_section, navigation
 from lagsearch.report.staged_charts import staged_charts
 from lagsearch.report.staged_sections import sections
 from lagsearch.report.staged_verdict import cost_line, judge
@@ -54,7 +54,7 @@ def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
     stages = len(report["courses"][0]["stages"])
     facts = f"{stages} stages · {report['steps']:,} steps · seeds {seeds}"
     links = [(_key(section.title), section.title) for section in told]
-    body = [header(report["name"], facts), navigation(links), "<main>"]
+    body = [header(report["name"], facts, THEME), navigation(links), "<main>"]
     body.append(f'<section id="verdict"><h2>Result</h2><ul>{lines}</ul></section>')
     for section in told:
         keys = _WITH.get(section.title, ())

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/signals.py RUNFOLDER... [--signals loss trend] [--first 20]
 
-A table by run, each seed as a search of its own, then the mean over the runs. K is a choice of its
-own: a signal that is good at one step may be bad at another. No test calls it.
+A table by run (those with stages are passed over), each seed as a search of its own, then the mean
+over the runs. K is a choice of its own: a signal that is good at one step may be bad at another. No
+test calls it.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lagsearch.replay import lag_outcome, recordings
+from lagsearch.report.whole import is_whole
 
 
 def given_away(path, signal, first):
@@ -36,7 +38,7 @@ def main():
     given = parser.parse_args()
     table = Table("run", *given.signals, box=None, pad_edge=False)
     rows = []
-    for path in given.runs:
+    for path in (each for each in given.runs if not is_whole(each)):
         found = [given_away(path, signal, given.first) for signal in given.signals]
         rows.append([regret for _, regret in found])
         table.add_row(found[0][0], *(f"{regret:.3f}" for regret in rows[-1]))
