@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import InterruptedRunError, LagsearchError
 from lagsearch.terminal import (
     make_console,
     show_plan,
@@ -80,16 +80,20 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     from lagsearch.pipeline import run
 
     loaded = _load(space, set_)
-    result = run(
-        loaded,
-        lag=_lag(lag),
-        oracle=oracle,
-        out=out,
-        serial=serial,
-        profile=profile,
-        seeds=_seeds(seeds),
-        baselines=baselines,
-    )
+    try:
+        result = run(
+            loaded,
+            lag=_lag(lag),
+            oracle=oracle,
+            out=out,
+            serial=serial,
+            profile=profile,
+            seeds=_seeds(seeds),
+            baselines=baselines,
+        )
+    except KeyboardInterrupt:
+        message = "interrupted; the same command continues where this stopped"
+        raise InterruptedRunError(message) from None
     show_run(result.folder, result.report)
 
 
@@ -328,8 +332,7 @@ def main() -> None:
     except OSError as error:  # no permission, no space on the disk
         _stop(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = "; the same command continues where this stopped"
-        _stop(f"interrupted{goes_on if sys.argv[1:2] == ['run'] else ''}", 130)
+        _stop("interrupted", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong command line, as click says it
             if not (message := error.format_message()):  # the help was shown instead

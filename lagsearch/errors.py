@@ -5,10 +5,17 @@ class LagsearchError(Exception):
     """Base of every error that is reported to the user as one line.
 
     Attributes:
-        exit_code: What the process returns: 2 the input is wrong, 3 no candidate survived.
+        exit_code: What the process returns: 2 the input is wrong, 3 no candidate survived, 130
+            interrupted.
     """
 
     exit_code = 2
+
+
+class InterruptedRunError(LagsearchError):
+    """A run was interrupted, and can be continued."""
+
+    exit_code = 130
 
 
 class SpaceError(LagsearchError):

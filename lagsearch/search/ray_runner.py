@@ -87,6 +87,10 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self.failures: dict[str, str] = {}
         self.began: float | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks and calls this very one: a live table cannot be pickled."""
+        return {}
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:

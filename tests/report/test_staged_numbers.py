@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lagsearch.report.handed import Handed
-from lagsearch.report.staged_numbers import Point, Spread, Told, _behind, _row, over_seeds
+from lagsearch.report.staged_numbers import Point, Told, _behind, _row
+from lagsearch.report.staged_style import Spread, over_seeds
 from lagsearch.report.staged_verdict import claim, side
 from lagsearch.training.curve import Evaluation
 

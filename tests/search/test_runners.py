@@ -1,6 +1,7 @@
 """How many candidates fit, and what becomes of a candidate that breaks."""
 
 import json
+import threading
 
 import pytest
 
@@ -73,3 +74,17 @@ def test_ray_that_cannot_start_is_one_line(monkeypatch):
         ray_runner.open_ray(Slots(1, 0, 1)) as runner,
     ):
         runner([], 1, Watch(), lambda job: None)
+
+
+@pytest.mark.ray
+def test_a_watch_that_cannot_be_pickled_follows_a_search(write_space, tmp_path):
+    class Locked(Watch):
+        def __init__(self):
+            self.lock, self.ended = threading.RLock(), []
+
+        def finished(self, name):
+            self.ended.append(name)
+
+    watch = Locked()
+    lagsearch.run(write_space(("[duplicate, random]", "[duplicate]")), out=tmp_path, watch=watch)
+    assert {"lag-i0-b1-duplicate", "lag-i2-b1-duplicate"} <= {*watch.ended}
