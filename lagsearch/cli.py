@@ -1,6 +1,7 @@
 """The command line: verbs only. Nothing heavy is imported before a verb needs it."""
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from lagsearch.errors import InterruptedRunError, LagsearchError
 from lagsearch.terminal import (
     make_console,
+    show_lines,
     show_plan,
     show_replay,
     show_result,
@@ -19,6 +21,7 @@ from lagsearch.terminal import (
 )
 
 if TYPE_CHECKING:
+    from lagsearch.init import Written
     from lagsearch.space import SpaceFile, StagedFile
 
 app = typer.Typer(
@@ -39,6 +42,15 @@ SetOption = Annotated[
 ]
 
 
+LayersOption = Annotated[int | None, typer.Option("--layers", min=1, help="Layers of the target.")]
+HiddenOption = Annotated[
+    int | None, typer.Option("--hidden", min=1, help="Width (hidden size) of the target.")
+]
+HoursOption = Annotated[
+    float | None, typer.Option("--hours", help="Time that the whole search may take.")
+]
+
+
 @app.command("plan")
 def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = None) -> None:
     """Show every candidate and the cost of the search; nothing is trained."""
@@ -51,9 +63,42 @@ def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = 
         show_plan(planned)
 
 
+@app.command("init")
+def init_command(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint folder or hub name.")
+    ],
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT...",
+            help="Text files or folders, one dataset of the hub, or python-stdlib.",
+        ),
+    ],
+    layers: LayersOption = None,
+    hidden: HiddenOption = None,
+    hours: HoursOption = None,
+    out: Annotated[Path, typer.Option("--out", help="The space file to write.")] = Path(
+        "space.yaml"
+    ),
+) -> None:
+    """Write a space file for a checkpoint and a text, ready to run."""
+    from lagsearch.planning import plan
+
+    written = _init(checkpoint, texts, layers, hidden, hours, out)
+    show_plan(plan(written.file))
+    show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}")
+
+
 @app.command("run")
 def run_command(  # noqa: PLR0913 (each is an option of the command line)
-    space: SpaceArgument,
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SPACE | CHECKPOINT TEXT...",
+            help="The space file (YAML); or a checkpoint and texts, for which `init` writes one.",
+        ),
+    ],
     lag: LagOption = None,
     oracle: Annotated[
         bool, typer.Option("--oracle", help="Train all to completion and score the ranking.")
@@ -74,11 +119,15 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         bool,
         typer.Option("--baselines", help="With stages: train what they are compared with, too."),
     ] = False,
+    layers: LayersOption = None,
+    hidden: HiddenOption = None,
+    hours: HoursOption = None,
     set_: SetOption = None,
 ) -> None:
     """Train all candidates K steps, rank them, train the winner on. Run it again to continue."""
     from lagsearch.pipeline import run
 
+    space = _space_for(what, layers, hidden, hours)
     loaded = _load(space, set_)
     try:
         result = run(
@@ -355,6 +404,41 @@ def _load(space: Path, overrides: list[str] | None) -> "SpaceFile | StagedFile":
     from lagsearch.space import load_any
 
     return load_any(space, overrides or ())
+
+
+def _init(
+    checkpoint: str,
+    texts: list[str],
+    layers: int | None,
+    hidden: int | None,
+    hours: float | None,
+    out: Path | None,
+) -> "Written":
+    from lagsearch.init import HOURS, Request, init_space
+    from lagsearch.progress import make_watch
+
+    request = Request(checkpoint, tuple(texts), layers, hidden, hours or HOURS)
+    return init_space(request, out, make_watch())
+
+
+def _space_for(
+    what: list[str], layers: int | None, hidden: int | None, hours: float | None
+) -> Path:
+    """Return the space file that is to be run; for a checkpoint and texts one is written."""
+    if len(what) > 1:
+        written = _init(what[0], what[1:], layers, hidden, hours, None)
+        show_lines(f"Space: {written.file.path}", *written.lines)
+        return written.file.path
+    path = Path(what[0])
+    if (path / "config.json").is_file():
+        message = f"{path} is a checkpoint: give a text, too: lagsearch run {path} TEXT"
+        raise LagsearchError(message)
+    given = {"--layers": layers, "--hidden": hidden, "--hours": hours}
+    if named := [option for option, value in given.items() if value is not None]:
+        raise LagsearchError(
+            f"{named[0]} is for a checkpoint and a text; what {path} grows to stands in it"
+        )
+    return path
 
 
 def _lag(text: str | None) -> "int | Literal['auto'] | None":

@@ -21,6 +21,12 @@ def make_console() -> Any:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
+def show_lines(*lines: str) -> None:
+    """Show lines as they are."""
+    for line in lines:
+        make_console().print(line, markup=False)
+
+
 def show_plan(plan: "RunPlan") -> None:
     """Show the candidates of a plan and what they cost."""
     from rich.table import Table

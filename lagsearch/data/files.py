@@ -279,6 +279,26 @@ class Parquet(FileUnit):
             raise DataError(f"{self.path}: row {number + 1}: {error}") from None
 
 
+def first_record(path: Path) -> dict[str, Any]:
+    """Return the first record of a file of records by its columns; nothing where there is none."""
+    if _suffix(path) == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as file:
+                rows = next(file.iter_batches(1), None)
+        except (pa.lib.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read as Parquet ({brief(error)})") from None
+        found = rows.to_pylist() if rows is not None else []
+        return dict(found[0]) if found else {}
+    try:
+        row = json.loads(next(_lines(path, 0), ("{}", 0, 0.0))[0].removeprefix("\ufeff"))
+    except (ValueError, RecursionError):  # reading says so with its line
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
 def as_text(value: Any, column: str) -> str | None:
     """Return a record's text, None where it has none.
 

@@ -1,0 +1,118 @@
+"""A checkpoint and a text to a space file that runs as it is: `lagsearch init`.
+
+Everything in the file comes from the checkpoint, from the text, or from a short measurement on this
+machine, and a comment says from where.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lagsearch.errors import LagsearchError, SpaceError
+from lagsearch.init.checkpoint import open_checkpoint
+from lagsearch.init.draft import make_draft, name_of, target_of
+from lagsearch.init.growths import Plain
+from lagsearch.init.text import corpus_of, measure_text
+from lagsearch.init.wording import about, space_text
+from lagsearch.progress import Watch
+from lagsearch.space import SpaceFile, load_space
+from lagsearch.storage import write_text
+
+HOURS = 0.1
+"""Hours that a search may take where nothing is said: a first look."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a space is to be written for.
+
+    Attributes:
+        checkpoint: A folder or hub name.
+        texts: Files, folders, one dataset of the hub, or `python-stdlib`.
+        layers: Layers of the target; where neither this nor `hidden` is given, 1.5 to 2 times the
+            checkpoint's.
+        hidden: Width of the target.
+        hours: Hours that the whole search may take on this machine.
+    """
+
+    checkpoint: str
+    texts: tuple[str, ...]
+    layers: int | None = None
+    hidden: int | None = None
+    hours: float = HOURS
+
+
+@dataclass(frozen=True)
+class Written:
+    """A space file that was written.
+
+    Attributes:
+        file: The space.
+        lines: What a user should know of it.
+    """
+
+    file: SpaceFile
+    lines: tuple[str, ...]
+
+
+def init_space(request: Request, out: Path | None = None, watch: Watch | None = None) -> Written:
+    """Write a commented space for growing a checkpoint, which runs as it is.
+
+    Args:
+        request: What it is for.
+        out: The file, which must not be there. When left out, it is named after checkpoint and
+            target, and one that an earlier call wrote for the same is taken as it is.
+        watch: Is told what goes on.
+
+    Raises:
+        LagsearchError: Checkpoint or text cannot be used, or the file is there; nothing is written.
+    """
+    watch = watch or Watch()
+    if out is not None and out.exists():
+        raise SpaceError(f"{out} is there already: give another name with --out, or remove it")
+    if not request.hours > 0:
+        raise SpaceError(f"--hours {request.hours:g}: give a number above 0, e.g. 0.5")
+    try:
+        watch.passing(f"reading {request.checkpoint}")
+        checkpoint = open_checkpoint(request.checkpoint)
+        target = target_of(checkpoint, request.layers, request.hidden)
+        path = out or Path(f"{name_of(checkpoint, target)}.yaml")
+        if path.exists():
+            return _earlier(path, request, target)
+        watch.passing(f"reading {', '.join(request.texts[:3])}")
+        text = measure_text(request.texts, checkpoint.tokenizer)
+        draft = make_draft(checkpoint, text, target, request.hours, watch)
+    finally:
+        watch.passing("")
+    how_long = about(draft.length.seconds)
+    head = (
+        f"Grows {checkpoint.written} on {text.name}. Written by `lagsearch init`.",
+        f"A run takes {how_long} on the machine that wrote this: lagsearch run {path}",
+    )
+    write_text(path, space_text(head, draft.parts, draft.notes, draft.growths.listed))
+    try:
+        file = load_space(path)
+    except LagsearchError:
+        path.unlink(missing_ok=True)
+        raise
+    return Written(file, (*draft.warnings, f"A run takes {how_long} on this machine."))
+
+
+def _earlier(path: Path, request: Request, target: Plain) -> Written:
+    """Return a space that an earlier call wrote.
+
+    Raises:
+        SpaceError: It is of another checkpoint, text or target.
+    """
+    file = load_space(path)
+    space = file.space
+    is_same = (
+        space.sources[0].checkpoint == request.checkpoint
+        and space.data.train == corpus_of(request.texts)
+        and dict(space.target) == target
+    )
+    if not is_same:
+        raise SpaceError(
+            f"{path} is there already, and is of another checkpoint, text or target: run it with "
+            f"`lagsearch run {path}`, or remove it"
+        )
+    return Written(file, (f"{path} is there from before and is used as it is.",))

@@ -1,0 +1,201 @@
+"""From checkpoint, text and machine to a space as plain values, with the reason for each."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from lagsearch.errors import DataError
+from lagsearch.init.checkpoint import Checkpoint, rate_of
+from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
+from lagsearch.init.sizes import FEWEST_STEPS, Length, Shape, Work, longest, shapes
+from lagsearch.init.speed import Speed, measure_speed
+from lagsearch.init.text import Text
+from lagsearch.models.build import empty_model, usable_positions
+from lagsearch.models.configs import rebuild_config
+from lagsearch.progress import Watch
+from lagsearch.search.slots import decide
+from lagsearch.space import Resources
+
+_ENOUGH_STEPS = 400
+"""Steps from which on a larger batch is worth more than more steps."""
+
+_MEASURED_BYTES = 4 << 30
+"""A model that needs more memory than this is not trained for a measurement."""
+
+_GUESSED_FLOPS_PER_S = {"cpu": 3e10, "cuda": 5e13}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A space before it is written down.
+
+    Attributes:
+        parts: The space as plain values, in the order of the file, without its candidates.
+        notes: Reasons, by the key that they stand behind.
+        growths: The candidates.
+        length: Steps, K, and how long that takes.
+        warnings: What a user should know before running it, in lines.
+    """
+
+    parts: Plain
+    notes: dict[str, str]
+    growths: Growths
+    length: Length
+    warnings: tuple[str, ...]
+
+
+def make_draft(
+    checkpoint: Checkpoint,
+    text: Text,
+    target: Plain,
+    hours: float,
+    watch: Watch,
+) -> Draft:
+    """Decide on everything in a space.
+
+    Args:
+        checkpoint: What is grown.
+        text: What is trained on.
+        target: Its configuration keys that differ.
+        hours: Hours that the search may take.
+        watch: Is told what goes on.
+
+    Raises:
+        LagsearchError: Target or text cannot be.
+    """
+    fitting = _shapes(checkpoint, text)
+    plain = _plain(checkpoint, text, target)
+    growths = find_growths(_sized(plain, fitting[-1], None, {}))
+    watch.passing("measuring how fast this machine trains the target")
+    speed, is_measured = _speed(growths, checkpoint, fitting[-1])
+    work = _work(growths, fitting[-1])
+    lengths = [longest(each, text.tokens, work, speed, hours * 3600) for each in fitting]
+    enough = [place for place, each in enumerate(lengths) if each.steps >= _ENOUGH_STEPS]
+    place = enough[0] if enough else lengths.index(max(lengths, key=lambda each: each.steps))
+    shape, length = fitting[place], lengths[place]
+    rate = rate_of(checkpoint)
+    warmup = max(1, length.steps // 20)
+    training = {
+        "optimizer": {"name": "adamw", "lr": rate.value, "weight_decay": 0.1},
+        "schedule": {"name": "cosine", "warmup_steps": warmup, "final_fraction": 0.1},
+    }
+    notes = {
+        "data.train": f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens",
+        "data.validation": "held out of the text, to measure losses on",
+        "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
+        "training.steps": f"after growth, for the winner: limited by {length.limit}",
+        "training.batch_size": f"sequences in a step: {shape.tokens:,} tokens",
+        "training.optimizer": f"lr: {rate.why}",
+        "training.schedule": "the rate rises again from zero, then falls to a tenth",
+        "search.lag": "K: candidates are ranked after a quarter of the steps",
+    }
+    warnings = _warnings(length, hours, speed, is_measured=is_measured)
+    return Draft(_sized(plain, shape, length, training), notes, growths, length, warnings)
+
+
+def target_of(checkpoint: Checkpoint, layers: int | None, hidden: int | None) -> Plain:
+    """Return the configuration keys of the target that differ from the checkpoint's.
+
+    Args:
+        checkpoint: What is grown.
+        layers: The target's; where neither is given, half as many more.
+        hidden: The target's width.
+
+    Raises:
+        ModelError: The target cannot be.
+    """
+    target = wider(checkpoint, hidden) if hidden else {}
+    return target if hidden and not layers else {**deeper(checkpoint, layers), **target}
+
+
+def name_of(checkpoint: Checkpoint, target: Plain) -> str:
+    """Return the name of a space that grows a checkpoint to a target."""
+    return f"{checkpoint.name}-to-{next(iter(target.values()))}"
+
+
+def _shapes(checkpoint: Checkpoint, text: Text) -> list[Shape]:
+    import torch
+
+    model = empty_model(checkpoint.config, checkpoint.kind)
+    positions = usable_positions(model, checkpoint.config) or 1 << 20
+    found = list(shapes(text.tokens, positions, "cuda" if torch.cuda.is_available() else "cpu"))
+    if not found:
+        raise DataError(
+            f"{text.name}: {text.tokens:,} tokens are too few to train on; give at least 3,000, "
+            "better a million (about 4 MB of text)"
+        )
+    return found
+
+
+def _plain(checkpoint: Checkpoint, text: Text, target: Plain) -> Plain:
+    """Return what depends neither on the machine nor on the batch."""
+    return {
+        "name": name_of(checkpoint, target),
+        "seed": 0,
+        "data": {"train": text.train},
+        "objective": {"name": checkpoint.kind},
+        "sources": [{"name": checkpoint.name, "checkpoint": checkpoint.written}],
+        "target": target,
+    }
+
+
+def _sized(plain: Plain, shape: Shape, length: Length | None, training: Plain) -> Plain:
+    """Return a space with its batches, steps and K."""
+    steps, lag = (length.steps, length.lag) if length else (FEWEST_STEPS, 1)
+    data = {
+        **plain["data"],
+        "validation": {"fraction": shape.fraction},
+        "sequence_length": shape.sequence_length,
+    }
+    return {
+        **plain,
+        "data": data,
+        "training": {"steps": steps, "batch_size": shape.batch_size, **training},
+        "evaluation": {"batches": shape.batches},
+        "search": {"lag": lag},
+    }
+
+
+def _work(growths: Growths, shape: Shape) -> Work:
+    costs = [each.cost.flops_per_step for each in growths.planned]
+    source = growths.planner.sources[0].cost.flops_per_step
+    return Work(len(costs), max(costs) / shape.tokens, source / shape.tokens)
+
+
+def _speed(growths: Growths, checkpoint: Checkpoint, shape: Shape) -> tuple[Speed, bool]:
+    """Return how fast candidates are trained, and whether that was measured."""
+    largest = max(growths.planned, key=lambda each: each.cost.flops_per_step)
+    compute, slots = decide(
+        Resources(), "auto", [each.cost.memory_bytes for each in growths.planned]
+    )
+    memory = largest.cost.memory_bytes
+    if memory is None or memory > _MEASURED_BYTES:
+        return Speed(_GUESSED_FLOPS_PER_S[compute.device], slots.number), False
+    measured = measure_speed(
+        rebuild_config(largest.config),
+        checkpoint.kind,
+        (shape.batch_size, shape.sequence_length),
+        largest.cost.flops_per_step,
+        compute.device,
+    )
+    on_one = ceil(1 / slots.gpus) if 0 < slots.gpus < 1 else 1
+    return Speed(measured / on_one, slots.number), True
+
+
+def _now(checkpoint: Checkpoint, target: Plain) -> str:
+    own = checkpoint.config.to_dict()
+    return ", ".join(f"{own.get(key)}" for key in target) + " now"
+
+
+def _warnings(length: Length, hours: float, speed: Speed, *, is_measured: bool) -> tuple[str, ...]:
+    found = []
+    if not is_measured:
+        found.append(
+            "The target is too large to be measured here: the time is a guess. `lagsearch plan` "
+            "says what memory it needs."
+        )
+    if length.seconds > hours * 3600 * 1.05:
+        found.append(
+            f"This takes longer than --hours {hours:g}: fewer than {FEWEST_STEPS} steps would rank "
+            "nothing."
+        )
+    return tuple(found)

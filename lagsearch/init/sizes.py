@@ -1,0 +1,158 @@
+"""Batches, steps and K that fit a text, a machine and the time that one has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from lagsearch.init.speed import Speed
+from lagsearch.space import log_ladder
+
+MOST_PASSES = 8
+"""Passes over the text beyond which small models learn it by heart."""
+
+FEWEST_STEPS = 60
+"""Steps below which a ranking says nothing."""
+
+OVERHEAD_S = 45.0
+"""Seconds of starting, of the report and of saving the winner."""
+
+MARGIN = 1.25
+"""What other processes, evaluation batches and the search itself take beyond bare steps."""
+
+_LAG_SHARE = 4
+"""K is a quarter of completion: recorded runs are ranked well from there on."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a step holds.
+
+    Attributes:
+        sequence_length: Tokens in a sequence.
+        batch_size: Sequences in a step.
+        fraction: Share of the text that is held out to measure losses on.
+        batches: Validation batches.
+    """
+
+    sequence_length: int
+    batch_size: int
+    fraction: float
+    batches: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in a step."""
+        return self.sequence_length * self.batch_size
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a search trains, in training FLOPs of a token.
+
+    Attributes:
+        candidates: Growths.
+        target: Of one of them.
+        source: Of the source, which is trained on beside them.
+    """
+
+    candidates: int
+    target: float
+    source: float
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long is trained.
+
+    Attributes:
+        steps: Completion.
+        lag: K.
+        seconds: All of it, estimated.
+        limit: What kept it from being longer, in words.
+    """
+
+    steps: int
+    lag: int
+    seconds: float
+    limit: str
+
+
+def shapes(tokens: int, longest: int, device: str) -> Iterator[Shape]:
+    """Yield shapes of a step that fit a text, the largest first.
+
+    A text holds at least 40 steps, and 200 sequences where sequences of 16 tokens and more can be
+    so many.
+
+    Args:
+        tokens: Of the text.
+        longest: Tokens that a sequence of the model may have.
+        device: `cpu` or `cuda`.
+    """
+    length = min(longest, 1024 if device == "cuda" else 256)
+    length = 1 << (length.bit_length() - 1)
+    while length > 16 and tokens < 200 * length:
+        length //= 2
+    fraction = 0.05 if tokens > 500_000 else 0.1 if tokens > 100_000 else 0.2
+    wanted = 65_536 if device == "cuda" else 4_096
+    while True:
+        rows = max(2, wanted // length)
+        smaller = wanted // 2
+        if rows * length * 40 <= tokens or rows <= 4:
+            held_out = int(fraction * tokens) // (rows * length)
+            yield Shape(length, rows, fraction, max(1, min(16, held_out)))
+        if rows <= 4:
+            return
+        wanted = smaller
+
+
+def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float) -> Length:
+    """Return the most steps that fit the time, and the text.
+
+    Args:
+        shape: What a step holds.
+        tokens: Of the text.
+        work: What is trained.
+        speed: How fast.
+        budget_s: Seconds that one has.
+    """
+    train = tokens * (1 - shape.fraction)
+    most = max(FEWEST_STEPS, int(MOST_PASSES * train / shape.tokens))
+    fitting = [steps for steps in _round_numbers() if FEWEST_STEPS <= steps <= most]
+    best = fitting[0]
+    for steps in fitting:
+        if seconds(steps, shape, work, speed) > budget_s:
+            return _length(best, shape, work, speed, "the time")
+        best = steps
+    passes = f"{MOST_PASSES} passes over the text"
+    return _length(best, shape, work, speed, passes)
+
+
+def seconds(steps: int, shape: Shape, work: Work, speed: Speed) -> float:
+    """Estimate the seconds of a whole run: search, winner, and the source trained on."""
+    lag = lag_of(steps)
+    token_s = shape.tokens / speed.flops_per_s
+    evaluation = shape.batches / 3  # a forward pass is a third of a step
+    ladder = log_ladder(steps)
+    early = sum(step <= lag for step in ladder)
+    search = ceil((work.candidates + 1) / speed.slots) * (lag + early * evaluation) * work.target
+    rest = (steps - lag + (len(ladder) - early) * evaluation) * (work.target + work.source)
+    return OVERHEAD_S + MARGIN * token_s * (search + rest)
+
+
+def lag_of(steps: int) -> int:
+    """Return K for a number of steps."""
+    return max(1, steps // _LAG_SHARE)
+
+
+def _length(steps: int, shape: Shape, work: Work, speed: Speed, limit: str) -> Length:
+    return Length(steps, lag_of(steps), seconds(steps, shape, work, speed), limit)
+
+
+def _round_numbers() -> Iterator[int]:
+    """Yield 60, 80, 100, 120, 160, 200, 240, 320, 400, 500, 600, 800, 1000 and so on."""
+    yield from (60, 80)
+    power = 100
+    while power <= 100_000:
+        yield from (power * factor // 100 for factor in (100, 120, 160, 200, 240, 320, 400))
+        yield from (power * factor // 100 for factor in (500, 600, 800))
+        power *= 10
