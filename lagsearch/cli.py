@@ -417,7 +417,7 @@ def _init(
     from lagsearch.init import HOURS, Request, init_space
     from lagsearch.progress import make_watch
 
-    request = Request(checkpoint, tuple(texts), layers, hidden, hours or HOURS)
+    request = Request(checkpoint, tuple(texts), layers, hidden, HOURS if hours is None else hours)
     return init_space(request, out, make_watch())
 
 

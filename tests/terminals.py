@@ -85,5 +85,3 @@ def in_terminal(
     os.close(own)
     code = process.returncode
     return Shown(code if code >= 0 else 128 - code, shown.decode(), first or float("inf"))
-
-

@@ -51,6 +51,10 @@ MAY_IMPORT = {
     },
     "terminal": {"planning", "staging", "operators", "report", "progress"},
     "scaling": {"staging", "space", "models"},
+    "init": {
+        *("planning", "vocabulary", "space", "models", "operators", "data", "training", "search"),
+        "progress",
+    },
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {

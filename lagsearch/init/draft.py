@@ -6,7 +6,7 @@ from math import ceil
 from lagsearch.errors import DataError
 from lagsearch.init.checkpoint import Checkpoint, rate_of
 from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
-from lagsearch.init.sizes import FEWEST_STEPS, Length, Shape, Work, longest, shapes
+from lagsearch.init.sizes import FEWEST_STEPS, FEWEST_TOKENS, Length, Shape, Work, longest, shapes
 from lagsearch.init.speed import Speed, measure_speed
 from lagsearch.init.text import Text
 from lagsearch.models.build import empty_model, usable_positions
@@ -120,8 +120,8 @@ def _shapes(checkpoint: Checkpoint, text: Text) -> list[Shape]:
     found = list(shapes(text.tokens, positions, "cuda" if torch.cuda.is_available() else "cpu"))
     if not found:
         raise DataError(
-            f"{text.name}: {text.tokens:,} tokens are too few to train on; give at least 3,000, "
-            "better a million (about 4 MB of text)"
+            f"{text.name}: {text.tokens:,} tokens are too few to train on; give at least "
+            f"{FEWEST_TOKENS:,}, better a million (about 4 MB of text)"
         )
     return found
 

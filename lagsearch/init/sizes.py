@@ -13,11 +13,17 @@ MOST_PASSES = 8
 FEWEST_STEPS = 60
 """Steps below which a ranking says nothing."""
 
+FEWEST_TOKENS = 3200
+"""Tokens of a text below which there is nothing to train on: 200 sequences of 16."""
+
 OVERHEAD_S = 45.0
 """Seconds of starting, of the report and of saving the winner."""
 
 MARGIN = 1.25
 """What other processes, evaluation batches and the search itself take beyond bare steps."""
+
+_STEPS_IN_A_TEXT = 40
+_MOST_BATCHES = 16
 
 _LAG_SHARE = 4
 """K is a quarter of completion: recorded runs are ranked well from there on."""
@@ -78,31 +84,28 @@ class Length:
 
 
 def shapes(tokens: int, longest: int, device: str) -> Iterator[Shape]:
-    """Yield shapes of a step that fit a text, the largest first.
+    """Yield shapes of a step that fit a text, the largest first; none where it is too short.
 
-    A text holds at least 40 steps, and 200 sequences where sequences of 16 tokens and more can be
-    so many.
+    A text holds 200 sequences at least, and 40 steps where steps of four sequences can be so many.
 
     Args:
         tokens: Of the text.
         longest: Tokens that a sequence of the model may have.
         device: `cpu` or `cuda`.
     """
+    if tokens < FEWEST_TOKENS:
+        return
     length = min(longest, 1024 if device == "cuda" else 256)
     length = 1 << (length.bit_length() - 1)
     while length > 16 and tokens < 200 * length:
         length //= 2
     fraction = 0.05 if tokens > 500_000 else 0.1 if tokens > 100_000 else 0.2
-    wanted = 65_536 if device == "cuda" else 4_096
-    while True:
-        rows = max(2, wanted // length)
-        smaller = wanted // 2
-        if rows * length * 40 <= tokens or rows <= 4:
+    rows = max(4, (65_536 if device == "cuda" else 4_096) // length)
+    while rows >= 4:
+        if rows == 4 or rows * length * _STEPS_IN_A_TEXT <= tokens:
             held_out = int(fraction * tokens) // (rows * length)
-            yield Shape(length, rows, fraction, max(1, min(16, held_out)))
-        if rows <= 4:
-            return
-        wanted = smaller
+            yield Shape(length, rows, fraction, max(1, min(_MOST_BATCHES, held_out)))
+        rows //= 2
 
 
 def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float) -> Length:

@@ -1,0 +1,79 @@
+"""Batches, steps and K from a text's tokens, a machine's speed and the time that one has."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lagsearch.init.sizes import (
+    FEWEST_STEPS,
+    MOST_PASSES,
+    OVERHEAD_S,
+    Shape,
+    Work,
+    lag_of,
+    longest,
+    seconds,
+    shapes,
+)
+from lagsearch.init.speed import Speed
+
+WORK = Work(candidates=9, target=1e6, source=5e5)
+
+
+@given(tokens=st.integers(3200, 10**9), positions=st.integers(16, 8192))
+def test_every_shape_fits_text_and_model(tokens, positions):
+    found = list(shapes(tokens, positions, "cpu"))
+    assert found
+    for each in found:
+        assert each.sequence_length <= positions
+        assert each.tokens * 40 <= tokens or each.batch_size <= 4
+        assert 0 < each.fraction < 1
+        # what is held out holds the validation batches, or the least one
+        assert each.batches * each.tokens <= max(each.fraction * tokens, each.tokens)
+    sizes = [each.tokens for each in found]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_text_that_holds_no_sequences_has_no_shape():
+    assert list(shapes(3199, 512, "cpu")) == []
+
+
+def test_a_long_text_gets_256_tokens_on_a_cpu_and_1024_on_a_gpu():
+    assert next(shapes(10**8, 4096, "cpu")) == Shape(256, 16, 0.05, 16)
+    assert next(shapes(10**8, 4096, "cuda")) == Shape(1024, 64, 0.05, 16)
+
+
+def test_the_estimate_by_hand():
+    # 100 steps, K = 25; evaluated at 0, 1, 2, 5, 10, 20 up to K and at 50 and 100 behind it; nine
+    # candidates and the source fill two slots five times
+    shape, speed = Shape(100, 10, 0.1, 3), Speed(1e9, slots=2)
+    step_s = 100 * 10 * 1e6 / 1e9
+    search = 5 * (25 + 6 * 1) * step_s
+    rest = (75 + 2 * 1) * (step_s + step_s / 2)
+    assert seconds(100, shape, WORK, speed) == pytest.approx(OVERHEAD_S + 1.25 * (search + rest))
+
+
+@given(
+    tokens=st.integers(3200, 10**8),
+    flops=st.floats(1e8, 1e14),
+    budget=st.floats(60, 10**6),
+)
+def test_the_longest_training_keeps_within_time_and_text(tokens, flops, budget):
+    for shape in shapes(tokens, 512, "cpu"):
+        found = longest(shape, tokens, WORK, Speed(flops, 2), budget)
+        assert found.lag == lag_of(found.steps)
+        assert found.seconds == seconds(found.steps, shape, WORK, Speed(flops, 2))
+        if found.steps > FEWEST_STEPS:
+            assert found.seconds <= budget
+            assert found.steps * shape.tokens <= MOST_PASSES * tokens
+
+
+def test_what_limits_it_is_said():
+    shape = Shape(128, 4, 0.1, 8)
+    hurried = longest(shape, 10**7, WORK, Speed(1e9, 2), 300)
+    short = longest(shape, 20_000, WORK, Speed(1e15, 2), 10**6)
+    assert hurried.limit == "the time"
+    assert short.limit == f"{MOST_PASSES} passes over the text"
+    assert short.steps <= math.ceil(MOST_PASSES * 20_000 / 512)
