@@ -22,7 +22,8 @@ from lagsearch.terminal import (
 
 if TYPE_CHECKING:
     from lagsearch.init import Written
-    from lagsearch.space import SpaceFile, StagedFile
+    from lagsearch.planning import RunPlan
+    from lagsearch.staging import StagedPlan
 
 app = typer.Typer(
     help="Find the best way to grow a trained transformer, and say how sure that is.",
@@ -49,14 +50,28 @@ HiddenOption = Annotated[
 HoursOption = Annotated[
     float | None, typer.Option("--hours", help="Time that the whole search may take.")
 ]
+SkipOption = Annotated[
+    bool,
+    typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
+]
 
 
 @app.command("plan")
-def plan_command(space: SpaceArgument, lag: LagOption = None, set_: SetOption = None) -> None:
+def plan_command(
+    space: SpaceArgument,
+    lag: LagOption = None,
+    skip_unfit: SkipOption = False,
+    set_: SetOption = None,
+) -> None:
     """Show every candidate and the cost of the search; nothing is trained."""
-    from lagsearch.staging import StagedPlan, plan
+    from lagsearch.staging import plan
 
-    planned = plan(_load(space, set_), lag=_lag(lag))
+    _show(plan(space, lag=_lag(lag), skip_unfit=skip_unfit, overrides=set_ or ()))
+
+
+def _show(planned: "RunPlan | StagedPlan") -> None:
+    from lagsearch.staging import StagedPlan
+
     if isinstance(planned, StagedPlan):
         show_staged_plan(planned)
     else:
@@ -83,10 +98,10 @@ def init_command(
     ),
 ) -> None:
     """Write a space file for a checkpoint and a text, ready to run."""
-    from lagsearch.planning import plan
+    from lagsearch.staging import plan
 
     written = _init(checkpoint, texts, layers, hidden, hours, out)
-    show_plan(plan(written.file))
+    _show(plan(written.file))
     show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}")
 
 
@@ -122,16 +137,16 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     layers: LayersOption = None,
     hidden: HiddenOption = None,
     hours: HoursOption = None,
+    skip_unfit: SkipOption = False,
     set_: SetOption = None,
 ) -> None:
     """Train all candidates K steps, rank them, train the winner on. Run it again to continue."""
     from lagsearch.pipeline import run
 
     space = _space_for(what, layers, hidden, hours)
-    loaded = _load(space, set_)
     try:
         result = run(
-            loaded,
+            space,
             lag=_lag(lag),
             oracle=oracle,
             out=out,
@@ -139,6 +154,8 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
             profile=profile,
             seeds=_seeds(seeds),
             baselines=baselines,
+            skip_unfit=skip_unfit,
+            overrides=set_ or (),
         )
     except KeyboardInterrupt:
         message = "interrupted; the same command continues where this stopped"
@@ -398,12 +415,6 @@ def _stop(line: str, code: int) -> NoReturn:
 
 def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _load(space: Path, overrides: list[str] | None) -> "SpaceFile | StagedFile":
-    from lagsearch.space import load_any
-
-    return load_any(space, overrides or ())
 
 
 def _init(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lagsearch.errors import OperatorError
+from lagsearch.errors import MistakeError, OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators import Drawn, alternatives, drawn, find_operator
 from lagsearch.space import Entry, Space
@@ -25,16 +25,8 @@ ENTRY = "entry"
 """The parameter that chooses the entry."""
 
 
-class DomainError(OperatorError):
-    """An entry of the candidates cannot be sampled from.
-
-    Attributes:
-        at: Where the space lists it.
-    """
-
-    def __init__(self, error: OperatorError, at: tuple[str | int, ...]) -> None:
-        super().__init__(str(error), error.setting)
-        self.at = at
+Refuse = Callable[[tuple[str | int, ...], OperatorError, str], None]
+"""Takes an entry that cannot be sampled from: where it is listed, why, and what it is called."""
 
 
 @dataclass(frozen=True)
@@ -128,18 +120,28 @@ class Domain:
                 yield branch.entry({**first, **of_it})
 
 
-def make_domain(space: Space, sources: Mapping[str, ModelShape], target: ModelShape) -> Domain:
+def _raise(at: tuple[str | int, ...], error: OperatorError, name: str) -> None:
+    raise error
+
+
+def make_domain(
+    space: Space,
+    sources: Mapping[str, ModelShape],
+    target: ModelShape,
+    refuse: Refuse = _raise,
+) -> Domain:
     """Read a space's candidates as what may be sampled; baselines are left out.
 
     Args:
         space: The space.
         sources: Shapes of the sources by their names.
         target: Shape to reach.
-
-    Raises:
-        DomainError: An operator is unknown, a word does not fit, or a value is listed twice.
+        refuse: Is told of entries of an unknown operator, with a word that does not fit, or with a
+            value that is listed twice; and when nothing is there to be sampled. They are raised
+            when left out.
     """
     branches: list[Branch] = []
+    is_refused = False
     for index, listed in enumerate(space.candidates):
         at = ("candidates", index)
         settings = {key: value for key, value in listed.items() if key != "operator"}
@@ -154,14 +156,15 @@ def make_domain(space: Space, sources: Mapping[str, ModelShape], target: ModelSh
                 if setting not in to_draw
             }
         except OperatorError as error:
-            raise DomainError(error, at) from None
+            refuse(at, error, name)
+            is_refused = True
+            continue
         before = sum(branch.operator == name for branch in branches)
         label = f"{name}#{before + 1}" if before else name
         branches.append(Branch(label, name, at, values, to_draw))
-    if not branches:
-        raise DomainError(
-            OperatorError("there is nothing to sample but baselines"), ("candidates",)
-        )
+    if not branches and not is_refused:
+        message = "there is nothing to sample but baselines: list an operator that grows"
+        refuse(("candidates",), MistakeError(message), "")
     return Domain(tuple(branches))
 
 
@@ -183,5 +186,5 @@ def _values(
     labels = found if is_plain else [json.dumps(each) for each in found]
     by_label = dict(zip(labels, found, strict=True))
     if len(by_label) < len(found):
-        raise OperatorError("has a value twice", setting)
+        raise MistakeError("has a value twice: list it once", setting)
     return by_label

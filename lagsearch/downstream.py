@@ -139,13 +139,13 @@ class Downstream:
 
 
 def open_downstream(
-    file: SpaceFile, names: Sequence[str], folder: RunFolder, tell: Tell
+    file: SpaceFile, names: Mapping[str, str], folder: RunFolder, tell: Tell
 ) -> Downstream:
     """Check all that can be checked of the downstream tasks before anything trains.
 
     Args:
         file: The space.
-        names: All candidates.
+        names: Each candidate's name by every name that it has.
         folder: The run folder; what it holds is not evaluated again.
         tell: Is told in a line what takes long.
 

@@ -35,6 +35,10 @@ class OperatorError(LagsearchError):
         self.setting = setting
 
 
+class MistakeError(OperatorError):
+    """An operator or a setting is written wrongly: it would fit no source and no target."""
+
+
 class ModelError(LagsearchError):
     """A model cannot be built, read, or grown."""
 

@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from lagsearch.errors import LagsearchError, ModelError, OperatorError, RunFolderError
+from lagsearch.errors import (
+    LagsearchError,
+    ModelError,
+    OperatorError,
+    RunFolderError,
+    did_you_mean,
+)
 from lagsearch.models.build import empty_model, n_parameters, tensors_of, usable_positions
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import ModelShape, grown_config, n_layers, shape_of, target_shape
@@ -208,17 +214,18 @@ def _from_space(request: Request, path: Path) -> Growth:
     # tokens that the objective adds are for training, and not in the source's tokenizer
     own = replace(vocabulary, size=vocabulary.size - vocabulary.added, added=0)
     plan = make_plan(file, own)
-    names = [each.name for each in plan.candidates]
-    if request.candidate not in names:
-        raise OperatorError(
-            f"{path}: no candidate {request.candidate!r}; it has {', '.join(names)}"
-        )
+    asked = request.candidate
+    name = plan.names.get(asked or "")
+    if name is None:
+        hint = did_you_mean(asked or "", list(plan.names))
+        message = f"no candidate {asked!r}{hint}" if asked else "name a candidate with --candidate"
+        raise OperatorError(f"{path}: {message}; it has {', '.join(plan.names)}")
     for each in plan.sources:
         if each.checkpoint is None:
             raise OperatorError(
                 f"{path}: source {each.source.name} is still to be trained; grow takes checkpoints"
             )
-    chosen = plan.candidates[names.index(request.candidate)].candidate
+    chosen = next(each.candidate for each in plan.candidates if each.name == name)
     sources = [each.source.checkpoint or "" for each in plan.sources]
     configs = [(each.checkpoint or Path(), each.config) for each in plan.sources]
     return _growth(sources, configs, chosen.plan, file.space.target)

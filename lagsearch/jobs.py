@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.data.predicting import Predicts
-from lagsearch.data.store import Stores
+from lagsearch.data.store import Stores, ValidationSize, validation_size
 from lagsearch.models.configs import plain_config
 from lagsearch.planning import PlannedCandidate, PlannedSource, RunPlan
 from lagsearch.report.folder import RunFolder
-from lagsearch.space import Training, annealed_steps, log_ladder, written_out
+from lagsearch.space import Space, Training, annealed_steps, log_ladder, written_out
 from lagsearch.storage import derive_seed
 from lagsearch.training.job import Compute, Job, Text
 
@@ -92,7 +92,7 @@ class JobMaker:
             init_seed=derive_seed(seed, "init", "source", name),
             training=training,
             text=replace(
-                self._text(f"source {name}", seed),
+                self._text(f"source {name}", seed, training.batch_size),
                 stores=self.store.of(name),
                 part=pretrain.place_in_text,
             ),
@@ -127,7 +127,7 @@ class JobMaker:
             init_seed=derive_seed(seed, "init", "target", *self._stage),
             training=self._training(planned),
             text=replace(
-                self._text("growth", seed),
+                self._text("growth", seed, space.training.batch_size),
                 behind=space.before.steps,
                 rows_behind=space.before.sequences,
             ),
@@ -157,17 +157,50 @@ class JobMaker:
         schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})
         return training.model_copy(update={"schedule": schedule})
 
-    def _text(self, stream: str, seed: int) -> Text:
+    def _text(self, stream: str, seed: int, rows: int) -> Text:
         space = self.plan.space
+        size = _size(space, self.store, self.objective, rows)
         return Text(
             stores=self.store,
             sequence_length=space.data.sequence_length,
             stream=stream,
-            validation_batches=space.evaluation.batches,
+            validation_batches=size.batches,
+            validation_rows=None if size.rows == rows else size.rows,
             objective=self.objective,
             seed=seed,
             validation_seed=space.seed if (own := space.evaluation.seed) is None else own,
         )
+
+
+def sizes_wanted(space: Space) -> list[ValidationSize]:
+    """Return the validation batches that are asked for: of candidates, then of each source."""
+    pretrained = [each.pretrain for each in space.sources if each.pretrain is not None]
+    rows = space.training.batch_size
+    sizes = [rows, *(each.batch_size or rows for each in pretrained)]
+    return [ValidationSize(space.evaluation.batches, size) for size in sizes]
+
+
+def with_validation(plan: RunPlan, store: Stores, objective: Predicts) -> RunPlan:
+    """Return a plan that knows how many sequences an evaluation takes."""
+    size = _size(plan.space, store, objective, plan.space.training.batch_size)
+    return replace(plan, validation_rows=size.batches * size.rows)
+
+
+def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:
+    """Say how many validation batches there are, where they are not those that are asked for."""
+    batches, rows = space.evaluation.batches, space.training.batch_size
+    size = _size(space, store, objective, rows)
+    if (size.batches, size.rows) == (batches, rows):
+        return None
+    count = f"{size.batches} of {batches}" if size.batches < batches else f"{batches}"
+    noun = "sequence" if size.rows == 1 else "sequences"
+    smaller = f" of {size.rows} {noun} each, not {rows}" if size.rows < rows else ""
+    return f"validation: {count} batches{smaller}: the held-out text has no more"
+
+
+def _size(space: Space, store: Stores, objective: Predicts, rows: int) -> ValidationSize:
+    wanted = ValidationSize(space.evaluation.batches, rows)
+    return validation_size(store, objective, space.data.sequence_length, wanted)
 
 
 def _evaluated(steps: tuple[int, ...], until: int) -> tuple[int, ...]:
@@ -191,6 +224,7 @@ def made_of(job: Job) -> dict[str, Any]:
             "seed": job.text.seed,
             "validation_seed": job.text.validation_seed,
             "part": job.text.part,
+            **({"validation_rows": rows} if (rows := job.text.validation_rows) else {}),
             **({"behind": [job.text.behind, job.text.rows_behind]} if job.text.behind else {}),
         },
         "init_seed": job.init_seed,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lagsearch.data.corpora import Opener
 from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
-from lagsearch.data.store import Stores, check_length, open_stores
+from lagsearch.data.store import Stores, check_text, open_stores
 from lagsearch.data.tokenizers import vocabulary_size
 from lagsearch.downstream import open_downstream
 from lagsearch.errors import (
@@ -23,13 +23,12 @@ from lagsearch.errors import (
     ResourceError,
     SpaceError,
 )
-from lagsearch.jobs import JobMaker
+from lagsearch.jobs import JobMaker, sizes_wanted, tell_size, with_validation
 from lagsearch.phases import Phases
 from lagsearch.planning import (
     RunPlan,
     make_plan,
     recorded,
-    with_lag,
 )
 from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
@@ -40,10 +39,10 @@ from lagsearch.sampling import open_sampling, sample
 from lagsearch.search.keep import let_go
 from lagsearch.search.serial import OpenRunner, Runner, open_serial
 from lagsearch.search.slots import Slots, decide, describe
-from lagsearch.space import SpaceFile, StagedFile, load_any
+from lagsearch.space import SpaceFile, StagedFile, opened, said
 from lagsearch.stage import Engine
 from lagsearch.stages import StagedRun
-from lagsearch.staging import plan_stages, with_options
+from lagsearch.staging import plan_stages
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 from lagsearch.vocabulary import find_tokenizer, vocabulary_of
@@ -142,6 +141,8 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     profile: bool = False,
     seeds: Sequence[int] = (),
     baselines: bool = False,
+    skip_unfit: bool = False,
+    overrides: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> RunResult:
     """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
@@ -155,6 +156,8 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         profile: Say where the time goes, and trace a few steps of every candidate.
         seeds: Seeds to train every candidate under, in place of the space's `search.seeds`.
         baselines: With stages: train what adaptive stacking is compared with, too.
+        skip_unfit: Leave out candidates that do not fit, and name them.
+        overrides: `key.path=value` texts, as `--set` takes them.
         watch: Follows the run; a live table or plain lines when left out.
 
     Raises:
@@ -162,17 +165,17 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         NoSurvivorError: Every candidate failed.
     """
     watch = watch or make_watch()
-    if isinstance(space, str | Path):
-        space = load_any(space)
-    if isinstance(space, StagedFile):
-        staged = with_options(space, lag, oracle=oracle, profile=profile, seeds=seeds)
-        return _run_stages(staged, out, watch, serial=serial, baselines=baselines)
+    flags = said(
+        overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
+    )
+    file = opened(space, flags)
+    if isinstance(file, StagedFile):
+        return _run_stages(file, out, watch, serial=serial, baselines=baselines)
     if baselines:
         raise SpaceError(
-            f"{space.path}: --baselines belongs to a space with stages; --oracle is "
+            f"{file.path}: --baselines belongs to a space with stages; --oracle is "
             "what compares the candidates of one growth"
         )
-    file = with_lag(space, lag, oracle=oracle, profile=profile, seeds=seeds)
     folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
     file = replace(file, space=folder.check(file.space))
     if any(each.before is not None for each in file.space.sources):
@@ -181,9 +184,12 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     opener = Opener(watch.say)
     tokenizer = find_tokenizer(file, opener=opener)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
-    downstream = open_downstream(file, [each.name for each in plan.candidates], folder, watch.say)
+    for line in (*file.notes, *plan.remarks):
+        watch.say(line)
+    downstream = open_downstream(file, plan.names, folder, watch.say)
     compute, slots = _resources(file, [each.cost.memory_bytes for each in plan.candidates])
-    store, objective = _open_data(file, tokenizer, watch, opener)
+    store, objective = _open_data([file], tokenizer, watch, opener)
+    plan = with_validation(plan, store, objective)
     brought = _checkpoints(file, plan, objective.kind, watch)
     threads = 1 if slots.gpus else slots.cpus * slots.number
     make = JobMaker(plan, store, objective, folder, compute, threads)
@@ -225,9 +231,11 @@ def _run_stages(
     tokenizer = find_tokenizer(first, opener=opener)
     vocabulary = vocabulary_of(tokenizer, first.space)
     plan = plan_stages(file, vocabulary)
+    for line in file.notes:
+        watch.say(line)
     memory = [each.cost.memory_bytes for stage in plan.stages for each in stage.candidates]
     compute, slots = _resources(first, memory)
-    store, objective = _open_data(first, tokenizer, watch, opener)
+    store, objective = _open_data(file.stages, tokenizer, watch, opener)
     brought = _checkpoints(first, plan.stages[0], objective.kind, watch)
     threads = 1 if slots.gpus else slots.cpus * slots.number
     inputs = JobMaker(plan.stages[0], store, objective, folder, compute, threads).inputs()
@@ -253,9 +261,17 @@ def _run_stages(
 
 
 def _open_data(
-    file: SpaceFile, tokenizer: Any, watch: Watch, opener: Opener | None = None
+    files: Sequence[SpaceFile], tokenizer: Any, watch: Watch, opener: Opener | None = None
 ) -> tuple[Stores, Predicts]:
-    """Find the tokens and the objective, and check that there is text enough."""
+    """Find the tokens and the objective, and check that there is text enough.
+
+    Args:
+        files: The space, or those of all stages.
+        tokenizer: Its.
+        watch: Is told what is made, and where there is less than asked for.
+        opener: Has perhaps opened some of the texts.
+    """
+    file = files[0]
     space = file.space
     try:
         length = space.data.sequence_length
@@ -263,12 +279,14 @@ def _open_data(
         objective = make_objective(space.objective, tokenizer, size, length)
         say = (watch.say, watch.passing)
         store = open_stores(space.data, tokenizer, *say, sources=space.sources, opener=opener)
-        pretrained = [each.pretrain for each in space.sources if each.pretrain]
-        sizes = [space.training.batch_size, *(each.batch_size or 0 for each in pretrained)]
-        rows = space.evaluation.batches * max(sizes)
-        check_length(store, space.data, rows, space.sources)
+        for each in files:
+            wanted = sizes_wanted(each.space)
+            check_text(store, objective, length, wanted, each.space.sources)
     except DataError as error:
         raise file.error(error.at, str(error)) from None
+    for line in dict.fromkeys(tell_size(each.space, store, objective) for each in files):
+        if line:
+            watch.say(line)
     return store, objective
 
 

@@ -1,20 +1,23 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lagsearch.costs import ModelCost, Models
-from lagsearch.domain import Domain, DomainError, make_domain
+from lagsearch.domain import Domain, make_domain
 from lagsearch.errors import (
     LagsearchError,
+    MistakeError,
     ModelError,
     OperatorError,
     did_you_mean,
 )
 from lagsearch.guideline import advise
+from lagsearch.listing import LeftOut, Listing, names_in, tell_left_out
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import (
     ModelShape,
@@ -30,6 +33,7 @@ from lagsearch.operators import (
     Candidate,
     Drawn,
     GrowthPlan,
+    all_operators,
     alternatives,
     drawn,
     find_operator,
@@ -46,9 +50,7 @@ from lagsearch.space import (
     annealed_steps,
     evaluation_steps,
     expand,
-    load_space,
     matching,
-    with_flags,
 )
 from lagsearch.storage import digest
 from lagsearch.vocabulary import (
@@ -56,7 +58,6 @@ from lagsearch.vocabulary import (
     check_vocabulary,
     complete_config,
     make_room,
-    vocabulary_without_data,
 )
 
 if TYPE_CHECKING:
@@ -97,12 +98,14 @@ class PlannedCandidate:
         config: The target's configuration as plain values.
         cost: What one step takes.
         steps: Its completion: training steps after growth.
+        also: Further names, of candidates that are the same growth.
     """
 
     candidate: Candidate
     config: dict[str, Any]
     cost: ModelCost
     steps: int
+    also: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -113,6 +116,16 @@ class PlannedCandidate:
     def layer_map(self) -> str:
         """The layers drawn, e.g. `1 2 1* 2* 3`."""
         return self.candidate.plan.layer_map()
+
+    @property
+    def title(self) -> str:
+        """All its names, e.g. `stack = lag-i0-b4-duplicate`."""
+        return " = ".join((self.name, *self.also))
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it serves for comparison."""
+        return self.candidate.is_baseline
 
     @property
     def growth(self) -> str:
@@ -132,7 +145,9 @@ class RunPlan:
         steps: Evaluated steps.
         planner: Plans further candidates.
         domain: What candidates are sampled from; None where they are listed.
-        notes: What could not be looked at.
+        notes: What is taken where the space leaves it out, and what could not be looked at.
+        left_out: Candidates that do not fit, where the space says that they are left out.
+        validation_rows: Sequences of an evaluation; as many as asked for until the text is seen.
     """
 
     space: Space
@@ -142,6 +157,18 @@ class RunPlan:
     planner: "Planner"
     domain: Domain | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    validation_rows: int | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is left out of the space's candidates and why, in lines."""
+        return tuple(tell_left_out(self.left_out))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Each candidate's name by every name that it has."""
+        return names_in((each.name, each.also) for each in self.candidates)
 
     @property
     def baselines(self) -> tuple[PlannedCandidate, ...]:
@@ -203,48 +230,6 @@ class RunPlan:
         """Return the FLOPs of training one candidate from K to completion, the dearest if any."""
         dearest = max(each.cost.flops_per_step for each in self.candidates)
         return (self.space.training.steps - self.lag) * dearest
-
-
-def plan(space: str | Path | SpaceFile, *, lag: "int | Literal['auto'] | None" = None) -> RunPlan:
-    """Work out every candidate and the cost of the search; nothing is trained.
-
-    Args:
-        space: A space file, or one that is loaded.
-        lag: K, in place of the space's `search.lag`.
-
-    Raises:
-        LagsearchError: Something in the space cannot be.
-    """
-    file = with_lag(space, lag, oracle=False)
-    vocabulary, notes = vocabulary_without_data(file)
-    return replace(make_plan(file, vocabulary), notes=notes)
-
-
-def with_lag(
-    space: str | Path | SpaceFile,
-    lag: "int | Literal['auto'] | None",
-    *,
-    oracle: bool,
-    profile: bool = False,
-    seeds: "Sequence[int]" = (),
-) -> SpaceFile:
-    """Load a space if need be, and put into it what a command says beside it.
-
-    Raises:
-        SpaceError: The space is wrong, or has no K.
-    """
-    file = space if isinstance(space, SpaceFile) else load_space(space)
-    flags = {} if lag is None else {f"--lag {lag}": f"search.lag={lag}"}
-    flags |= {"--oracle": "search.oracle=true"} if oracle else {}
-    listed = ",".join(map(str, seeds))
-    flags |= {f"--seeds {listed}": f"search.seeds=[{listed}]"} if seeds else {}
-    flags |= {"--profile": "resources.profile=true"} if profile else {}
-    file = with_flags(file, flags)
-    if file.space.search.lag is None:
-        raise file.error(
-            ("search", "lag"), "is required: give it here or as --lag K, a number or auto"
-        )
-    return file
 
 
 @dataclass(frozen=True)
@@ -335,48 +320,67 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
     planner = make_planner(file, vocabulary)
+    listing = Listing[PlannedCandidate](file, tuple(planner.shapes))
+    domain = None
     if file.space.search.strategy == "optuna":
-        return _sampled_from(planner)
-    planned: list[PlannedCandidate] = []
-    known: dict[str, str] = {}
-    plans: dict[str, str] = {}
-    for entry, is_control in _entries(planner):
-        try:
-            each = planner.candidate(entry)
-            if is_control and each.growth in plans:
-                continue
-            _check_new(each, known, plans)
-            planned.append(each)
-        except (OperatorError, ModelError) as error:
-            raise _located(file, entry.at, error) from None
-    _check_chosen(file, names=[each.name for each in planned])
-    return RunPlan(
-        file.space, planner.sources, tuple(planned), evaluation_steps(file.space), planner
+        domain = _take_examples(planner, listing)
+    else:
+        _take_all(planner, listing)
+    listing.check()
+    planned = tuple(
+        replace(each, also=tuple(listing.also[each.name])) for each in listing.candidates
     )
+    plan = RunPlan(
+        *(file.space, planner.sources, planned, evaluation_steps(file.space), planner, domain),
+        left_out=tuple(listing.left_out),
+    )
+    if domain is None:
+        _check_chosen(file, tuple(plan.names))
+    return plan
 
 
-def _sampled_from(planner: Planner) -> RunPlan:
+def _take_all(planner: Planner, listing: Listing[PlannedCandidate]) -> None:
+    """Plan the listed candidates, words that mean several spelt out, and controls beside them."""
+    controls: dict[str, Entry] = {}
+    space, names = planner.file.space, tuple(planner.shapes)
+    for entry in expand(space):
+        try:
+            _check_listed(drawn(entry.operator, entry.settings, planner.shapes, planner.target))
+            found = alternatives(entry.operator, entry.settings, names, space.seed)
+        except OperatorError as error:
+            listing.refuse(entry.at, error, entry.operator)
+            continue
+        for settings in found:
+            spelt = replace(entry, settings=settings)
+            listing.take(spelt, partial(planner.candidate, spelt))
+            if (control := planner.control(spelt)) is not None:
+                controls[digest([control.operator, control.settings])] = control
+    for control in controls.values():
+        listing.take(control, partial(planner.candidate, control), is_listed=False)
+
+
+def _take_examples(planner: Planner, listing: Listing[PlannedCandidate]) -> Domain:
     """Plan baselines, and one example of every value that may be sampled.
 
-    So what cannot be at all is found before anything is trained. Two examples may be one growth.
+    So what cannot be at all is found before anything is trained.
     """
-    file = planner.file
-    try:
-        domain = make_domain(file.space, planner.shapes, planner.target)
-    except DomainError as error:
-        raise _located(file, error.at, error) from None
-    listed = [each for each in expand(file.space) if find_operator(each.operator).is_baseline]
-    planned: dict[str, PlannedCandidate] = {}
+    space = planner.file.space
+
+    def example(entry: Entry) -> PlannedCandidate:
+        planned = planner.candidate(entry)
+        if (control := planner.control(entry)) is not None:
+            planner.candidate(control)
+        return planned
+
+    domain = make_domain(space, planner.shapes, planner.target, listing.refuse)
+    listed = [each for each in expand(space) if each.operator in _baselines()]
     for entry in (*listed, *domain.examples()):
-        try:
-            each = planner.candidate(entry)
-            if (control := planner.control(entry)) is not None:
-                planner.candidate(control)
-        except (OperatorError, ModelError) as error:
-            raise _located(file, entry.at, error) from None
-        planned[each.name] = each
-    steps = evaluation_steps(file.space)
-    return RunPlan(file.space, planner.sources, tuple(planned.values()), steps, planner, domain)
+        listing.take(entry, partial(example, entry))
+    return domain
+
+
+def _baselines() -> set[str]:
+    return {each.name for each in all_operators() if each.is_baseline}
 
 
 def _check_optimizers(file: SpaceFile) -> None:
@@ -410,47 +414,28 @@ def _check_chosen(file: SpaceFile, names: "Sequence[str]") -> None:
 
 
 def _target(file: SpaceFile, source: Any) -> ModelShape:
-    """Find the shape to grow to, and check that it is not shallower than the source."""
-    changes = file.space.target
+    """Find the shape to grow to, and check that it is above the source where that is to grow."""
+    changes, own = file.space.target, shape_of(source)
     try:
         target = target_shape(source, changes)
     except ModelError as error:
         raise file.error(("target",), str(error)) from None
-    if target.n_layers < (depth := shape_of(source).n_layers):
+    if target.n_layers < (depth := own.n_layers):
         key = next(key for key in changes if stored_name(source, key) not in target.keys)
         raise file.error(("target", key), f"is shallower than the source's {depth} layers")
+    is_same = target.n_layers == depth and not own.differences(target)
+    grows = any(each.get("operator") not in _baselines() for each in file.space.candidates)
+    if is_same and grows and len(file.space.sources) == 1:
+        ways = f"give more layers than {depth}, or a larger width"
+        raise file.error(("target",), f"is the source's own shape, so that nothing grows: {ways}")
     return target
-
-
-def _entries(planner: Planner) -> Iterator[tuple[Entry, bool]]:
-    """Yield the listed candidates, words that mean several spelt out, and controls to be added."""
-    controls: dict[str, Entry] = {}
-    space, names = planner.file.space, tuple(planner.shapes)
-    for entry in expand(space):
-        try:
-            _check_listed(drawn(entry.operator, entry.settings, planner.shapes, planner.target))
-            found = alternatives(entry.operator, entry.settings, names, space.seed)
-        except OperatorError as error:
-            raise _located(planner.file, entry.at, error) from None
-        for settings in found:
-            spelt = replace(entry, settings=settings)
-            yield spelt, False
-            if (control := planner.control(spelt)) is not None:
-                controls[digest([control.operator, control.settings])] = control
-    yield from ((control, True) for control in controls.values())
 
 
 def _check_listed(words: Mapping[str, Drawn]) -> None:
     for setting, each in words.items():
         message = f"{ANY} stands for {each.size:,} candidates, which are not listed: "
         ask = "search: {strategy: optuna, candidates: 40} tries some of them"
-        raise OperatorError(message + ask, setting)
-
-
-def _located(file: SpaceFile, at: tuple[str | int, ...], error: LagsearchError) -> LagsearchError:
-    """Give an operator's error its place in the space file."""
-    setting = getattr(error, "setting", None)
-    return file.error((*at, setting) if setting else at, str(error))
+        raise MistakeError(message + ask, setting)
 
 
 def _source_flops(sources: "Sequence[PlannedSource]") -> int | None:
@@ -490,13 +475,6 @@ def _check_ramp(plan: GrowthPlan, space: Space) -> None:
             f"{space.training.steps}: the checkpoint would not compute what was measured",
             "ramp_steps",
         )
-
-
-def _check_new(each: PlannedCandidate, names: dict[str, str], plans: dict[str, str]) -> None:
-    twin = names.get(each.name) or plans.get(each.growth)
-    if twin is not None:
-        raise OperatorError(f"{each.name} is the same growth as {twin}: list it once")
-    names[each.name] = plans[each.growth] = each.name
 
 
 def _source(
@@ -540,11 +518,14 @@ def _batch_size(source: Source) -> int | None:
 
 def recorded(plan: RunPlan) -> dict[str, Any]:
     """Return what `plans.json` holds: every candidate's growth and cost."""
+    wanted = plan.space.evaluation.batches * plan.space.training.batch_size
+    taken = plan.validation_rows or wanted
     return {
         "format": 1,
         "candidates": [
             {
                 "name": each.name,
+                "also": list(each.also),
                 "operator": each.candidate.operator,
                 "settings": dict(each.candidate.settings),
                 "is_baseline": each.candidate.is_baseline,
@@ -552,7 +533,9 @@ def recorded(plan: RunPlan) -> dict[str, Any]:
                 "plan": each.candidate.plan.to_dict(),
                 "steps": each.steps,
                 **asdict(each.cost),
+                "evaluation_flops": each.cost.evaluation_flops * taken // wanted,
             }
             for each in plan.candidates
         ],
+        "left_out": [asdict(each) for each in plan.left_out],
     }

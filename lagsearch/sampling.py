@@ -193,6 +193,7 @@ class Sampling:
         try:
             planned = planner.candidate(entry)
             if (twin := self._twin(planned)) is not None:
+                self._name(twin, planned.name)
                 return twin, None
             control = planner.control(entry)
             beside = None if control is None else planner.candidate(control)
@@ -209,6 +210,12 @@ class Sampling:
         if planned.name in self._planned:
             return planned.name
         return self._growths.get(planned.growth)
+
+    def _name(self, twin: str, name: str) -> None:
+        """Give a candidate a further name."""
+        known = self._planned[twin]
+        if name not in (twin, *known.also):
+            self._planned[twin] = replace(known, also=(*known.also, name))
 
     def _add(self, planned: PlannedCandidate) -> None:
         self._planned[planned.name] = planned

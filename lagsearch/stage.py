@@ -10,7 +10,7 @@ from typing import Any
 from lagsearch.data.predicting import Predicts
 from lagsearch.data.store import Stores
 from lagsearch.downstream import open_downstream
-from lagsearch.jobs import JobMaker, made_of
+from lagsearch.jobs import JobMaker, made_of, with_validation
 from lagsearch.phases import Phases
 from lagsearch.planning import RunPlan, make_plan, recorded
 from lagsearch.progress import Watch
@@ -79,7 +79,8 @@ class StageRun:
         self.before, self.root, self.place, self.engine = before, root, place, engine
         self.file = ready(file, before.config if before else None)
         self.folder = RunFolder(root / place)
-        self.plan: RunPlan = make_plan(self.file, engine.vocabulary)
+        plan = make_plan(self.file, engine.vocabulary)
+        self.plan: RunPlan = with_validation(plan, engine.store, engine.objective)
         self.make = JobMaker(
             self.plan,
             engine.store,
@@ -115,6 +116,8 @@ class StageRun:
         """
         space, engine = self.file.space, self.engine
         self.folder.check(space)
+        for line in self.plan.remarks:
+            engine.watch.say(f"{self.title}: {line}")
         sampling = open_sampling(self.plan, self.folder)
         plans = recorded(self.plan) if sampling is None else sampling.record()
         self.folder.begin(space, plans, describe(engine.compute), self.make.inputs())
@@ -133,8 +136,7 @@ class StageRun:
     def phases(self) -> Phases:
         """The phases of an ordinary run."""
         engine = self.engine
-        names = [each.name for each in self.plan.candidates]
-        downstream = open_downstream(self.file, names, self.folder, engine.watch.say)
+        downstream = open_downstream(self.file, self.plan.names, self.folder, engine.watch.say)
         return Phases(
             self.plan,
             self.make,

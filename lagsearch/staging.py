@@ -9,15 +9,14 @@ from lagsearch.errors import ModelError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
 from lagsearch.planning import RunPlan, make_plan
-from lagsearch.planning import plan as plan_growth
 from lagsearch.space import (
     Source,
     SpaceFile,
     StagedFile,
     StageFile,
     Whole,
-    load_any,
-    with_stage_flags,
+    opened,
+    said,
 )
 from lagsearch.vocabulary import Vocabulary, vocabulary_without_data
 
@@ -59,50 +58,32 @@ class StagedPlan:
 
 
 def plan(
-    space: str | Path | SpaceFile | StagedFile, *, lag: int | Literal["auto"] | None = None
+    space: str | Path | SpaceFile | StagedFile,
+    *,
+    lag: int | Literal["auto"] | None = None,
+    skip_unfit: bool = False,
+    overrides: Sequence[str] = (),
 ) -> RunPlan | StagedPlan:
     """Work out every candidate and the cost of the search; nothing is trained.
 
     Args:
         space: A space file, with stages or without, or one that is loaded.
         lag: K, in place of the space's `search.lag`.
+        skip_unfit: Leave out candidates that do not fit, and name them.
+        overrides: `key.path=value` texts, as `--set` takes them.
 
     Raises:
         LagsearchError: Something in the space cannot be.
     """
-    if isinstance(space, str | Path):
-        space = load_any(space)
-    if isinstance(space, SpaceFile):
-        return plan_growth(space, lag=lag)
-    file = with_options(space, lag)
-    vocabulary, notes = vocabulary_without_data(file.stages[0])
-    return replace(plan_stages(file, vocabulary), notes=notes)
-
-
-def with_options(
-    file: StagedFile,
-    lag: int | Literal["auto"] | None = None,
-    *,
-    oracle: bool = False,
-    profile: bool = False,
-    seeds: Sequence[int] = (),
-) -> StagedFile:
-    """Put into a space with stages what a command says beside it.
-
-    Raises:
-        SpaceError: The space has no K.
-    """
-    flags = {} if lag is None else {f"--lag {lag}": f"search.lag={lag}"}
-    flags |= {"--oracle": "search.oracle=true"} if oracle else {}
-    listed = ",".join(map(str, seeds))
-    flags |= {f"--seeds {listed}": f"search.seeds=[{listed}]"} if seeds else {}
-    flags |= {"--profile": "resources.profile=true"} if profile else {}
-    file = with_stage_flags(file, flags) if flags else file
-    for each in file.stages:
-        if each.space.search.lag is None:
-            message = "is required: give it here or as --lag K, a number or auto"
-            raise each.error(("search", "lag"), message)
-    return file
+    file = opened(space, said(overrides, lag=lag, skip_unfit=skip_unfit))
+    first = file.stages[0] if isinstance(file, StagedFile) else file
+    found: RunPlan | StagedPlan
+    vocabulary, notes = vocabulary_without_data(first)
+    if isinstance(file, StagedFile):
+        found = plan_stages(file, vocabulary)
+    else:
+        found = make_plan(file, vocabulary)
+    return replace(found, notes=(*file.notes, *notes))
 
 
 def plan_stages(file: StagedFile, vocabulary: Vocabulary | None) -> StagedPlan:

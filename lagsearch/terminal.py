@@ -42,8 +42,10 @@ def show_plan(plan: "RunPlan") -> None:
         cost = each.cost
         memory = f"{cost.memory_bytes / 2**20:,.0f} MiB" if cost.memory_bytes else "not known"
         flops = f"{cost.flops_per_step:.2e}"
-        table.add_row(each.name, each.layer_map, f"{cost.parameters:,}", flops, memory)
+        table.add_row(each.title, each.layer_map, f"{cost.parameters:,}", flops, memory)
     console.print(table)
+    for line in plan.remarks:
+        console.print(line[0].upper() + line[1:])
     warned: dict[str, list[str]] = {}
     for each in plan.candidates:
         if each.candidate.plan.warning:
@@ -95,8 +97,10 @@ def show_staged_plan(plan: "StagedPlan") -> None:
             table.add_column(heading, justify="right")
         for each in stage.candidates:
             flops = f"{each.cost.flops_per_step:.2e}"
-            table.add_row(each.name, each.layer_map, f"{each.cost.parameters:,}", flops)
+            table.add_row(each.title, each.layer_map, f"{each.cost.parameters:,}", flops)
         console.print(table)
+        for line in stage.remarks:
+            console.print(line[0].upper() + line[1:])
     maps = [each.layer_map for stage in plan.stages for each in stage.candidates]
     search, training = plan.search_flops(), plan.training_flops()
     lines = [

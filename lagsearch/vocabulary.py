@@ -15,7 +15,7 @@ from lagsearch.data.tokenizers import (
     vocabulary_size,
 )
 from lagsearch.errors import DataError, ModelError, SpaceError
-from lagsearch.models.checkpoints import is_path, locate_checkpoint
+from lagsearch.models.checkpoints import is_path, load_config, locate_checkpoint
 from lagsearch.models.configs import build_config
 from lagsearch.space import Space, SpaceFile, TrainBpe
 
@@ -69,6 +69,8 @@ def find_tokenizer(file: SpaceFile, *, fetch: bool = True, opener: Opener | None
         return tokenizer
     except DataError as error:
         _check_checkpoints(file, fetch=fetch)  # where the tokenizer should have come from, perhaps
+        if error.at == ("data", "tokenizer") and space.data.tokenizer is None:
+            _check_first(file, fetch=fetch)
         raise file.error(error.at, str(error)) from None
 
 
@@ -175,6 +177,21 @@ def _check_checkpoints(file: SpaceFile, *, fetch: bool) -> None:
             if not fetch and not is_path(source.checkpoint or ""):
                 continue
             raise file.error(("sources", index, "checkpoint"), str(error)) from None
+
+
+def _check_first(file: SpaceFile, *, fetch: bool) -> None:
+    """Check the checkpoint that the tokenizer is to come from.
+
+    Raises:
+        SpaceError: It is not to be had, or is none.
+    """
+    for index, source in enumerate(file.space.sources):
+        if source.checkpoint is not None:
+            try:
+                load_config(locate_checkpoint(source.checkpoint, fetch=fetch))
+            except ModelError as error:
+                raise file.error(("sources", index, "checkpoint"), str(error)) from None
+            return
 
 
 def complete_config(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:

@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "vocabulary": {"space", "models", "data"},
     "costs": {"space", "models", "operators", "training"},
     "domain": {"space", "models", "operators"},
+    "listing": {"space", "operators"},
     "planning": {
         *("space", "models", "operators", "training", "guideline", "vocabulary", "costs"),
-        "domain",
+        *("domain", "listing"),
     },
     "jobs": {"planning", "space", "models", "data", "training", "report"},
     "replay": {"space", "selection", "report", "search"},

@@ -1,5 +1,6 @@
 """The token store: a corpus as one row of numbers on disk, memory-mapped by all who read it."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,9 @@ from lagsearch.data.corpora import (
 )
 from lagsearch.data.encoding import Encoder
 from lagsearch.data.overlaps import apart, check_apart, check_held_out_alike
+from lagsearch.data.predicting import Predicts
 from lagsearch.data.tokenizers import vocabulary_size
-from lagsearch.data.writing import STRETCH, How, Say, Task, forget, write_tokens
+from lagsearch.data.writing import How, Say, Task, forget, short_stretch, write_tokens
 from lagsearch.errors import DataError
 from lagsearch.space import Data, Source
 from lagsearch.storage import alone, cache_root, digest, write_json
@@ -157,6 +159,8 @@ def open_stores(
     }
     make = _StoreMaker(tokenizer, data.separators, tell, show)
     make.all([*tasks.values(), *(Task(text, 1.0) for text in measured)])
+    for task in tasks.values():
+        make.say_if_short(task)
     shared = _Sharing({name: make.store(task) for name, task in tasks.items()}, pieces)
     trained_on = shared.by_weight(train) if train else shared.by_size(parts)
     measured_on = _merged(
@@ -253,13 +257,13 @@ class _StoreMaker:
 
     def all(self, tasks: Sequence[Task]) -> None:
         """Make the stores of texts, after all that have none are found to be there."""
-        missing = [task for task in tasks if not self._is_made(self.store(task))]
+        missing = [task for task in tasks if not self._is_made(self.store(task), task)]
         for task in missing:
             task.documents.ready()
         for task in missing:
             store = self.store(task)
             with alone(store.folder, self.tell):
-                if not self._is_made(store):
+                if not self._is_made(store, task):
                     self._write(store, task)
 
     def store(self, task: Task) -> TokenStore:
@@ -281,14 +285,31 @@ class _StoreMaker:
     def _tokenizer_digest(self) -> str:
         return digest(self.tokenizer.backend_tokenizer.to_str())
 
-    def _is_made(self, store: TokenStore) -> bool:
-        return (store.folder / "store.json").is_file()
+    def say_if_short(self, task: Task) -> None:
+        """Say how much is held out where it is more than the share that is asked for."""
+        facts = self.store(task).facts
+        held_out = facts["validation"]["tokens"]
+        whole = held_out + facts["corpus"]["tokens"]
+        if short_stretch(whole, task.held_out) and held_out > task.held_out * whole:
+            self.tell(
+                f"{task.documents.name} is short: {held_out:,} of its {whole:,} tokens are held "
+                f"out for validation, {held_out / whole:.2g} of it and not {task.held_out:g}"
+            )
+
+    def _is_made(self, store: TokenStore, task: Task) -> bool:
+        if not (store.folder / "store.json").is_file():
+            return False
+        held_out, trained_on = (store.facts[part]["tokens"] for part in ("validation", "corpus"))
+        # such a text had nothing held out once, and was of no use
+        return bool(held_out) or not short_stretch(trained_on, task.held_out)
 
     def _write(self, store: TokenStore, task: Task) -> None:
         size = vocabulary_size(self.tokenizer)
         dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
         how = How(Encoder(self.tokenizer), self.separator, dtype, self.tell, self.show)
         counts = write_tokens(store.folder, task, how)
+        is_short = bool(short_stretch(sum(counts), task.held_out))
+        share = f"{counts[1] / sum(counts):.2g}" if is_short else str(task.held_out)
         self.tokenizer.save_pretrained(store.folder / "tokenizer")
         names = _names(task.documents)
         facts: dict[str, Any] = {
@@ -298,7 +319,7 @@ class _StoreMaker:
             "validation": {**names},
         }
         if 0 < task.held_out < 1:
-            facts["validation"]["name"] = f"{task.held_out} of {task.documents.name}"
+            facts["validation"]["name"] = f"{share} of {task.documents.name}"
         for part, count in zip(("corpus", "validation"), counts, strict=True):
             facts[part]["tokens"] = count
         write_json(store.folder / "store.json", facts)
@@ -313,42 +334,131 @@ def _names(documents: Documents | None) -> dict[str, Any]:
     }
 
 
-def check_length(stores: Stores, data: Data, rows: int, sources: Sequence[Source] = ()) -> None:
-    """Check that there is text for a step and for the validation batches.
+FEWEST = 4
+"""Validation batches that are needed, where no fewer are asked for, to tell chance apart."""
+
+_ENOUGH = 8
+"""Validation batches below which smaller ones are taken rather than fewer."""
+
+
+@dataclass(frozen=True)
+class ValidationSize:
+    """The validation batches that every evaluation takes.
+
+    Attributes:
+        batches: Their number.
+        rows: Sequences in each.
+    """
+
+    batches: int
+    rows: int
+
+
+def check_text(
+    stores: Stores,
+    objective: Predicts,
+    length: int,
+    wanted: Sequence[ValidationSize],
+    sources: Sequence[Source] = (),
+) -> None:
+    """Check that there is text for training and for the fewest validation batches that make sense.
 
     Args:
         stores: The tokens.
-        data: What the space says.
-        rows: Validation sequences that are asked for.
+        objective: What is predicted.
+        length: Tokens in a sequence.
+        wanted: Validation batches that are asked for; several where sources have batches of their
+            own size.
         sources: The space's sources, which may use parts of a text.
 
     Raises:
-        DataError: A text is too short.
+        DataError: A text is too short; the message has the longest sequences that it allows.
     """
-    length = data.sequence_length
-    parts = {each.name: each.pretrain.place_in_text[1] for each in sources if each.pretrain}
-    used = [(1, stores.train), *((n, stores.of(name).train) for name, n in parts.items())]
-    for n_parts, texts in used:
-        for share in texts:
-            where = ("corpus", share.name, share.at)
-            _check_tokens(share, where, length, n_parts * (2 * length + 1))
-    counts = shares([share.weight for share in stores.validation], rows)
-    for share, n_rows in zip(stores.validation, counts.tolist(), strict=True):
-        fraction = data.validation.fraction
-        name = f"{fraction} of {share.name}" if fraction else share.name
-        where = ("validation", name, ("evaluation", "batches"))
-        _check_tokens(share, where, length, n_rows * length + 1)
-
-
-def _check_tokens(share: Share, where: tuple[str, str, Place], length: int, needed: int) -> None:
-    part, name, at = where
-    if (found := share.store.facts[part]["tokens"]) >= needed:
+    texts = _Texts(stores, objective, wanted, sources)
+    if (short := texts.too_short(length)) is None:
         return
-    hint = ""
-    if part == "validation" and not found:
-        hint = f"; whole stretches of {STRETCH:,} tokens are held out: give validation its own text"
-    raise DataError(
-        f"{name}: {found:,} tokens, but {needed:,} are needed "
-        f"({needed // length} sequences of {length}){hint}",
-        at,
+    share, message = short
+    allowed = (each for each in range(length - 1, 1, -1) if texts.too_short(each) is None)
+    longest = next(allowed, None)
+    ways = "give more text" if longest is None else f"give data.sequence_length {longest} or less"
+    more = "" if longest is None else ", or more text"
+    raise DataError(f"{share.name}: {message}: {ways}{more}", share.at)
+
+
+class _Texts:
+    """The lengths of all texts, and what is asked of them."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        objective: Predicts,
+        wanted: Sequence[ValidationSize],
+        sources: Sequence[Source],
+    ) -> None:
+        parts = {each.name: each.pretrain.place_in_text[1] for each in sources if each.pretrain}
+        used = [(1, stores.train), *((n, stores.of(name).train) for name, n in parts.items())]
+        self._trained = [
+            (share, n_parts, share.store.facts["corpus"]["tokens"])
+            for n_parts, texts in used
+            for share in texts
+        ]
+        least_rows = _least_rows(objective)
+        fewest = [min(each.batches, FEWEST) * min(each.rows, least_rows) for each in wanted]
+        weights = [share.weight for share in stores.validation]
+        rows = np.max([shares(weights, count) for count in fewest], axis=0).tolist()
+        self._measured = [
+            (share, n_rows, share.store.facts["validation"]["tokens"])
+            for share, n_rows in zip(stores.validation, rows, strict=True)
+        ]
+
+    def too_short(self, length: int) -> tuple[Share, str] | None:
+        """Return a text that is too short for sequences of a length, and that in words."""
+        for share, n_parts, found in self._trained:
+            if found < n_parts * (2 * length + 1):
+                part = f", of which a source has one of {n_parts} parts," if n_parts > 1 else ""
+                what = f"{found:,} tokens to train on{part} are too few"
+                return share, f"{what} for sequences of {length}"
+        for share, n_rows, found in self._measured:
+            if (there := max(0, found - 1) // length) < n_rows:
+                what = f"{found:,} tokens to measure losses on are {there} sequences of {length}"
+                return share, f"{what}, and {n_rows} are needed"
+        return None
+
+
+def validation_size(
+    stores: Stores, objective: Predicts, length: int, wanted: ValidationSize
+) -> ValidationSize:
+    """Return the validation batches that are taken: those that are wanted, as far as there is text.
+
+    Where the held-out text is short these are fewer batches, and where they would be fewer than
+    eight, smaller ones. So it depends on the texts and on what is wanted alone.
+
+    Args:
+        stores: The tokens, of which there are enough (`check_text`).
+        objective: Each of its parts needs a sequence of every batch.
+        length: Tokens in a sequence.
+        wanted: What the space asks for.
+    """
+    weights = [share.weight for share in stores.validation]
+    tokens = [share.store.facts["validation"]["tokens"] for share in stores.validation]
+    there = [max(0, each - 1) // length for each in tokens]
+    enough, fewest = min(wanted.batches, _ENOUGH), min(wanted.batches, FEWEST)
+    least = min(_least_rows(objective), wanted.rows)
+    most = min(wanted.batches, sum(there) // wanted.rows)
+    largest = min(wanted.rows, sum(there) // enough)
+    choices = itertools.chain(
+        ((each, wanted.rows) for each in range(most, enough - 1, -1)),
+        ((enough, rows) for rows in range(largest, least - 1, -1)),
+        ((each, least) for each in range(enough, fewest - 1, -1)),
     )
+    for batches, rows in choices:
+        if (shares(weights, batches * rows) <= there).all():
+            return ValidationSize(batches, rows)
+    raise AssertionError("there is too little text for any")
+
+
+def _least_rows(objective: Predicts) -> int:
+    """Return how many rows a batch needs at least so that each part of an objective has one."""
+    weights = [weight for _, weight in objective.parts]
+    lacking = [n for n in range(1, int(2 / min(weights))) if not shares(weights, n).all()]
+    return max(lacking, default=0) + 1

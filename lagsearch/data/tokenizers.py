@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.data.corpora import Documents
-from lagsearch.errors import DataError, ModelError, brief
+from lagsearch.errors import DataError, ModelError, brief, did_you_mean
 from lagsearch.space import TrainBpe
 from lagsearch.storage import alone, cache_root, digest, path_of, write_json, write_text
 
@@ -227,10 +227,11 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
             local_files_only=not fetch,
         )
     except Exception as error:  # transformers and the hub raise many types here
+        hint = did_you_mean(name, ["bytes", "characters"])
         raise DataError(
             f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can be "
-            f"fetched ({brief(error)}); give a local folder, or set HF_HOME to a cache that has "
-            "it, and HF_HUB_OFFLINE=1 where there is no network",
+            f"fetched{hint} ({brief(error)}); give a local folder, or set HF_HOME to a cache that "
+            "has it, and HF_HUB_OFFLINE=1 where there is no network",
             _AT,
         ) from error
     if len(tokenizer) < 2:  # transformers makes an empty one where there is none

@@ -5,6 +5,7 @@ cores. What is in memory does not depend on the size of the text.
 """
 
 import base64
+import itertools
 import json
 import os
 import time
@@ -23,10 +24,16 @@ from lagsearch.data.encoding import Encoder
 from lagsearch.data.files import FileUnit
 from lagsearch.data.pieces import END, PIECE, Piece
 from lagsearch.errors import DataError
-from lagsearch.storage import write_json
+from lagsearch.storage import replacing, write_json
 
 STRETCH = 8192
 """Tokens in a stretch: what validation takes from a corpus is whole stretches, evenly spread."""
+
+_FEW = 4
+"""Stretches that validation takes from a text too short for one of the usual length."""
+
+_LARGEST_SHARE = 0.25
+"""Of a text too short for a stretch of the usual length, so much is enough to hold out."""
 
 _PORTION = 16 * PIECE * max(2, os.cpu_count() or 1)
 """Characters that are encoded at a time."""
@@ -121,6 +128,8 @@ def write_tokens(folder: Path, task: Task, how: How) -> list[int]:
                 file.truncate(size)
                 file.seek(size)
             _Writing(folder, task, how, state, files).run()
+        if 0 < task.held_out < 1 and not state.sizes[1]:
+            state.sizes = _hold_out_little(folder, task.held_out, how.dtype)
     except DataError:
         if all(isinstance(unit, FileUnit) for unit in task.documents.units):  # mended: another text
             forget(folder, *_NAMES)
@@ -128,6 +137,46 @@ def write_tokens(folder: Path, task: Task, how: How) -> list[int]:
     finally:
         how.show("")
     return [size // how.dtype.itemsize for size in state.sizes]
+
+
+def short_stretch(n_tokens: int, share: float) -> int:
+    """Return the tokens of each of the four stretches that are held out of a short text.
+
+    Together they are the share that is asked for, but as many tokens as a stretch of the usual
+    length has, or a quarter of the text, where that is less.
+
+    Args:
+        n_tokens: Tokens of the text.
+        share: What is to be held out.
+
+    Returns:
+        0 where a stretch of the usual length can be held out, or nothing at all.
+    """
+    if not 0 < share < 1 or int(n_tokens // STRETCH * share) >= 1:
+        return 0
+    return int(max(n_tokens * share, min(STRETCH, n_tokens * _LARGEST_SHARE))) // _FEW
+
+
+def _hold_out_little(folder: Path, share: float, dtype: np.dtype[Any]) -> list[int]:
+    """Hold short stretches out of a text, each at the end of a quarter of it.
+
+    Returns:
+        The bytes in `train.bin` and in `validation.bin`.
+    """
+    n_tokens = (folder / _NAMES[0]).stat().st_size // dtype.itemsize
+    length = short_stretch(n_tokens, share)
+    if not length:
+        return [n_tokens * dtype.itemsize, 0]
+    tokens = np.memmap(folder / _NAMES[0], dtype=dtype, mode="r")
+    ends = [n_tokens * number // _FEW for number in range(_FEW + 1)]
+    with replacing(folder / _NAMES[0]) as train, replacing(folder / _NAMES[1]) as validation:
+        with train.open("wb") as kept, validation.open("wb") as held_out:
+            for begin, end in itertools.pairwise(ends):
+                tokens[begin : end - length].tofile(kept)
+                tokens[end - length : end].tofile(held_out)
+        forget(folder)  # what is on the disk from here on is no beginning to go on from
+    sizes = np.array([n_tokens - _FEW * length, _FEW * length]) * dtype.itemsize
+    return [int(size) for size in sizes]
 
 
 def forget(folder: Path, *names: str) -> None:

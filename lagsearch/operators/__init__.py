@@ -26,6 +26,7 @@ from lagsearch.operators.registry import (
     drawn,
     find_operator,
     make_candidate,
+    name_of,
     operator,
 )
 
@@ -42,5 +43,6 @@ __all__ = [
     "drawn",
     "find_operator",
     "make_candidate",
+    "name_of",
     "operator",
 ]

@@ -6,18 +6,25 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lagsearch.errors import OperatorError
+from lagsearch.errors import MistakeError, OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.multi import Sources
 from lagsearch.operators.plan import GrowthPlan
-from lagsearch.operators.registry import Short, find_operator, make_candidate, operator
+from lagsearch.operators.registry import (
+    Short,
+    find_operator,
+    make_candidate,
+    name_of,
+    operator,
+)
 
 
 def _write(part: str | Mapping[str, Any]) -> str:
     if isinstance(part, str):
         return part
-    settings = {key: value for key, value in part.items() if key != "operator"}
-    return find_operator(part["operator"]).candidate_name(settings)
+    name, settings = _split(part, "it")
+    name_of(name, settings, ())  # it may be written wrongly
+    return find_operator(name).candidate_name(settings)
 
 
 Part = Annotated[str | dict[str, Any], Field(union_mode="left_to_right"), Short("", _write)]
@@ -107,7 +114,7 @@ def _part(
             raise OperatorError(f"{name} grows {found.grows}, not {grows}")
         return make_candidate(name, settings, tuple(sources), target, names).plan
     except OperatorError as error:
-        raise OperatorError(f"{grows}: {error}", grows) from None
+        raise type(error)(f"{grows}: {error}", grows) from None
 
 
 def _split(part: str | Mapping[str, Any], grows: str) -> tuple[str, dict[str, Any]]:
@@ -116,5 +123,5 @@ def _split(part: str | Mapping[str, Any], grows: str) -> tuple[str, dict[str, An
     settings = dict(part)
     name = settings.pop("operator", None)
     if not isinstance(name, str):
-        raise OperatorError(f"{grows} needs an operator: a name, or {{operator: NAME, ...}}", grows)
+        raise MistakeError(f"{grows} needs an operator: a name, or {{operator: NAME, ...}}", grows)
     return name, settings

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from lagsearch.errors import OperatorError
+from lagsearch.errors import MistakeError, OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin
 from lagsearch.operators.registry import Choices, Control, Drawn, Draws, Short, operator
@@ -29,12 +29,12 @@ def orders(value: str, names: tuple[str, ...], seed: int) -> list[str]:
         return [value]
     if (count := math.factorial(len(names))) > _MOST_LISTED:
         message = f"order {value!r}: {count:,} orders are too many to list; write any, and "
-        raise OperatorError(message + "search: {strategy: optuna, ...}", "order")
+        raise MistakeError(message + "search: {strategy: optuna, ...}", "order")
     every = [" ".join(each) for each in itertools.permutations(names)]
     if value == "all":
         return every
     if not rest.isdigit() or not 1 <= int(rest) <= len(every):
-        raise OperatorError(f"order {value!r}: write `sample N`, N from 1 to {len(every)}", "order")
+        raise MistakeError(f"order {value!r}: write `sample N`, N from 1 to {len(every)}", "order")
     drawn = np.random.default_rng(seed).choice(len(every), size=int(rest), replace=False)
     return [every[place] for place in sorted(drawn)]
 

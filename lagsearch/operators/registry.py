@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from lagsearch.errors import OperatorError, did_you_mean
+from lagsearch.errors import MistakeError, OperatorError, did_you_mean
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.plan import GrowthPlan
 
@@ -239,7 +239,7 @@ def find_operator(name: str) -> Operator:
         known = sorted(_TABLE)
         hint = did_you_mean(name, known)
         message = f"operator {name!r} is unknown{hint}; known: {', '.join(known)}"
-        raise OperatorError(message, "operator")
+        raise MistakeError(message, "operator")
     return _TABLE[name]
 
 
@@ -295,7 +295,7 @@ def drawn(
         chosen = settings.get(SOURCE, next(iter(sources)))
         if not isinstance(chosen, str) or chosen not in sources:
             message = f"give one of {', '.join(sources)} where {next(iter(words))} is {ANY}"
-            raise OperatorError(message, SOURCE)
+            raise MistakeError(message, SOURCE)
         sources = {chosen: sources[chosen]}
     return {setting: each.begin(sources, target) for setting, each in words.items()}
 
@@ -319,46 +319,85 @@ def make_candidate(
     Raises:
         OperatorError: The operator is unknown, or its settings do not fit.
     """
-    found = find_operator(name)
     names = names or tuple(str(place) for place in range(len(sources)))
-    given = dict(settings)
-    is_choice = found.takes == "one" and len(sources) > 1 and not found.is_baseline
-    chosen = given.pop(SOURCE, names[0]) if is_choice else None
-    if chosen is not None and chosen not in names:
-        raise OperatorError(f"source {chosen!r} is none of {', '.join(names)}", SOURCE)
-    try:
-        checked = found.settings.model_validate(given)
-    except ValidationError as error:
-        raise _explained(error, found) from None
-    values = checked.model_dump()
+    asked = _asked(name, settings, names)
+    found, values = asked.operator, dict(asked.values)
     if found.takes == "several":
         if len(sources) < 2:
             raise OperatorError(f"{name} grows several sources; the space has one")
         plan = found.build(dict(zip(names, sources, strict=True)), target, **values)
-    elif chosen is None:
+    elif asked.source is None:
         plan = found.build(sources[0], target, **values)
     else:
-        place = names.index(chosen)
+        place = names.index(asked.source)
         plan = found.build(sources[place], target, **values).of_source(place)
-    title = found.candidate_name(values)
-    if chosen is not None:
-        values, title = {**values, SOURCE: chosen}, f"{title}-{chosen}"
-    return Candidate(title, name, values, plan, found.is_baseline)
+        values[SOURCE] = asked.source
+    return Candidate(asked.title, name, values, plan, found.is_baseline)
 
 
-def _explained(error: ValidationError, found: Operator) -> OperatorError:
+def name_of(name: str, settings: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Return the name of a candidate, whether it can be or not.
+
+    Args:
+        name: The operator's.
+        settings: One value each.
+        names: The sources' names.
+
+    Raises:
+        MistakeError: The operator or a setting is written wrongly.
+    """
+    return _asked(name, settings, names).title
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An operator with its settings, checked by themselves.
+
+    Attributes:
+        operator: Which.
+        values: All its settings, defaults included.
+        source: The source that is grown, where one is chosen.
+    """
+
+    operator: Operator
+    values: Mapping[str, Any]
+    source: str | None
+
+    @property
+    def title(self) -> str:
+        """The candidate's name."""
+        title = self.operator.candidate_name(self.values)
+        return title if self.source is None else f"{title}-{self.source}"
+
+
+def _asked(name: str, settings: Mapping[str, Any], names: tuple[str, ...]) -> _Asked:
+    found = find_operator(name)
+    given = dict(settings)
+    is_choice = found.takes == "one" and len(names) > 1 and not found.is_baseline
+    chosen = given.pop(SOURCE, names[0]) if is_choice else None
+    if chosen is not None and chosen not in names:
+        raise MistakeError(f"source {chosen!r} is none of {', '.join(names)}", SOURCE)
+    try:
+        values = found.settings.model_validate(given).model_dump()
+    except ValidationError as error:
+        raise _explained(error, found) from None
+    return _Asked(found, values, chosen)
+
+
+def _explained(error: ValidationError, found: Operator) -> MistakeError:
     """Say in one line what is wrong with an operator's settings."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = min(errors, key=lambda each: each["type"] == "missing")  # a misspelt one says more
     setting = str(first["loc"][0])
     known = list(found.settings.model_fields)
     if first["type"] == "extra_forbidden":
         hint = did_you_mean(setting, known)
         names = ", ".join(known) or "none"
         message = f"{found.name} has no setting {setting!r}{hint}; known: {names}"
-        return OperatorError(message, setting)
+        return MistakeError(message, setting)
     if first["type"] == "missing":
-        return OperatorError(f"{found.name} needs the setting {setting!r}")
+        return MistakeError(f"{found.name} needs the setting {setting!r}")
     message = first["msg"].removeprefix("Input should be ")
     if first["type"] in ("tuple_type", "too_short"):
         message = "a list of at least 1; in a space, a list of such lists"
-    return OperatorError(f"{found.name}: {setting} must be {message}", setting)
+    return MistakeError(f"{found.name}: {setting} must be {message}", setting)

@@ -158,6 +158,8 @@ class RunFolder:
         Raises:
             RunFolderError: This is no run folder.
         """
+        if not self.path.exists():
+            raise RunFolderError(f"{self.path}: no such folder")
         if not self.space_file.is_file():
             raise RunFolderError(f"{self.path}: not a run folder, it has no space.yaml")
         return load_space(self.space_file).space
@@ -211,8 +213,7 @@ class RunFolder:
             RunFolderError: The folder belongs to another space; the message names what differs.
         """
         if not self.space_file.is_file():
-            if self.path.is_dir() and self.holds_files():
-                raise RunFolderError(f"{self.path}: has files, but is no run folder")
+            self.check_free()
             return space
         recorded = self.space()
         kept: dict[str, Any] = {"oracle": True} if recorded.search.oracle else {}
@@ -304,6 +305,18 @@ class RunFolder:
         """Compress the curves: a tenth of the size or so; they are read as before."""
         for path in sorted((self.path / "curves").glob("*.jsonl")):
             pack(path)
+
+    def check_free(self) -> None:
+        """Check that a run may begin here.
+
+        Raises:
+            RunFolderError: There is something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: is a file; choose a folder with --out")
+        if self.path.is_dir() and self.holds_files():
+            message = "has files, but is no run folder; choose another folder with --out"
+            raise RunFolderError(f"{self.path}: {message}")
 
     def holds_files(self) -> bool:
         """Return whether anything but a lock and unfinished writes is in the folder."""

@@ -31,6 +31,7 @@ class Recorded(Searched):
         profiles: Where the time went, by candidate, where somebody looked.
         has_winner: Whether the winner's weights are there.
         harness: `harness.json`, None where no downstream tasks were evaluated.
+        left_out: Candidates of the space that do not fit: name and reason of each.
     """
 
     space: Space
@@ -40,6 +41,7 @@ class Recorded(Searched):
     profiles: Mapping[str, dict[str, Any]]
     has_winner: bool
     harness: Mapping[str, Any] | None
+    left_out: tuple[dict[str, str], ...] = ()
 
 
 def terms_of(space: Space, baselines: Iterable[str]) -> Terms:
@@ -64,7 +66,8 @@ def read_run(folder: RunFolder) -> Recorded:
         RunFolderError: It is none, or no candidate has reached K, or some are still to reach it.
     """
     space = folder.space()
-    plans = {entry["name"]: entry for entry in folder.plans()["candidates"]}
+    recorded = folder.plans()
+    plans = {entry["name"]: entry for entry in recorded["candidates"]}
     terms = terms_of(space, [name for name, plan in plans.items() if plan["is_baseline"]])
     by_seed = {name: folder.curves_of(space, name) for name in plans}
     found = conclude(terms, by_seed, folder.path)
@@ -85,6 +88,7 @@ def read_run(folder: RunFolder) -> Recorded:
         profiles={name: seen for name in plans if (seen := folder.profile(name)) is not None},
         has_winner=any(folder.winner.glob("*.safetensors")),
         harness=folder.harness(),
+        left_out=tuple(recorded.get("left_out", ())),
     )
 
 
@@ -108,6 +112,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
         "val_loss": losses_at(run, run.by_seed[run.winner][0]),
         "checkpoint": "winner" if run.has_winner else None,
     }
+    report["left_out"] = list(run.left_out)
     report["importance"] = _importance(run)
     report["cost"] = training_cost(run)
     report["savings"] = savings(run, run.complete_growths, report["cost"]["search_flops"])
@@ -126,6 +131,7 @@ def _facts(run: Recorded, name: str) -> dict[str, Any]:
     last = until_lag[-1] if until_lag else None
     known = {key: plan[key] for key in ("operator", "settings", "layer_map", "parameters")}
     known |= {
+        "also": plan.get("also", []),
         "wall_s": last.wall_s if last else 0.0,
         "flops": last.flops if last else 0,
         "flops_by_step": {str(each.step): each.flops for each in evaluations},

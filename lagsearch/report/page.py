@@ -26,6 +26,7 @@ from lagsearch.report.ranked import (
     steps_axis,
     stopped,
     tied,
+    titled,
     varied,
 )
 from lagsearch.report.sections import Grid, Points, Section, sections, tell_source
@@ -134,6 +135,7 @@ def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]
     importance = [name for name in by_id if name.startswith(("importance", "marginal"))]
     priced = ["loss_and_flops"]
     groups: list[tuple[str, str, list[str], list[str]]] = [
+        ("left_out", "Left out", [], ["left_out"]),
         ("curves", "Loss", ["loss", "difference"], []),
         (
             "worth",
@@ -211,7 +213,7 @@ def _verdict(report: dict[str, Any], folder: Path) -> str:
     return (
         f'<section id="verdict" class="{FEEL[verdict.trust]}">'
         f'<p class="badge">{escape(HEADLINES[verdict.trust])}</p>'
-        f"<h2><small>Winner</small> {escape(best['name'])}</h2>"
+        f"<h2><small>Winner</small> {escape(titled(best))}</h2>"
         f"{_winner_map(best)}"
         f'<div class="tiles">{tiles}</div><ul>{lines}</ul>'
         f'<div class="next"><h3>Next</h3><p>{escape(advice.line)}</p>'
@@ -329,6 +331,7 @@ def _table(report: dict[str, Any]) -> dict[str, Any]:
             "ranks": each["rank_interval"],
             "p_best": each["p_best"],
             "name": each["name"],
+            "also": each.get("also", []),
             "operator": each["operator"],
             "map": each["layer_map"],
             "at_0": losses.get(first),

@@ -18,6 +18,17 @@ JUDGED = {
 """What candidates are ranked by where it is not the loss itself."""
 
 
+def titled(candidate: dict[str, Any], mark: str = "") -> str:
+    """Return all names of a candidate, e.g. `stack = lag-i0-b4-duplicate`.
+
+    Args:
+        candidate: As the report has it.
+        mark: What stands around each name.
+    """
+    names = (candidate["name"], *candidate.get("also", ()))
+    return " = ".join(f"{mark}{name}{mark}" for name in names)
+
+
 def alive(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the candidates that did not fail, stopped ones too, best first."""
     return [each for each in report["candidates"] if each["status"] != "failed"]

@@ -16,6 +16,7 @@ from lagsearch.report.ranked import (
     noun,
     signal_column,
     tied,
+    titled,
     varied,
 )
 from lagsearch.report.times import tell_times
@@ -75,6 +76,7 @@ def tell_source(source: dict[str, Any]) -> str:
 def sections(report: dict[str, Any]) -> dict[str, Section]:
     """Return the parts of a report that its numbers allow, by what they are about."""
     wanted = {
+        left_out: bool(report.get("left_out")),
         strategies: bool(report["oracle"]),
         scores: bool(report["oracle"]),
         importance: bool(report["importance"]),
@@ -94,7 +96,7 @@ def ranking(report: dict[str, Any]) -> Section:
     shown, is_tied, signal = _shown(report), tied(report), signal_column(report)
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "rank": _rank,
-        "candidate": lambda each: f"`{each['name']}`" + (" (baseline)" * each["is_baseline"]),
+        "candidate": lambda each: titled(each, "`") + (" (baseline)" * each["is_baseline"]),
     }
     if has(report, "layer_map"):
         columns["layers"] = lambda each: str(each["layer_map"])
@@ -178,6 +180,16 @@ def _left_out(report: dict[str, Any], table: str) -> str:
         return ""
     count = len(report["candidates"])
     return f"The best {SHOWN} of {count:,}, and baselines; all are in `tables/{table}.csv`. "
+
+
+def left_out(report: dict[str, Any]) -> Section:
+    """Return the candidates that do not fit, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for each in report["left_out"]:
+        by_reason.setdefault(each["reason"], []).append(each["name"])
+    lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+    told = "Listed in the space, but they do not fit the sources and the target:"
+    return Section("Left out", (told, Points(lines)))
 
 
 def strategies(report: dict[str, Any]) -> Section:

@@ -62,7 +62,7 @@ def _ranking(report: dict[str, Any]) -> Table:
     head += ["is_baseline", *before, f"val_loss_at_{first}", "val_loss_at_lag"]
     head += ["standard_error", "signal_at_lag", "to_the_winner", "is_tied"]
     head += ["val_loss_ema_at_lag", "val_loss_at_completion"]
-    head += [*(f"val_loss_at_lag_seed_{seed}" for seed in several), *after]
+    head += [*(f"val_loss_at_lag_seed_{seed}" for seed in several), *after, "also"]
 
     def row(each: dict[str, Any]) -> list[Any]:
         losses, is_ok = each["val_loss"], each["status"] == "ok"
@@ -87,6 +87,7 @@ def _ranking(report: dict[str, Any]) -> Table:
             losses.get(steps),
             *(by_seed.get(str(seed), {}).get(lag) for seed in several),
             *(each[key] for key in after),
+            " = ".join(each.get("also", ())),
         ]
 
     return head, map(row, report["candidates"])

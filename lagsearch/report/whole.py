@@ -5,7 +5,7 @@ from typing import Any
 
 from lagsearch.errors import RunFolderError
 from lagsearch.report.folder import RunFolder, differences
-from lagsearch.space import StagedFile, dump_yaml, load_any, with_stage_flags
+from lagsearch.space import SpaceFile, StagedFile, dump_yaml, load_any, with_said
 
 
 class WholeFolder(RunFolder):
@@ -19,9 +19,7 @@ class WholeFolder(RunFolder):
         """
         if not is_whole(self.path):
             raise RunFolderError(f"{self.path}: not the folder of a run with stages")
-        found = load_any(self.space_file)
-        assert isinstance(found, StagedFile), self.path
-        return found
+        return _with_stages(load_any(self.space_file))
 
     def agree(self, file: StagedFile) -> StagedFile:
         """Return the space to run here: seeds and an oracle that were added before stay.
@@ -30,8 +28,7 @@ class WholeFolder(RunFolder):
             RunFolderError: The folder belongs to another space; the message names what differs.
         """
         if not self.space_file.is_file():
-            if self.path.is_dir() and self.holds_files():
-                raise RunFolderError(f"{self.path}: has files, but is no run folder")
+            self.check_free()
             return file
         recorded = self.file()
         flags = {}
@@ -42,7 +39,8 @@ class WholeFolder(RunFolder):
         elif _has_oracle(file) and any(self.path.glob("*/stage-*/stage.json")):
             message = "stages were finished without an oracle, whose other candidates are gone"
             raise RunFolderError(f"{self.path}: {message}: give --oracle another --out")
-        file = with_stage_flags(file, flags) if flags else file
+        if flags:
+            file = _with_stages(with_said(file, flags))
         found = differences(recorded.listed(), file.listed())
         added = recorded.seeds == file.seeds[: len(recorded.seeds)]
         self.refuse([each for each in found if not (added and each[0] == "search.seeds")])
@@ -60,6 +58,11 @@ class WholeFolder(RunFolder):
             RunFolderError: An input is not as it was when the run began.
         """
         self._begin(dump_yaml(file.listed()), devices, inputs, file.seeds)
+
+
+def _with_stages(file: SpaceFile | StagedFile) -> StagedFile:
+    assert isinstance(file, StagedFile), file.path
+    return file
 
 
 def _has_oracle(file: StagedFile) -> bool:

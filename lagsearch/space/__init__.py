@@ -4,13 +4,12 @@ from lagsearch.space.asked import AskedTask, asked_tasks, chosen_candidates, mat
 from lagsearch.space.candidates import Entry, expand
 from lagsearch.space.fixed import chosen_stages, with_stages
 from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder, rungs
-from lagsearch.space.overrides import read_yaml
+from lagsearch.space.overrides import Said, read_yaml, said
 from lagsearch.space.reading import (
     SpaceFile,
     dump_space,
     dump_yaml,
     load_space,
-    with_flags,
     written_out,
 )
 from lagsearch.space.schema import (
@@ -37,8 +36,9 @@ from lagsearch.space.staged import (
     StagedFile,
     StageFile,
     load_any,
+    opened,
     parse_staged,
-    with_stage_flags,
+    with_said,
 )
 from lagsearch.space.stages import Whole, depth_key
 
@@ -56,6 +56,7 @@ __all__ = [
     "Origin",
     "Pretrain",
     "Resources",
+    "Said",
     "Schedule",
     "Search",
     "Source",
@@ -80,11 +81,12 @@ __all__ = [
     "load_space",
     "log_ladder",
     "matching",
+    "opened",
     "parse_staged",
     "read_yaml",
     "rungs",
-    "with_flags",
-    "with_stage_flags",
+    "said",
+    "with_said",
     "with_stages",
     "written_out",
 ]

@@ -1,6 +1,6 @@
 """The downstream tasks and candidates that a space asks for, ready-made lists spelt out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -72,7 +72,13 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
-def chosen_candidates(harness: Harness, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the candidates that the harness names, in the order of `names`."""
-    found = {name for pattern in harness.candidates for name in matching(pattern, names)}
-    return tuple(name for name in names if name in found)
+def chosen_candidates(harness: Harness, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the candidates that the harness names, in the order of `names`.
+
+    Args:
+        harness: What the space says.
+        names: Each candidate's name by every name that it has.
+    """
+    patterns = harness.candidates
+    found = {names[each] for pattern in patterns for each in matching(pattern, tuple(names))}
+    return tuple(name for name in dict.fromkeys(names.values()) if name in found)

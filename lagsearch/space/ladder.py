@@ -14,9 +14,7 @@ def evaluation_steps(space: Space) -> tuple[int, ...]:
     listed = space.evaluation.steps
     completion = space.training.steps
     ladder = log_ladder(completion, is_dense=_decides_on_the_way(space))
-    steps = set(ladder if listed is None else listed) | {0, completion}
-    if space.latest_lag:
-        steps.add(space.latest_lag)
+    steps = set(ladder if listed is None else listed) | {0, space.latest_lag, completion}
     return tuple(sorted(steps | set(annealed_steps(space))))
 
 
@@ -40,7 +38,7 @@ def annealed_steps(space: Space) -> dict[int, int]:
     annealed = space.evaluation.annealed
     if annealed is None:
         return {}
-    at = annealed.at or ([space.latest_lag] if space.latest_lag else [])
+    at = annealed.at or (space.latest_lag,)
     return {step: max(1, round(annealed.fraction * step)) for step in sorted({*at})}
 
 

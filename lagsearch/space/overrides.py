@@ -1,5 +1,8 @@
-"""Plain trees of YAML values with the line of each key, and `--set` overrides put into them."""
+"""Plain trees of YAML values with the line of each key, and what a command says put into them."""
 
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -9,6 +12,17 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from lagsearch.errors import SpaceError
 
 Key = tuple[str | int, ...]
+
+
+_WAYS_OUT = {
+    "'\\t'": "indent with blanks, not with tabs",
+    "<block": "indent this line as those beside it, and write `key: value`",
+    "expected ','": "close the brackets that are opened above",
+    "mapping values": "write one `key: value` on a line, and texts that hold a colon in quotes",
+    "simple key": "write `key: value`, with a colon and a blank",
+    "duplicate key": "leave one of them out",
+}
+"""What mends YAML that is wrong, by what its reader says."""
 
 
 def read_yaml(text: str) -> tuple[Any, dict[Key, int | str]]:
@@ -24,7 +38,8 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int | str]]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join((error.problem or "not valid YAML").split())
-        raise SpaceError(f"{mark.line + 1 if mark else 1}: {problem}") from None
+        hint = next((f": {way}" for sign, way in _WAYS_OUT.items() if sign in problem), "")
+        raise SpaceError(f"{mark.line + 1 if mark else 1}: {problem}{hint}") from None
     except YAMLError as error:
         raise SpaceError(f"1: not valid YAML: {' '.join(str(error).split())[:200]}") from None
     except RecursionError:
@@ -64,20 +79,104 @@ def _refuse_extras(node: Any, at: Key, lines: dict[Key, int | str]) -> None:
     raise SpaceError(f"{lines[at]}: {what} have no meaning in a space")
 
 
-def apply_override(
-    plain: dict[str, Any], lines: dict[Key, int | str], override: str, words: str
-) -> None:
-    """Put one `key.path=value` into the tree.
+Said = Mapping[str, str]
+"""What a command says beside the file: `key.path=value` by the words that the user wrote."""
+
+
+def said(
+    overrides: Sequence[str] = (),
+    *,
+    lag: int | str | None = None,
+    oracle: bool = False,
+    seeds: Sequence[int] = (),
+    profile: bool = False,
+    skip_unfit: bool = False,
+) -> Said:
+    """Return all that a command says of the space, whichever option says it.
+
+    Args:
+        overrides: `key.path=value` texts, as `--set` takes them.
+        lag: K: `--lag`.
+        oracle: Whether `--oracle` is given.
+        seeds: `--seeds`.
+        profile: Whether `--profile` is given.
+        skip_unfit: Whether `--skip-unfit` is given.
+    """
+    listed = ",".join(map(str, seeds))
+    options = {
+        f"--lag {lag}": (lag is not None, f"search.lag={lag}"),
+        "--oracle": (oracle, "search.oracle=true"),
+        f"--seeds {listed}": (bool(seeds), f"search.seeds=[{listed}]"),
+        "--profile": (profile, "resources.profile=true"),
+        "--skip-unfit": (skip_unfit, "search.skip_unfit=true"),
+    }
+    given = {words: override for words, (is_given, override) in options.items() if is_given}
+    return {**given, **{f"--set {override}": override for override in overrides}}
+
+
+@dataclass(frozen=True)
+class _Override:
+    """One `key.path=value`.
+
+    Attributes:
+        words: What the user wrote, e.g. `--lag 200`; takes the place of the key's line.
+        path: Where the value belongs.
+        value: The value.
+    """
+
+    words: str
+    path: tuple[str, ...]
+    value: Any
+
+    def contradicts(self, other: "_Override") -> bool:
+        """Return whether this one gives another value to what the other is about."""
+        if other.path[: len(self.path)] != self.path:
+            return False
+        mine: Any = self.value
+        for part in other.path[len(self.path) :]:
+            if isinstance(mine, list) and part.isdigit() and int(part) < len(mine):
+                mine = mine[int(part)]
+            elif isinstance(mine, dict) and part in mine:
+                mine = mine[part]
+            else:
+                return False  # the other adds to it
+        return bool(mine != other.value)
+
+
+def put_in(plain: dict[str, Any], lines: dict[Key, int | str], said: Said) -> None:
+    """Put all that a command says into the tree; in which order it is said makes no difference.
+
+    Where there are stages, a K that is said for all takes the place of each stage's own.
 
     Args:
         plain: The tree, changed in place.
         lines: The line of each key, changed in place.
-        override: Path and value.
-        words: What the user wrote, e.g. `--lag 200`; takes the place of the key's line.
+        said: What the command says.
 
     Raises:
-        SpaceError: The text is no `key=value`, or the path leads nowhere.
+        SpaceError: A text is no `key=value`, a path leads nowhere, or two say different things.
     """
+    found = [_parsed(words, override) for words, override in said.items()]
+    found.sort(key=lambda each: len(each.path))  # the whole first, then what is in it
+    for place, later in enumerate(found):
+        for earlier in found[:place]:
+            if earlier.contradicts(later):
+                message = f"does not go with {earlier.words}: give one of them"
+                raise SpaceError(f"{later.words}: {message}")
+    if any(each.path == ("search", "lag") for each in found):
+        _drop_own_lags(plain)
+    for each in found:
+        _apply(plain, lines, each)
+
+
+def _drop_own_lags(plain: dict[str, Any]) -> None:
+    stages = plain.get("stages")
+    for stage in stages if isinstance(stages, list) else [stages]:
+        if isinstance(stage, dict):
+            stage.pop("lag", None)
+
+
+def _parsed(words: str, override: str) -> _Override:
     path, equals, value_text = override.partition("=")
     if not equals or not path:
         raise SpaceError(f"{words}: write key=value, e.g. training.steps=500")
@@ -85,21 +184,26 @@ def apply_override(
         value, _ = read_yaml(value_text)
     except SpaceError:
         raise SpaceError(f"{words}: the value is not valid YAML") from None
-    *parents, last = path.split(".")
+    return _Override(words, tuple(path.split(".")), value)
+
+
+def _apply(plain: dict[str, Any], lines: dict[Key, int | str], override: _Override) -> None:
+    *parents, last = override.path
     node: Any = plain
     at: Key = ()
     for part in parents:
-        key = _key_in(node, part, words)
+        key = _key_in(node, part, override.words)
         at = (*at, key)
         if isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
+            lines[at] = override.words
         node = node[key]
-    key = _key_in(node, last, words)
+    key = _key_in(node, last, override.words)
     at = (*at, key)
-    node[key] = value
+    node[key] = deepcopy(override.value)
     for below in [known for known in lines if known[: len(at)] == at]:
         del lines[below]
-    lines[at] = words
+    lines[at] = override.words
 
 
 def _key_in(node: Any, part: str, words: str) -> str | int:

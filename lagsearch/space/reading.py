@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 from lagsearch.errors import SpaceError, did_you_mean
-from lagsearch.space.overrides import Key, apply_override, read_yaml
+from lagsearch.space.overrides import Key, Said, put_in, read_yaml, said
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
 
@@ -38,35 +37,36 @@ class SpaceFile:
         """Return an error that names file, line, key, value and `message`."""
         return located(self.path, self.plain, self.lines, at, message)
 
+    @property
+    def has_default_lag(self) -> bool:
+        """Whether K is left out, and is the default."""
+        return _is_left_out(self.plain, "search", "lag")
 
-def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is taken where the file leaves out what decides the cost, in lines."""
+        steps, lag = self.space.training.steps, self.space.search.lag
+        found = []
+        if _is_left_out(self.plain, "training", "steps"):
+            found.append(f"training.steps is left out: {steps:,} steps are trained")
+        if self.has_default_lag:
+            found.append(f"search.lag is left out: K is {lag:,}, a quarter of the {steps:,} steps")
+        return tuple(found)
+
+
+def load_space(path: str | Path, overrides: Sequence[str] | Said = ()) -> SpaceFile:
     """Read and check a space file.
 
     Args:
         path: The YAML file.
-        overrides: `key.path=value` texts, as `--set` takes them; they win over the file.
+        overrides: `key.path=value` texts, as `--set` takes them, or all that a command says; they
+            win over the file, and nothing is judged before all are put in.
 
     Raises:
         SpaceError: Anything in the file or in an override is not as it must be.
     """
     path = Path(path)
     return check_space(path, *read_file(path, overrides))
-
-
-def with_flags(file: SpaceFile, flags: Mapping[str, str]) -> SpaceFile:
-    """Return a space with further overrides.
-
-    Args:
-        file: The space as it is.
-        flags: `key.path=value` by what the user wrote, e.g. `{"--lag 200": "search.lag=200"}`.
-
-    Raises:
-        SpaceError: An override is not as it must be.
-    """
-    plain, lines = deepcopy(file.plain), dict(file.lines)
-    for words, override in flags.items():
-        apply_override(plain, lines, override, words)
-    return check_space(file.path, plain, lines)
 
 
 def check_space(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> SpaceFile:
@@ -94,9 +94,14 @@ def checked(plain: dict[str, Any], error: Callable[[Key, str], SpaceError]) -> S
         space = Space.model_validate_json(json.dumps(plain, default=str))
     except ValidationError as invalid:
         raise error(*explained(invalid, Space)) from None
+    space = space.resolved
     for at, message in broken_rules(space):
         raise error(at, message)
     return space
+
+
+def _is_left_out(plain: Mapping[str, Any], part: str, key: str) -> bool:
+    return (plain.get(part) or {}).get(key) is None
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
@@ -145,13 +150,14 @@ def written_out(part: BaseModel) -> dict[str, Any]:
 
 
 def read_file(
-    path: Path, overrides: Sequence[str] = ()
+    path: Path, overrides: Sequence[str] | Said = ()
 ) -> tuple[dict[str, Any], dict[Key, int | str]]:
     """Read a space file into nested dicts and lists, with the line of each key.
 
     Args:
         path: The YAML file.
-        overrides: `key.path=value` texts, which win over it; they have their words for a line.
+        overrides: `key.path=value` texts, or all that a command says; they win over the file and
+            have their words for a line.
 
     Raises:
         SpaceError: It cannot be read, or is no mapping; or an override is none.
@@ -159,17 +165,22 @@ def read_file(
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SpaceError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+        hint = did_you_mean(path.name, [each.name for each in path.parent.glob("*.y*ml")])
+        raise SpaceError(f"{path}: no such file{hint}") from None
+    except IsADirectoryError:
+        raise SpaceError(f"{path}: is a folder; name a space file (YAML)") from None
+    except UnicodeDecodeError:
+        raise SpaceError(f"{path}: is no text, and so no space file (YAML)") from None
+    except OSError as error:
+        raise SpaceError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         plain, lines = read_yaml(text)
     except SpaceError as error:
         raise SpaceError(f"{path}:{error}") from None
     if not isinstance(plain, dict):
-        raise SpaceError(f"{path}:1: a space file is a mapping of keys to values")
-    for override in overrides:
-        apply_override(plain, lines, override, f"--set {override}")
+        message = "a space file is a mapping of keys to values, e.g. name: mine"
+        raise SpaceError(f"{path}:1: {message}")
+    put_in(plain, lines, overrides if isinstance(overrides, Mapping) else said(overrides))
     return plain, lines
 
 
@@ -196,19 +207,66 @@ def _explain(error: ErrorDetails, root: type[BaseModel]) -> tuple[Key, str]:
     if kind == "extra_forbidden":
         known = _keys_at(at[:-1], root)
         hint = did_you_mean(str(at[-1]), known)
+        if ":" in str(at[-1]):
+            hint = "; write a blank after the colon"
         return at, f"unknown key{hint}; known: {', '.join(known)}"
     if kind == "missing":
-        return at, "is required"
+        return at, f"is required{_example(at)}"
     if kind == "literal_error":
         return at, f"must be {context['expected']}"
     if kind == "too_short":
         return at, f"must list at least {context['min_length']}"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        return at, "must be a mapping of keys to values"
+        return at, f"must be a mapping of keys to values{_example(at)}"
+    if kind in ("tuple_type", "list_type"):
+        return at, f"must be a list{_example(at) or ', e.g. [a, b]'}"
     if kind == "string_pattern_mismatch":
         return at, "use letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
     message = error["msg"].removeprefix("Input ").removeprefix("should be ").removeprefix("Value ")
-    return at, f"must be {message}" if message != error["msg"] else message
+    if message == error["msg"]:
+        return at, message
+    return at, f"must be {message}{_instead(error['input']) if kind.startswith(_NUMBERS) else ''}"
+
+
+_NUMBERS = ("int_", "float_")
+
+
+def _instead(value: Any) -> str:
+    """Say how a number is written that somebody wrote in another way."""
+    if isinstance(value, list):
+        return ", one and not a list"
+    if isinstance(value, float) and value.is_integer():
+        return f": write {value:.0f}"
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return ""
+        return ": write it without quotes"
+    return ""
+
+
+_EXAMPLES = {
+    ("name",): "name: mine",
+    ("data",): "data: {train: {files: [text.txt]}}",
+    ("data", "train"): "{files: [text.txt]}",
+    ("data", "train", "files"): "[text.txt]",
+    ("objective",): "{name: masked}",
+    ("sources",): "[{name: mine, checkpoint: folder-or-hub-name}]",
+    ("target",): "{num_hidden_layers: 12}",
+    ("sources", "*"): "{name: mine, checkpoint: folder-or-hub-name}",
+    ("candidates",): "[{operator: stack}]",
+    ("candidates", "*"): "{operator: stack}",
+    ("training",): "{steps: 1000}",
+    ("search",): "{lag: 200}",
+}
+"""What may stand at a key, where people write something else."""
+
+
+def _example(at: Key) -> str:
+    """Return what may stand at a key, after a comma."""
+    found = _EXAMPLES.get(tuple("*" if isinstance(part, int) else part for part in at))
+    return f", e.g. {found}" if found else ""
 
 
 _UNION_TAGS = frozenset(

@@ -181,7 +181,7 @@ class Schedule(Part):
 class Training(Part):
     """How every candidate is trained."""
 
-    steps: PositiveInt
+    steps: PositiveInt = 1000
     """Completion: steps after growth."""
     batch_size: PositiveInt = 16
     """Sequences in a step."""
@@ -316,7 +316,7 @@ class Search(Part):
 
     lag: PositiveInt | Literal["auto"] | None = None
     """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
-    stable."""
+    stable. A quarter of completion when left out: rankings before it often mislead."""
     min_lag: PositiveInt = 20
     """`lag: auto`: the least K; `evidence: forecast`: the first step at which any is stopped."""
     max_lag: PositiveInt | None = None
@@ -350,6 +350,9 @@ class Search(Part):
     validation batches do not. The winner that is trained on and saved is that of the first."""
     vary_sources: bool = False
     """Train the sources anew under each seed, too."""
+    skip_unfit: bool = False
+    """Leave out candidates that do not fit the sources and the target, and name them; otherwise
+    they are errors."""
     single_model_control: bool = True
     """Where several sources are grown into one, add the same growth of the first one alone."""
 
@@ -382,7 +385,7 @@ class Space(Part):
     """The configuration keys of the target that differ from the source's."""
     candidates: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
     """Operators with their settings; a list of values means one candidate each."""
-    training: Training
+    training: Training = Training()
     """The training after growth."""
     evaluation: Evaluation = Evaluation()
     """The measurement."""
@@ -403,11 +406,20 @@ class Space(Part):
 
     @property
     def latest_lag(self) -> int:
-        """K, or the largest that it may become; 0 where none is given."""
-        search = self.search
+        """K, or the largest that it may become."""
+        search, steps = self.search, self.training.steps
         if search.lag == "auto":
-            return search.max_lag or max(1, self.training.steps // 2)
-        return search.lag or 0
+            return search.max_lag or max(1, steps // 2)
+        return search.lag or max(1, steps // 4)
+
+    @property
+    def resolved(self) -> "Space":
+        """The same with K as a number where it is left out."""
+        if self.search.lag is not None:
+            return self
+        return self.model_copy(
+            update={"search": self.search.model_copy(update={"lag": self.latest_lag})}
+        )
 
     def trial(self, candidate: str, seed: int) -> str:
         """Return the name of a candidate's training under a seed: its own under the first."""

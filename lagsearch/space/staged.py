@@ -1,7 +1,7 @@
 """A space with `stages:` as one ordinary space for each stage, with the lines of the one file."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lagsearch.errors import SpaceError
-from lagsearch.space.overrides import Key, apply_override
+from lagsearch.space.overrides import Key, Said, put_in
 from lagsearch.space.reading import (
     SpaceFile,
     check_space,
@@ -112,45 +112,73 @@ class StagedFile:
         return self.stages[0].space.sources[0].before is not None
 
     def listed(self) -> Plain:
-        """Return the whole as plain values, the stages spelt out in a list."""
+        """Return the whole as plain values, the stages spelt out in a list, each with its K."""
         stages, _ = _list(self.path, self.plain, self.lines)
+        for stage, file in zip(stages, self.stages, strict=True):
+            if file.has_default_lag:
+                stage["lag"] = file.space.search.lag
         return {**self.plain, "stages": stages}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is taken where the file leaves it out, in lines."""
+        left_out = [
+            f"stage {each.number}: {each.space.search.lag:,}"
+            for each in self.stages
+            if each.has_default_lag
+        ]
+        if not left_out:
+            return ()
+        return (f"search.lag is left out: K is a quarter of the steps ({', '.join(left_out)})",)
 
-def load_any(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile | StagedFile:
+
+def load_any(path: str | Path, overrides: Sequence[str] | Said = ()) -> SpaceFile | StagedFile:
     """Read and check a space file, with stages or without.
 
     Args:
         path: The YAML file.
-        overrides: `key.path=value` texts, as `--set` takes them; they win over the file.
+        overrides: `key.path=value` texts, as `--set` takes them, or all that a command says; they
+            win over the file, and nothing is judged before all are put in.
 
     Raises:
         SpaceError: Anything in the file or in an override is not as it must be.
     """
     path = Path(path)
-    plain, lines = read_file(path, overrides)
-    check = _staged if "stages" in plain else check_space
-    return check(path, plain, lines)
+    return _judged(path, *read_file(path, overrides))
 
 
-def with_stage_flags(file: StagedFile, flags: Mapping[str, str]) -> StagedFile:
-    """Return a space with stages and further overrides.
+def opened(
+    space: str | Path | SpaceFile | StagedFile, said: Said | None = None
+) -> SpaceFile | StagedFile:
+    """Return a space with all that a command says beside it.
 
     Args:
-        file: The space as it is.
-        flags: `key.path=value` by what the user wrote; one of `search.lag` holds in all stages.
+        space: A space file, with stages or without, or one that is loaded.
+        said: What the command says.
 
     Raises:
-        SpaceError: An override is not as it must be.
+        SpaceError: Anything in the file or in what is said is not as it must be.
+    """
+    said = said or {}
+    if isinstance(space, str | Path):
+        return load_any(space, said)
+    return with_said(space, said) if said else space
+
+
+def with_said(file: SpaceFile | StagedFile, said: Said) -> SpaceFile | StagedFile:
+    """Return a loaded space with what is said beside it: it wins over what was said before.
+
+    Raises:
+        SpaceError: What is said is not as it must be.
     """
     plain, lines = deepcopy(file.plain), dict(file.lines)
-    for words, override in flags.items():
-        apply_override(plain, lines, override, words)
-        if override.startswith("search.lag="):
-            stages = plain["stages"]
-            for stage in stages if isinstance(stages, list) else [stages]:
-                stage.pop("lag", None)
-    return _staged(file.path, plain, lines)
+    put_in(plain, lines, said)
+    return _judged(file.path, plain, lines)
+
+
+def _judged(path: Path, plain: Plain, lines: Lines) -> SpaceFile | StagedFile:
+    check = _staged if "stages" in plain else check_space
+    return check(path, plain, lines)
 
 
 def parse_staged(path: Path, plain: Plain) -> StagedFile:

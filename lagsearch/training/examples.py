@@ -92,7 +92,9 @@ class Examples:
             (share.store.tokens("validation"), share.weight)
             for share in self._text.stores.validation
         ]
-        found = validation_rows(texts, *self._size, self._text.validation_batches)
+        length, rows = self._size
+        rows = self._text.validation_rows or rows
+        found = validation_rows(texts, length, rows, self._text.validation_batches)
         return [self._measured(rows, number) for number, rows in enumerate(found)]
 
     def _measured(self, rows: NDArray[np.int64], number: int) -> Measured:

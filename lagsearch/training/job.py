@@ -23,6 +23,7 @@ class Text:
         objective: What is predicted.
         seed: Decides the order of the training batches, their masks and dropout.
         validation_seed: Decides the masks of the validation batches.
+        validation_rows: Sequences in each of them; those of a training step when left out.
         part: (number, parts): each training text is cut into equal parts, this one is used.
         behind: Training steps of the stages before: batches, masks and dropout go on behind them.
         rows_behind: Their sequences.
@@ -35,6 +36,7 @@ class Text:
     objective: Predicts
     seed: int
     validation_seed: int
+    validation_rows: int | None = None
     part: tuple[int, int] = (1, 1)
     behind: int = 0
     rows_behind: int = 0

@@ -8,13 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opening import open_corpus
 
+from lagsearch.data.batches import validation_rows
 from lagsearch.data.corpora import Opener, Part
+from lagsearch.data.objectives import Causal
 from lagsearch.data.overlaps import apart
-from lagsearch.data.store import Stores, TokenStore, check_length, open_stores
+from lagsearch.data.store import (
+    Stores,
+    TokenStore,
+    ValidationSize,
+    check_text,
+    open_stores,
+    validation_size,
+)
 from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
+from lagsearch.data.ul2 import make_ul2
 from lagsearch.errors import DataError
-from lagsearch.space import Corpus, Data, Ingredient, Pretrain, Source, Validation
-from lagsearch.storage import digest
+from lagsearch.space import Corpus, Data, Ingredient, Objective, Pretrain, Source, Validation
+from lagsearch.storage import digest, write_json
 
 END = 256  # the byte tokenizer's separator
 
@@ -42,6 +52,15 @@ def own_validation(train, validation, **keys):
 
 def held_out(train, fraction=0.05, **keys):
     return Data(train=Corpus(files=train), validation=Validation(fraction=fraction), **keys)
+
+
+def check(data, batches=32, rows=16, stores=None, objective=None):
+    """Check that there is text for a space with so many validation batches; return the taken."""
+    stores, objective = stores or stores_of(data), objective or Causal()
+    wanted = ValidationSize(batches, rows)
+    check_text(stores, objective, data.sequence_length, [wanted])
+    taken = validation_size(stores, objective, data.sequence_length, wanted)
+    return taken.batches, taken.rows
 
 
 def stores_of(data, tokenizer="bytes"):
@@ -285,29 +304,154 @@ def test_records_are_documents(write):
     assert store_of(data).tokens("train").tolist() == expected
 
 
-def test_too_short_a_training_text(write):
+def test_too_short_a_training_text_says_what_fits(write):
     data = own_validation(
-        (write("a.txt", "abc"),), (write("v.txt", "val" * 50),), sequence_length=8
+        (write("a.txt", "abc" * 4),), (write("v.txt", "val" * 50),), sequence_length=8
     )
-    with pytest.raises(DataError, match="train"):
-        check_length(stores_of(data), data, 1)
+    message = r"a\.txt: 13 tokens to train on are too few for sequences of 8: give data\.sequence_"
+    with pytest.raises(DataError, match=message + "length 6 or less, or more text") as caught:
+        check(data)
+    assert caught.value.at == ("data", "train")
+    assert check(data.model_copy(update={"sequence_length": 6}))
 
 
-def test_too_short_a_validation_text(write):
+def test_too_short_a_validation_text_says_what_fits(write):
     data = own_validation(
-        (write("a.txt", "abc" * 50),), (write("v.txt", "v" * 39),), sequence_length=8
+        (write("a.txt", "abc" * 50),), (write("v.txt", "v" * 23),), sequence_length=8
     )
-    store = stores_of(data)  # 40 tokens, the separator with them
-    check_length(store, data, 4)  # 4 sequences of 8 and one token more: 33
-    with pytest.raises(DataError, match="validation"):
-        check_length(store, data, 5)  # 41
+    message = r"v\.txt: 24 tokens to measure losses on are 2 sequences of 8, and 4 are needed: "
+    ending = r"give data\.sequence_length 5 or less"
+    with pytest.raises(DataError, match=message + ending) as caught:
+        check(data)
+    assert caught.value.at == ("data", "validation")
+    assert check(data.model_copy(update={"sequence_length": 5})) == (4, 1)
+    assert check(data, batches=2) == (2, 1)  # no more are asked for
 
 
-def test_a_text_too_short_to_hold_a_stretch_out_says_so(write):
-    data = held_out((write("a.txt", numbered(2000)),), 0.05, sequence_length=8)
-    message = r"0\.05 of .*a\.txt: 0 tokens, but 9 .* whole stretches of 8,192 tokens are held out"
-    with pytest.raises(DataError, match=message):
-        check_length(stores_of(data), data, 1)
+def test_what_is_far_too_short_needs_more_text(write):
+    data = own_validation((write("a.txt", "ab"),), (write("v.txt", "v"),), sequence_length=8)
+    with pytest.raises(DataError, match=r"a\.txt: 3 tokens .* sequences of 8: give more text$"):
+        check(data)
+
+
+@pytest.mark.parametrize(
+    ("n_sequences", "taken"),
+    [
+        (512, (32, 16)),  # as asked for
+        (511, (31, 16)),
+        (128, (8, 16)),
+        (127, (8, 15)),  # smaller ones rather than fewer
+        (8, (8, 1)),
+        (7, (7, 1)),
+        (4, (4, 1)),
+    ],
+)
+def test_validation_takes_what_there_is(write, n_sequences, taken):
+    validation = write("v.txt", "v" * (8 * n_sequences))  # and the separator behind it
+    data = own_validation((write("a.txt", "abc" * 50),), (validation,), sequence_length=8)
+    assert check(data) == taken
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4000), st.floats(0.01, 3)), min_size=1, max_size=4),
+    st.integers(1, 40),
+    st.integers(1, 20),
+)
+@settings(max_examples=200)
+def test_what_validation_takes_is_there_and_never_more_than_asked_for(texts, batches, rows):
+    shares = tuple(_Made(weight, {"tokens": tokens}) for tokens, weight in texts)
+    stores, wanted = Stores(shares, shares), ValidationSize(batches, rows)
+    try:
+        check_text(stores, Causal(), 4, [wanted])
+    except DataError:
+        return
+    taken = validation_size(stores, Causal(), 4, wanted)
+    assert min(batches, 4) <= taken.batches <= batches
+    assert 1 <= taken.rows <= rows
+    tokens = [(np.arange(n), weight) for n, weight in texts]
+    found = validation_rows(tokens, 4, taken.rows, taken.batches)
+    assert [each.shape for each in found] == [(taken.rows, 5)] * taken.batches
+    if (taken.batches, taken.rows) != (batches, rows) and len(texts) == 1:
+        one_more = taken.batches + 1, taken.rows
+        if taken.batches == min(batches, 8):
+            one_more = taken.batches, taken.rows + 1
+        assert one_more[0] * one_more[1] * 4 + 1 > texts[0][0]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A share of a text that is made up."""
+
+    weight: float
+    counts: dict
+    name: str = "made up"
+    at: tuple = ("data",)
+
+    @property
+    def store(self):
+        return self
+
+    @property
+    def facts(self):
+        return {"corpus": {"tokens": 100}, "validation": self.counts}
+
+
+def test_each_part_of_an_objective_keeps_a_row_in_small_batches(write):
+    """Of 1 to 3 rows some part of UL2 would have none."""
+    ul2 = make_ul2(Objective(name="ul2"), byte_tokenizer(), 16)
+    data = own_validation(
+        (write("a.txt", "abc" * 50),), (write("v.txt", "v" * 16 * 20),), sequence_length=16
+    )
+    assert check(data, objective=ul2) == (5, 4)
+    assert check(data.model_copy(update={"sequence_length": 20}), objective=ul2) == (4, 4)
+    with pytest.raises(DataError, match="are 15 sequences of 21, and 16 are needed"):
+        check(data.model_copy(update={"sequence_length": 21}), objective=ul2)
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "fraction", "stretch"),
+    [
+        (2_000, 0.05, 125),  # a quarter of it
+        (50_000, 0.05, 2_048),  # as much as in a stretch of the usual length
+        (163_839, 0.05, 2_048),
+        (10_000, 0.6, 1_500),  # the share that is asked for
+    ],
+)
+def test_short_stretches_are_held_out_of_a_short_text(write, n_tokens, fraction, stretch):
+    text = numbered(n_tokens)[: n_tokens - 1]  # and the separator behind it
+    lines = []
+    data = held_out((write("a.txt", text),), fraction)
+    [share] = open_stores(data, byte_tokenizer(), lines.append).train
+    whole = [*as_ids(text), END]
+    ends = [n_tokens * number // 4 for number in (1, 2, 3, 4)]
+    held = {place for end in ends for place in range(end - stretch, end)}
+    trained_on, measured_on = (share.store.tokens(part) for part in ("train", "validation"))
+    assert measured_on.tolist() == [whole[place] for place in sorted(held)]
+    assert trained_on.tolist() == [each for place, each in enumerate(whole) if place not in held]
+    told = f"{4 * stretch:,} of its {n_tokens:,} tokens are held out"
+    assert [told in line for line in lines if "is short" in line] == [True] * (fraction < 0.25)
+
+
+def test_a_text_with_a_stretch_to_hold_out_is_divided_as_ever(write):
+    text = numbered(20 * 1024)
+    store = store_of(held_out((write("a.txt", text),), 0.05))
+    assert store.tokens("validation").tolist() == as_ids(text)[19 * 8192 : 20 * 8192]
+
+
+def test_a_store_without_anything_held_out_is_made_anew(write):
+    """Earlier versions left such ones in the cache for texts of fewer than 20 stretches."""
+    data = held_out((write("a.txt", numbered(2_000)),), 0.05)
+    made = stores_of(data).train[0].store
+    tokens = [made.tokens(part).copy() for part in ("train", "validation")]
+    facts = made.facts
+    facts["corpus"]["tokens"], facts["validation"]["tokens"] = 2_001, 0
+    np.concatenate(tokens).tofile(made.folder / "train.bin")
+    (made.folder / "validation.bin").write_bytes(b"")
+    write_json(made.folder / "store.json", facts)
+    again = stores_of(data).train[0].store
+    assert again.folder == made.folder
+    for part, before in zip(("train", "validation"), tokens, strict=True):
+        np.testing.assert_array_equal(again.tokens(part), before)
 
 
 def test_carriage_returns_are_kept(write):
@@ -380,8 +524,8 @@ def test_a_mixture_that_is_too_short_names_the_text(write):
     files = (write("a.txt", numbered(30_000)),), (write("b.txt", "short"),)
     validation = Validation(files=(write("v.txt", numbered(100)),))
     data = mixture((1.0, files[0]), (1.0, files[1]), validation=validation, sequence_length=8)
-    with pytest.raises(DataError, match=r"b\.txt: 6 tokens, but 17 are needed") as caught:
-        check_length(stores_of(data), data, 1)
+    with pytest.raises(DataError, match=r"b\.txt: 6 tokens to train on are too few") as caught:
+        check(data)
     assert caught.value.at == ("data", "train", "mixture", 1)
 
 
@@ -592,5 +736,5 @@ def test_a_text_is_tokenized_once_whatever_it_is_measured_on(write):
 def test_an_error_names_the_file_of_this_space(write):
     store_of(held_out((write("first.txt", "short"),), 0.2))
     data = held_out((write("second.txt", "short"),), 0.2, sequence_length=8)
-    with pytest.raises(DataError, match=r"second\.txt: 6 tokens, but 17 are needed"):
-        check_length(stores_of(data), data, 1)
+    with pytest.raises(DataError, match=r"second\.txt: 6 tokens to train on are too few"):
+        check(data)

@@ -175,7 +175,9 @@ def test_settings_of_a_tokenizer_that_cut_off_or_pad_do_not_count(tmp_path):
     for found, row in zip(Encoder(cutting)([LINES, "a"]), expected, strict=True):
         np.testing.assert_array_equal(found, row)
     (tmp_path / "a.txt").write_bytes(LINES.encode())
-    data = Data(train=Corpus(files=(str(tmp_path / "a.txt"),)), validation=Validation(fraction=0.1))
+    (tmp_path / "v.txt").write_text("other")
+    files = [(str(tmp_path / name),) for name in ("a.txt", "v.txt")]
+    data = Data(train=Corpus(files=files[0]), validation=Validation(files=files[1]))
     [share] = open_stores(data, cutting).train
     np.testing.assert_array_equal(share.store.tokens("train")[:-1], expected[0])
 

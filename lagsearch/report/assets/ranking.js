@@ -108,7 +108,7 @@
   const { columns, rows, winner } = data.ranking;
   const gaps = rows.map((row) => row.gap).filter((gap) => gap !== null).sort((a, b) => a - b);
   const widest = gaps.length ? gaps[Math.floor(0.9 * (gaps.length - 1))] || gaps[gaps.length - 1] : 0;
-  for (const row of rows) row.search = `${row.name} ${row.operator || ""} ${row.map || ""} ${row.failure || ""} ${row.evidence || ""}`.toLowerCase();
+  for (const row of rows) row.search = `${row.name} ${row.also.join(" ")} ${row.operator || ""} ${row.map || ""} ${row.failure || ""} ${row.evidence || ""}`.toLowerCase();
 
   const KINDS = {
     all: () => true,
@@ -147,7 +147,7 @@
       button.type = "button";
       button.setAttribute("aria-pressed", String(picked.has(value)));
       button.addEventListener("click", () => pick(value));
-      const cells = [button];
+      const cells = [button, ...row.also.map((name) => make("span", "", ` = ${name}`))];
       if (value === winner) cells.push(tag("winner", "winner"));
       if (row.best && value !== winner) cells.push(tag("best", "best at the end"));
       if (row.baseline) cells.push(tag("baseline", "baseline"));
