@@ -43,6 +43,7 @@ from lagsearch.space import (
     Source,
     Space,
     SpaceFile,
+    Written,
     annealed_steps,
     evaluation_steps,
     expand,
@@ -120,7 +121,7 @@ class PlannedCandidate:
         return digest(self.candidate.plan.to_dict())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunPlan:
     """A whole run before it begins.
 
@@ -142,6 +143,30 @@ class RunPlan:
     planner: "Planner"
     domain: Domain | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        count, space = len(self.candidates), self.space
+        ranked = f"K = {self.lag} of {space.training.steps} steps"
+        return f"RunPlan({space.name!r}: {count} candidates, {ranked})"
+
+    def _repr_html_(self) -> str:
+        from lagsearch.notebook import Row, table_html
+
+        rows = [
+            Row(
+                each.name,
+                each.layer_map,
+                (f"{each.cost.parameters:,}", f"{each.cost.flops_per_step:.2e}"),
+            )
+            for each in self.candidates
+        ]
+        heads = ("candidate", "parameters", "FLOPs/step")
+        search, every = self.flops(self.lag), self.flops(self.space.training.steps)
+        share = (search + self.winner_flops()) / every
+        title = f"{self.space.name}: {len(rows)} candidates, ranked after {self.lag:,} steps of "
+        title += f"{self.space.training.steps:,}"
+        more = f"Search and winner take {share:.0%} of the FLOPs of training all, {every:.2e}."
+        return table_html(title, heads, rows, more)
 
     @property
     def baselines(self) -> tuple[PlannedCandidate, ...]:
@@ -205,11 +230,11 @@ class RunPlan:
         return (self.space.training.steps - self.lag) * dearest
 
 
-def plan(space: str | Path | SpaceFile, *, lag: "int | Literal['auto'] | None" = None) -> RunPlan:
+def plan(space: Written | SpaceFile, *, lag: "int | Literal['auto'] | None" = None) -> RunPlan:
     """Work out every candidate and the cost of the search; nothing is trained.
 
     Args:
-        space: A space file, or one that is loaded.
+        space: A space file, one that is loaded, a dictionary or a `Space`.
         lag: K, in place of the space's `search.lag`.
 
     Raises:
@@ -221,7 +246,7 @@ def plan(space: str | Path | SpaceFile, *, lag: "int | Literal['auto'] | None" =
 
 
 def with_lag(
-    space: str | Path | SpaceFile,
+    space: Written | SpaceFile,
     lag: "int | Literal['auto'] | None",
     *,
     oracle: bool,

@@ -38,6 +38,7 @@ for _name, _value in _QUIET.items():
 import ray  # noqa: E402  (ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
 
+from lagsearch import interrupts  # noqa: E402
 from lagsearch.errors import ResourceError  # noqa: E402
 from lagsearch.progress import Watch  # noqa: E402
 from lagsearch.search.serial import Finished, Outcome, Runner, reason_of  # noqa: E402
@@ -80,10 +81,11 @@ class _Follow(tune.Callback):  # type: ignore[misc]
     """Hands what Tune hears from the workers to the watch."""
 
     def __init__(
-        self, jobs: Mapping[str, Job], watch: Watch, finished: Finished, interrupts: list[int]
+        self, jobs: Mapping[str, Job], watch: Watch, finished: Finished, noted: list[int]
     ) -> None:
         self.jobs, self.watch, self.finished = jobs, watch, finished
-        self.interrupts = interrupts
+        self.noted = noted
+        self.waiting = ExitStack()
         self.failures: dict[str, str] = {}
         self.began: float | None = None
 
@@ -97,6 +99,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._heed()
         if self.began is None:
             self.began = time.monotonic()
+            self.waiting.close()
         name = trial.config["candidate"]
         sign: Progress | None = result.get("sign")
         if sign is not None:
@@ -113,7 +116,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._fail(trial.config["candidate"], f"its worker died: {lines[-1] if lines else '?'}")
 
     def _heed(self) -> None:
-        if self.interrupts:
+        if self.noted:
             raise KeyboardInterrupt
 
     def _fail(self, name: str, reason: str) -> None:
@@ -135,7 +138,7 @@ def open_ray(slots: Slots) -> Iterator[Runner]:
 
         def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
             if not number:
-                number.append(stack.enter_context(_ray(slots)))
+                number.append(stack.enter_context(_ray(slots, watch)))
             return _run(jobs, until, slots, watch, finished, number[0])
 
         yield runner
@@ -157,10 +160,10 @@ def _run(
     by_name = {job.name: job for job in jobs}
     worker = tune.with_parameters(_Worker, jobs=by_name, until=until)
     with (
-        _noted_interrupts() as interrupts,
+        _noted_interrupts() as noted,
         tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch,
     ):
-        follow = _Follow(by_name, watch, finished, interrupts)
+        follow = _Follow(by_name, watch, finished, noted)
         tuner = tune.Tuner(
             tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
             param_space={"candidate": tune.grid_search(list(by_name))},
@@ -174,8 +177,10 @@ def _run(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
-        if interrupts:
+        with follow.waiting:
+            follow.waiting.enter_context(watch.doing("starting the workers", is_brief=True))
+            tuner.fit()
+        if noted:
             raise KeyboardInterrupt
     return Outcome(follow.failures, follow.began or time.monotonic(), number)
 
@@ -190,7 +195,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield noted  # signals are not ours to handle
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
 
     def note(number: int, frame: Any) -> None:
         noted.append(number)
@@ -209,7 +214,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _ray(slots: Slots) -> Iterator[int]:
+def _ray(slots: Slots, watch: Watch) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; give the slots."""
     address = os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {
@@ -220,12 +225,15 @@ def _ray(slots: Slots) -> Iterator[int]:
     given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
     joined = {"address": address, "runtime_env": {"env_vars": given}}
     try:
-        ray.init(
-            **(joined if address else own),
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        with interrupts.kept(), watch.doing("starting Ray"):
+            ray.init(
+                **(joined if address else own),
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level="CRITICAL",
+            )
+    except SystemExit:  # how Ray itself takes a SIGTERM while it starts
+        raise KeyboardInterrupt from None
     except (RuntimeError, OSError, ValueError) as error:  # a busy machine, a cluster that is gone
         ray.shutdown()
         reason = " ".join(str(error).split())[:200]
@@ -235,7 +243,8 @@ def _ray(slots: Slots) -> Iterator[int]:
     try:
         yield _slots_in([node["Resources"] for node in ray.nodes() if node["Alive"]], slots)
     finally:
-        ray.shutdown()
+        with watch.doing("stopping Ray", is_brief=True):
+            ray.shutdown()
 
 
 def _slots_in(nodes: Sequence[Mapping[str, float]], slots: Slots) -> int:

@@ -39,18 +39,21 @@ class SpaceFile:
         return located(self.path, self.plain, self.lines, at, message)
 
 
-def load_space(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile:
-    """Read and check a space file.
+Written = str | Path | Mapping[str, Any] | BaseModel
+"""A space: its YAML file, or the same as a dictionary or a `Space`."""
+
+
+def load_space(space: Written, overrides: Sequence[str] = ()) -> SpaceFile:
+    """Read and check a space.
 
     Args:
-        path: The YAML file.
+        space: The YAML file, or the same as a dictionary or a `Space`.
         overrides: `key.path=value` texts, as `--set` takes them; they win over the file.
 
     Raises:
-        SpaceError: Anything in the file or in an override is not as it must be.
+        SpaceError: Anything in it or in an override is not as it must be.
     """
-    path = Path(path)
-    return check_space(path, *read_file(path, overrides))
+    return check_space(*read_written(space, overrides))
 
 
 def with_flags(file: SpaceFile, flags: Mapping[str, str]) -> SpaceFile:
@@ -128,6 +131,16 @@ def dump_yaml(values: Any) -> str:
     return stream.getvalue()
 
 
+def dump_flow(values: Any) -> str:
+    """Return plain values as YAML in one line, e.g. `{operator: lag, index: 0}`."""
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = True
+    yaml.width = 10_000
+    yaml.dump(values, stream)
+    return stream.getvalue().strip()
+
+
 def written_out(part: BaseModel) -> dict[str, Any]:
     """Return a part of the space as plain values with every default, but for keys not in use."""
     values = part.model_dump(mode="json")
@@ -142,6 +155,45 @@ def written_out(part: BaseModel) -> dict[str, Any]:
                 written_out(each) if isinstance(each, BaseModel) else each for each in value
             ]
     return values
+
+
+def read_written(
+    space: Written, overrides: Sequence[str] = ()
+) -> tuple[Path, dict[str, Any], dict[Key, int | str]]:
+    """Read a space into nested dicts and lists, with its path and the line of each key.
+
+    One that is no file has the path `space`, and nothing for lines.
+
+    Args:
+        space: The YAML file, or the same as a dictionary or a `Space`.
+        overrides: `key.path=value` texts, which win over it; they have their words for a line.
+
+    Raises:
+        SpaceError: It cannot be read, or is no mapping; or an override is none.
+    """
+    if isinstance(space, str | Path):
+        return Path(space), *read_file(Path(space), overrides)
+    if isinstance(space, BaseModel):
+        space = space.model_dump(mode="json", exclude_unset=True)
+    try:
+        plain = json.loads(json.dumps(space, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise SpaceError(f"the space holds what no space file can: {error}") from None
+    if not isinstance(plain, dict):
+        raise SpaceError("a space is a mapping of keys to values, or the path of a file")
+    lines: dict[Key, int | str] = {(): ""}
+    for override in overrides:
+        apply_override(plain, lines, override, f"--set {override}")
+    return Path("space"), plain, lines
+
+
+def _plain(value: Any) -> Any:
+    """Turn what a dictionary may hold beside plain values into them."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} of type {type(value).__name__}")
 
 
 def read_file(
@@ -207,6 +259,8 @@ def _explain(error: ErrorDetails, root: type[BaseModel]) -> tuple[Key, str]:
         return at, "must be a mapping of keys to values"
     if kind == "string_pattern_mismatch":
         return at, "use letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+    if kind == "tuple_type":
+        return at, "must be a list"
     message = error["msg"].removeprefix("Input ").removeprefix("should be ").removeprefix("Value ")
     return at, f"must be {message}" if message != error["msg"] else message
 
@@ -245,13 +299,14 @@ def located(
         known = known[:-1]
     line = lines[known]
     where = line if isinstance(line, str) else f"{path}:{line}"
+    where = f"{where}: " if where else ""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
     value: Any = plain
     for part in at:
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
-            return SpaceError(f"{where}: {key}: {message}")
+            return SpaceError(f"{where}{key}: {message}")
     shown = json.dumps(value, default=str) if at else ""
     shown = f" {shown}" if shown and len(shown) <= 60 else ""
-    return SpaceError(f"{where}: {key}{shown}: {message}" if key else f"{where}: {message}")
+    return SpaceError(f"{where}{key}{shown}: {message}" if key else f"{where}{message}")

@@ -14,11 +14,12 @@ from lagsearch.errors import SpaceError
 from lagsearch.space.overrides import Key, apply_override
 from lagsearch.space.reading import (
     SpaceFile,
+    Written,
     check_space,
     checked,
     explained,
     located,
-    read_file,
+    read_written,
 )
 from lagsearch.space.stages import (
     DEPTH,
@@ -117,18 +118,17 @@ class StagedFile:
         return {**self.plain, "stages": stages}
 
 
-def load_any(path: str | Path, overrides: Sequence[str] = ()) -> SpaceFile | StagedFile:
-    """Read and check a space file, with stages or without.
+def load_any(space: Written, overrides: Sequence[str] = ()) -> SpaceFile | StagedFile:
+    """Read and check a space, with stages or without.
 
     Args:
-        path: The YAML file.
+        space: The YAML file, or the same as a dictionary or a `Space`.
         overrides: `key.path=value` texts, as `--set` takes them; they win over the file.
 
     Raises:
-        SpaceError: Anything in the file or in an override is not as it must be.
+        SpaceError: Anything in it or in an override is not as it must be.
     """
-    path = Path(path)
-    plain, lines = read_file(path, overrides)
+    path, plain, lines = read_written(space, overrides)
     check = _staged if "stages" in plain else check_space
     return check(path, plain, lines)
 
@@ -250,7 +250,7 @@ def _check_list(
         raise located(path, plain, lines, ("training", "steps"), message)
 
 
-_OF_ALL = {
+OF_ALL_STAGES = {
     ("training", "steps"): "write the stage's own `steps`",
     ("search", "lag"): "write the stage's own `lag`",
     ("search", "seeds"): "under each seed all stages are gone through: write it in `search`",
@@ -262,7 +262,7 @@ _OF_ALL = {
 
 def _misplaced(stage: Plain) -> Iterator[tuple[Key, str]]:
     """Yield what a stage says in a place where it would have no effect."""
-    for (part, key), message in _OF_ALL.items():
+    for (part, key), message in OF_ALL_STAGES.items():
         if key in stage.get(part, {}):
             yield (part, key), message
 
