@@ -523,7 +523,13 @@ def _prepare() -> None:
 
 def _call() -> None:
     """Call the verb; what it wrote must be out before it counts as done."""
-    if app(standalone_mode=False) == 130:  # how typer hands on a Ctrl-C
+    try:
+        code = app(standalone_mode=False)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # how click takes it
+            raise NobodyReads from None
+        raise
+    if code == 130:  # how typer hands on a Ctrl-C
         raise KeyboardInterrupt
     sys.stdout.flush()
     interrupts.ignore()

@@ -62,7 +62,7 @@ def drawn_blocks(layer_map: str, palette: Palette) -> str:
     width = layer_map.partition("[")[2].rstrip("]")
     return (
         f'<svg viewBox="0 0 {total:g} {_HEIGHT}" width="{total:g}" height="{_HEIGHT}" role="img" '
-        f'aria-label="layers {escape(layer_map)}" xmlns="http://www.w3.org/2000/svg">'
+        f'aria-label="layers {escape(layer_map)}">'
         f"<title>{escape(layer_map)}</title>{drawn}</svg>"
         + (f"<div><small>{escape(width)}</small></div>" if width else "")
     )

@@ -5,6 +5,7 @@ candidate did is in its own files.
 """
 
 import gc
+import logging
 import math
 import os
 import signal
@@ -37,9 +38,10 @@ for _name, _value in _QUIET.items():
 
 import ray  # noqa: E402  (ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
+from ray._private import worker as ray_worker  # noqa: E402
 
 from lagsearch import interrupts  # noqa: E402
-from lagsearch.errors import ResourceError  # noqa: E402
+from lagsearch.errors import ResourceError, brief  # noqa: E402
 from lagsearch.progress import Watch  # noqa: E402
 from lagsearch.search.serial import Finished, Outcome, Runner, reason_of  # noqa: E402
 from lagsearch.search.slots import Slots  # noqa: E402
@@ -77,6 +79,34 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         self._signs.close()
 
 
+class _Cause(logging.Filter):
+    """Takes the error of a dead worker out of what Tune logs of it: twenty lines, and none is ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = "not known why"
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear what Tune logs in a block, and keep it from being shown."""
+        logger = logging.getLogger("ray.tune.execution.tune_controller")
+        logger.addFilter(self)
+        try:
+            yield
+        finally:
+            logger.removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ray.exceptions.OutOfMemoryError):
+            self.text = "the machine ran out of memory"
+        elif isinstance(error, ray.exceptions.RayActorError):
+            self.text = "it crashed or was killed, as a system does where memory runs out"
+        elif error is not None:
+            self.text = brief(Exception((str(error).strip().splitlines() or [repr(error)])[-1]))
+        return error is None
+
+
 class _Follow(tune.Callback):  # type: ignore[misc]
     """Hands what Tune hears from the workers to the watch."""
 
@@ -86,6 +116,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self.jobs, self.watch, self.finished = jobs, watch, finished
         self.noted = noted
         self.waiting = ExitStack()
+        self.cause = _Cause()
         self.failures: dict[str, str] = {}
         self.began: float | None = None
 
@@ -112,8 +143,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._heed()
-        lines = str(getattr(trial, "get_error", lambda: "")() or "").strip().splitlines()
-        self._fail(trial.config["candidate"], f"its worker died: {lines[-1] if lines else '?'}")
+        self._fail(trial.config["candidate"], f"its worker died: {self.cause.text}")
 
     def _heed(self) -> None:
         if self.noted:
@@ -177,7 +207,7 @@ def _run(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        with follow.waiting:
+        with follow.waiting, follow.cause.heard():
             follow.waiting.enter_context(watch.doing("starting the workers", is_brief=True))
             tuner.fit()
         if noted:
@@ -230,7 +260,7 @@ def _ray(slots: Slots, watch: Watch) -> Iterator[int]:
                 **(joined if address else own),
                 include_dashboard=None if address else False,
                 log_to_driver=False,
-                logging_level="CRITICAL",
+                logging_level="ERROR",
             )
     except SystemExit:  # how Ray itself takes a SIGTERM while it starts
         raise KeyboardInterrupt from None
@@ -240,11 +270,18 @@ def _ray(slots: Slots, watch: Watch) -> Iterator[int]:
         where = f"the cluster at {address}" if address else "this machine"
         message = f"Ray cannot start on {where}: {reason}; try again, or use --serial"
         raise ResourceError(message, ("resources",)) from error
+    # Ray prints of a dead worker what is no use to a person, to the standard output
+    printed, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, _unheard
     try:
         yield _slots_in([node["Resources"] for node in ray.nodes() if node["Alive"]], slots)
     finally:
         with watch.doing("stopping Ray", is_brief=True):
             ray.shutdown()
+        ray_worker.print_to_stdstream = printed
+
+
+def _unheard(data: Any, ignore_prefix: bool) -> None:
+    pass
 
 
 def _slots_in(nodes: Sequence[Mapping[str, float]], slots: Slots) -> int:
