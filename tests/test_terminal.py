@@ -151,7 +151,13 @@ def test_outputs_part_ways(write_space, tmp_path):
     assert "\x1b" not in shown.text
 
 
-@pytest.mark.parametrize("words", ["plan SPACE", "-h", "operators", "run SPACE --serial --out RUN"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("plan SPACE", "-h", "operators"),
+        pytest.param("run SPACE --serial --out RUN", marks=pytest.mark.slow),
+    ],
+)
 def test_a_closed_pipe_ends_a_command_without_a_word(write_space, tmp_path, words):
     words = words.replace("SPACE", str(write_space())).replace("RUN", str(tmp_path / "run"))
     line = f"{sys.executable} -m lagsearch.cli {words} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}"

@@ -80,7 +80,7 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 
 
 class _Cause(logging.Filter):
-    """Takes the error of a dead worker out of what Tune logs of it: twenty lines, and none is ours."""
+    """Takes the error of a dead worker out of the twenty lines that Tune logs of it."""
 
     def __init__(self) -> None:
         super().__init__()
