@@ -18,7 +18,6 @@ from lagsearch.terminal import (
     show_lines,
     show_plan,
     show_replay,
-    show_result,
     show_run,
     show_staged_plan,
 )
@@ -282,29 +281,40 @@ def report_command(
     ] = None,
 ) -> None:
     """Build a run folder's report again, or that of the curves of another trainer."""
+    if pack and not path.is_dir():
+        raise LagsearchError("report: --pack is for run folders")
+    with make_waiting_watch().doing("building the report"):
+        folder, report = _report(path, {"--lag": lag, "--end": end, "--baseline": baseline}, out)
+        if pack:
+            _pack(path)
+    show_run(folder, report)
+
+
+def _report(path: Path, given: dict[str, Any], out: Path | None) -> tuple[Path, dict[str, Any]]:
+    """Build the report of a run folder, or of curves with what is given for them."""
     from lagsearch.report.build import build_report, report_curves
     from lagsearch.report.curve_files import is_curves
     from lagsearch.report.elsewhere import Asked
-    from lagsearch.report.folder import RunFolder
     from lagsearch.report.staged import build_whole
     from lagsearch.report.whole import is_whole
 
     if is_curves(path):
-        if pack:
-            raise LagsearchError("report: --pack is for run folders")
-        found = _lag(lag)
-        asked = Asked("auto" if found is None else found, end, tuple(baseline or ()))
-        folder, report = report_curves(path, asked, out)
-        show_result(folder, report)
-        return
-    given = {"--lag": lag, "--end": end, "--baseline": baseline, "--out": out}
-    if named := [option for option, value in given.items() if value]:
+        found = _lag(given["--lag"])
+        baselines = tuple(given["--baseline"] or ())
+        asked = Asked("auto" if found is None else found, given["--end"], baselines)
+        return report_curves(path, asked, out)
+    if named := [option for option, value in {**given, "--out": out}.items() if value]:
         raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
-    is_staged = is_whole(path)
-    report = build_whole(path) if is_staged else build_report(path)
-    for each in (sorted(path.glob("*/stage-*")) if is_staged else [path]) if pack else ():
+    return path, build_whole(path) if is_whole(path) else build_report(path)
+
+
+def _pack(path: Path) -> None:
+    """Compress the curves of a run folder."""
+    from lagsearch.report.folder import RunFolder
+    from lagsearch.report.whole import is_whole
+
+    for each in sorted(path.glob("*/stage-*")) if is_whole(path) else [path]:
         RunFolder(each).pack()
-    show_run(path, report)
 
 
 @app.command("compare")
@@ -321,14 +331,16 @@ def compare_command(
     ] = None,
 ) -> None:
     """Show several runs side by side, and compare the candidates that they share."""
-    from lagsearch.report.compare import compare
-    from lagsearch.report.compared import sections, write_comparison
-    from lagsearch.report.markdown import markdown_section
+    with make_waiting_watch().doing("comparing the runs"):
+        from lagsearch.report.compare import compare
+        from lagsearch.report.compared import sections, write_comparison
+        from lagsearch.report.markdown import markdown_section
 
-    comparison = compare(paths)
-    if out is not None:
-        write_comparison(comparison, out)
-    write("\n\n".join(map(markdown_section, sections(comparison))))
+        comparison = compare(paths)
+        if out is not None:
+            write_comparison(comparison, out)
+        text = "\n\n".join(map(markdown_section, sections(comparison)))
+    write(text)
     if out is not None:
         write(f"\nComparison: {out / 'compare.html'}, {out / 'compare.md'}")
 
@@ -353,13 +365,14 @@ def replay_command(
     ] = None,
 ) -> None:
     """Replay searches on recorded curves: what each would have chosen, and what it would cost."""
-    from lagsearch.replay import replay_runs, summary
-    from lagsearch.storage import write_text
+    with make_waiting_watch().doing("replaying the searches"):
+        from lagsearch.replay import replay_runs, summary
+        from lagsearch.storage import write_text
 
-    table = replay_runs(folders, lag, strategy=strategy, signal=signal)
-    if out is not None:
-        write_text(out, table.to_csv(index=False))
-    shown = summary(table)
+        table = replay_runs(folders, lag, strategy=strategy, signal=signal)
+        if out is not None:
+            write_text(out, table.to_csv(index=False))
+        shown = summary(table)
     show_replay(shown, len(table.groupby(["run", "seed"])))
 
 
@@ -422,8 +435,10 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
     ] = False,
 ) -> None:
     """Grow one checkpoint by one operator, without training."""
-    from lagsearch.growing import Request, check_free, find_growth, grow
-    from lagsearch.operators.mergekit import to_mergekit as as_mergekit
+    watch = make_watch()
+    with _loading(watch):
+        from lagsearch.growing import Request, check_free, find_growth, grow
+        from lagsearch.operators.mergekit import to_mergekit as as_mergekit
 
     request = Request(
         sources=tuple(sources or ()),
@@ -437,7 +452,8 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
     )
     if out is None and to_mergekit is None:
         raise LagsearchError("grow: give --out DIR for the new checkpoint, or --to-mergekit FILE")
-    growth = find_growth(request)
+    with watch.doing("reading the checkpoint", is_brief=True):
+        growth = find_growth(request)
     if out is not None:
         check_free(out)
     if to_mergekit is not None:
@@ -447,7 +463,8 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
         write_text(to_mergekit, dump_yaml(as_mergekit(growth.plan, growth.names)))
         write(f"mergekit: {to_mergekit}")
     if out is not None:
-        grown = grow(growth, out, seed=seed, allow_pickle=allow_pickle, watch=make_watch())
+        with watch.doing("growing", is_brief=True):
+            grown = grow(growth, out, seed=seed, allow_pickle=allow_pickle, watch=watch)
         write(grown.text())
 
 

@@ -40,8 +40,8 @@ import ray  # noqa: E402  (ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
 from ray._private import worker as ray_worker  # noqa: E402
 
-from lagsearch import interrupts  # noqa: E402
 from lagsearch.errors import ResourceError, brief  # noqa: E402
+from lagsearch.interrupts import SIGNALS, kept  # noqa: E402
 from lagsearch.progress import Watch  # noqa: E402
 from lagsearch.search.serial import Finished, Outcome, Runner, reason_of  # noqa: E402
 from lagsearch.search.slots import Slots  # noqa: E402
@@ -225,7 +225,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield noted  # signals are not ours to handle
         return
-    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, frame: Any) -> None:
         noted.append(number)
@@ -255,7 +255,7 @@ def _ray(slots: Slots, watch: Watch) -> Iterator[int]:
     given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
     joined = {"address": address, "runtime_env": {"env_vars": given}}
     try:
-        with interrupts.kept(), watch.doing("starting Ray"):
+        with kept(), watch.doing("starting Ray"):
             ray.init(
                 **(joined if address else own),
                 include_dashboard=None if address else False,
