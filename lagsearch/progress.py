@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PLAIN_EVERY_S = 15.0
 _WIDE = 72  # columns from which a table has lines around it, and ranks
-_COLUMNS_BESIDE = 30  # of the table, beside names
+_COLUMNS_BESIDE = (17, 38)  # of the table, beside names: in a narrow terminal, in a wide one
 _LINES_BESIDE = 8  # of the terminal, beside rows
 _PACE_AFTER_S = 5.0  # before that a pace says little
 
@@ -335,7 +335,8 @@ class LiveWatch(_Phase):
             self.ends, key=lambda name: (order[self.state[name]], self.losses.get(name, far))
         )
         room = max(8, self.console.height - _LINES_BESIDE)
-        width = max(10, self.console.width - _COLUMNS_BESIDE)
+        beside = _COLUMNS_BESIDE[self.console.width >= _WIDE]
+        width = max(10, self.console.width - beside)
         fitting: list[str] = []
         for name in ranked:
             room -= -(-len(name) // width)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 
 import pytest
@@ -111,3 +112,26 @@ def test_handlers_are_put_back():
     with interrupts.kept():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("columns", [100, 60, 40])
+def test_a_live_table_of_long_names_fits_the_window(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    watch = LiveWatch()
+    stream = io.StringIO()
+    watch.console = make_console(stream)
+    names = [f"combined-net2net-uneven-identity-interleaved-{each}" for each in range(30)]
+    names = [f"{each}-with-a-very-long-tail" for each in names]
+    with watch.during("search", dict.fromkeys(names, 20)):
+        watch.progress(Progress(names[7], 5, 2.5, 0.0))
+        stream.truncate(0)
+        stream.seek(0)
+        watch.console.print(watch._shown())
+        lines = stream.getvalue().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= columns
+    shown = "".join(re.split(r"\s{2,}|│", line.strip("│ "))[0].strip() for line in lines)
+    assert names[7] in shown
+    more = int(re.search(r"and (\d+) more", stream.getvalue())[1])
+    assert more + sum(each in shown for each in names) >= 29
