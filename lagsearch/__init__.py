@@ -11,17 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from lagsearch.pipeline import RunResult, run
     from lagsearch.planning import RunPlan
-    from lagsearch.space import SpaceFile, StagedFile, load_any, load_space
+    from lagsearch.space import Space, SpaceFile, StagedFile, load_any, load_space
     from lagsearch.staging import StagedPlan, plan
 
 __all__ = [
     "RunPlan",
     "RunResult",
+    "Space",
     "SpaceFile",
     "StagedFile",
     "StagedPlan",
+    "__version__",
     "load_any",
     "load_space",
     "plan",
@@ -31,6 +34,7 @@ __all__ = [
 _HOMES = {
     "RunPlan": "lagsearch.planning",
     "RunResult": "lagsearch.pipeline",
+    "Space": "lagsearch.space",
     "SpaceFile": "lagsearch.space",
     "StagedFile": "lagsearch.space",
     "StagedPlan": "lagsearch.staging",
@@ -42,6 +46,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lagsearch")
     if name not in _HOMES:
         raise AttributeError(f"module 'lagsearch' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -150,15 +150,16 @@ class Phases:
         from lagsearch.training.state import load_weights
 
         if not self._is_saved(job):
-            model: Any = build(job)
-            load_weights(job.state, model)
-            making = self.folder.path / ".winner.tmp"
-            shutil.rmtree(making, ignore_errors=True)
-            model.save_pretrained(making)
-            self.tokenizer.save_pretrained(making)
-            shutil.rmtree(self.folder.winner, ignore_errors=True)
-            making.replace(self.folder.winner)
-            self.folder.note(winner=job.name)
+            with self.watch.doing("saving the winner", is_brief=True):
+                model: Any = build(job)
+                load_weights(job.state, model)
+                making = self.folder.path / ".winner.tmp"
+                shutil.rmtree(making, ignore_errors=True)
+                model.save_pretrained(making)
+                self.tokenizer.save_pretrained(making)
+                shutil.rmtree(self.folder.winner, ignore_errors=True)
+                making.replace(self.folder.winner)
+                self.folder.note(winner=job.name)
         needed = {*self._further(), *self.downstream.missing(job.name)} - {job.name}
         let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
 

@@ -39,7 +39,7 @@ from lagsearch.sampling import open_sampling, sample
 from lagsearch.search.keep import let_go
 from lagsearch.search.serial import OpenRunner, Runner, open_serial
 from lagsearch.search.slots import Slots, decide, describe
-from lagsearch.space import SpaceFile, StagedFile, opened, said
+from lagsearch.space import SpaceFile, StagedFile, Written, opened, said
 from lagsearch.stage import Engine
 from lagsearch.stages import StagedRun
 from lagsearch.staging import plan_stages
@@ -49,6 +49,8 @@ from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+WRITING = "writing the report"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class RankedCandidate:
     wall_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """What a run came to.
 
@@ -91,6 +93,17 @@ class RunResult:
 
     folder: Path
     report: dict[str, Any]
+
+    def __repr__(self) -> str:
+        losses = self.report["winner"]["val_loss"]
+        step, loss = max((int(step), loss) for step, loss in losses.items())
+        ended = f"validation loss {loss:.4f} at step {step}"
+        return f"RunResult({self.winner}: {ended}; {self.folder})"
+
+    def _repr_html_(self) -> str:
+        from lagsearch.notebook import result_html
+
+        return result_html(self.report, self.folder)
 
     @property
     def stages(self) -> list["RunResult"]:
@@ -132,7 +145,7 @@ class RunResult:
 
 
 def run(  # noqa: PLR0913 (each is an option of the command)
-    space: str | Path | SpaceFile | StagedFile,
+    space: Written | SpaceFile | StagedFile,
     *,
     lag: int | Literal["auto"] | None = None,
     oracle: bool = False,
@@ -148,7 +161,7 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
 
     Args:
-        space: A space file, with stages or without, or one that is loaded.
+        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
         lag: K, in place of the space's `search.lag`.
         oracle: Train all candidates to completion and score the ranking.
         out: The run folder, in place of `reports/<name>`.
@@ -182,8 +195,9 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         message = "is what a stage begins with: run the space that has the stages"
         raise file.error(("sources", 0), message)
     opener = Opener(watch.say)
-    tokenizer = find_tokenizer(file, opener=opener)
-    plan = make_plan(file, vocabulary_of(tokenizer, file.space))
+    with watch.doing("planning", is_brief=True):
+        tokenizer = find_tokenizer(file, opener=opener)
+        plan = make_plan(file, vocabulary_of(tokenizer, file.space))
     for line in (*file.notes, *plan.remarks):
         watch.say(line)
     downstream = open_downstream(file, plan.names, folder, watch.say)
@@ -212,7 +226,8 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         phases.evaluate(winner, jobs)
         let_go(folder.states)
         began = time.monotonic()
-        report = build_report(folder.path)
+        with watch.doing(WRITING):
+            report = build_report(folder.path)
         folder.spend("report", time.monotonic() - began)
         folder.note(end=now())
     finally:
@@ -228,9 +243,10 @@ def _run_stages(
     file = folder.agree(file)
     opener = Opener(watch.say)
     first = file.stages[0]
-    tokenizer = find_tokenizer(first, opener=opener)
-    vocabulary = vocabulary_of(tokenizer, first.space)
-    plan = plan_stages(file, vocabulary)
+    with watch.doing("planning", is_brief=True):
+        tokenizer = find_tokenizer(first, opener=opener)
+        vocabulary = vocabulary_of(tokenizer, first.space)
+        plan = plan_stages(file, vocabulary)
     for line in file.notes:
         watch.say(line)
     memory = [each.cost.memory_bytes for stage in plan.stages for each in stage.candidates]
@@ -253,7 +269,8 @@ def _run_stages(
                 StagedRun(plan, folder, engine).run(baselines=baselines)
         finally:
             folder.spend("search", time.monotonic() - began)
-        report = build_whole(folder.path)
+        with watch.doing(WRITING):
+            report = build_whole(folder.path)
         folder.note(end=now())
     finally:
         lock.release()
@@ -278,7 +295,8 @@ def _open_data(
         size = vocabulary_size(tokenizer)
         objective = make_objective(space.objective, tokenizer, size, length)
         say = (watch.say, watch.passing)
-        store = open_stores(space.data, tokenizer, *say, sources=space.sources, opener=opener)
+        with watch.doing("reading the text", is_brief=True):
+            store = open_stores(space.data, tokenizer, *say, sources=space.sources, opener=opener)
         for each in files:
             wanted = sizes_wanted(each.space)
             check_text(store, objective, length, wanted, each.space.sources)
@@ -299,9 +317,10 @@ def _checkpoints(
         if planned.checkpoint is not None:
             name = planned.source.name
             try:
-                brought[name] = from_checkpoint(
-                    name, planned.checkpoint, kind, planned.n_tokens, watch.say
-                )
+                with watch.doing(f"reading the checkpoint of {name}", is_brief=True):
+                    brought[name] = from_checkpoint(
+                        name, planned.checkpoint, kind, planned.n_tokens, watch.say
+                    )
             except ModelError as error:
                 raise file.error(("sources", index, "checkpoint"), str(error)) from None
     return brought

@@ -133,7 +133,7 @@ class PlannedCandidate:
         return digest(self.candidate.plan.to_dict())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunPlan:
     """A whole run before it begins.
 
@@ -169,6 +169,30 @@ class RunPlan:
     def names(self) -> dict[str, str]:
         """Each candidate's name by every name that it has."""
         return names_in((each.name, each.also) for each in self.candidates)
+
+    def __repr__(self) -> str:
+        count, space = len(self.candidates), self.space
+        ranked = f"K = {self.lag} of {space.training.steps} steps"
+        return f"RunPlan({space.name!r}: {count} candidates, {ranked})"
+
+    def _repr_html_(self) -> str:
+        from lagsearch.notebook import Row, table_html
+
+        rows = [
+            Row(
+                each.name,
+                each.layer_map,
+                (f"{each.cost.parameters:,}", f"{each.cost.flops_per_step:.2e}"),
+            )
+            for each in self.candidates
+        ]
+        heads = ("candidate", "parameters", "FLOPs/step")
+        search, every = self.flops(self.lag), self.flops(self.space.training.steps)
+        share = (search + self.winner_flops()) / every
+        title = f"{self.space.name}: {len(rows)} candidates, ranked after {self.lag:,} steps of "
+        title += f"{self.space.training.steps:,}"
+        more = f"Search and winner take {share:.0%} of the FLOPs of training all, {every:.2e}."
+        return table_html(title, heads, rows, more)
 
     @property
     def baselines(self) -> tuple[PlannedCandidate, ...]:

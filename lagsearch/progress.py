@@ -1,5 +1,7 @@
 """What a person sees while a run goes on: a live table, or plain lines without a terminal."""
 
+import atexit
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -8,10 +10,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from typing_extensions import override
 
+from lagsearch.screen import write
+
 if TYPE_CHECKING:
     from lagsearch.training.loop import Progress
 
 _PLAIN_EVERY_S = 15.0
+_WIDE = 72  # columns from which a table has lines around it, and ranks
+_COLUMNS_BESIDE = (17, 38)  # of the table, beside names: in a narrow terminal, in a wide one
+_LINES_BESIDE = 8  # of the terminal, beside rows
 _PACE_AFTER_S = 5.0  # before that a pace says little
 
 
@@ -24,14 +31,24 @@ class Watch:
     def passing(self, line: str) -> None:
         """Show one line until the next one takes its place; an empty one ends that."""
 
+    @contextmanager
+    def doing(self, what: str, *, is_brief: bool = False) -> Iterator[None]:
+        """Show what goes on for as long as a block lasts.
+
+        Args:
+            what: In a few words, e.g. `reading the text`.
+            is_brief: It takes seconds, and is not worth a line that stays.
+        """
+        yield
+
     def begin(self, phase: str, ends: Mapping[str, int]) -> None:
         """Begin a phase in which each of the named models trains up to its step."""
 
     @contextmanager
     def during(self, phase: str, ends: Mapping[str, int]) -> Iterator[None]:
         """Begin a phase, and end it whatever happens inside."""
-        self.begin(phase, ends)
         try:
+            self.begin(phase, ends)
             yield
         finally:
             self.end()
@@ -53,10 +70,13 @@ class _Phase(Watch):
     """Keeps what both shown forms need: steps, losses, ranks so far and the time left."""
 
     def __init__(self) -> None:
-        self.ends: dict[str, int] = {}
+        self._clear("", {})
 
     @override
     def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        self._clear(phase, ends)
+
+    def _clear(self, phase: str, ends: Mapping[str, int]) -> None:
         self.title, self.ends = phase, dict(ends)
         self.steps = dict.fromkeys(ends, 0)
         self.losses: dict[str, float] = {}
@@ -132,8 +152,7 @@ class PlainWatch(_Phase):
 
     @override
     def say(self, line: str) -> None:
-        self.stream.write(line + "\n")
-        self.stream.flush()
+        write(line, self.stream)
 
     @override
     def passing(self, line: str) -> None:
@@ -142,10 +161,19 @@ class PlainWatch(_Phase):
             self.wrote = time.monotonic()
 
     @override
+    @contextmanager
+    def doing(self, what: str, *, is_brief: bool = False) -> Iterator[None]:
+        if not is_brief:
+            self.say(what)
+        yield
+
+    @override
     def begin(self, phase: str, ends: Mapping[str, int]) -> None:
         super().begin(phase, ends)
         many = f"{len(ends)} candidates" if len(ends) > 1 else next(iter(ends))
-        self.say(f"{phase}: {many} {self.goal()}")
+        self.say(
+            f"{phase}: {many} {self.goal()}" if many not in phase else f"{phase} {self.goal()}"
+        )
         self.wrote = time.monotonic()
 
     @override
@@ -177,42 +205,49 @@ class PlainWatch(_Phase):
 
 
 class LiveWatch(_Phase):
-    """Shows one live table in a terminal."""
+    """Shows in a terminal what goes on: one live table, and below it a line with a spinner."""
 
     def __init__(self) -> None:
         super().__init__()
-        from rich.console import Console
+        from rich.spinner import Spinner
 
-        self.console = Console(stderr=True)
+        from lagsearch.console import make_console
+
+        self.console = make_console(sys.stderr)
         self.live: Any = None
+        self.is_training = False
+        self.line = ""
+        self.doings: list[tuple[str, float]] = []
+        is_unicode = self.console.encoding.startswith("utf")
+        self.spinner = Spinner("dots" if is_unicode else "line")
+        atexit.register(self._leave)
 
     @override
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False)
+        self.console.print(line)
 
     @override
     def passing(self, line: str) -> None:
-        from rich.live import Live
-        from rich.text import Text
+        self.line = line
+        self._show()
 
-        if self.live is None and line:
-            self.live = Live(console=self.console, refresh_per_second=2, transient=True)
-            self.live.start()
-        if self.live is not None and line:
-            self.live.update(Text(line))
-        elif self.live is not None:
-            self.live.stop()
-            self.live = None
+    @override
+    @contextmanager
+    def doing(self, what: str, *, is_brief: bool = False) -> Iterator[None]:
+        before = list(self.doings)
+        try:
+            self.doings.append((what, time.monotonic()))
+            self._show()
+            yield
+        finally:
+            self.doings = before
+            self._show()
 
     @override
     def begin(self, phase: str, ends: Mapping[str, int]) -> None:
         super().begin(phase, ends)
-        from rich.live import Live
-
-        self.live = Live(
-            get_renderable=self._table, console=self.console, refresh_per_second=2, transient=True
-        )
-        self.live.start()
+        self.is_training = True
+        self._show()
 
     @override
     def failed(self, name: str, reason: str) -> None:
@@ -221,40 +256,106 @@ class LiveWatch(_Phase):
 
     @override
     def end(self) -> None:
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
+        self.is_training = False
+        self._show()
         ended = sum(state == "done" for state in self.state.values())
         self.say(f"{self.title}: {ended} of {len(self.ends)} done")
 
+    def _leave(self) -> None:
+        """Give the terminal back, its cursor too, whatever an interrupt came between."""
+        if self.live is not None:
+            self.live.stop()
+
+    def _show(self) -> None:
+        """Show what there is to show, from now on; or nothing."""
+        from rich.live import Live
+
+        is_wanted = self.is_training or bool(self.doings) or bool(self.line)
+        if is_wanted and self.live is None:
+            self.live = Live(
+                get_renderable=self._shown,
+                console=self.console,
+                refresh_per_second=4,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self.live.start(refresh=True)
+        elif is_wanted:
+            self.live.refresh()
+        elif self.live is not None:
+            live, self.live = self.live, None
+            live.stop()
+
+    def _shown(self) -> Any:
+        from rich.console import Group
+
+        from lagsearch.console import plain
+
+        parts: list[Any] = []
+        if self.is_training:
+            parts += [plain(f"{self.title}, {self.goal()}{self.time_left()}"), self._table()]
+        if self.line or self.doings:
+            self.spinner.update(text=plain(self.line or self._doing()))
+            parts.append(self.spinner)
+        return Group(*parts)
+
+    def _doing(self) -> str:
+        if not self.doings:
+            return ""
+        what, since = self.doings[-1]
+        return f"{what}  {clock(time.monotonic() - since)}"
+
     def _table(self) -> Any:
+        """Return the table of the models; in a narrow terminal without lines and ranks."""
+        from rich import box
         from rich.table import Table
 
-        title = f"{self.title}, {self.goal()}{self.time_left()}"
-        table = Table(title=title, title_justify="left")
-        for heading in ("candidate", "step", "val loss", "rank so far"):
-            table.add_column(heading, justify="left" if heading == "candidate" else "right")
-        for name in self._shown():
+        is_wide = self.console.width >= _WIDE
+        table = Table(box=box.ROUNDED if is_wide else None, pad_edge=is_wide)
+        table.add_column("candidate", overflow="fold")
+        for heading in ("step", "val loss", *(["rank so far"] if is_wide else [])):
+            table.add_column(heading, justify="right", no_wrap=heading != "step")
+        names = self._rows()
+        for name in names:
             loss = f"{self.losses[name]:.4f}" if name in self.losses else ""
             state = self.state[name]
             step = "failed" if state == "failed" else self.step(name)
+            ranks = [str(self.rank(name) or "")] if is_wide else []
             style = {"running": "bold", "": "dim"}.get(state)
-            table.add_row(name, step, loss, str(self.rank(name) or ""), style=style)
+            table.add_row(name, step, loss, *ranks, style=style)
+        if more := len(self.ends) - len(names):
+            table.add_row(f"and {more} more", style="dim")
         return table
 
-    def _shown(self) -> list[str]:
-        """Return the rows that fit: running ones first, then by loss, then those to come."""
+    def _rows(self) -> list[str]:
+        """Return the models that fit: running ones first, then by loss, then those to come."""
         order = {"running": 0, "done": 1, "failed": 2, "": 3}
         far = float("inf")
         ranked = sorted(
             self.ends, key=lambda name: (order[self.state[name]], self.losses.get(name, far))
         )
-        return ranked[: max(4, self.console.size.height - 6)]
+        room = max(8, self.console.height - _LINES_BESIDE)
+        beside = _COLUMNS_BESIDE[self.console.width >= _WIDE]
+        width = max(10, self.console.width - beside)
+        fitting: list[str] = []
+        for name in ranked:
+            room -= -(-len(name) // width)
+            if room < 0:
+                break
+            fitting.append(name)
+        return fitting
 
 
 def make_watch() -> Watch:
-    """Return a live table where stderr is a terminal, else plain lines."""
-    return LiveWatch() if sys.stderr.isatty() else PlainWatch(sys.stderr)
+    """Return what shows a run: live where stderr is a terminal that can, else in plain lines."""
+    is_live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    return LiveWatch() if is_live else PlainWatch(sys.stderr)
+
+
+def make_waiting_watch() -> Watch:
+    """Return what shows the waiting for a command of seconds: without a terminal it is silent."""
+    watch = make_watch()
+    return watch if isinstance(watch, LiveWatch) else Watch()
 
 
 def clock(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from lagsearch.errors import ModelError
@@ -10,18 +9,20 @@ from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
 from lagsearch.planning import RunPlan, make_plan
 from lagsearch.space import (
+    STRIDES,
     Source,
     SpaceFile,
     StagedFile,
     StageFile,
     Whole,
+    Written,
     opened,
     said,
 )
 from lagsearch.vocabulary import Vocabulary, vocabulary_without_data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StagedPlan:
     """A whole run of several stages before it begins.
 
@@ -35,6 +36,26 @@ class StagedPlan:
     file: StagedFile
     stages: tuple[RunPlan, ...]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        count, steps = len(self.stages), self.file.steps
+        return f"StagedPlan({self.space.name!r}: {count} stages, {steps} steps)"
+
+    def _repr_html_(self) -> str:
+        from lagsearch.notebook import Row, table_html
+
+        rows = [
+            Row(
+                f"stage {number}: {each.name}",
+                each.layer_map,
+                (f"{each.cost.parameters:,}", f"{stage.lag:,}", f"{stage.space.training.steps:,}"),
+            )
+            for number, stage in enumerate(self.stages, 1)
+            for each in stage.candidates
+        ]
+        title = f"{self.space.name}: {len(self.stages)} stages, {self.file.steps:,} steps"
+        more = "In each stage, layers are those of the winner of the stage before."
+        return table_html(title, ("candidate", "parameters", "K", "steps"), rows, more)
 
     @property
     def space(self) -> Whole:
@@ -58,7 +79,7 @@ class StagedPlan:
 
 
 def plan(
-    space: str | Path | SpaceFile | StagedFile,
+    space: Written | SpaceFile | StagedFile,
     *,
     lag: int | Literal["auto"] | None = None,
     skip_unfit: bool = False,
@@ -67,7 +88,7 @@ def plan(
     """Work out every candidate and the cost of the search; nothing is trained.
 
     Args:
-        space: A space file, with stages or without, or one that is loaded.
+        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
         lag: K, in place of the space's `search.lag`.
         skip_unfit: Leave out candidates that do not fit, and name them.
         overrides: `key.path=value` texts, as `--set` takes them.
@@ -157,12 +178,11 @@ def _depths(file: StageFile, model: Any) -> tuple[int, int]:
 
 def _spell(entry: dict[str, Any], source: int, target: int) -> dict[str, Any]:
     """Write out an index that is given as a word: `every` or `even` of those that there are."""
-    strides = {"every": 1, "even": 2}
     word = entry.get("index")
-    if not isinstance(word, str) or word not in strides:
+    if not isinstance(word, str) or word not in STRIDES:
         return entry
     last = max(0, 2 * source - target)
-    return {**entry, "index": list(range(0, last + 1, strides[word]))}
+    return {**entry, "index": list(range(0, last + 1, STRIDES[word]))}
 
 
 def _dearest(plan: RunPlan, steps: int) -> int:

@@ -1,9 +1,12 @@
 """What the verbs write on the terminal."""
 
-import os
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lagsearch.screen import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,36 +17,28 @@ if TYPE_CHECKING:
 _SHOWN_OPTIONS = 12
 
 
-def make_console() -> Any:
-    """Return a console as wide as the terminal, or 120 columns where there is none."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+_MAP_COLUMNS = 20  # that layers have at least, in a table
 
 
 def show_lines(*lines: str) -> None:
-    """Show lines as they are."""
-    for line in lines:
-        make_console().print(line, markup=False)
+    """Write sentences; a terminal has them wrapped between words, but for indented commands."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        lines = tuple(line if line.startswith(" ") else wrap.fill(line) for line in lines)
+    write("\n".join(lines))
 
 
 def show_plan(plan: "RunPlan") -> None:
     """Show the candidates of a plan and what they cost."""
     from rich.table import Table
 
+    from lagsearch.console import make_console
     from lagsearch.operators.plan import legend
 
     console = make_console()
     space = plan.space
-    table = Table("candidate", "layers", box=None, pad_edge=False)
-    for heading in ("parameters", "FLOPs/step", "memory"):
-        table.add_column(heading, justify="right")
-    for each in plan.candidates:
-        cost = each.cost
-        memory = f"{cost.memory_bytes / 2**20:,.0f} MiB" if cost.memory_bytes else "not known"
-        flops = f"{cost.flops_per_step:.2e}"
-        table.add_row(each.title, each.layer_map, f"{cost.parameters:,}", flops, memory)
-    console.print(table)
+    _show_candidates(plan, console, has_memory=True)
     for line in plan.remarks:
         console.print(line[0].upper() + line[1:])
     warned: dict[str, list[str]] = {}
@@ -83,8 +78,7 @@ def show_plan(plan: "RunPlan") -> None:
 
 def show_staged_plan(plan: "StagedPlan") -> None:
     """Show the candidates of each stage and what they cost."""
-    from rich.table import Table
-
+    from lagsearch.console import make_console
     from lagsearch.operators.plan import legend
 
     console = make_console()
@@ -92,13 +86,7 @@ def show_staged_plan(plan: "StagedPlan") -> None:
         steps, count = stage.space.training.steps, len(stage.candidates)
         chosen = f"{count} candidates, K = {stage.lag:,}" if count > 1 else "nothing to choose"
         console.print(f"\nStage {number}: {steps:,} steps; {chosen}")
-        table = Table("candidate", "layers", box=None, pad_edge=False)
-        for heading in ("parameters", "FLOPs/step"):
-            table.add_column(heading, justify="right")
-        for each in stage.candidates:
-            flops = f"{each.cost.flops_per_step:.2e}"
-            table.add_row(each.title, each.layer_map, f"{each.cost.parameters:,}", flops)
-        console.print(table)
+        _show_candidates(stage, console, has_memory=False)
         for line in stage.remarks:
             console.print(line[0].upper() + line[1:])
     maps = [each.layer_map for stage in plan.stages for each in stage.candidates]
@@ -122,7 +110,26 @@ def show_run(folder: Path, report: dict[str, Any]) -> None:
         return
     from lagsearch.report.staged_verdict import tell
 
-    sys.stdout.write("\n".join(tell(report, folder)) + os.linesep)
+    show_lines(*tell(report, folder))
+
+
+def _show_candidates(plan: "RunPlan", console: Any, *, has_memory: bool) -> None:
+    """Show each candidate with its layers and what it takes."""
+    from rich.table import Table
+
+    from lagsearch.console import print_rows
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("candidate", no_wrap=True)
+    table.add_column("layers", min_width=_MAP_COLUMNS)
+    for heading in ("parameters", "FLOPs/step", *(["memory"] if has_memory else [])):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in plan.candidates:
+        cost = each.cost
+        memory = f"{cost.memory_bytes / 2**20:,.0f} MiB" if cost.memory_bytes else "not known"
+        numbers = [f"{cost.parameters:,}", f"{cost.flops_per_step:.2e}"]
+        table.add_row(each.title, each.layer_map, *numbers, *([memory] if has_memory else []))
+    print_rows(console, table)
 
 
 def _show_domain(plan: "RunPlan", console: Any) -> None:
@@ -154,9 +161,13 @@ def show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
     """Show the means of replays (`lagsearch.replay.summary`)."""
     from rich.table import Table
 
-    table = Table("strategy", "until", "signal", box=None, pad_edge=False)
+    from lagsearch.console import make_console, print_rows
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("strategy", "until", "signal"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("candidate-steps", "of LAG at K", "relative regret", "95 %", "chose the best"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
         table.add_row(
             *(str(row[key]) for key in ("strategy", "until", "signal")),
@@ -164,7 +175,7 @@ def show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
             *(f"{row['low']:.2f} to {row['high']:.2f}", f"{row['is_best']:.0%}"),
         )
     console = make_console()
-    console.print(table)
+    print_rows(console, table)
     console.print(
         f"\nMeans over {n_searches} recorded searches of one seed each. until: the last step, K, "
         "half of completion, or its end. 95 %: a bootstrap over runs and their seeds."
@@ -186,7 +197,7 @@ def show_result(folder: Path, report: dict[str, Any]) -> None:
     ]
     if report["winner"]["checkpoint"] is not None:
         lines.append(f"Checkpoint: {folder / report['winner']['checkpoint']}")
-    sys.stdout.write("\n".join(lines) + os.linesep)
+    show_lines(*lines)
 
 
 def _cost(report: dict[str, Any]) -> list[str]:

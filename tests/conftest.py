@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from staged import STAGED, as_list
 
+from lagsearch import interrupts
 from lagsearch.progress import Watch
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
@@ -51,6 +52,13 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("LAGSEARCH_CACHE", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Commands that are called in this process leave its signals as they were."""
+    with interrupts.kept():
+        yield
 
 
 @pytest.fixture(scope="session")

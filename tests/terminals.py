@@ -4,13 +4,16 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 LAGSEARCH = (sys.executable, "-m", "lagsearch.cli")
 
@@ -30,21 +33,40 @@ class Shown:
     first_s: float
 
 
+@dataclass
+class Terminal:
+    """A command's terminal while the command runs.
+
+    Attributes:
+        pid: The command's process.
+        own: This side of the terminal.
+        is_closed: Whether it was closed.
+    """
+
+    pid: int
+    own: int
+    is_closed: bool = False
+
+
 def in_terminal(
     *words: str | Path,
     columns: int = 100,
     rows: int = 40,
-    interrupt_at: str | None = None,
+    then: tuple[str, Callable[["Terminal"], None]] | None = None,
+    stdout: BinaryIO | None = None,
+    stderr: BinaryIO | None = None,
     command: tuple[str, ...] = LAGSEARCH,
     **environment: str,
 ) -> Shown:
-    """Run a command with its input and both outputs in a terminal.
+    """Run a command with its input and its outputs in a terminal.
 
     Args:
         words: What follows the command.
         columns: Of the terminal.
         rows: Of the terminal.
-        interrupt_at: Press Ctrl-C as soon as this was shown.
+        then: What is done as soon as a text was shown, e.g. `("search", press_ctrl_c)`.
+        stdout: A file for it, in place of the terminal.
+        stderr: A file for it, in place of the terminal.
         command: The program.
         environment: Further variables.
     """
@@ -56,13 +78,14 @@ def in_terminal(
     process = subprocess.Popen(
         [*command, *map(str, words)],
         stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdout=stdout or theirs,
+        stderr=stderr or theirs,
         env={**inherited, "TERM": "xterm-256color", **environment},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_take_terminal,
     )
     os.close(theirs)
+    terminal = Terminal(process.pid, own)
     shown, first = b"", None
     while True:
         ready, _, _ = select.select([own], [], [], 1.0)
@@ -78,10 +101,49 @@ def in_terminal(
             break
         first = first or time.monotonic() - began
         shown += piece
-        if interrupt_at is not None and interrupt_at.encode() in shown:
-            os.write(own, b"\x03")
-            interrupt_at = None
+        if then is not None and then[0].encode() in shown:
+            then[1](terminal)
+            then = None
+            if terminal.is_closed:
+                break
     process.wait(timeout=60)
-    os.close(own)
+    if not terminal.is_closed:
+        os.close(own)
     code = process.returncode
     return Shown(code if code >= 0 else 128 - code, shown.decode(), first or float("inf"))
+
+
+def _take_terminal() -> None:
+    """Make the terminal the process's own, and Ctrl-C something that ends it, as a shell does."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def press_ctrl_c(terminal: "Terminal") -> None:
+    """Press Ctrl-C four times, as an impatient person does."""
+    for _ in range(4):
+        os.write(terminal.own, b"\x03")
+        time.sleep(0.2)
+
+
+def terminate(terminal: "Terminal") -> None:
+    """Ask the process to end, as a batch system does."""
+    os.kill(terminal.pid, signal.SIGTERM)
+
+
+def hang_up(terminal: "Terminal") -> None:
+    """Close the terminal's window."""
+    os.close(terminal.own)
+    terminal.is_closed = True
+
+
+def processes_with(name: str, value: str) -> list[int]:
+    """Return the processes that have a variable of this value in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{name}={value}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:  # it ended, or is another user's
+            continue
+    return found

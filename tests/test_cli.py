@@ -139,10 +139,10 @@ def test_operators_are_listed(monkeypatch, capsys):
 def test_one_operator_is_described_whole(monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, "operators", "zero")
     assert code == 0
-    assert "form=hybrid (gstack, v1, v2)" in out
-    assert "new heads and FFN units read at random and write zeros" in out
+    assert "form: hybrid, gstack, v1 or v2; hybrid when left out" in out
+    assert "new heads and FFN units read at random and write zeros" in " ".join(out.split())
     code, out, _ = call(monkeypatch, capsys, "operators", "multi-stack")
-    assert "order (required)" in out
+    assert "order: a text; required" in out
     code, _, error = call(monkeypatch, capsys, "operators", "zeros")
     assert code == 2
     assert "did you mean 'zero'?" in error

@@ -11,21 +11,26 @@ ROOT = Path(lagsearch.__file__).parent
 
 EVERYWHERE = {"errors", "storage"}
 MAY_IMPORT = {
+    "screen": set(),
+    "console": {"screen"},
+    "interrupts": {"screen"},
     "space": set(),
     "models": set(),
     "operators": {"models"},
     "data": {"space", "models"},
     "training": {"space", "models", "operators", "data"},
-    "search": {"space", "training", "progress"},
+    "search": {"space", "training", "progress", "interrupts"},
     "selection": set(),
     "report": {"space", "operators", "training", "selection", "progress"},
-    "progress": {"training"},
+    "progress": {"training", "screen", "console"},
+    "notebook": {"operators", "report"},
     "guideline": set(),
     "vocabulary": {"space", "models", "data"},
     "costs": {"space", "models", "operators", "training"},
     "domain": {"space", "models", "operators"},
     "listing": {"space", "operators"},
     "planning": {
+        "notebook",
         *("space", "models", "operators", "training", "guideline", "vocabulary", "costs"),
         *("domain", "listing"),
     },
@@ -41,7 +46,7 @@ MAY_IMPORT = {
         *("planning", "jobs", "downstream", "searching", "report", "search", "training"),
         "progress",
     },
-    "staging": {"planning", "vocabulary", "space", "models"},
+    "staging": {"planning", "vocabulary", "space", "models", "notebook"},
     "courses": {"staging", "planning", "vocabulary", "space", "models", "report"},
     "stage": {
         *("staging", "planning", "jobs", "phases", "downstream", "vocabulary", "space", "data"),
@@ -50,7 +55,12 @@ MAY_IMPORT = {
     "stages": {
         *("stage", "courses", "staging", "report", "search", "space", "training", "progress"),
     },
-    "terminal": {"planning", "staging", "operators", "report", "progress"},
+    "terminal": {
+        *("planning", "staging", "operators", "report", "progress", "screen", "console"),
+    },
+    "describing": {"operators", "space", "screen", "console"},
+    "planned": {"planning", "staging"},
+    "editing": {"operators", "space"},
     "scaling": {"staging", "space", "models"},
     "init": {
         *("planning", "vocabulary", "space", "models", "operators", "data", "training", "search"),

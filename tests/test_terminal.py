@@ -1,9 +1,22 @@
 """Commands in a pseudo-terminal: what a person sees, who has no pipe."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
-from terminals import in_terminal
+from terminals import hang_up, in_terminal, press_ctrl_c, processes_with, terminate
+
+SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+LAST_WORD = "lagsearch: interrupted; the same command continues where this stopped"
+
+
+def without_control(text):
+    return SEQUENCE.sub("", text).replace("\r", "\n")
 
 
 @pytest.mark.ray
@@ -12,5 +25,178 @@ def test_a_run_under_ray_ends_well_in_a_terminal(write_space, tmp_path):
     shown = in_terminal("run", write_space(), "--out", folder)
     assert "Traceback" not in shown.text
     assert shown.code == 0
-    assert "Winner at step 10: lag-" in shown.text
+    plain = without_control(shown.text)
+    said = [
+        plain.index(what)
+        for what in (
+            *("loading torch and transformers", "planning", "source small", "starting Ray"),
+            *("starting the workers", "stopping Ray", "winner lag-", "writing the report"),
+            "Winner at step 10: lag-",
+        )
+    ]
+    assert said == sorted(said)
     assert json.loads((folder / "report.json").read_text())["winner"]["name"] in shown.text
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "end", [press_ctrl_c, *(pytest.param(each, marks=pytest.mark.slow) for each in (terminate,))]
+)
+def test_a_run_under_ray_ends_in_order_once(write_space, tmp_path, cache, end):
+    space, folder = write_space(("steps: 24", "steps: 4000"), ("lag: 10", "lag: 3000")), tmp_path
+    shown = in_terminal("run", space, "--out", folder / "run", then=("starting Ray", end))
+    assert shown.code == 130
+    assert "Traceback" not in shown.text
+    assert without_control(shown.text).count(LAST_WORD) == 1
+    assert gone(cache)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_closed_window_leaves_no_process_of_ray(write_space, tmp_path, cache):
+    space = write_space(("steps: 24", "steps: 4000"), ("lag: 10", "lag: 3000"))
+    words = ("run", space, "--out", tmp_path / "run")
+    assert in_terminal(*words, then=("starting the workers", hang_up)).code == 130
+    assert gone(cache)
+
+
+def gone(cache):
+    """Wait until no process is left that was given the test's cache."""
+    until = time.monotonic() + 20
+    while found := processes_with("LAGSEARCH_CACHE", str(cache)):
+        if time.monotonic() > until:
+            return not found
+        time.sleep(0.2)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("shown", "end"),
+    [
+        ("source small", press_ctrl_c),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [
+                ("planning", press_ctrl_c),
+                ("reading the text", press_ctrl_c),
+                ("search, ", press_ctrl_c),
+                ("search, ", terminate),
+                ("search, ", hang_up),
+                ("winner lag-", press_ctrl_c),
+                ("writing the report", press_ctrl_c),
+            ]
+        ),
+    ],
+)
+def test_a_serial_run_ends_in_order_and_continues(write_space, tmp_path, shown, end):
+    words = ("run", write_space(), "--serial", "--out", tmp_path / "run")
+    interrupted = in_terminal(*words, then=(shown, end))
+    assert interrupted.code == 130
+    assert "Traceback" not in interrupted.text
+    if end is not hang_up:
+        assert without_control(interrupted.text).count(LAST_WORD) == 1
+        assert interrupted.text.rstrip("\r\n^C").endswith(LAST_WORD)
+    continued = in_terminal(*words)
+    assert continued.code == 0
+    assert "Winner at step 10: lag-" in continued.text
+
+
+def test_a_command_says_at_once_that_something_goes_on(write_space):
+    shown = in_terminal("plan", write_space(), columns=60)
+    assert shown.code == 0
+    text = without_control(shown.text)
+    assert text.index("loading torch and transformers") < text.index("planning")
+    assert "lag-i0-b1-duplicate\n" in text.replace(" ", "")
+    assert max(map(len, text.splitlines())) <= 60
+    assert "layers: 1 1* 2 3; parameters: " in text
+
+
+def test_a_dumb_terminal_gets_plain_lines(write_space, tmp_path):
+    shown = in_terminal("run", write_space(), "--serial", "--out", tmp_path / "run", TERM="dumb")
+    assert shown.code == 0
+    assert "\x1b" not in shown.text
+    lines = [line.strip() for line in shown.text.splitlines()]
+    assert lines[0] == "loading torch and transformers"
+    assert "search: 4 candidates to step 10" in lines
+    assert "source small to step 20" in lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [60, 40])
+def test_the_live_table_fits_a_narrow_window(write_space, tmp_path, columns):
+    words = ("run", write_space(), "--serial", "--out", tmp_path / "run", "--oracle")
+    shown = in_terminal(*words, "--seeds", "3,4", columns=columns, NO_COLOR="1")
+    assert shown.code == 0
+    assert not re.search(r"\x1b\[(?:[0-9]*;)*3[0-9]m", shown.text)  # a colour
+    lines = without_control(shown.text).splitlines()
+    head = next(line for line in lines if line.startswith("candidate"))
+    assert head.split() == ["candidate", "step", "val", "loss"]
+    assert any(line.startswith("lag-i2-b1-duplicate@4 ") for line in lines)
+    assert all(len(line) <= columns for line in lines if not line.startswith("  lagsearch"))
+
+
+@pytest.mark.slow
+def test_outputs_part_ways(write_space, tmp_path):
+    words = ("run", write_space(), "--serial", "--out", tmp_path / "run")
+    with (tmp_path / "stdout").open("wb") as file:
+        shown = in_terminal(*words, stdout=file)
+    out = (tmp_path / "stdout").read_text()
+    assert out.startswith("Winner at step 10: ")
+    assert "\x1b" not in out
+    assert "Winner at step 10" not in shown.text
+    with (tmp_path / "stderr").open("wb") as file:
+        shown = in_terminal(*words, stderr=file)
+    assert (tmp_path / "stderr").read_text().startswith("loading torch and transformers\n")
+    assert "Winner at step 10: " in shown.text
+    assert "\x1b" not in shown.text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("plan SPACE", "-h", "operators"),
+        pytest.param("run SPACE --serial --out RUN", marks=pytest.mark.slow),
+    ],
+)
+def test_a_closed_pipe_ends_a_command_without_a_word(write_space, tmp_path, words):
+    words = words.replace("SPACE", str(write_space())).replace("RUN", str(tmp_path / "run"))
+    line = f"{sys.executable} -m lagsearch.cli {words} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_completion_in_a_shell(tmp_path):
+    program = Path(sys.executable).with_name("lagsearch")
+    if not program.exists():
+        pytest.skip("the package's command is not installed")
+    script = tmp_path / "completion.sh"
+    script.write_text(
+        subprocess.run(
+            [program, "--show-completion", "bash"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+        ).stdout
+    )
+    began = time.monotonic()
+    found = subprocess.run(
+        [
+            *("bash", "-c"),
+            f"source {script}; COMP_WORDS=(lagsearch operators mult); COMP_CWORD=2; "
+            'COMP_LINE="lagsearch operators mult"; _lagsearch_completion lagsearch; '
+            'printf "%s\\n" "${COMPREPLY[@]}"',
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+    )
+    assert time.monotonic() - began < 30
+    assert sorted(found.stdout.split()) == [
+        "multi-combined",
+        "multi-interleave",
+        "multi-ligo",
+        "multi-stack",
+    ]

@@ -31,7 +31,13 @@ Part = Annotated[str | dict[str, Any], Field(union_mode="left_to_right"), Short(
 """An operator's name, or a mapping with `operator` and its settings."""
 
 
-@operator("combined", paper="none", grows="width, depth", preserves="as its two parts do")
+@operator(
+    "combined",
+    paper="none",
+    grows="width, depth",
+    preserves="as its two parts do",
+    example={"width": "net2net", "depth": "stack"},
+)
 def combined(source: ModelShape, target: ModelShape, *, width: Part, depth: Part) -> GrowthPlan:
     """Grow the width by one operator and the depth by another, in one step.
 
@@ -59,6 +65,7 @@ def combined(source: ModelShape, target: ModelShape, *, width: Part, depth: Part
     grows="width, depth",
     preserves="as its two parts do",
     takes="several",
+    example={"width": "net2net", "depth": {"operator": "multi-stack", "order": "a b"}},
 )
 def multi_combined(sources: Sources, target: ModelShape, *, width: Part, depth: Part) -> GrowthPlan:
     """Widen each of several models alike by one operator, and put them together by another.

@@ -11,7 +11,13 @@ from lagsearch.operators.plan import GrowthPlan, LayerOrigin
 from lagsearch.operators.registry import Short, operator
 
 
-@operator("lag", paper="arXiv:2406.02469", grows="depth", preserves="no")
+@operator(
+    "lag",
+    paper="arXiv:2406.02469",
+    grows="depth",
+    preserves="no",
+    example={"index": 1, "block_size": 2, "init": "duplicate"},
+)
 def lag(
     source: ModelShape,
     target: ModelShape,

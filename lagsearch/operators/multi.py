@@ -76,6 +76,7 @@ Boundary = Annotated[str, Short(""), Choices(boundaries)]
     preserves="no",
     takes="several",
     control=Control("stack"),
+    example={"order": "a b"},
 )
 def multi_stack(
     sources: Sources, target: ModelShape, *, order: Order, boundary: Boundary = "attached"
@@ -110,6 +111,7 @@ def multi_stack(
     preserves="no",
     takes="several",
     control=Control("interleave"),
+    example={"order": "a b"},
 )
 def multi_interleave(
     sources: Sources, target: ModelShape, *, order: Order, boundary: Boundary = "attached"

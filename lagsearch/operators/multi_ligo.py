@@ -24,6 +24,7 @@ _ORDERED = {"stack": multi_stack, "interleave": multi_interleave}
     preserves="no",
     takes="several",
     control=Control("ligo", ("noise", "steps", "lr")),
+    example={"order": "a b"},
 )
 def multi_ligo(  # noqa: PLR0913 - its settings
     sources: Sources,

@@ -114,7 +114,13 @@ def _any_layers(sources: Mapping[str, ModelShape], target: ModelShape) -> Drawn:
     return Drawn(steps, tuple)
 
 
-@operator("layers", paper="none", grows="depth", preserves="no")
+@operator(
+    "layers",
+    paper="none",
+    grows="depth",
+    preserves="no",
+    example={"layers": [0, 1, 1, 2, 2, 3]},
+)
 def layers(
     source: ModelShape,
     target: ModelShape,

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -105,6 +105,8 @@ class Operator:
         build: From the shapes and its settings to a plan.
         settings: The schema of its settings.
         summary: First line of its description.
+        example: Values of what its settings require, which fit two sources `a` and `b` of 3 layers
+            or one of 4, and a target of 6.
     """
 
     name: str
@@ -117,19 +119,7 @@ class Operator:
     build: Callable[..., GrowthPlan]
     settings: type[BaseModel]
     summary: str
-
-    def settings_text(self) -> list[str]:
-        """Return each setting with its default, or that it is required, and its other values."""
-        lines = []
-        for name, field in self.settings.model_fields.items():
-            words = [str(each) for each in get_args(field.annotation) if isinstance(each, str)]
-            if field.is_required():
-                lines.append(f"{name} (required{': ' if words else ''}{', '.join(words)})")
-                continue
-            others = [word for word in words if word != field.default]
-            value = "none" if field.default is None else field.default
-            lines.append(f"{name}={value}" + (f" ({', '.join(others)})" if others else ""))
-        return lines
+    example: Mapping[str, Any]
 
     @property
     def description(self) -> str:
@@ -170,7 +160,7 @@ class Candidate:
 _TABLE: dict[str, Operator] = {}
 
 
-def operator(
+def operator(  # noqa: PLR0913 (each is a column of the table)
     name: str,
     *,
     paper: str,
@@ -179,10 +169,12 @@ def operator(
     is_baseline: bool = False,
     takes: Literal["one", "several"] = "one",
     control: Control | None = None,
+    example: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., GrowthPlan]], Callable[..., GrowthPlan]]:
     """Enter a function `(source, target, *, settings...) -> GrowthPlan` into the table.
 
-    One that takes several sources gets their shapes by their names.
+    One that takes several sources gets their shapes by their names. One with settings that are
+    required has an `example` of them (`Operator.example`).
 
     Raises:
         ValueError: The name is taken.
@@ -203,6 +195,7 @@ def operator(
             build,
             _schema(name, build),
             summary,
+            example or {},
         )
         return build
 

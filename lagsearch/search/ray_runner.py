@@ -5,6 +5,7 @@ candidate did is in its own files.
 """
 
 import gc
+import logging
 import math
 import os
 import signal
@@ -37,8 +38,10 @@ for _name, _value in _QUIET.items():
 
 import ray  # noqa: E402  (ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
+from ray._private import worker as ray_worker  # noqa: E402
 
-from lagsearch.errors import ResourceError  # noqa: E402
+from lagsearch.errors import ResourceError, brief  # noqa: E402
+from lagsearch.interrupts import SIGNALS, kept  # noqa: E402
 from lagsearch.progress import Watch  # noqa: E402
 from lagsearch.search.serial import Finished, Outcome, Runner, reason_of  # noqa: E402
 from lagsearch.search.slots import Slots  # noqa: E402
@@ -76,14 +79,44 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         self._signs.close()
 
 
+class _Cause(logging.Filter):
+    """Takes the error of a dead worker out of the twenty lines that Tune logs of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = "not known why"
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear what Tune logs in a block, and keep it from being shown."""
+        logger = logging.getLogger("ray.tune.execution.tune_controller")
+        logger.addFilter(self)
+        try:
+            yield
+        finally:
+            logger.removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ray.exceptions.OutOfMemoryError):
+            self.text = "the machine ran out of memory"
+        elif isinstance(error, ray.exceptions.RayActorError):
+            self.text = "it crashed or was killed, as a system does where memory runs out"
+        elif error is not None:
+            self.text = brief(Exception((str(error).strip().splitlines() or [repr(error)])[-1]))
+        return error is None
+
+
 class _Follow(tune.Callback):  # type: ignore[misc]
     """Hands what Tune hears from the workers to the watch."""
 
     def __init__(
-        self, jobs: Mapping[str, Job], watch: Watch, finished: Finished, interrupts: list[int]
+        self, jobs: Mapping[str, Job], watch: Watch, finished: Finished, noted: list[int]
     ) -> None:
         self.jobs, self.watch, self.finished = jobs, watch, finished
-        self.interrupts = interrupts
+        self.noted = noted
+        self.waiting = ExitStack()
+        self.cause = _Cause()
         self.failures: dict[str, str] = {}
         self.began: float | None = None
 
@@ -97,6 +130,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._heed()
         if self.began is None:
             self.began = time.monotonic()
+            self.waiting.close()
         name = trial.config["candidate"]
         sign: Progress | None = result.get("sign")
         if sign is not None:
@@ -109,11 +143,10 @@ class _Follow(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._heed()
-        lines = str(getattr(trial, "get_error", lambda: "")() or "").strip().splitlines()
-        self._fail(trial.config["candidate"], f"its worker died: {lines[-1] if lines else '?'}")
+        self._fail(trial.config["candidate"], f"its worker died: {self.cause.text}")
 
     def _heed(self) -> None:
-        if self.interrupts:
+        if self.noted:
             raise KeyboardInterrupt
 
     def _fail(self, name: str, reason: str) -> None:
@@ -135,7 +168,7 @@ def open_ray(slots: Slots) -> Iterator[Runner]:
 
         def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
             if not number:
-                number.append(stack.enter_context(_ray(slots)))
+                number.append(stack.enter_context(_ray(slots, watch)))
             return _run(jobs, until, slots, watch, finished, number[0])
 
         yield runner
@@ -157,10 +190,10 @@ def _run(
     by_name = {job.name: job for job in jobs}
     worker = tune.with_parameters(_Worker, jobs=by_name, until=until)
     with (
-        _noted_interrupts() as interrupts,
+        _noted_interrupts() as noted,
         tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch,
     ):
-        follow = _Follow(by_name, watch, finished, interrupts)
+        follow = _Follow(by_name, watch, finished, noted)
         tuner = tune.Tuner(
             tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
             param_space={"candidate": tune.grid_search(list(by_name))},
@@ -174,8 +207,10 @@ def _run(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
-        if interrupts:
+        with follow.waiting, follow.cause.heard():
+            follow.waiting.enter_context(watch.doing("starting the workers", is_brief=True))
+            tuner.fit()
+        if noted:
             raise KeyboardInterrupt
     return Outcome(follow.failures, follow.began or time.monotonic(), number)
 
@@ -190,7 +225,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield noted  # signals are not ours to handle
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, frame: Any) -> None:
         noted.append(number)
@@ -209,7 +244,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _ray(slots: Slots) -> Iterator[int]:
+def _ray(slots: Slots, watch: Watch) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; give the slots."""
     address = os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {
@@ -220,22 +255,33 @@ def _ray(slots: Slots) -> Iterator[int]:
     given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
     joined = {"address": address, "runtime_env": {"env_vars": given}}
     try:
-        ray.init(
-            **(joined if address else own),
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        with kept(), watch.doing("starting Ray"):
+            ray.init(
+                **(joined if address else own),
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+    except SystemExit:  # how Ray itself takes a SIGTERM while it starts
+        raise KeyboardInterrupt from None
     except (RuntimeError, OSError, ValueError) as error:  # a busy machine, a cluster that is gone
         ray.shutdown()
         reason = " ".join(str(error).split())[:200]
         where = f"the cluster at {address}" if address else "this machine"
         message = f"Ray cannot start on {where}: {reason}; try again, or use --serial"
         raise ResourceError(message, ("resources",)) from error
+    # Ray prints of a dead worker what is no use to a person, to the standard output
+    printed, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, _unheard
     try:
         yield _slots_in([node["Resources"] for node in ray.nodes() if node["Alive"]], slots)
     finally:
-        ray.shutdown()
+        with watch.doing("stopping Ray", is_brief=True):
+            ray.shutdown()
+        ray_worker.print_to_stdstream = printed
+
+
+def _unheard(data: Any, ignore_prefix: bool) -> None:
+    pass
 
 
 def _slots_in(nodes: Sequence[Mapping[str, float]], slots: Slots) -> int:

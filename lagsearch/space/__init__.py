@@ -7,6 +7,8 @@ from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder,
 from lagsearch.space.overrides import Said, read_yaml, said
 from lagsearch.space.reading import (
     SpaceFile,
+    Written,
+    dump_flow,
     dump_space,
     dump_yaml,
     load_space,
@@ -33,6 +35,7 @@ from lagsearch.space.schema import (
     Validation,
 )
 from lagsearch.space.staged import (
+    OF_ALL_STAGES,
     StagedFile,
     StageFile,
     load_any,
@@ -40,9 +43,11 @@ from lagsearch.space.staged import (
     parse_staged,
     with_said,
 )
-from lagsearch.space.stages import Whole, depth_key
+from lagsearch.space.stages import STRIDES, Ladder, Stage, Whole, depth_key
 
 __all__ = [
+    "OF_ALL_STAGES",
+    "STRIDES",
     "AskedTask",
     "Before",
     "Corpus",
@@ -51,6 +56,7 @@ __all__ = [
     "Evaluation",
     "Harness",
     "Ingredient",
+    "Ladder",
     "Objective",
     "Optimizer",
     "Origin",
@@ -62,17 +68,20 @@ __all__ = [
     "Source",
     "Space",
     "SpaceFile",
+    "Stage",
     "StageFile",
     "StagedFile",
     "TrainBpe",
     "Training",
     "Validation",
     "Whole",
+    "Written",
     "annealed_steps",
     "asked_tasks",
     "chosen_candidates",
     "chosen_stages",
     "depth_key",
+    "dump_flow",
     "dump_space",
     "dump_yaml",
     "evaluation_steps",

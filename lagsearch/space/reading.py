@@ -54,19 +54,22 @@ class SpaceFile:
         return tuple(found)
 
 
-def load_space(path: str | Path, overrides: Sequence[str] | Said = ()) -> SpaceFile:
-    """Read and check a space file.
+Written = str | Path | Mapping[str, Any] | BaseModel
+"""A space: its YAML file, or the same as a dictionary or a `Space`."""
+
+
+def load_space(space: Written, overrides: Sequence[str] | Said = ()) -> SpaceFile:
+    """Read and check a space.
 
     Args:
-        path: The YAML file.
+        space: The YAML file, or the same as a dictionary or a `Space`.
         overrides: `key.path=value` texts, as `--set` takes them, or all that a command says; they
             win over the file, and nothing is judged before all are put in.
 
     Raises:
-        SpaceError: Anything in the file or in an override is not as it must be.
+        SpaceError: Anything in it or in an override is not as it must be.
     """
-    path = Path(path)
-    return check_space(path, *read_file(path, overrides))
+    return check_space(*read_written(space, overrides))
 
 
 def check_space(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> SpaceFile:
@@ -133,6 +136,16 @@ def dump_yaml(values: Any) -> str:
     return stream.getvalue()
 
 
+def dump_flow(values: Any) -> str:
+    """Return plain values as YAML in one line, e.g. `{operator: lag, index: 0}`."""
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = True
+    yaml.width = 10_000
+    yaml.dump(values, stream)
+    return stream.getvalue().strip()
+
+
 def written_out(part: BaseModel) -> dict[str, Any]:
     """Return a part of the space as plain values with every default, but for keys not in use."""
     values = part.model_dump(mode="json")
@@ -147,6 +160,45 @@ def written_out(part: BaseModel) -> dict[str, Any]:
                 written_out(each) if isinstance(each, BaseModel) else each for each in value
             ]
     return values
+
+
+def read_written(
+    space: Written, overrides: Sequence[str] | Said = ()
+) -> tuple[Path, dict[str, Any], dict[Key, int | str]]:
+    """Read a space into nested dicts and lists, with its path and the line of each key.
+
+    One that is no file has the path `space`, and nothing for lines.
+
+    Args:
+        space: The YAML file, or the same as a dictionary or a `Space`.
+        overrides: `key.path=value` texts, or all that a command says; they win over it and have
+            their words for a line.
+
+    Raises:
+        SpaceError: It cannot be read, or is no mapping; or an override is none.
+    """
+    if isinstance(space, str | Path):
+        return Path(space), *read_file(Path(space), overrides)
+    if isinstance(space, BaseModel):
+        space = space.model_dump(mode="json", exclude_unset=True)
+    try:
+        plain = json.loads(json.dumps(space, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise SpaceError(f"the space holds what no space file can: {error}") from None
+    if not isinstance(plain, dict):
+        raise SpaceError("a space is a mapping of keys to values, or the path of a file")
+    lines: dict[Key, int | str] = {(): ""}
+    put_in(plain, lines, overrides if isinstance(overrides, Mapping) else said(overrides))
+    return Path("space"), plain, lines
+
+
+def _plain(value: Any) -> Any:
+    """Turn what a dictionary may hold beside plain values into them."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} of type {type(value).__name__}")
 
 
 def read_file(
@@ -303,13 +355,14 @@ def located(
         known = known[:-1]
     line = lines[known]
     where = line if isinstance(line, str) else f"{path}:{line}"
+    where = f"{where}: " if where else ""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
     value: Any = plain
     for part in at:
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
-            return SpaceError(f"{where}: {key}: {message}")
+            return SpaceError(f"{where}{key}: {message}")
     shown = json.dumps(value, default=str) if at else ""
     shown = f" {shown}" if shown and len(shown) <= 60 else ""
-    return SpaceError(f"{where}: {key}{shown}: {message}" if key else f"{where}: {message}")
+    return SpaceError(f"{where}{key}{shown}: {message}" if key else f"{where}{message}")

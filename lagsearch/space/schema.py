@@ -3,13 +3,20 @@
 Defaults stand here and nowhere else. Unknown keys are errors.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+def _is_tuple(field: FieldInfo) -> bool:
+    """Return whether one of the types that a field may have is a tuple."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(tuple in (get_origin(each), *map(get_origin, get_args(each))) for each in kinds)
 
 
 class Part(BaseModel):
@@ -23,6 +30,18 @@ class Part(BaseModel):
         allow_inf_nan=False,
         serialize_by_alias=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _freeze(cls, given: Any) -> Any:
+        """Take lists, as Python code and YAML have them, for the tuples that are kept."""
+        if not isinstance(given, dict):
+            return given
+        kept = {each.alias or name for name, each in cls.model_fields.items() if _is_tuple(each)}
+        return {
+            key: tuple(value) if isinstance(value, list) and key in kept else value
+            for key, value in given.items()
+        }
 
 
 class Origin(Part):

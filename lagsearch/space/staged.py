@@ -14,11 +14,12 @@ from lagsearch.errors import SpaceError
 from lagsearch.space.overrides import Key, Said, put_in
 from lagsearch.space.reading import (
     SpaceFile,
+    Written,
     check_space,
     checked,
     explained,
     located,
-    read_file,
+    read_written,
 )
 from lagsearch.space.stages import (
     DEPTH,
@@ -132,35 +133,34 @@ class StagedFile:
         return (f"search.lag is left out: K is a quarter of the steps ({', '.join(left_out)})",)
 
 
-def load_any(path: str | Path, overrides: Sequence[str] | Said = ()) -> SpaceFile | StagedFile:
-    """Read and check a space file, with stages or without.
+def load_any(space: Written, overrides: Sequence[str] | Said = ()) -> SpaceFile | StagedFile:
+    """Read and check a space, with stages or without.
 
     Args:
-        path: The YAML file.
+        space: The YAML file, or the same as a dictionary or a `Space`.
         overrides: `key.path=value` texts, as `--set` takes them, or all that a command says; they
             win over the file, and nothing is judged before all are put in.
 
     Raises:
-        SpaceError: Anything in the file or in an override is not as it must be.
+        SpaceError: Anything in it or in an override is not as it must be.
     """
-    path = Path(path)
-    return _judged(path, *read_file(path, overrides))
+    return _judged(*read_written(space, overrides))
 
 
 def opened(
-    space: str | Path | SpaceFile | StagedFile, said: Said | None = None
+    space: Written | SpaceFile | StagedFile, said: Said | None = None
 ) -> SpaceFile | StagedFile:
     """Return a space with all that a command says beside it.
 
     Args:
-        space: A space file, with stages or without, or one that is loaded.
+        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
         said: What the command says.
 
     Raises:
         SpaceError: Anything in the file or in what is said is not as it must be.
     """
     said = said or {}
-    if isinstance(space, str | Path):
+    if not isinstance(space, SpaceFile | StagedFile):
         return load_any(space, said)
     return with_said(space, said) if said else space
 
@@ -278,7 +278,7 @@ def _check_list(
         raise located(path, plain, lines, ("training", "steps"), message)
 
 
-_OF_ALL = {
+OF_ALL_STAGES = {
     ("training", "steps"): "write the stage's own `steps`",
     ("search", "lag"): "write the stage's own `lag`",
     ("search", "seeds"): "under each seed all stages are gone through: write it in `search`",
@@ -290,7 +290,7 @@ _OF_ALL = {
 
 def _misplaced(stage: Plain) -> Iterator[tuple[Key, str]]:
     """Yield what a stage says in a place where it would have no effect."""
-    for (part, key), message in _OF_ALL.items():
+    for (part, key), message in OF_ALL_STAGES.items():
         if key in stage.get(part, {}):
             yield (part, key), message
 

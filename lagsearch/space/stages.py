@@ -11,6 +11,9 @@ from lagsearch.space.schema import Name, Part, PositiveInt
 DEPTH = "num_hidden_layers"
 _DEPTHS = (DEPTH, "n_layer", "n_layers", "num_layers")
 
+STRIDES = {"every": 1, "even": 2}
+"""Words for the `index` of a stage's candidates: of all that there are, every so manyth."""
+
 Lag = PositiveInt | Literal["auto"]
 Plain = dict[str, Any]
 

@@ -1,7 +1,10 @@
 """How many candidates fit, and what becomes of a candidate that breaks."""
 
 import json
+import os
+import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +91,42 @@ def test_a_watch_that_cannot_be_pickled_follows_a_search(write_space, tmp_path):
     watch = Locked()
     lagsearch.run(write_space(("[duplicate, random]", "[duplicate]")), out=tmp_path, watch=watch)
     assert {"lag-i0-b1-duplicate", "lag-i2-b1-duplicate"} <= {*watch.ended}
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd):
+    class Kills(Watch):
+        def __init__(self):
+            self.failures = {}
+
+        def progress(self, progress):
+            if not self.failures and (workers := own_workers()):
+                os.kill(workers[0], signal.SIGKILL)
+                self.progress = lambda progress: None
+
+        def failed(self, name, reason):
+            self.failures[name] = reason
+
+    watch = Kills()
+    space = write_space(("[duplicate, random]", "[duplicate]"), ("lag: 10", "lag: 20"))
+    lagsearch.run(space, out=tmp_path, watch=watch)
+    [reason] = watch.failures.values()
+    assert reason == (
+        "its worker died: it crashed or was killed, as a system does where memory runs out"
+    )
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+
+
+def own_workers():
+    """Return the processes of this one's Ray workers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_Worker"):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                grandparent = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
+                found += [int(folder.name)] * (int(grandparent) == os.getpid())
+        except OSError:  # it ended
+            continue
+    return found

@@ -1,0 +1,137 @@
+"""Nothing that is written steers a terminal; signals are dealt with once."""
+
+import io
+import os
+import re
+import signal
+
+import pytest
+from rich.table import Table
+
+from lagsearch import interrupts
+from lagsearch.console import make_console, print_rows
+from lagsearch.progress import LiveWatch, PlainWatch
+from lagsearch.screen import NobodyReads, printable, write
+from lagsearch.training.loop import Progress
+
+HOSTILE = "a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
+HARMLESS = r"a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
+
+
+def test_control_characters_are_spelt_out():
+    assert printable(HOSTILE) == HARMLESS
+    assert printable("tab\tand\nline, ä °~ 日本 🙂\u200d") == "tab\tand\nline, ä °~ 日本 🙂\u200d"
+
+
+def test_lines_tables_and_live_tables_are_printable(monkeypatch):
+    stream = io.StringIO()
+    write(HOSTILE, stream)
+    PlainWatch(stream).say(HOSTILE)
+    console = make_console(stream)
+    console.print(HOSTILE)
+    table = Table("name", "layers")
+    table.add_row(HOSTILE, "1 2 [residual 32-64]")
+    print_rows(console, table)
+    monkeypatch.setenv("TERM", "xterm")
+    watch = LiveWatch()
+    watch.console = console
+    with watch.during(HOSTILE, {HOSTILE: 3}), watch.doing(HOSTILE):
+        watch.progress(Progress(HOSTILE, 1, 2.0, 0.0))
+        watch.failed(HOSTILE, HOSTILE)
+    shown = stream.getvalue()
+    assert not [each for each in shown if printable(each) != each]
+    assert shown.count(HARMLESS) >= 6
+    assert "[residual 32-64]" in shown
+
+
+def test_an_error_names_a_path_without_steering(monkeypatch, capsys):
+    from test_cli import call
+
+    code, _, error = call(monkeypatch, capsys, "plan", "a\x1b[31m.yaml")
+    assert (code, error) == (2, "lagsearch: a\\x1b[31m.yaml: no such file\n")
+
+
+def test_nobody_reads():
+    read, written = os.pipe()
+    os.close(read)
+    with os.fdopen(written, "w") as stream:
+        with pytest.raises(NobodyReads):
+            write("a", stream)
+        write("b", stream)  # goes nowhere, quietly
+
+
+def test_a_wide_table_becomes_paragraphs_in_a_narrow_window(monkeypatch):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("candidate", no_wrap=True)
+    table.add_column("layers", min_width=10)
+    table.add_column("parameters", no_wrap=True)
+    table.add_row("a-long-name-of-30-characters-x", "1 2 1* 2*", "1,000")
+    shown = {}
+    for columns in (60, 40):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        stream = io.StringIO()
+        print_rows(make_console(stream), table)
+        shown[columns] = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert shown[60] == [
+        "candidate                       layers      parameters",
+        "a-long-name-of-30-characters-x  1 2 1* 2*   1,000",
+    ]
+    assert shown[40] == [
+        "a-long-name-of-30-characters-x",
+        "  layers: 1 2 1* 2*; parameters: 1,000",
+    ]
+
+
+def test_a_signal_interrupts_once():
+    interrupts.heed()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    ends = []
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            for number in interrupts.SIGNALS:
+                signal.raise_signal(number)
+            ends.append("in order")
+    assert ends == ["in order"]
+    interrupts.ignore()
+    for number in interrupts.SIGNALS:
+        signal.raise_signal(number)
+
+
+def test_what_was_switched_off_stays_so():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    interrupts.heed()
+    signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupts.kept():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("columns", [100, 60, 40])
+def test_a_live_table_of_long_names_fits_the_window(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    watch = LiveWatch()
+    stream = io.StringIO()
+    watch.console = make_console(stream)
+    names = [f"combined-net2net-uneven-identity-interleaved-{each}" for each in range(30)]
+    names = [f"{each}-with-a-very-long-tail" for each in names]
+    with watch.during("search", dict.fromkeys(names, 20)):
+        watch.progress(Progress(names[7], 5, 2.5, 0.0))
+        stream.truncate(0)
+        stream.seek(0)
+        watch.console.print(watch._shown())
+        lines = stream.getvalue().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= columns
+    shown = "".join(re.split(r"\s{2,}|│", line.strip("│ "))[0].strip() for line in lines)
+    assert names[7] in shown
+    more = int(re.search(r"and (\d+) more", stream.getvalue())[1])
+    assert more + sum(each in shown for each in names) >= 29

@@ -1,0 +1,273 @@
+"""What commands say of themselves: version, help, operators, the schema, a plan as JSON."""
+
+import json
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import jsonschema
+import pytest
+from test_cli import call
+
+import lagsearch
+from lagsearch.editing import dump_schema, space_schema
+from lagsearch.operators import all_operators, make_candidate
+from lagsearch.operators.described import (
+    example,
+    kind_of,
+    meanings,
+    settings_of,
+    small_growth,
+)
+from lagsearch.space import read_yaml
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "search_spaces" / "space.schema.json"
+SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
+OPERATORS = all_operators()
+
+
+def test_the_version(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "--version")
+    assert (code, out) == (0, f"lagsearch {version('lagsearch')}\n")
+    assert lagsearch.__version__ == version("lagsearch")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "plan", "run", "report", "compare", "replay", "grow", "operators", "schema", "schedule"],
+)
+def test_help_has_a_short_form(monkeypatch, capsys, words):
+    short, long = (call(monkeypatch, capsys, *words.split(), each) for each in ("-h", "--help"))
+    assert short == long
+    assert short[0] == 0
+    assert "Usage:" in short[1]
+
+
+# ---- operators ----
+
+
+@pytest.mark.parametrize("columns", [40, 60, 100])
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda each: each.name)
+def test_an_operator_is_described_whole_at_any_width(monkeypatch, capsys, operator, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = call(monkeypatch, capsys, "operators", operator.name)
+    assert code == 0
+    lines = out.splitlines()
+    entry = next(line for line in lines if line.startswith("  - {operator: "))
+    assert all(len(line) <= columns for line in lines if line != entry)
+    said = re.sub(r"\s+", "", out)
+    for setting in settings_of(operator):
+        assert setting.meaning, setting.name
+        default = "required" if setting.default is None else f"{setting.default} when left out"
+        head = f"{setting.name}: {setting.kind}; {default}"
+        assert re.sub(r"\s+", "", head + setting.meaning) in said
+    assert "…" not in out
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda each: each.name)
+def test_an_example_makes_the_growth_that_is_drawn(operator):
+    entry = example(operator)
+    assert set(entry) - {"operator"} <= set(operator.settings.model_fields)
+    grown = small_growth(operator)
+    assert grown.operator == operator.name
+    depth = 4 if operator.grows == "width" else 6
+    assert len(grown.plan.layers) == depth
+    assert bool(grown.plan.width) == ("width" in operator.grows)
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("stack", "1 2 3 4 3* 4*"),
+        ("interleave", "1 1* 2 3 3* 4"),
+        ("identity", "1 1° 2 3 3° 4"),
+        ("lag", "1 2 3 2* 3* 4"),
+        ("random", "1 2 3 4 R R"),
+        ("multi-interleave", "a1 b1 a2 b2 a3 b3"),
+        ("net2net", "1 2 3 4"),
+    ],
+)
+def test_a_growth_is_drawn(monkeypatch, capsys, name, drawn):
+    _, out, _ = call(monkeypatch, capsys, "operators", name)
+    assert f"  {drawn}" in out.splitlines()
+    assert ("  and in width, residual 32 to 64, heads 2 to 4, ffn 64 to 128" in out) == (
+        name == "net2net"
+    )
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda each: each.name)
+def test_an_example_can_be_pasted_into_a_space(monkeypatch, capsys, operator):
+    _, out, _ = call(monkeypatch, capsys, "operators", operator.name)
+    line = next(line for line in out.splitlines() if line.startswith("  - {operator: "))
+    [entry] = read_yaml(line)[0]
+    jsonschema.validate(entry, {**space_schema(), "if": False, "else": {"$ref": CANDIDATE}})
+    settings = {
+        key: value[0] if isinstance(value, list) else value
+        for key, value in entry.items()
+        if key != "operator"
+    }
+    assert settings == {key: value for key, value in example(operator).items() if key in settings}
+
+
+CANDIDATE = "#/$defs/Candidate"
+
+
+@pytest.mark.parametrize("columns", [50, 60, 120])
+def test_the_list_of_operators_is_readable(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = call(monkeypatch, capsys, "operators")
+    assert code == 0
+    assert all(len(line) <= columns for line in out.splitlines())
+    for each in OPERATORS:
+        assert re.search(rf"^ {re.escape(each.name)} ", out, re.MULTILINE)
+    assert "block_size" in out
+
+
+def test_meanings_that_refer_to_another_operator_are_spelt_out():
+    told = {each.name: meanings(each) for each in OPERATORS}
+    assert not [text for each in told.values() for text in each.values() if "As for `" in text]
+    assert told["cross-ligo"]["lr"] == told["ligo"]["lr"]
+    halves = told["duplicate-halves"]["noise"]
+    assert halves == f"{told['net2net']['noise']} It also fills the blocks between the halves."
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"type": "integer", "minimum": 0}, "a whole number from 0"),
+        ({"type": "number", "minimum": 0, "exclusiveMaximum": 1}, "a number from 0 below 1"),
+        ({"enum": ["a", "b", "c"]}, "a, b or c"),
+        (
+            {"anyOf": [{"const": "matched"}, {"type": "integer", "minimum": 1}, {"type": "null"}]},
+            "matched or a whole number from 1",
+        ),
+        ({"type": "array", "items": {"type": "integer"}}, "a list of whole numbers"),
+    ],
+)
+def test_kinds_in_words(schema, kind):
+    assert kind_of(schema) == kind
+
+
+# ---- the schema ----
+
+
+def test_the_committed_schema_is_todays():
+    assert SCHEMA.read_text() == dump_schema() + "\n", (
+        "lagsearch schema --out search_spaces/space.schema.json"
+    )
+
+
+def test_the_schema_is_printed_or_written(monkeypatch, capsys, tmp_path):
+    code, out, _ = call(monkeypatch, capsys, "schema")
+    assert (code, json.loads(out)) == (0, space_schema())
+    path = tmp_path / "space.schema.json"
+    code, out, _ = call(monkeypatch, capsys, "schema", "--out", path)
+    assert code == 0
+    assert json.loads(path.read_text()) == space_schema()
+    assert out.splitlines()[-1].endswith("# yaml-language-server: $schema=space.schema.json")
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_shipped_spaces_name_the_schema_and_fit_it(path):
+    text = path.read_text()
+    assert text.startswith("# yaml-language-server: $schema=space.schema.json\n")
+    jsonschema.Draft202012Validator(space_schema()).validate(read_yaml(text)[0])
+
+
+@pytest.mark.parametrize(
+    ("override", "at"),
+    [
+        ("training.stepps=3", "$.training"),
+        ("evaluation.batches=0", "$.evaluation.batches"),
+        ("candidates.0.operator=lga", "$.candidates[0]"),
+        ("candidates.0.block_size=none", "$.candidates[0]"),
+        ("candidates.0.inti=random", "$.candidates[0]"),
+        ("search.lag=soon", "$.search.lag"),
+        ("objective.name=next", "$.objective.name"),
+    ],
+)
+def test_the_schema_finds_mistakes(write_space, override, at):
+    plain = read_yaml(write_space().read_text())[0]
+    validator = jsonschema.Draft202012Validator(space_schema())
+    validator.validate(plain)
+    *parents, last = override.partition("=")[0].split(".")
+    node = plain
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    node[last] = read_yaml(override.partition("=")[2])[0]
+    assert at in [error.json_path for error in _leaves(validator.iter_errors(plain))]
+
+
+def _leaves(errors):
+    for error in errors:
+        yield error
+        yield from _leaves(error.context)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_schema_knows_stages(write_stages, listed):
+    plain = read_yaml(write_stages(listed=listed).read_text())[0]
+    validator = jsonschema.Draft202012Validator(space_schema())
+    validator.validate(plain)
+    plain["training"]["steps"] = 3
+    assert not validator.is_valid(plain)
+
+
+def test_words_for_an_index_belong_to_stages(write_space):
+    plain = read_yaml(write_space().read_text())[0]
+    plain["candidates"][0]["index"] = "every"
+    assert not jsonschema.Draft202012Validator(space_schema()).is_valid(plain)
+
+
+# ---- a plan as JSON ----
+
+
+def test_a_plan_as_json(monkeypatch, capsys, write_space):
+    code, out, _ = call(monkeypatch, capsys, "plan", write_space(), "--json")
+    told, plan = json.loads(out), lagsearch.plan(write_space())
+    assert code == 0
+    assert (told["format"], told["kind"], told["name"]) == (1, "growth", "tiny")
+    assert (told["lag"], told["steps"], told["seeds"]) == (10, 24, [3])
+    assert [each["name"] for each in told["candidates"]] == [each.name for each in plan.candidates]
+    assert told["candidates"][0]["layer_map"] == "1 1* 2 3"
+    per_step = told["candidates"][0]["flops_per_step"]
+    assert told["flops"]["search"] == 4 * 10 * per_step
+    assert told["flops"]["winner"] == 14 * per_step
+    assert told["flops"]["every_candidate_to_completion"] == 4 * 24 * per_step
+    assert told["flops"]["sources"] == 20 * told["sources"][0]["flops_per_step"]
+    assert told["sampled"] is None
+
+
+def test_a_plan_with_stages_as_json(monkeypatch, capsys, write_stages):
+    code, out, _ = call(monkeypatch, capsys, "plan", write_stages(), "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["kind"], told["steps"]) == ("stages", 64)
+    assert [each["steps"] for each in told["stages"]] == [20, 20, 24]
+    assert [each["number"] for each in told["stages"]] == [1, 2, 3]
+    extra = sum((len(each["candidates"]) - 1) * each["lag"] for each in told["stages"])
+    assert told["extra_steps"] == extra
+
+
+# ---- the README's operator ----
+
+
+def test_the_readmes_operator_runs(monkeypatch):
+    from lagsearch.models.configs import ModelShape
+    from lagsearch.operators import registry
+
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("## How to add an operator") :]
+    code = re.search(r"```python\n(.*?)   ```", section, re.DOTALL)[1]
+    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
+    module = type(sys)("tail")
+    monkeypatch.setitem(sys.modules, "tail", module)
+    exec("\n".join(line[3:] for line in code.splitlines()), module.__dict__)
+    shapes = ModelShape(3, {"hidden_size": 8}, "llama"), ModelShape(5, {"hidden_size": 8}, "llama")
+    made = make_candidate("tail", {"layer": 1}, shapes[:1], shapes[1])
+    assert (made.name, made.plan.layer_map()) == ("tail-layer1", "1 2 3 2* 2*")
+    assert meanings(registry.find_operator("tail")) == {
+        "layer": "The layer that is repeated, 0-based."
+    }
