@@ -96,11 +96,11 @@ class Operator:
     Attributes:
         name: Its name in a space file.
         paper: Where it was published.
-        grows: The axes it grows, e.g. `depth`.
+        grows: The axes it grows, e.g. `depth`; `nothing` makes it a baseline.
         preserves: Whether the grown model computes what the source did.
-        is_baseline: It grows nothing and serves for comparison: ranked, but left out of the
-            scores of a ranking, which are over growing strategies.
-        takes: `one` source, or `several`.
+        takes: `one` source, `several`, or `none`.
+        reaches: The shape that its model has: the `target`'s, or the `source`'s own. What does not
+            reach the target is compared with the growths, and never ranked among them.
         control: For several sources: what does the same with copies of one.
         build: From the shapes and its settings to a plan.
         settings: The schema of its settings.
@@ -111,8 +111,8 @@ class Operator:
     paper: str
     grows: str
     preserves: str
-    is_baseline: bool
-    takes: Literal["one", "several"]
+    takes: Literal["one", "several", "none"]
+    reaches: Literal["target", "source"]
     control: Control | None
     build: Callable[..., GrowthPlan]
     settings: type[BaseModel]
@@ -130,6 +130,11 @@ class Operator:
             value = "none" if field.default is None else field.default
             lines.append(f"{name}={value}" + (f" ({', '.join(others)})" if others else ""))
         return lines
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it serves for comparison: it is left out of the scores, which are over growths."""
+        return self.grows == "nothing"
 
     @property
     def description(self) -> str:
@@ -176,8 +181,8 @@ def operator(
     paper: str,
     grows: str,
     preserves: str,
-    is_baseline: bool = False,
-    takes: Literal["one", "several"] = "one",
+    takes: Literal["one", "several", "none"] = "one",
+    reaches: Literal["target", "source"] = "target",
     control: Control | None = None,
 ) -> Callable[[Callable[..., GrowthPlan]], Callable[..., GrowthPlan]]:
     """Enter a function `(source, target, *, settings...) -> GrowthPlan` into the table.
@@ -197,8 +202,8 @@ def operator(
             paper,
             grows,
             preserves,
-            is_baseline,
             takes,
+            reaches,
             control,
             build,
             _schema(name, build),
@@ -322,7 +327,7 @@ def make_candidate(
     found = find_operator(name)
     names = names or tuple(str(place) for place in range(len(sources)))
     given = dict(settings)
-    is_choice = found.takes == "one" and len(sources) > 1 and not found.is_baseline
+    is_choice = found.takes == "one" and len(sources) > 1
     chosen = given.pop(SOURCE, names[0]) if is_choice else None
     if chosen is not None and chosen not in names:
         raise OperatorError(f"source {chosen!r} is none of {', '.join(names)}", SOURCE)

@@ -212,7 +212,10 @@ def _explain(error: ErrorDetails, root: type[BaseModel]) -> tuple[Key, str]:
 
 
 _UNION_TAGS = frozenset(
-    {"constrained-float", "constrained-int", "float", "literal['auto']", "str", "TrainBpe"}
+    {
+        *("constrained-float", "constrained-int", "float", "literal['auto']", "str", "TrainBpe"),
+        "dict[str,any]",
+    }
 )
 
 

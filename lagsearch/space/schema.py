@@ -350,6 +350,10 @@ class Search(Part):
     validation batches do not. The winner that is trained on and saved is that of the first."""
     vary_sources: bool = False
     """Train the sources anew under each seed, too."""
+    baselines: tuple[str | dict[str, Any], ...] = ("continue",)
+    """What growths are compared with, by operator: `continue` (each source itself, trained on) and
+    `scratch`; with settings as in `candidates`. They are trained beside the candidates on the same
+    batches, first to K, then with the winner to completion; never ranked, stopped or chosen."""
     single_model_control: bool = True
     """Where several sources are grown into one, add the same growth of the first one alone."""
 
