@@ -170,7 +170,9 @@ class RunPlan:
         Under the first seed they are trained to their ends, under others as the candidates are.
         """
         space = self.space
-        others = (len(space.seeds) - 1) * (space.training.steps if space.search.oracle else self.lag)
+        others = (len(space.seeds) - 1) * (
+            space.training.steps if space.search.oracle else self.lag
+        )
         steps = [(each.steps - space.training.steps, each.cost) for each in self.candidates]
         steps += [(each.steps + others, each.cost) for each in self.baselines]
         return sum(count * cost.flops_per_step for count, cost in steps)
@@ -423,9 +425,7 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     names = [each.name for each in planned]
     _check_chosen(file, names)
     steps, baselines = evaluation_steps(file.space), planner.baselines(names)
-    return RunPlan(
-        file.space, planner.sources, tuple(planned), steps, planner, baselines=baselines
-    )
+    return RunPlan(file.space, planner.sources, tuple(planned), steps, planner, baselines=baselines)
 
 
 def _sampled_from(planner: Planner) -> RunPlan:

@@ -133,7 +133,7 @@ class Operator:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it serves for comparison: it is left out of the scores, which are over growths."""
+        """Whether it serves for comparison; a ranking is scored over growths alone."""
         return self.grows == "nothing"
 
     @property

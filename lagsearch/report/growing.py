@@ -61,19 +61,26 @@ def growing(run: "Recorded") -> dict[str, Any]:
 
 
 def _entry(run: "Recorded", name: str) -> dict[str, Any]:
-    """Return a baseline as candidates are written, without a rank."""
+    """Return a baseline as candidates are written, but without a rank."""
     baseline = run.baselines[name]
     evaluations, plan = baseline.curve.evaluations, baseline.plan
+    until_lag = [each for each in evaluations if each.step <= run.lag]
     sources = [run.space.sources[place].name for place in baseline.sources]
     failure = baseline.curve.failure
     entry = {
+        "rank": None,
         "name": name,
         **{key: plan[key] for key in ("operator", "settings", "layer_map", "parameters", "steps")},
         "source": sources[0] if sources else None,
-        "is_baseline": True,
+        "rank_interval": None,
+        "p_best": None,
+        "signal": None,
         "status": "failed" if failure else "ok",
-        "wall_s": evaluations[-1].wall_s if evaluations else 0.0,
+        "is_baseline": True,
+        "wall_s": until_lag[-1].wall_s if until_lag else 0.0,
+        "flops": until_lag[-1].flops if until_lag else 0,
         "val_loss": {str(each.step): each.val_loss for each in evaluations},
+        "val_loss_se": {},
         "flops_by_step": {str(each.step): each.flops for each in evaluations},
     }
     told = {} if failure is None else {"failure": f"step {failure.step}: {failure.failed}"}
@@ -116,9 +123,7 @@ def _comparison(run: "Recorded", growth: str, name: str, baseline: Baseline) -> 
     return compared | {"equal_steps": at_steps, "equal_flops": _at_equal_flops(run, pairs)}
 
 
-def _at_equal_flops(
-    run: "Recorded", pairs: Sequence[tuple[Curve, Curve]]
-) -> dict[str, Any] | None:
+def _at_equal_flops(run: "Recorded", pairs: Sequence[tuple[Curve, Curve]]) -> dict[str, Any] | None:
     """Compare under the seeds under which both have spent what the first seed's two have."""
     ends = [curve.evaluations[-1] for curve in pairs[0]]
     flops = min(each.flops for each in ends)
