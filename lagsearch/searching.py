@@ -149,7 +149,8 @@ class Searching:
         unseen = [
             job.name
             for job in self.jobs.values()
-            if job.profile and not job.profile.is_file() and self.folder.is_over(job.name, until)
+            if job.profile and job.name not in self.baselines
+            if not job.profile.is_file() and self.folder.is_over(job.name, until)
         ]
         if unseen:
             self.watch.say(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lagsearch.report.ranked import JUDGED, first_step, noun, ranked, stopped, varied
-from lagsearch.report.worth import judge_growing
+from lagsearch.report.worth import failed_baselines, judge_growing
 
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
 """The first four are known from an oracle, the last two from the ranking at K alone."""
@@ -61,6 +61,7 @@ def judge(report: dict[str, Any]) -> Verdict:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
+    lines += failed_baselines(report)
     lines += _scratch_ahead(report)
     lines += _saved(report)
     lines += _stable(report)

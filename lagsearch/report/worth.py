@@ -46,6 +46,16 @@ def judge_growing(report: dict[str, Any]) -> list[Worth]:
     return [each for each in found if each is not None]
 
 
+def failed_baselines(report: dict[str, Any]) -> list[str]:
+    """Say which baselines cannot be compared with anything, and why."""
+    every = (report.get("growing") or {}).get("baselines", ())
+    return [
+        f"Baseline {each['name']} failed, so that nothing is compared with it: {each['failure']}."
+        for each in every
+        if each["status"] == "failed"
+    ]
+
+
 def _against(report: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Worth | None:
     names = {each["name"]: each for each in baselines}
     known = [each for each in report["growing"]["comparisons"] if each["baseline"] in names]
