@@ -150,13 +150,13 @@ def find_growth(request: Request) -> Growth:
         return _from_mergekit(request, request.mergekit)
     if request.space is not None:
         return _from_space(request, request.space)
-    configs = _configs(request.sources, request.allow_pickle)
-    shapes = tuple(shape_of(config) for _, config in configs)
-    settings = dict(request.settings)
     operator = request.operator or ""
     found = find_operator(operator)
     if found.reaches == "source":
         raise OperatorError(f"{operator} grows nothing: `lagsearch run` trains the checkpoint on")
+    configs = _configs(request.sources, request.allow_pickle)
+    shapes = tuple(shape_of(config) for _, config in configs)
+    settings = dict(request.settings)
     if found.takes != "several" and len(shapes) > 1:
         raise OperatorError(f"{operator} takes one source; {len(shapes)} are given")
     changes = dict(request.target) or _depth(shapes, operator, settings)

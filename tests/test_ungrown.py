@@ -23,9 +23,9 @@ OFF = (PLAIN, "search: {lag: 10, baselines: []}")
 LISTED = "candidates:\n"
 TWO = (
     "sources:\n",
-    "sources:\n  - name: deep\n    pretrain:\n      config: {model_type: llama, num_hidden_layers: 2,"
-    " hidden_size: 16, intermediate_size: 32,\n        num_attention_heads: 2, "
-    "num_key_value_heads: 1, max_position_embeddings: 32}\n      steps: 10\n",
+    "sources:\n  - name: deep\n    pretrain:\n      steps: 10\n"
+    "      config: {model_type: llama, num_hidden_layers: 2, hidden_size: 16,\n"
+    "               num_attention_heads: 2, intermediate_size: 32, num_key_value_heads: 1, max_position_embeddings: 32}\n",
 )
 
 
@@ -231,12 +231,15 @@ def test_sampled_candidates_have_it_too(write_space, tmp_path):
 
 
 def test_each_source_is_trained_on_unless_one_is_named(write_space):
+    one = ("index: [0, 2]", "index: 0")
+
     def names(words):
-        return [each.name for each in lagsearch.plan(write_space(TWO, search(words))).baselines]
+        space = write_space(TWO, one, search(words))
+        return [each.name for each in lagsearch.plan(space).baselines]
 
     assert names("baselines: [continue]") == ["continue-deep", "continue-small"]
     assert names("baselines: [{operator: continue, source: small}]") == ["continue-small"]
-    planned = lagsearch.plan(write_space(TWO)).baselines
+    planned = lagsearch.plan(write_space(TWO, one)).baselines
     assert [each.config["num_hidden_layers"] for each in planned] == [2, 3]
 
 
@@ -292,7 +295,7 @@ def test_what_cannot_be_a_baseline(write_space, words, message):
 def test_it_alone_leaves_nothing_to_rank(write_space):
     alone = ("{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}",)
     path = write_space((*alone, "{operator: continue}"))
-    with pytest.raises(SpaceError, match="candidates.*lists nothing to rank: continue grows noth"):
+    with pytest.raises(SpaceError, match=r"candidates.*lists nothing to rank: continue grows noth"):
         lagsearch.plan(path)
 
 

@@ -16,16 +16,16 @@ def tell_growing(report: dict[str, Any]) -> tuple[Grid, Grid, str]:
 def _losses(report: dict[str, Any]) -> Grid:
     """Return the sources before growth, the baselines, and the winner."""
     steps = list(dict.fromkeys(["0", str(report["lag"]), str(report["steps"])]))
-    head = ["", "steps", "training FLOPs", *(f"loss at {int(step):,}" for step in steps)]
-    rows = [
-        [f"source `{each['name']}`, before growth", "0", "", f"{each['val_loss']:.4f}"]
-        + [""] * (len(steps) - 1)
-        for each in own_losses(report)
-    ]
     winner = [each for each in report["candidates"] if each["name"] == report["winner"]["name"]]
     shown = [*beside(report), *winner]
     is_longer = any(_last(each) > report["steps"] for each in shown)
+    head = ["", "steps", "training FLOPs", *(f"loss at {int(step):,}" for step in steps)]
     head += ["at its end"] if is_longer else []
+    rows = [
+        [f"source `{each['name']}`, before growth", "0", "", f"{each['val_loss']:.4f}"]
+        + [""] * (len(head) - 4)
+        for each in own_losses(report)
+    ]
     for each in shown:
         last = str(_last(each))
         told = [_loss(each["val_loss"].get(step)) for step in steps]

@@ -38,8 +38,8 @@ def _not_worth_it(rows: dict[str, dict[str, Any]]) -> list[str]:
     if ended == "above":
         return ["Growing did not pay here: the model of the first stage, trained on, ends lower."]
     return [
-        "Growing is not shown to pay here: the model of the first stage, trained on, cannot be told "
-        "apart at the end."
+        "Growing is not shown to pay here: at the end the model of the first stage, trained on, "
+        "cannot be told apart."
     ]
 
 

@@ -120,7 +120,9 @@ class _Telling:
         if not self.is_ahead(at_steps):
             line = f"{where} {self.other} cannot be told apart from {self.best}, {told}{test}"
             return Worth("not shown", f"Growing is not shown to pay here: {line}.")
-        below = f"{self.best} {'ends' if is_end else 'is'} {-at_steps['difference']:.4f} nats below"
+        below = (
+            f"{self.best}, {'ends' if is_end else 'is'} {-at_steps['difference']:.4f} nats below"
+        )
         line = f"{below} {self.other} {where}{test}"
         if at_flops is None:
             return Worth("paid", f"Growing pays here at equal steps: {line}.")
@@ -160,7 +162,8 @@ class _Telling:
             return " (each loss was measured once)"
         parts = [f"{seeds} seeds"] if seeds > 1 else []
         parts += ["the validation batches"] if self.report["batches"] > 1 else []
+        one = ", one seed" if seeds == 1 else ""
         chosen = f", Bonferroni-corrected for {self.n_growths} growths"
         is_corrected = self.n_growths > 1 and point["difference"] < 0
-        tested = f"paired t-test over {' and '.join(parts)}{chosen if is_corrected else ''}"
+        tested = f"paired t-test over {' and '.join(parts)}{one}{chosen if is_corrected else ''}"
         return f" ({tested}: p = {p_value:.2g})"

@@ -38,5 +38,5 @@ def test_steps_of_its_own_stand_in_its_name(steps):
 
 
 def test_it_has_no_other_setting():
-    with pytest.raises(OperatorError, match="continue has no setting 'index'.*known: steps"):
+    with pytest.raises(OperatorError, match=r"continue has no setting 'index'.*known: steps"):
         make_candidate("continue", {"index": 0}, (SMALL,), TARGET)

@@ -20,7 +20,10 @@ def compared(growth, steps, flops, baseline="continue"):
     return {"growth": growth, "baseline": baseline, "equal_steps": steps, "equal_flops": flops}
 
 
-def with_growing(*comparisons, baselines=(beside(),), oracle=False):
+BESIDE = (beside(),)
+
+
+def with_growing(*comparisons, baselines=BESIDE, oracle=False):
     made = report([1.0, 1.1, 1.2, 1.3, 1.4], [1.0, 1.1, 1.2, 1.3, 1.4], oracle=oracle)
     sources = [{"name": each["source"]} for each in baselines if each["source"]]
     growing = {"sources": [], "baselines": list(baselines), "comparisons": list(comparisons)}
@@ -35,30 +38,29 @@ def at_flops(growth, other, p_value, flops=4e6, **more):
     return point(growth, other, p_value, flops=flops, **more)
 
 
+TEST = "paired t-test over the validation batches, one seed: p ="
 CASES = {
     "did not pay": (
         compared("c0", at_end(1.1, 1.0, 0.001), at_flops(1.3, 1.0, 0.001)),
         "Growing did not pay here: the source trained on, ungrown, ends lower than the winner, c0, "
-        "1.0000 against 1.1000 at step 50 (paired t-test over the validation batches: p = 0.001).",
+        f"1.0000 against 1.1000 at step 50 ({TEST} 0.001).",
     ),
     "not shown": (
         compared("c0", at_end(0.99, 1.0, 0.2), at_flops(1.3, 1.0, 0.001)),
         "Growing is not shown to pay here: at step 50 the source trained on, ungrown, cannot be "
-        "told apart from the winner, c0, 1.0000 against 0.9900 (paired t-test over the validation "
-        "batches: p = 0.2).",
+        f"told apart from the winner, c0, 1.0000 against 0.9900 ({TEST} 0.2).",
     ),
     "at equal steps alone": (
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.05, 1.0, 0.002)),
-        "Growing pays here at equal steps alone: the winner, c0 ends 0.1000 nats below the source "
-        "trained on, ungrown, at step 50 (paired t-test over the validation batches: p = 0.001); "
-        "at equal training FLOPs (4.00e+06) it is behind it, 1.0000 against 1.0500 (paired t-test "
-        "over the validation batches: p = 0.002).",
+        "Growing pays here at equal steps alone: the winner, c0, ends 0.1000 nats below the source "
+        f"trained on, ungrown, at step 50 ({TEST} 0.001); at equal training FLOPs (4.00e+06) it is "
+        f"behind it, 1.0000 against 1.0500 ({TEST} 0.002).",
     ),
     "paid": (
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.95, 1.0, 0.002)),
-        "Growing pays here: the winner, c0 ends 0.1000 nats below the source trained on, ungrown, "
-        "at step 50 (paired t-test over the validation batches: p = 0.001), and 0.0500 nats at "
-        "equal training FLOPs (4.00e+06) (paired t-test over the validation batches: p = 0.002).",
+        "Growing pays here: the winner, c0, ends 0.1000 nats below the source trained on, ungrown, "
+        f"at step 50 ({TEST} 0.001), and 0.0500 nats at equal training FLOPs (4.00e+06) "
+        f"({TEST} 0.002).",
     ),
 }
 
@@ -101,7 +103,7 @@ def test_the_best_growth_is_tested_for_having_been_chosen():
     )
     (found,) = judge_growing(behind)
     assert found.outcome == "did not pay"
-    assert "(paired t-test over the validation batches: p = 0.03)" in found.line
+    assert "(paired t-test over the validation batches, one seed: p = 0.03)" in found.line
 
 
 def test_growths_that_were_trained_to_k_alone_are_not_the_best():
@@ -139,7 +141,7 @@ def test_the_longest_training_says_what_equal_compute_comes_to():
 def test_where_the_rate_had_not_fallen_alike_nothing_is_concluded():
     unfair = at_flops(1.2, 1.0, 0.001, is_fair=False)
     (found,) = judge_growing(with_growing(compared("c0", at_end(0.9, 1.0, 0.001), unfair)))
-    assert found.line.startswith("Growing pays here at equal steps: the winner, c0 ends 0.1000")
+    assert found.line.startswith("Growing pays here at equal steps: the winner, c0, ends 0.1000")
     never = at_end(1.1, 1.0, 0.001, is_fair=False)
     assert judge_growing(with_growing(compared("c0", never, unfair))) == []
 
