@@ -25,7 +25,8 @@ TWO = (
     "sources:\n",
     "sources:\n  - name: deep\n    pretrain:\n      steps: 10\n"
     "      config: {model_type: llama, num_hidden_layers: 2, hidden_size: 16,\n"
-    "               num_attention_heads: 2, intermediate_size: 32, num_key_value_heads: 1, max_position_embeddings: 32}\n",
+    "               num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 32,\n"
+    "               max_position_embeddings: 32}\n",
 )
 
 
@@ -155,7 +156,9 @@ def without_times(report):
     return kept
 
 
-@pytest.mark.parametrize("words", ["lag: 10", "lag: auto, max_lag: 10", "lag: 10, strategy: race"])
+@pytest.mark.parametrize(
+    "words", ["lag: 10", "lag: auto, min_lag: 5, max_lag: 10", "lag: 10, strategy: race"]
+)
 def test_the_search_is_the_same_without_it(write_space, tmp_path, words):
     on = run(write_space((PLAIN, f"search: {{{words}}}")), tmp_path / "on")
     off_words = f"search: {{{words}, baselines: []}}"
