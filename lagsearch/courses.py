@@ -173,10 +173,26 @@ def at_once(depths: Sequence[int], before: int) -> list[int]:
 
 def _scratch(plan: StagedPlan) -> list[Plain]:
     """Return the one stage of the full depth from random weights."""
+    return _one_stage(plan, plan.stages[-1])
+
+
+def _ungrown(plan: StagedPlan) -> list[Plain]:
+    """Return the one stage of the first stage's model, trained all the steps.
+
+    Raises:
+        LagsearchError: The first stage grows a source.
+    """
+    if not _is_random(plan.stages[0]):
+        raise LagsearchError("the stages begin with a source, not with random weights")
+    return _one_stage(plan, plan.stages[0])
+
+
+def _one_stage(plan: StagedPlan, shaped: RunPlan) -> list[Plain]:
+    """Return one stage of all steps that begins with random weights, of a stage's model."""
     own = chosen_stages(plan.file, [None if _is_random(each) else {} for each in plan.stages])
     _check_alike(own)
-    last = plan.stages[-1].candidates[0].config
-    entry = {"model": dict(last), "steps": plan.file.steps}
+    config = shaped.candidates[0].config
+    entry = {"model": dict(config), "steps": plan.file.steps}
     if "training" in own[0]:
         entry["training"] = own[0]["training"]
     _evaluate_alike(entry, plan, 0)
@@ -207,6 +223,7 @@ BASELINES: Mapping[str, Callable[[StagedPlan], list[Plain]]] = {
     "one-hop": _merged(at_once),
     "random": _random,
     "scratch": _scratch,
+    "continue": _ungrown,
 }
 """From the plan of the adaptive course to a baseline's stages, as a space lists them; the report
 says what each does (`report.staged_numbers.SAYS`)."""

@@ -156,11 +156,14 @@ def find_growth(request: Request) -> Growth:
         return _from_mergekit(request, request.mergekit)
     if request.space is not None:
         return _from_space(request, request.space)
+    operator = request.operator or ""
+    found = find_operator(operator)
+    if found.reaches == "source":
+        raise OperatorError(f"{operator} grows nothing: `lagsearch run` trains the checkpoint on")
     configs = _configs(request.sources, request.allow_pickle)
     shapes = tuple(shape_of(config) for _, config in configs)
     settings = dict(request.settings)
-    operator = request.operator or ""
-    if find_operator(operator).takes == "one" and len(shapes) > 1:
+    if found.takes != "several" and len(shapes) > 1:
         raise OperatorError(f"{operator} takes one source; {len(shapes)} are given")
     changes = dict(request.target) or _depth(shapes, operator, settings)
     letters = tuple(chr(ord("a") + place) for place in range(len(shapes)))

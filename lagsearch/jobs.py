@@ -37,7 +37,7 @@ class JobMaker:
     source_threads: int
 
     def candidates(self, sources: Mapping[int, Sequence[Path]]) -> dict[str, Job]:
-        """Return the jobs of all candidates under all seeds, by their names (`Space.trial`).
+        """Return the jobs of candidates and baselines under all seeds, by name (`Space.trial`).
 
         The first seed comes last: when a candidate's job under it ends, its loss is known under
         all, and with it whether its state is of use.
@@ -48,7 +48,7 @@ class JobMaker:
         jobs = [
             self._candidate(each, seed, tuple(sources[seed]))
             for seed in reversed(self.plan.space.seeds)
-            for each in self.plan.candidates
+            for each in (*self.plan.candidates, *self.plan.baselines)
         ]
         return {job.name: job for job in jobs}
 
@@ -145,13 +145,15 @@ class JobMaker:
     def _training(self, planned: PlannedCandidate) -> Training:
         """Return a candidate's training, with the steps behind it that a schedule counts.
 
-        One that has steps of its own goes on from nothing: its schedule spans them.
+        The schedule of one that has steps of its own spans them; from random weights it goes on
+        from nothing.
         """
         training, first = self.plan.space.training, self.plan.space.sources[0]
-        if planned.candidate.plan.steps is not None:
-            own = {"continued": False, "total_steps": None}
+        plan = planned.candidate.plan
+        if plan.steps is not None:
+            own = {"total_steps": None} | ({} if plan.sources else {"continued": False})
             schedule = training.schedule.model_copy(update=own)
-            return training.model_copy(update={"schedule": schedule, "steps": planned.steps})
+            training = training.model_copy(update={"schedule": schedule, "steps": planned.steps})
         if training.schedule.continued is not True or first.pretrain is None:
             return training
         schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})

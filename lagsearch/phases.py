@@ -120,8 +120,9 @@ class Phases:
             tried: Jobs that this process trained before.
         """
         kept = frozenset({*self._further(), *self.downstream.chosen})
-        space = self.plan.space
-        return Searching(space, self.folder, jobs, runner, self.watch, kept, tried)
+        baselines = frozenset(each.name for each in self.plan.baselines)
+        space, folder = self.plan.space, self.folder
+        return Searching(space, folder, jobs, runner, self.watch, kept, tried, baselines)
 
     def of(self, plan: RunPlan) -> "Phases":
         """Return the phases of the same run with other candidates."""
@@ -164,7 +165,7 @@ class Phases:
         let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
 
     def baselines(self, jobs: dict[str, Job]) -> None:
-        """Train those on that have more steps than all others."""
+        """Train those on that are no candidates, or have more steps than all others."""
         for name in self._further():
             job = jobs[name]
             until = job.training.steps
@@ -190,9 +191,10 @@ class Phases:
             raise
 
     def _further(self) -> list[str]:
-        """Return the candidates that are trained further than all others."""
+        """Return what is trained to its end whatever the search chooses."""
         completion = self.plan.space.training.steps
-        return [each.name for each in self.plan.candidates if each.steps > completion]
+        longer = [each.name for each in self.plan.candidates if each.steps > completion]
+        return [*longer, *(each.name for each in self.plan.baselines)]
 
     def _alone(self, job: Job, until: int) -> Outcome:
         """Train one model: on this machine there is no need to start a worker for it."""

@@ -1,7 +1,7 @@
 """From a space to all that can be known before training: configurations, plans, sizes, costs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from lagsearch.models.configs import (
 )
 from lagsearch.operators import (
     ANY,
+    SOURCE,
     Candidate,
     Drawn,
     GrowthPlan,
@@ -50,6 +51,7 @@ from lagsearch.space import (
     annealed_steps,
     evaluation_steps,
     expand,
+    expand_baselines,
     matching,
 )
 from lagsearch.storage import digest
@@ -141,13 +143,14 @@ class RunPlan:
         space: What was asked for.
         sources: In the order of the space.
         candidates: In the order of the space. Where they are sampled: what is known of them so
-            far, after the baselines.
+            far, after the baselines that are listed.
         steps: Evaluated steps.
         planner: Plans further candidates.
         domain: What candidates are sampled from; None where they are listed.
         notes: What is taken where the space leaves it out, and what could not be looked at.
         left_out: Candidates that do not fit, where the space says that they are left out.
         validation_rows: Sequences of an evaluation; as many as asked for until the text is seen.
+        baselines: What the candidates are compared with, and what is not ranked among them.
     """
 
     space: Space
@@ -159,6 +162,7 @@ class RunPlan:
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     validation_rows: int | None = None
+    baselines: tuple[PlannedCandidate, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -195,8 +199,8 @@ class RunPlan:
         return table_html(title, heads, rows, more)
 
     @property
-    def baselines(self) -> tuple[PlannedCandidate, ...]:
-        """The candidates that serve for comparison."""
+    def ranked_baselines(self) -> tuple[PlannedCandidate, ...]:
+        """The candidates that serve for comparison, and are ranked among the others."""
         return tuple(each for each in self.candidates if each.candidate.is_baseline)
 
     @property
@@ -211,9 +215,17 @@ class RunPlan:
         return None if once is None else once * often
 
     def baseline_flops(self) -> int:
-        """Return the FLOPs of training baselines on that have more steps than all others."""
-        further = [(each.steps - self.space.training.steps, each.cost) for each in self.candidates]
-        return sum(steps * cost.flops_per_step for steps, cost in further)
+        """Return the FLOPs of baselines: those of candidates are what goes beyond completion.
+
+        Under the first seed they are trained to their ends, under others as the candidates are.
+        """
+        space = self.space
+        others = (len(space.seeds) - 1) * (
+            space.training.steps if space.search.oracle else self.lag
+        )
+        steps = [(each.steps - space.training.steps, each.cost) for each in self.candidates]
+        steps += [(each.steps + others, each.cost) for each in self.baselines]
+        return sum(count * cost.flops_per_step for count, cost in steps)
 
     def flops(self, steps: int) -> int:
         """Return the training FLOPs of all candidates for a number of steps, growth included.
@@ -228,8 +240,8 @@ class RunPlan:
         }
         once = sum(costs.values())
         if self.domain is not None:
-            fixed = sum(costs[each.name] for each in self.baselines)
-            n_examples = len(costs) - len(self.baselines)
+            fixed = sum(costs[each.name] for each in self.ranked_baselines)
+            n_examples = len(costs) - len(self.ranked_baselines)
             once = fixed + (once - fixed) * (self.n_sampled or 0) // n_examples
         return once * len(self.space.seeds)
 
@@ -284,21 +296,81 @@ class Planner:
             OperatorError: Its settings do not fit.
             ModelError: Its model cannot be.
         """
-        space, models, base = self.file.space, self.models, self.sources[0].config
+        space, models = self.file.space, self.models
         names, shapes = tuple(self.shapes), tuple(self.shapes.values())
         candidate = make_candidate(entry.operator, entry.settings, shapes, self.target, names)
         _check_ramp(candidate.plan, space)
-        origins = [layer.layer for layer in candidate.plan.layers]
-        changes = {**space.target, **candidate.plan.config_changes()}
-        config = grown_config(base, changes, origins)
+        config = self._config(candidate)
         model = models.of(config)
         model.check_positions(config, space.data.sequence_length)
         stacks = [models.of(each.config, _batch_size(each.source)) for each in self.sources]
         tensors = [each.tensors for each in stacks]
         check_fit(candidate.plan, model.stack, tensors, model.tensors)
         cost = model.cost_of(candidate.plan, tensors)
-        steps = _completion(candidate.plan, space, self.sources, cost)
+        steps = self._completion(candidate.plan, cost)
         return PlannedCandidate(candidate, plain_config(config), cost, steps)
+
+    def _config(self, candidate: Candidate) -> Any:
+        """Return the configuration of a candidate's model."""
+        plan = candidate.plan
+        if find_operator(candidate.operator).reaches == "source":
+            return self.sources[min(plan.sources)].config
+        changes = {**self.file.space.target, **plan.config_changes()}
+        origins = [layer.layer for layer in plan.layers]
+        return grown_config(self.sources[0].config, changes, origins)
+
+    def _completion(self, plan: GrowthPlan, cost: ModelCost) -> int:
+        """Return the training steps of a candidate.
+
+        Raises:
+            OperatorError: It has too few of its own, or they cannot be known.
+        """
+        steps = self.file.space.training.steps
+        if plan.steps is None:
+            return steps
+        if plan.steps == "matched":
+            return max(steps, math.ceil(self._matched_flops(plan) / cost.flops_per_step))
+        if plan.steps < steps:
+            raise OperatorError(f"is less than training.steps {steps}", "steps")
+        return plan.steps
+
+    def _matched_flops(self, plan: GrowthPlan) -> int:
+        """Return what a growth's training takes and, where none is taken from, the sources' too."""
+        space = self.file.space
+        target = grown_config(self.sources[0].config, space.target, [None] * self.target.n_layers)
+        growing = space.training.steps * self.models.of(target).cost.flops_per_step
+        if plan.sources:
+            return growing
+        if (spent := _source_flops(self.sources)) is None:
+            message = "matched needs the compute of sources, and a checkpoint's is not known"
+            raise OperatorError(f"{message}: a number", "steps")
+        return growing + spent
+
+    def baselines(self, names: Collection[str]) -> tuple[PlannedCandidate, ...]:
+        """Plan what candidates are compared with.
+
+        Args:
+            names: Those of the candidates.
+
+        Raises:
+            SpaceError: One cannot be.
+        """
+        planned: dict[str, PlannedCandidate] = {}
+        places: dict[str, str] = {}
+        for entry in _compared(self):
+            try:
+                if not find_operator(entry.operator).is_baseline:
+                    raise OperatorError(f"{entry.operator} is a growth: list it in candidates")
+                each = self.candidate(entry)
+                if each.name in names or places.get(each.name) == entry.at[0]:
+                    raise OperatorError(f"{each.name} is there twice: list it once")
+            except (OperatorError, ModelError) as error:
+                setting = getattr(error, "setting", None)
+                at = (*entry.at, setting) if setting else entry.at
+                raise self.file.error(at, str(error)) from None
+            planned[each.name] = each
+            places[each.name] = str(entry.at[0])
+        return tuple(planned.values())
 
     def control(self, entry: Entry) -> Entry | None:
         """Return what a growth of several sources is compared with, where that is asked for.
@@ -351,12 +423,15 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     else:
         _take_all(planner, listing)
     listing.check()
+    if not listing.candidates:
+        raise file.error(("candidates",), "lists nothing to rank: continue grows nothing")
     planned = tuple(
         replace(each, also=tuple(listing.also[each.name])) for each in listing.candidates
     )
     plan = RunPlan(
         *(file.space, planner.sources, planned, evaluation_steps(file.space), planner, domain),
         left_out=tuple(listing.left_out),
+        baselines=planner.baselines({name for each in planned for name in (each.name, *each.also)}),
     )
     if domain is None:
         _check_chosen(file, tuple(plan.names))
@@ -367,7 +442,7 @@ def _take_all(planner: Planner, listing: Listing[PlannedCandidate]) -> None:
     """Plan the listed candidates, words that mean several spelt out, and controls beside them."""
     controls: dict[str, Entry] = {}
     space, names = planner.file.space, tuple(planner.shapes)
-    for entry in expand(space):
+    for entry in _ranked(space):
         try:
             _check_listed(drawn(entry.operator, entry.settings, planner.shapes, planner.target))
             found = alternatives(entry.operator, entry.settings, names, space.seed)
@@ -397,7 +472,7 @@ def _take_examples(planner: Planner, listing: Listing[PlannedCandidate]) -> Doma
         return planned
 
     domain = make_domain(space, planner.shapes, planner.target, listing.refuse)
-    listed = [each for each in expand(space) if each.operator in _baselines()]
+    listed = [each for each in _ranked(space) if each.operator in _baselines()]
     for entry in (*listed, *domain.examples()):
         listing.take(entry, partial(example, entry))
     return domain
@@ -455,6 +530,29 @@ def _target(file: SpaceFile, source: Any) -> ModelShape:
     return target
 
 
+def _ranked(space: Space) -> Iterator[Entry]:
+    """Yield the listed candidates but those that do not reach the target."""
+    yield from (entry for entry in expand(space) if not _is_ungrown(entry))
+
+
+def _compared(planner: Planner) -> Iterator[Entry]:
+    """Yield what candidates are compared with; one for each source where none is named."""
+    space, names = planner.file.space, tuple(planner.shapes)
+    listed = [entry for entry in expand(space) if _is_ungrown(entry)]
+    for entry in (*listed, *expand_baselines(space)):
+        if len(names) > 1 and _is_ungrown(entry) and SOURCE not in entry.settings:
+            for name in names:
+                yield replace(entry, settings={**entry.settings, SOURCE: name})
+        else:
+            yield entry
+
+
+def _is_ungrown(entry: Entry) -> bool:
+    """Return whether an entry's model has a source's shape, not the target's."""
+    named = [each for each in all_operators() if each.name == entry.operator]
+    return any(each.reaches == "source" for each in named)
+
+
 def _check_listed(words: Mapping[str, Drawn]) -> None:
     for setting, each in words.items():
         message = f"{ANY} stands for {each.size:,} candidates, which are not listed: "
@@ -469,27 +567,6 @@ def _source_flops(sources: "Sequence[PlannedSource]") -> int | None:
             return None
         total += each.source.pretrain.steps * each.cost.flops_per_step
     return total
-
-
-def _completion(
-    plan: GrowthPlan, space: Space, sources: "Sequence[PlannedSource]", cost: ModelCost
-) -> int:
-    """Return the training steps of a candidate.
-
-    Raises:
-        OperatorError: It has too few of its own, or they cannot be known.
-    """
-    steps = space.training.steps
-    if plan.steps is None:
-        return steps
-    if plan.steps != "matched":
-        if plan.steps < steps:
-            raise OperatorError(f"is less than training.steps {steps}", "steps")
-        return plan.steps
-    if (spent := _source_flops(sources)) is None:
-        message = "matched needs the compute of sources, and a checkpoint's is not known: a number"
-        raise OperatorError(message, "steps")
-    return steps + math.ceil(spent / cost.flops_per_step)
 
 
 def _check_ramp(plan: GrowthPlan, space: Space) -> None:
@@ -541,25 +618,27 @@ def _batch_size(source: Source) -> int | None:
 
 
 def recorded(plan: RunPlan) -> dict[str, Any]:
-    """Return what `plans.json` holds: every candidate's growth and cost."""
+    """Return what `plans.json` holds: the growth and cost of every candidate and baseline."""
     wanted = plan.space.evaluation.batches * plan.space.training.batch_size
     taken = plan.validation_rows or wanted
+
+    def record(planned: PlannedCandidate) -> dict[str, Any]:
+        return {
+            "name": planned.name,
+            "also": list(planned.also),
+            "operator": planned.candidate.operator,
+            "settings": dict(planned.candidate.settings),
+            "is_baseline": planned.candidate.is_baseline,
+            "layer_map": planned.layer_map,
+            "plan": planned.candidate.plan.to_dict(),
+            "steps": planned.steps,
+            **asdict(planned.cost),
+            "evaluation_flops": planned.cost.evaluation_flops * taken // wanted,
+        }
+
     return {
         "format": 1,
-        "candidates": [
-            {
-                "name": each.name,
-                "also": list(each.also),
-                "operator": each.candidate.operator,
-                "settings": dict(each.candidate.settings),
-                "is_baseline": each.candidate.is_baseline,
-                "layer_map": each.layer_map,
-                "plan": each.candidate.plan.to_dict(),
-                "steps": each.steps,
-                **asdict(each.cost),
-                "evaluation_flops": each.cost.evaluation_flops * taken // wanted,
-            }
-            for each in plan.candidates
-        ],
+        "candidates": [record(each) for each in plan.candidates],
+        "baselines": [record(each) for each in plan.baselines],
         "left_out": [asdict(each) for each in plan.left_out],
     }

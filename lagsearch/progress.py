@@ -170,7 +170,7 @@ class PlainWatch(_Phase):
     @override
     def begin(self, phase: str, ends: Mapping[str, int]) -> None:
         super().begin(phase, ends)
-        many = f"{len(ends)} candidates" if len(ends) > 1 else next(iter(ends))
+        many = f"{len(ends)} trainings" if len(ends) > 1 else next(iter(ends))
         self.say(
             f"{phase}: {many} {self.goal()}" if many not in phase else f"{phase} {self.goal()}"
         )

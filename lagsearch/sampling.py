@@ -68,8 +68,8 @@ class Sampling:
         self.losses: dict[str, float | None] = {}
         self.sampled: list[str] = []
         self.ended: str | None = None
-        self._planned = {each.name: each for each in plan.baselines}
-        self._growths = {each.growth: each.name for each in plan.baselines}
+        self._planned = {each.name: each for each in plan.ranked_baselines}
+        self._growths = {each.growth: each.name for each in plan.ranked_baselines}
         self._tried: dict[str, tuple[str | None, str | None]] = {}
 
     @property
@@ -309,6 +309,7 @@ def study_name(space: Space) -> str:
     evaluation = space.evaluation.model_copy(update={"harness": None})
     kept = written_out(space.model_copy(update={"search": search, "evaluation": evaluation}))
     kept.pop("resources")
+    kept["search"].pop("baselines")
     return f"{space.name}-{digest(kept)}"
 
 

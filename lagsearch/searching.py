@@ -29,6 +29,7 @@ class Searching:
         watch: Follows.
         asked_for: Candidates whose states stay whatever comes.
         tried: Jobs that this process trained before: those whose worker died have failed.
+        baselines: Names of what is trained beside the candidates, and not chosen from.
     """
 
     space: Space
@@ -38,6 +39,7 @@ class Searching:
     watch: Watch
     asked_for: frozenset[str]
     tried: frozenset[str] = frozenset()
+    baselines: frozenset[str] = frozenset()
 
     def search(self) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
@@ -53,13 +55,29 @@ class Searching:
         told: set[str] = set()
         while isinstance(order := self._order(strategy, tried), Order):
             self._stop(order.stopped, told)
-            wanted = [name for each in order.candidates for name in space.trials(each)]
-            missing = [self.jobs[name] for name in self.jobs if name in wanted]
-            missing = [job for job in missing if not self.folder.is_over(job.name, order.step)]
-            self._train(missing, order.step)
-            tried |= {job.name for job in missing}
+            tried |= self._reach(order.step, [*order.candidates, *self.baselines], tried)
         if order is not None:
             self._stop(order.stopped, told)
+            self._reach(order.step, self.baselines, tried)
+
+    def _reach(self, step: int, names: Collection[str], tried: Collection[str]) -> set[str]:
+        """Train what has not come to a step up to there, under all seeds; return those jobs.
+
+        Args:
+            step: The step.
+            names: Candidates and baselines.
+            tried: Jobs of this process: those among them that failed are left as they are.
+        """
+        wanted = {trial for each in names for trial in self.space.trials(each)}
+        missing = [
+            job
+            for name, job in self.jobs.items()
+            if name in wanted
+            and not self.folder.is_over(name, step)
+            and not (name in tried and self.folder.curve(name).failure)
+        ]
+        self._train(missing, step)
+        return {job.name for job in missing}
 
     def _stop(self, stopped: Mapping[str, Stop], told: set[str]) -> None:
         """Let the states go of candidates that were stopped, and say so once."""
@@ -123,14 +141,16 @@ class Searching:
         if len(strategy.rungs) > 1:
             return Keeps()
         judge = partial(_judged, self.folder, space)
-        return BestStateOnly(judge, set(self.jobs) - set(self._names), self.asked_for)
+        first = {*self._names, *self.baselines}
+        return BestStateOnly(judge, set(self.jobs) - first, self.asked_for, self.baselines)
 
     def _say_unprofiled(self, until: int) -> None:
         """Say so where profiling was asked for too late: the step was reached."""
         unseen = [
             job.name
             for job in self.jobs.values()
-            if job.profile and not job.profile.is_file() and self.folder.is_over(job.name, until)
+            if job.profile and job.name not in self.baselines
+            if not job.profile.is_file() and self.folder.is_over(job.name, until)
         ]
         if unseen:
             self.watch.say(
@@ -140,8 +160,9 @@ class Searching:
 
     @property
     def _names(self) -> list[str]:
-        """The candidates' names: those of the jobs under the first seed."""
-        return [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
+        """The candidates' names: those of the jobs under the first seed, but for baselines."""
+        first = [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
+        return [name for name in first if name not in self.baselines]
 
 
 def has_failed(

@@ -52,7 +52,7 @@ def show_plan(plan: "RunPlan") -> None:
     if plan.domain is not None:
         _show_domain(plan, console)
         shown = f"Above are {count} examples"
-        count = len(plan.baselines) + (plan.n_sampled or 0)
+        count = len(plan.ranked_baselines) + (plan.n_sampled or 0)
     search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()
     console.print(
@@ -67,8 +67,10 @@ def show_plan(plan: "RunPlan") -> None:
     rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps{under}{learnt}")
     rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
     if further := plan.baseline_flops():
-        longest = max(each.steps for each in plan.candidates)
-        rows.add_row("baseline", f"{further:.2e}", f"from step {steps:,} to {longest:,}")
+        told = [f"{each.name} {each.steps:,} steps" for each in plan.baselines]
+        longer = [each for each in plan.candidates if each.steps > steps]
+        told += [f"{each.name} from step {steps:,} to {each.steps:,}" for each in longer]
+        rows.add_row("baselines", f"{further:.2e}", ", ".join(told))
     share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)

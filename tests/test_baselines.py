@@ -49,7 +49,8 @@ def test_it_has_the_compute_of_source_and_growth(write_space, tmp_path):
     extra = pretrain.steps * source.cost.flops_per_step
     assert scratch.name == "scratch-matched"
     assert scratch.steps == 24 + math.ceil(extra / scratch.cost.flops_per_step)
-    assert planned.baseline_flops() == (scratch.steps - 24) * scratch.cost.flops_per_step
+    further = (scratch.steps - 24) * scratch.cost.flops_per_step
+    assert planned.baseline_flops() == further + 24 * source.cost.flops_per_step
     result = run(path, tmp_path / "run")
     assert max(read(result.folder, "scratch-matched")) == scratch.steps
     assert not (result.folder / "states").exists()

@@ -229,7 +229,7 @@ def test_baselines_share_what_is_the_same_training(write_stages, tmp_path, monke
     result = run(write_stages(), tmp_path / "run", baselines=True)
     report = result.report
     assert [row["course"] for row in report["table"]] == [
-        *("adaptive", "last", "middle", "doubling", "one-hop", "random", "scratch"),
+        *("adaptive", "last", "middle", "doubling", "one-hop", "random", "scratch", "continue"),
     ]
     by_name = {each["name"]: each for each in report["courses"]}
     assert all(each["steps"] == 64 for each in report["courses"])
@@ -239,10 +239,12 @@ def test_baselines_share_what_is_the_same_training(write_stages, tmp_path, monke
     assert depths["last"] == depths["middle"] == depths["random"] == [1, 2, 3]
     assert depths["doubling"] == [1, 2, 3]
     assert depths["one-hop"] == [1, 3]
-    assert depths["scratch"] == [3]
+    assert (depths["scratch"], depths["continue"]) == ([3], [1])
     assert [each["steps"] for each in by_name["one-hop"]["stages"]] == [20, 44]
     trained_at = {
-        name: course["stages"][0]["folder"] for name, course in by_name.items() if name != "scratch"
+        name: course["stages"][0]["folder"]
+        for name, course in by_name.items()
+        if name not in ("scratch", "continue")
     }
     assert set(trained_at.values()) == {"adaptive/stage-1"}
     assert not list((tmp_path / "run" / "last" / "stage-1").glob("curves/*"))
@@ -251,7 +253,7 @@ def test_baselines_share_what_is_the_same_training(write_stages, tmp_path, monke
     last = by_name["last"]["stages"]
     assert [each["layer_map"] for each in last] == ["R", "1 1*", "1 2 2*"]
     adaptive = by_name["adaptive"]
-    for name in ("last", "scratch"):
+    for name in ("last", "scratch", "continue"):
         row = next(row for row in report["table"] if row["course"] == name)
         behind = by_name[name]["val_loss"] - adaptive["val_loss"]
         assert row["behind"]["value"] == pytest.approx(behind)
@@ -455,7 +457,7 @@ def refused_baselines(path):
 def test_stages_that_cannot_be_one_are_not_merged(write_stages):
     own = ("steps: 24", "steps: 24\n    training: {batch_size: 8}")
     refused = refused_baselines(write_stages(own, listed=True))
-    assert set(refused) == {"doubling", "one-hop", "scratch"}
+    assert set(refused) == {"doubling", "one-hop", "scratch", "continue"}
     assert "differ in their training" in refused["one-hop"]
     wider = "target: {hidden_size: 32, num_attention_heads: 4, num_key_value_heads: 2}"
     text = write_stages(listed=True).read_text()

@@ -13,11 +13,13 @@ from lagsearch.operators import (  # noqa: F401  (importing enters them into the
     random,
     scratch,
     stack,
+    ungrown,
     zero,
 )
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin
 from lagsearch.operators.registry import (
     ANY,
+    SOURCE,
     Candidate,
     Drawn,
     Operator,
@@ -32,6 +34,7 @@ from lagsearch.operators.registry import (
 
 __all__ = [
     "ANY",
+    "SOURCE",
     "Candidate",
     "Drawn",
     "GrowthPlan",

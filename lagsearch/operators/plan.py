@@ -60,7 +60,7 @@ class GrowthPlan:
         warning: What a user should know before choosing this growth, in one line.
         learned: How `learned` tensors are mixed; None where there are none.
         steps: Training steps of its own: a number, or `matched` for as many as take the compute of
-            the sources and of the training after growth; None for those of all others.
+            what it is compared with; None for those of all others.
     """
 
     layers: tuple[LayerOrigin, ...]

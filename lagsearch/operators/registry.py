@@ -96,11 +96,11 @@ class Operator:
     Attributes:
         name: Its name in a space file.
         paper: Where it was published.
-        grows: The axes it grows, e.g. `depth`.
+        grows: The axes it grows, e.g. `depth`; `nothing` makes it a baseline.
         preserves: Whether the grown model computes what the source did.
-        is_baseline: It grows nothing and serves for comparison: ranked, but left out of the
-            scores of a ranking, which are over growing strategies.
-        takes: `one` source, or `several`.
+        takes: `one` source, `several`, or `none`.
+        reaches: The shape that its model has: the `target`'s, or the `source`'s own. What does not
+            reach the target is compared with the growths, and never ranked among them.
         control: For several sources: what does the same with copies of one.
         build: From the shapes and its settings to a plan.
         settings: The schema of its settings.
@@ -113,13 +113,18 @@ class Operator:
     paper: str
     grows: str
     preserves: str
-    is_baseline: bool
-    takes: Literal["one", "several"]
+    takes: Literal["one", "several", "none"]
+    reaches: Literal["target", "source"]
     control: Control | None
     build: Callable[..., GrowthPlan]
     settings: type[BaseModel]
     summary: str
     example: Mapping[str, Any]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it serves for comparison; a ranking is scored over growths alone."""
+        return self.grows == "nothing"
 
     @property
     def description(self) -> str:
@@ -166,8 +171,8 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
     paper: str,
     grows: str,
     preserves: str,
-    is_baseline: bool = False,
-    takes: Literal["one", "several"] = "one",
+    takes: Literal["one", "several", "none"] = "one",
+    reaches: Literal["target", "source"] = "target",
     control: Control | None = None,
     example: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., GrowthPlan]], Callable[..., GrowthPlan]]:
@@ -189,8 +194,8 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
             paper,
             grows,
             preserves,
-            is_baseline,
             takes,
+            reaches,
             control,
             build,
             _schema(name, build),
@@ -366,7 +371,7 @@ class _Asked:
 def _asked(name: str, settings: Mapping[str, Any], names: tuple[str, ...]) -> _Asked:
     found = find_operator(name)
     given = dict(settings)
-    is_choice = found.takes == "one" and len(names) > 1 and not found.is_baseline
+    is_choice = found.takes == "one" and len(names) > 1
     chosen = given.pop(SOURCE, names[0]) if is_choice else None
     if chosen is not None and chosen not in names:
         raise MistakeError(f"source {chosen!r} is none of {', '.join(names)}", SOURCE)

@@ -12,7 +12,7 @@ from lagsearch.operators.registry import Short, operator
 Steps = Literal["matched"] | Annotated[int, Field(ge=1)]
 
 
-@operator("scratch", paper="baseline", grows="nothing", preserves="no", is_baseline=True)
+@operator("scratch", paper="baseline", grows="nothing", preserves="no", takes="none")
 def scratch(
     source: ModelShape,
     target: ModelShape,

@@ -42,7 +42,7 @@ def _alone(space: Space, winner: dict[str, Any]) -> Space:
         key: [value] if isinstance(value, list) else value  # a list alone would be several values
         for key, value in winner["settings"].items()
     }
-    search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False}
+    search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False, "baselines": ()}
     if space.search.strategy == "optuna":
         fields = type(space.search).model_fields
         sampling = ("strategy", "candidates", "sampler", "at_a_time")

@@ -7,12 +7,21 @@ that plotly reads as markup is escaped; templates hold no name, they point at on
 from html import escape
 from typing import Any
 
-from lagsearch.report.ranked import came_to_lag, early_steps, growths, is_cut, noun, varied
+from lagsearch.report.ranked import (
+    came_to_lag,
+    early_steps,
+    growths,
+    is_cut,
+    noun,
+    own_losses,
+    varied,
+)
 from lagsearch.report.style import (
     curve,
     drawn,
     flops_curve,
     has_random,
+    is_later,
     left_out,
     mean_curve,
     role,
@@ -62,10 +71,17 @@ def _line(report: dict[str, Any], candidate: dict[str, Any], seen: set[str]) -> 
         "meta": candidate["name"],
         "legendgroup": kind if is_rest else name,
         "showlegend": not is_rest or kind not in seen,
-        "line": {**line, "dash": "dash"} if has_random(candidate) else line,
+        "line": {**line, **_dash(report, candidate)},
     }
     seen.add(kind)
     return trace
+
+
+def _dash(report: dict[str, Any], candidate: dict[str, Any]) -> dict[str, str]:
+    """Return how a line is broken: with random new layers, or a baseline that is not the first."""
+    if has_random(candidate):
+        return {"dash": "dash"}
+    return {"dash": "dashdot"} if is_later(report, candidate) else {}
 
 
 _OVER_STEPS = "step %{customdata:,}: %{y:.4f}<extra>%{text}</extra>"
@@ -88,6 +104,24 @@ def _curves(report: dict[str, Any], mean: dict[int, float] | None = None) -> lis
     return traces
 
 
+def _before_growth(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a level line for the own loss of each source."""
+    last = max((step for each in drawn(report) for step in curve(each)), default=0)
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": f"source {escape(each['name'], quote=False)}, before growth",
+            "text": f"source {escape(each['name'], quote=False)}, before growth",
+            "x": [0, last],
+            "y": [each["val_loss"]] * 2,
+            "line": {"color": "@baseline", "width": 1, "dash": "dot"},
+            "hovertemplate": "%{y:.4f}<extra>%{text}</extra>",
+        }
+        for each in own_losses(report)
+    ]
+
+
 def _loss(report: dict[str, Any]) -> Chart:
     dashes = any(has_random(each) for each in drawn(report))
     return _chart(
@@ -100,7 +134,7 @@ def _loss(report: dict[str, Any]) -> Chart:
             + (" A curve that ends before K was stopped." if is_cut(report) else "")
             + left_out(report),
             "table": "loss",
-            "data": _curves(report),
+            "data": [*_before_growth(report), *_curves(report)],
             "layout": {"yaxis": {"title": {"text": "nats per token"}}},
             "log_y": True,
         },
@@ -429,7 +463,7 @@ def _flops(report: dict[str, Any]) -> Chart:
             continue
         flops, losses = flops_curve(each)
         line = _line(report, each, seen)
-        line["line"] = {**line["line"], "dash": "solid"}
+        line["line"] = {**line["line"], "dash": "dashdot" if is_later(report, each) else "solid"}
         data.append({**line, **hover, "x": flops, "y": losses})
         source = source_flops(report, each["name"])
         if each["name"] == winner and source:

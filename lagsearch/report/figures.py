@@ -9,12 +9,14 @@ import matplotlib as mpl
 import numpy as np
 
 from lagsearch.report.ranked import (
+    beside,
     came_to_lag,
     early_steps,
     first_step,
     growths,
     is_cut,
     noun,
+    own_losses,
     steps_axis,
     varied,
 )
@@ -24,6 +26,7 @@ from lagsearch.report.style import (
     drawn,
     flops_curve,
     has_random,
+    is_later,
     left_out,
     mean_curve,
     role,
@@ -70,6 +73,9 @@ def draw_figures(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     """
     return draw_all(_wanted(report), report, folder)
 
+
+_BESIDE = {False: "-", True: "-."}
+"""Lines of baselines beside the candidates: the first one, and others. Random layers: dashed."""
 
 Drawing = tuple[str, str, Callable[[dict[str, Any]], Any]]
 """Name and caption of a figure, and what draws it from a report."""
@@ -131,8 +137,9 @@ def _wanted(report: dict[str, Any]) -> list[Drawing]:
                 _rank_correlation,
             ),
         ]
-    if report["savings"]:
-        counted = "Validation loss against training FLOPs, and against those with the source's."
+    if report["savings"] or beside(report):
+        with_sources = ", and against those with the source's" if report["savings"] else ""
+        counted = f"Validation loss against training FLOPs{with_sources}."
         wanted.append(("loss_and_flops", counted + left_out(report), _flops))
     if report["importance"]:
         told = f"Loss at step {report['importance']['step']} by each setting: candidates, and "
@@ -171,6 +178,9 @@ def _loss(report: dict[str, Any]) -> Any:
         if not each["is_baseline"] and len(every) > 1:
             shared = [step for step in steps if step in mean]
             right.plot(shared, [losses[step] - mean[step] for step in shared], **style)
+    for each in own_losses(report):
+        label = plain(f"source {each['name']}, before growth")
+        left.axhline(each["val_loss"], color=BASELINE, lw=0.9, ls=":", label=label)
     left.set(title="validation loss", ylabel="nats per token")
     title = f"difference from the mean of all {noun(report)}s"
     right.set(title=title, ylabel="nats per token")
@@ -245,30 +255,30 @@ def _early_and_final(report: dict[str, Any]) -> Any:
 
 
 def _flops(report: dict[str, Any]) -> Any:
-    """Loss against training FLOPs: the baseline, the winner, and the winner with its source."""
+    """Loss against training FLOPs: baselines, the winner, and the winner with its source."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    winner, baseline = report["winner"]["name"], report["savings"]["baseline"]
+    winner = report["winner"]["name"]
     shown = [each for each in reversed(drawn(report)) if is_priced(report, each["name"])]
     for each in shown:
         name, kind = each["name"], role(report, each)
         flops, losses = flops_curve(each)
         color, width = LIGHT[kind], 0.8 if kind == "rest" else 1.8
-        axes.plot(flops, losses, color=color, lw=width)
+        axes.plot(flops, losses, color=color, lw=width, ls=_BESIDE[is_later(report, each)])
         source = source_flops(report, name)
         if name == winner and source:
             axes.plot(np.array(flops) + source, losses, color=color, lw=1.8, ls="--")
-    marks = [
-        mpl.lines.Line2D([], [], color=WINNER, label=plain(f"winner: {winner}")),
-        mpl.lines.Line2D([], [], color=WINNER, ls="--", label="the same, its source counted"),
-        mpl.lines.Line2D([], [], color=BASELINE, label=plain(baseline)),
-        mpl.lines.Line2D([], [], color=REST, lw=0.8, label="other growths"),
-    ]
+    marks = [(WINNER, "-", f"winner: {winner}")]
     best = report["oracle"]["candidate"] if report["oracle"] else winner
     if best != winner:
-        label = plain(f"best at the end: {best}")
-        marks.insert(1, mpl.lines.Line2D([], [], color=BEST, label=label))
-    has_others = any(role(report, each) == "rest" for each in shown)
-    axes.legend(handles=marks if has_others else marks[:-1], loc="best")
+        marks.append((BEST, "-", f"best at the end: {best}"))
+    if source_flops(report, winner):
+        marks.append((WINNER, "--", "the same, its source counted"))
+    named = [each for each in reversed(shown) if role(report, each) == "baseline"]
+    marks += [(BASELINE, _BESIDE[is_later(report, each)], each["name"]) for each in named]
+    if any(role(report, each) == "rest" for each in shown):
+        marks.append((REST, "-", "other growths"))
+    lines = [mpl.lines.Line2D([], [], color=c, ls=ls, label=plain(of)) for c, ls, of in marks]
+    axes.legend(handles=lines, loc="best")
     axes.set_xscale("log")
     counting = report["cost"]["counting"]
     axes.set(xlabel=f"training FLOPs ({counting})", ylabel="validation loss, nats per token")
@@ -420,7 +430,7 @@ def _line_style(report: dict[str, Any], candidate: dict[str, Any]) -> dict[str, 
     return {
         "color": LIGHT[kind],
         "lw": {"winner": 2, "rest": 0.9}.get(kind, 1.4),
-        "ls": "--" if has_random(candidate) else "-",  # dashed: random new layers
+        "ls": "--" if has_random(candidate) else _BESIDE[is_later(report, candidate)],
         "label": labels.get(kind),
         "zorder": 2 if kind == "rest" else 3,
     }

@@ -1,7 +1,7 @@
 """The numbers of a report, from a run folder alone: what `report.json` holds."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ from lagsearch.errors import RunFolderError
 from lagsearch.operators.plan import layers_of
 from lagsearch.report.choice import strategy_of
 from lagsearch.report.folder import RunFolder
+from lagsearch.report.growing import Baseline, growing
 from lagsearch.report.savings import savings
 from lagsearch.report.searched import Searched, Terms, conclude
+from lagsearch.report.seeds import mean_curve
 from lagsearch.report.statistics import losses_at, statistics, strategy_rows
 from lagsearch.selection import EVALUATOR, Order, importance
 from lagsearch.space import Space, annealed_steps
@@ -32,6 +34,7 @@ class Recorded(Searched):
         has_winner: Whether the winner's weights are there.
         harness: `harness.json`, None where no downstream tasks were evaluated.
         left_out: Candidates of the space that do not fit: name and reason of each.
+        baselines: What candidates are compared with, and were not chosen from.
     """
 
     space: Space
@@ -42,6 +45,7 @@ class Recorded(Searched):
     has_winner: bool
     harness: Mapping[str, Any] | None
     left_out: tuple[dict[str, str], ...] = ()
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
 
 def terms_of(space: Space, baselines: Iterable[str]) -> Terms:
@@ -89,7 +93,19 @@ def read_run(folder: RunFolder) -> Recorded:
         has_winner=any(folder.winner.glob("*.safetensors")),
         harness=folder.harness(),
         left_out=tuple(recorded.get("left_out", ())),
+        baselines=_baselines(folder, space),
     )
+
+
+def _baselines(folder: RunFolder, space: Space) -> dict[str, Baseline]:
+    """Return what was trained beside the candidates, as far as it came."""
+    found = {}
+    for plan in folder.plans().get("baselines", ()):
+        by_seed = folder.curves_of(space, plan["name"])
+        curve = mean_curve(by_seed, space.seeds)
+        if curve.seen:
+            found[plan["name"]] = Baseline(plan, by_seed, curve)
+    return found
 
 
 def _late(by_seed: Mapping[str, tuple[Curve, ...]], step: int) -> tuple[str, ...]:
@@ -116,6 +132,7 @@ def build_numbers(run: Recorded) -> dict[str, Any]:
     report["importance"] = _importance(run)
     report["cost"] = training_cost(run)
     report["savings"] = savings(run, run.complete_growths, report["cost"]["search_flops"])
+    report["growing"] = growing(run)
     report["harness"] = _harness(run)
     if report["oracle"]:
         report["baselines"] = strategy_rows(run, _published(run))
@@ -197,11 +214,7 @@ def training_cost(run: Recorded) -> dict[str, Any]:
         "source_flops": None if None in sources else sum(sources),
         "search_flops": spent,
         "winner_flops": after * winner["flops_per_step"],
-        "baseline_flops": sum(
-            max(0, curve.evaluations[-1].step - run.completion) * run.plans[name]["flops_per_step"]
-            for name, curve in run.curves.items()
-            if curve.evaluations
-        ),
+        "baseline_flops": _beyond_completion(run) + _beside(run),
         "oracle_flops": len(run.space.seeds)
         * sum(
             run.completion * each["flops_per_step"] + each.get("operator_flops", 0)
@@ -212,6 +225,21 @@ def training_cost(run: Recorded) -> dict[str, Any]:
         "slots": run.environment["slots"],
         "wall_s": dict(run.environment["wall_s"]),
     }
+
+
+def _beyond_completion(run: Recorded) -> int:
+    """Return the FLOPs of candidates that are trained further than all others."""
+    return sum(
+        max(0, curve.evaluations[-1].step - run.completion) * run.plans[name]["flops_per_step"]
+        for name, curve in run.curves.items()
+        if curve.evaluations
+    )
+
+
+def _beside(run: Recorded) -> int:
+    """Return the FLOPs of what was trained beside the candidates, under all seeds."""
+    curves = [curve for each in run.baselines.values() for curve in each.by_seed]
+    return sum(curve.evaluations[-1].flops for curve in curves if curve.evaluations)
 
 
 _OF_EVALUATION = ("limit", "lm_eval", "max_length", "is_truncated")

@@ -15,6 +15,7 @@ from lagsearch.progress import clock
 from lagsearch.report.charts import Chart, charts
 from lagsearch.report.ranked import (
     behind,
+    beside,
     evidence,
     first_step,
     has,
@@ -32,6 +33,7 @@ from lagsearch.report.ranked import (
 from lagsearch.report.sections import Grid, Points, Section, sections, tell_source
 from lagsearch.report.style import DARK, LIGHT
 from lagsearch.report.verdict import HEADLINES, Trust, advise, judge
+from lagsearch.report.worth import judge_growing
 
 FEEL: dict[Trust, str] = {
     "useful": "good",
@@ -137,6 +139,7 @@ def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]
     groups: list[tuple[str, str, list[str], list[str]]] = [
         ("left_out", "Left out", [], ["left_out"]),
         ("curves", "Loss", ["loss", "difference"], []),
+        ("growing", "Is growing worth it?", [], ["growing"]),
         (
             "worth",
             "What the ranking was worth",
@@ -209,9 +212,11 @@ def _verdict(report: dict[str, Any], folder: Path) -> str:
         f"<p>{escape(note)}</p></div>"
         for head, figure, note in _tiles(report)
     )
-    lines = "".join(f"<li>{escape(line)}</li>" for line in verdict.lines)
+    doubts = [each.line for each in judge_growing(report) if not each.pays]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in verdict.lines if line not in doubts)
+    first = "".join(f'<p class="first">{escape(line)}</p>' for line in doubts)
     return (
-        f'<section id="verdict" class="{FEEL[verdict.trust]}">'
+        f'<section id="verdict" class="{FEEL[verdict.trust]}">{first}'
         f'<p class="badge">{escape(HEADLINES[verdict.trust])}</p>'
         f"<h2><small>Winner</small> {escape(titled(best))}</h2>"
         f"{_winner_map(best)}"
@@ -324,7 +329,7 @@ def _table(report: dict[str, Any]) -> dict[str, Any]:
     ]
     columns += [column for column in counted if has(report, column[0])]
     rows = []
-    for each in report["candidates"]:
+    for each in (*report["candidates"], *beside(report)):
         losses, is_ok = each["val_loss"], each["status"] == "ok"
         row = {
             "rank": each["rank"],

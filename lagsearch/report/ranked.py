@@ -49,6 +49,17 @@ def is_cut(report: dict[str, Any]) -> bool:
     return any(str(report["lag"]) not in each["val_loss"] for each in stopped(report))
 
 
+def beside(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the baselines that were trained beside the candidates and did not fail."""
+    found = (report.get("growing") or {}).get("baselines", ())
+    return [each for each in found if each["status"] == "ok"]
+
+
+def own_losses(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the sources whose own loss is known, as they were before growth."""
+    return list((report.get("growing") or {}).get("sources", ()))
+
+
 def growths(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the candidates that are growths and did not fail, best first."""
     return [each for each in alive(report) if not each["is_baseline"]]

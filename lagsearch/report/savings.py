@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.selection import Spending, saving, speed_up
+from lagsearch.training.curve import Curve
 
 if TYPE_CHECKING:
     from lagsearch.report.numbers import Recorded
@@ -31,16 +32,18 @@ def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str,
         return None
     return {
         "baseline": reference,
-        "steps": run.curves[reference].evaluations[-1].step,
+        "steps": _curve(run, reference).evaluations[-1].step,
         "growths": {name: _entry(run, reference, name, search_flops) for name in growths},
     }
 
 
 def _longest_baseline(run: "Recorded") -> str | None:
+    listed = [name for name, plan in run.plans.items() if plan["is_baseline"]]
+    beside = [name for name, each in run.baselines.items() if not each.sources]
     lengths = {
-        name: curve.evaluations[-1].step
-        for name, curve in run.curves.items()
-        if run.plans[name]["is_baseline"] and curve.at(run.completion) is not None
+        name: _curve(run, name).evaluations[-1].step
+        for name in (*listed, *beside)
+        if _curve(run, name).at(run.completion) is not None
     }
     return max(lengths, key=lambda name: lengths[name]) if lengths else None
 
@@ -72,12 +75,17 @@ def _entry(run: "Recorded", reference: str, name: str, search_flops: int) -> dic
     return entry
 
 
+def _curve(run: "Recorded", name: str) -> Curve:
+    return run.curves[name] if name in run.curves else run.baselines[name].curve
+
+
 def _spending(run: "Recorded", name: str, unit: str) -> Spending:
-    evaluations = run.curves[name].evaluations
+    evaluations = _curve(run, name).evaluations
     losses = [each.val_loss for each in evaluations]
     if unit == "flops":
         return Spending([each.flops for each in evaluations], losses)
-    learned = (run.plans[name]["plan"].get("learned") or {}).get("steps", 0)
+    plan = run.plans[name]["plan"] if name in run.plans else {}
+    learned = (plan.get("learned") or {}).get("steps", 0)
     per_step = run.space.training.batch_size * run.space.data.sequence_length
     return Spending([(each.step + learned) * per_step for each in evaluations], losses)
 

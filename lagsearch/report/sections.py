@@ -6,14 +6,17 @@ from typing import Any
 
 from lagsearch.operators.plan import legend
 from lagsearch.progress import clock
+from lagsearch.report.growing_told import tell_growing
 from lagsearch.report.ranked import (
     behind,
+    beside,
     evidence,
     first_step,
     has,
     has_average_column,
     judged,
     noun,
+    own_losses,
     signal_column,
     tied,
     titled,
@@ -77,6 +80,7 @@ def sections(report: dict[str, Any]) -> dict[str, Section]:
     """Return the parts of a report that its numbers allow, by what they are about."""
     wanted = {
         left_out: bool(report.get("left_out")),
+        growing: bool(beside(report) or own_losses(report)),
         strategies: bool(report["oracle"]),
         scores: bool(report["oracle"]),
         importance: bool(report["importance"]),
@@ -113,7 +117,7 @@ def ranking(report: dict[str, Any]) -> Section:
         columns[f"average's at {lag}"] = lambda each: _loss(each.get("val_loss_ema", {}).get(lag))
     if report["oracle"]:
         columns[f"loss at {steps}"] = lambda each: _loss(each["val_loss"].get(steps))
-    rows = [[tell(each) for tell in columns.values()] for each in shown]
+    rows = [[tell(each) for tell in columns.values()] for each in (*shown, *beside(report))]
     grid = Grid(list(columns), rows)
     note = _ranking_note(report, shown)
     return Section(f"Ranking at step {lag}", (grid, note) if note else (grid,))
@@ -132,6 +136,8 @@ def _ranking_note(report: dict[str, Any], shown: list[dict[str, Any]]) -> str:
         )
     if signal := signal_column(report):
         notes.append(f"Ranks, `to the winner`, `=` and best go by `{signal}`, not by the loss.")
+    if beside(report):
+        notes.append("A baseline without a rank is compared with the others, and never chosen.")
     if any(each["status"] == "stopped" for each in shown):
         notes.append(
             "A stopped candidate is told with its difference from who led there, in what "
@@ -158,7 +164,7 @@ def _behind(report: dict[str, Any], candidate: dict[str, Any]) -> str:
 
 def _rank(candidate: dict[str, Any]) -> str:
     if candidate["rank_interval"] is None:
-        return str(candidate["rank"])
+        return str(candidate["rank"] or "")
     low, high = candidate["rank_interval"]
     return f"{candidate['rank']} ({low}-{high})"
 
@@ -190,6 +196,16 @@ def left_out(report: dict[str, Any]) -> Section:
     lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
     told = "Listed in the space, but they do not fit the sources and the target:"
     return Section("Left out", (told, Points(lines)))
+
+
+def growing(report: dict[str, Any]) -> Section:
+    """Return what growths came to beside what was trained on without growing."""
+    losses, compared, note = tell_growing(report)
+    parts: list[str | Grid | Points] = [Grid(*losses)]
+    parts += [Grid(compared[0], compared[1][:SHOWN])] if compared[1] else []
+    if len(compared[1]) > SHOWN:
+        note = f"The first {SHOWN} of {len(compared[1]):,}; all are in `tables/growing.csv`. {note}"
+    return Section("Is growing worth it?", (*parts, note))
 
 
 def strategies(report: dict[str, Any]) -> Section:
@@ -392,7 +408,8 @@ def cost(report: dict[str, Any]) -> Section:
     further = []
     if spending["baseline_flops"]:
         time = clock(wall.get("baselines", 0.0))
-        further.append(["baselines, beyond completion", _flops(spending["baseline_flops"]), time])
+        named = "baselines" if beside(report) else "baselines, beyond completion"
+        further.append([named, _flops(spending["baseline_flops"]), time])
     rows = [
         ["source", _flops(spending["source_flops"]), clock(wall["sources"])],
         [_search_row(report), _flops(spending["search_flops"]), _search(report)],

@@ -27,6 +27,7 @@ SAYS = {
     "one-hop": "one growth to the full depth, by stacking (G_stack)",
     "random": "a candidate drawn at random at every stage",
     "scratch": "the full depth from random weights",
+    "continue": "the model of the first stage, trained on without growing",
 }
 """What each course does, in the order of the report."""
 

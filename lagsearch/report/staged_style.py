@@ -16,6 +16,7 @@ ROLES = {
     "one-hop": "further",
     "random": "rest",
     "scratch": "ink",
+    "continue": "muted",
 }
 """The colour of each course, in all figures and charts."""
 

@@ -19,7 +19,8 @@ def judge(report: dict[str, Any]) -> list[str]:
     rows = {row["course"]: row for row in report["table"]}
     adaptive = rows["adaptive"]["val_loss"]
     over = f", the mean of {adaptive['n']} seeds" if adaptive["n"] > 1 else ""
-    lines = [f"Adaptive stacking: validation loss {adaptive['value']:.4f}{over}."]
+    lines = _not_worth_it(rows)
+    lines.append(f"Adaptive stacking: validation loss {adaptive['value']:.4f}{over}.")
     if "last" in rows:
         lines.append(claim(rows["last"]))
     lines += [
@@ -28,6 +29,18 @@ def judge(report: dict[str, Any]) -> list[str]:
         if name not in ("adaptive", "last") and "behind" in row
     ]
     return lines
+
+
+def _not_worth_it(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Say so where the first stage's model, trained on, does not end above the grown one."""
+    if "continue" not in rows or (ended := side(rows["continue"]["behind"])) == "below":
+        return []
+    if ended == "above":
+        return ["Growing did not pay here: the model of the first stage, trained on, ends lower."]
+    return [
+        "Growing is not shown to pay here: at the end the model of the first stage, trained on, "
+        "cannot be told apart."
+    ]
 
 
 def claim(row: dict[str, Any]) -> str:

@@ -69,6 +69,7 @@ def statistics(run: Searched) -> dict[str, Any]:
         "importance": None,
         "cost": None,
         "savings": None,
+        "growing": None,
         "oracle": oracle,
         "baselines": strategy_rows(run) if oracle else [],
         "harness": None,

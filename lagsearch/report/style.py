@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lagsearch.report.ranked import alive
+from lagsearch.report.ranked import alive, beside
 
 LIGHT = {
     "page": "#f6f7f8",
@@ -49,8 +49,12 @@ def drawn(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the candidates that figures and charts show, best at K first.
 
     Those are all that did not fail or, of many, the best, the best at completion, baselines, and
-    of the others every so manyth by rank.
+    of the others every so manyth by rank; then what was trained beside them.
     """
+    return [*_candidates(report), *beside(report)]
+
+
+def _candidates(report: dict[str, Any]) -> list[dict[str, Any]]:
     found = alive(report)
     others = found[DRAWN_BEST:]
     stride = max(1, -(-len(others) // DRAWN_SAMPLE))
@@ -64,7 +68,7 @@ def drawn(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 def left_out(report: dict[str, Any]) -> str:
     """Say which candidates are not drawn, if any."""
-    count, shown = len(alive(report)), len(drawn(report))
+    count, shown = len(alive(report)), len(_candidates(report))
     if shown == count:
         return ""
     return (
@@ -85,6 +89,11 @@ def role(report: dict[str, Any], candidate: dict[str, Any]) -> str:
 def has_random(candidate: dict[str, Any]) -> bool:
     """Return whether a candidate has new layers that are random."""
     return "R" in (candidate["layer_map"] or "").partition("[")[0].split()
+
+
+def is_later(report: dict[str, Any], candidate: dict[str, Any]) -> bool:
+    """Return whether a candidate is a baseline beside the others, and not the first of those."""
+    return candidate["name"] in [each["name"] for each in beside(report)[1:]]
 
 
 def curve(candidate: dict[str, Any]) -> dict[int, float]:

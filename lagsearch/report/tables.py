@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.ranked import behind, came_to_lag, first_step, has, judged, tied, varied
+from lagsearch.report.ranked import (
+    behind,
+    beside,
+    came_to_lag,
+    first_step,
+    has,
+    judged,
+    tied,
+    varied,
+)
 from lagsearch.report.style import mean_curve
 from lagsearch.storage import replacing
 
@@ -28,6 +37,7 @@ def write_tables(report: dict[str, Any], folder: Path) -> list[str]:
         "rank_correlation": (_rank_correlation, has_oracle),
         "loss_and_flops": (_loss_and_flops, bool(report["cost"])),
         "savings": (_savings, has_savings),
+        "growing": (_growing, bool(beside(report))),
         "importance": (_importance, bool(report["importance"])),
         "cost": (_cost, bool(report["cost"])),
     }
@@ -98,7 +108,7 @@ def _loss(report: dict[str, Any]) -> Table:
     seeds, has_flops = report["seeds"], has(report, "flops_by_step")
 
     def rows() -> Iterable[list[Any]]:
-        for each in report["candidates"]:
+        for each in (*report["candidates"], *beside(report)):
             for step, loss in each["val_loss"].items():
                 error = each["val_loss_se"].get(step)
                 flops = [each["flops_by_step"].get(step)] if has_flops else []
@@ -153,7 +163,7 @@ def _rank_correlation(report: dict[str, Any]) -> Table:
 
 def _loss_and_flops(report: dict[str, Any]) -> Table:
     def rows() -> Iterable[list[Any]]:
-        for each in report["candidates"]:
+        for each in (*report["candidates"], *beside(report)):
             name = each["name"]
             if not is_priced(report, name):
                 continue
@@ -166,16 +176,22 @@ def _loss_and_flops(report: dict[str, Any]) -> Table:
 
 
 def is_priced(report: dict[str, Any], name: str) -> bool:
-    """Whether a candidate's loss is shown over FLOPs: all, or what is compared with scratch."""
+    """Whether a loss is shown over FLOPs: all, or what is compared with scratch, and baselines."""
     savings = report["savings"]
-    return not savings or name in savings["growths"] or name == savings["baseline"]
+    if not savings or name in savings["growths"] or name == savings["baseline"]:
+        return True
+    return any(each["name"] == name for each in beside(report))
 
 
 def source_flops(report: dict[str, Any], name: str) -> float | None:
-    """Return what a growth's sources took, None where it is not known; a baseline has none."""
+    """Return what the sources took that are taken from, None where it is not known."""
     savings = report["savings"]
     if not savings:
         return None
+    for each in beside(report):
+        if each["name"] == name and each["source"] is not None:
+            flops = [of["flops"] for of in report["sources"] if of["name"] == each["source"]]
+            return None if flops[0] is None else float(flops[0])
     if name not in savings["growths"]:
         return 0
     found = savings["growths"][name]["flops"]
@@ -194,6 +210,21 @@ def _savings(report: dict[str, Any]) -> Table:
         for name, each in growths.items()
     )
     return head, rows
+
+
+def _growing(report: dict[str, Any]) -> Table:
+    keys = ("val_loss", "baseline_val_loss", "difference", "p_value", "seeds", "is_fair")
+    head = ["growth", "baseline", "step", *(f"{key}_at_equal_steps" for key in keys)]
+    head += ["flops", *(f"{key}_at_equal_flops" for key in keys)]
+
+    def row(each: dict[str, Any]) -> list[Any]:
+        cells = [each["growth"], each["baseline"]]
+        for at, unit in (("equal_steps", "step"), ("equal_flops", "flops")):
+            point = each[at] or {}
+            cells += [point.get(key) for key in (unit, *keys)]
+        return cells
+
+    return head, map(row, report["growing"]["comparisons"])
 
 
 def _importance(report: dict[str, Any]) -> Table:

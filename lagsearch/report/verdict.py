@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lagsearch.report.ranked import JUDGED, first_step, noun, ranked, stopped, varied
+from lagsearch.report.worth import failed_baselines, judge_growing
 
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
 """The first four are known from an oracle, the last two from the ranking at K alone."""
@@ -52,11 +53,15 @@ HEADLINES: dict[Trust, str] = {
 
 def judge(report: dict[str, Any]) -> Verdict:
     """Judge a run by its numbers."""
-    lines = [_winner(report), *_searched(report), *_ranked_by(report)]
+    worth = judge_growing(report)
+    lines = [each.line for each in worth if not each.pays]
+    lines += [_winner(report), *(each.line for each in worth if each.pays)]
+    lines += [*_searched(report), *_ranked_by(report)]
     if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
+    lines += failed_baselines(report)
     lines += _scratch_ahead(report)
     lines += _saved(report)
     lines += _stable(report)
@@ -87,6 +92,10 @@ def advise(report: dict[str, Any], folder: Path) -> Advice:
     if report["curves"] is not None:
         return _elsewhere(report, folder)
     commands = _Commands(report, folder)
+    if any(each.outcome == "did not pay" for each in judge_growing(report)):
+        twice = 2 * report["steps"]
+        line = f"To see whether growing pays when all are trained longer: {twice:,} steps."
+        return Advice(line, commands.longer(twice))
     trust = judge(report).trust
     if trust in ("settled", "unsettled"):
         return _without_scores(report, commands, is_settled=trust == "settled")
@@ -143,6 +152,11 @@ class _Commands:
         if self.report["search"]["asked_lag"] == "auto":  # beside bounds, --lag is refused
             lag = ["--set", f"search.min_lag={step}", "--set", f"search.max_lag={step}"]
         return self._run("space.yaml", *lag, "--out", str(beside))
+
+    def longer(self, steps: int) -> str:
+        """Train all further, in a folder beside."""
+        beside = self.folder.with_name(f"{self.folder.name}-steps{steps}")
+        return self._run("space.yaml", "--set", f"training.steps={steps}", "--out", str(beside))
 
     def winner_alone(self) -> str:
         """Train the winner without a search."""

@@ -24,6 +24,7 @@ class BestStateOnly(Keeps):
         others: Names of jobs under other seeds than the first: they are measured, and needed no
             longer.
         but: Names of those whose states stay whatever comes: they are trained on, say.
+        unjudged: Names of those that are no candidates: their states stay, too.
     """
 
     def __init__(
@@ -31,14 +32,18 @@ class BestStateOnly(Keeps):
         judge: Callable[[str], float | None],
         others: Collection[str] = (),
         but: Collection[str] = (),
+        unjudged: Collection[str] = (),
     ) -> None:
         self._judge, self._others, self._but = judge, others, but
+        self._unjudged = unjudged
         self._best: tuple[float, Job] | None = None
 
     def finished(self, job: Job) -> None:
         """Compare a finished candidate with the best so far and delete the worse one's state."""
         if job.name in self._others:
             job.state.unlink(missing_ok=True)
+            return
+        if job.name in self._unjudged:
             return
         loss = self._judge(job.name)
         if loss is None:

@@ -10,6 +10,7 @@ from lagsearch.selection.doubt import (
     standard_errors,
 )
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
+from lagsearch.selection.paired import Paired, compare_losses, losses_when_spent
 from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
@@ -27,16 +28,19 @@ __all__ = [
     "LossTable",
     "Measured",
     "Order",
+    "Paired",
     "PhaseTransition",
     "Place",
     "Score",
     "Spending",
     "Stop",
     "Strategy",
+    "compare_losses",
     "decide",
     "holm",
     "importance",
     "indistinguishable",
+    "losses_when_spent",
     "p_values",
     "phase_transition",
     "places",

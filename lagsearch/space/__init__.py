@@ -1,7 +1,7 @@
 """YAML to frozen objects to the list of candidates. No torch, no ray."""
 
 from lagsearch.space.asked import AskedTask, asked_tasks, chosen_candidates, matching
-from lagsearch.space.candidates import Entry, expand
+from lagsearch.space.candidates import Entry, expand, expand_baselines
 from lagsearch.space.fixed import chosen_stages, with_stages
 from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder, rungs
 from lagsearch.space.overrides import Said, read_yaml, said
@@ -86,6 +86,7 @@ __all__ = [
     "dump_yaml",
     "evaluation_steps",
     "expand",
+    "expand_baselines",
     "load_any",
     "load_space",
     "log_ladder",

@@ -15,7 +15,7 @@ class Entry:
     Attributes:
         operator: The operator's name, not yet looked up.
         settings: Its settings as written, not yet checked.
-        at: Where the space lists it, e.g. `("candidates", 0)`.
+        at: Where the space lists it, e.g. `("candidates", 0)` or `("search", "baselines", 0)`.
     """
 
     operator: str
@@ -29,8 +29,19 @@ def expand(space: Space) -> Iterator[Entry]:
     `{width: a, depth: b}` is short for `{operator: combined, width: a, depth: b}`.
     """
     for index, listed in enumerate(space.candidates):
-        settings = {key: value for key, value in listed.items() if key != "operator"}
-        choices = [value if isinstance(value, list) else [value] for value in settings.values()]
-        for combination in itertools.product(*choices):
-            values = dict(zip(settings, combination, strict=True))
-            yield Entry(listed.get("operator", "combined"), values, ("candidates", index))
+        yield from _combinations(listed, ("candidates", index))
+
+
+def expand_baselines(space: Space) -> Iterator[Entry]:
+    """Yield one entry for each baseline that the search names; a word is an operator's name."""
+    for index, each in enumerate(space.search.baselines):
+        listed = {"operator": each} if isinstance(each, str) else each
+        yield from _combinations(listed, ("search", "baselines", index))
+
+
+def _combinations(listed: dict[str, Any], at: tuple[str | int, ...]) -> Iterator[Entry]:
+    settings = {key: value for key, value in listed.items() if key != "operator"}
+    choices = [value if isinstance(value, list) else [value] for value in settings.values()]
+    for combination in itertools.product(*choices):
+        values = dict(zip(settings, combination, strict=True))
+        yield Entry(listed.get("operator", "combined"), values, at)

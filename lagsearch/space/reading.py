@@ -322,7 +322,10 @@ def _example(at: Key) -> str:
 
 
 _UNION_TAGS = frozenset(
-    {"constrained-float", "constrained-int", "float", "literal['auto']", "str", "TrainBpe"}
+    {
+        *("constrained-float", "constrained-int", "float", "literal['auto']", "str", "TrainBpe"),
+        "dict[str,any]",
+    }
 )
 
 

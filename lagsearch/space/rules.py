@@ -34,6 +34,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _ul2(space)
     yield from _without_effect(space)
     yield from _search(space)
+    yield from _baselines(space)
     yield from _seeds(space)
     yield from _resources(space)
     yield from _harness(space)
@@ -196,6 +197,17 @@ def _search(space: Space) -> Iterator[Broken]:
         elif space.latest_lag not in (evaluation.annealed.at or (space.latest_lag,)):
             message = f"lacks K, {space.latest_lag}, where candidates are judged by it"
             yield ("evaluation", "annealed", "at"), message
+
+
+def _baselines(space: Space) -> Iterator[Broken]:
+    for index, each in enumerate(space.search.baselines):
+        at: Place = ("search", "baselines", index)
+        entry = {"operator": each} if isinstance(each, str) else each
+        if not isinstance(entry.get("operator"), str):
+            yield at, "operator is required, e.g. {operator: continue, steps: matched}"
+        for key, value in entry.items():
+            if value == []:
+                yield (*at, key), "is an empty list: it would give no baseline"
 
 
 def _without_effect_in_search(search: Search) -> Iterator[Broken]:

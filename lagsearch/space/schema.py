@@ -372,6 +372,10 @@ class Search(Part):
     skip_unfit: bool = False
     """Leave out candidates that do not fit the sources and the target, and name them; otherwise
     they are errors."""
+    baselines: tuple[str | dict[str, Any], ...] = ("continue",)
+    """What growths are compared with, by operator: `continue` (each source itself, trained on) and
+    `scratch`; with settings as in `candidates`. They are trained beside the candidates on the same
+    batches, first to K, then with the winner to completion; never ranked, stopped or chosen."""
     single_model_control: bool = True
     """Where several sources are grown into one, add the same growth of the first one alone."""
 

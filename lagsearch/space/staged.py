@@ -273,6 +273,9 @@ def _check_list(
     if (plain.get("search") or {}).get("vary_sources"):
         message = "has no effect with stages: under each seed all is trained anew"
         raise located(path, plain, lines, ("search", "vary_sources"), message)
+    if (plain.get("search") or {}).get("baselines"):
+        message = "has no effect with stages: `lagsearch run --baselines` trains theirs"
+        raise located(path, plain, lines, ("search", "baselines"), message)
     if "steps" in training:
         message = "is given by the stages: leave it out here"
         raise located(path, plain, lines, ("training", "steps"), message)
@@ -283,6 +286,7 @@ OF_ALL_STAGES = {
     ("search", "lag"): "write the stage's own `lag`",
     ("search", "seeds"): "under each seed all stages are gone through: write it in `search`",
     ("search", "vary_sources"): "has no effect with stages: under each seed all is trained anew",
+    ("search", "baselines"): "has no effect with stages: `lagsearch run --baselines` trains theirs",
     ("evaluation", "seed"): "all stages have the same validation batches: write it in `evaluation`",
 }
 """What a stage cannot change in its `training`, `evaluation` and `search`, and what to do."""
@@ -347,8 +351,9 @@ def _own(plain: Plain, stage: Plain, index: int) -> Plain:
         if stage.get(part) or isinstance(own.get(part), dict):
             own[part] = {**(own.get(part) or {}), **deepcopy(stage.get(part) or {})}
     own["training"] = {**(own.get("training") or {}), "steps": stage["steps"]}
+    own["search"] = {**(own.get("search") or {}), "baselines": []}
     if stage.get("lag") is not None:
-        own["search"] = {**(own.get("search") or {}), "lag": stage["lag"]}
+        own["search"]["lag"] = stage["lag"]
     if "model" in stage:
         model = dict(stage["model"])
         key = depth_key(model) or DEPTH
@@ -365,7 +370,7 @@ def _unsearched(search: Plain, steps: int) -> Plain:
     """Return the search of a stage with one candidate: there is nothing to decide."""
     lag = search.get("lag", steps)
     kept = {"lag": min(lag, steps) if isinstance(lag, int) else steps}
-    return kept | {key: search[key] for key in ("seeds", "oracle") if key in search}
+    return kept | {key: search[key] for key in ("seeds", "oracle", "baselines") if key in search}
 
 
 def _set_schedule(own: Plain, begun: int, behind: int, whole: int) -> None:

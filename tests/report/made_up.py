@@ -3,6 +3,7 @@
 import numpy as np
 
 from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin, copies
+from lagsearch.report.growing import Baseline
 from lagsearch.report.numbers import Recorded, build_numbers, terms_of
 from lagsearch.report.seeds import mean_curve
 from lagsearch.selection import Choice, LossTable, Measured, rank_candidates
@@ -61,8 +62,9 @@ def made_report(
     lag=10,
     failed=(),
     baseline="scratch",
+    beside=(),
 ):
-    """Return a report of these growths, of failed ones, and of a baseline."""
+    """Return a report of these growths, of failed ones, and of baselines, ranked and beside."""
     generator = np.random.default_rng(7)
     space = made_space(seeds, oracle=oracle, lag=lag)
     every = [*names, *failed, *([baseline] if baseline else [])]
@@ -104,8 +106,19 @@ def made_report(
     measured, choice = Measured(table), Choice(lag, ranking)
     terms = terms_of(space, [baseline])
     searched = (terms, curves, by_seed, measured, choice, ranking)
-    run = Recorded(*searched, space, plans, environment, {}, {}, False, None)
+    ungrown = {name: made_baseline(name, generator, seeds) for name in beside}
+    run = Recorded(*searched, space, plans, environment, {}, {}, False, None, ungrown)
     return build_numbers(run)
+
+
+def made_baseline(name, generator, seeds):
+    """Return the first source, trained on beside the candidates."""
+    plan = GrowthPlan(copies([0, 1]))
+    told = {"operator": "continue", "settings": {}, "is_baseline": True, "parameters": 500}
+    drawn = {"layer_map": plan.layer_map(), "plan": plan.to_dict()}
+    entry = {"name": name, "steps": STEPS[-1], **told, **drawn}
+    by_seed = tuple(Curve(made_curve(generator, STEPS[-1], 60), None) for _ in seeds)
+    return Baseline(entry, by_seed, mean_curve(by_seed, seeds))
 
 
 def made_importance(names=("first", "second", "third")):

@@ -74,7 +74,8 @@ def test_the_page_is_whole_and_says_the_verdict_first(page, report):
     assert page.open == []
     assert page.elements[0][0] == "html"
     sections = [attributes["id"] for attributes in page.with_tag("section")]
-    assert sections == ["verdict", "ranking", "curves", "worth", "savings", "cost", "files"]
+    told = ["verdict", "ranking", "curves", "growing", "worth", "savings", "cost", "files"]
+    assert sections == told
     text = " ".join(page.texts)
     for line in judge(report).lines:
         assert line in page.texts
@@ -173,10 +174,35 @@ def test_every_seed_has_a_column():
     assert data["rows"][0]["gap"] == 0
 
 
+def test_baselines_beside_the_candidates_are_shown_without_a_rank():
+    report = made_report(beside=("continue", HOSTILE[0]))
+    page = page_of(report)
+    own = {each["name"]: each for each in report["growing"]["baselines"]}
+    rows = page.data["ranking"]["rows"]
+    assert [row["name"] for row in rows[-2:]] == list(own)
+    for row in rows[-2:]:
+        assert (row["rank"], row["baseline"], row["failure"]) == (None, True, None)
+        assert row["at_lag"] == own[row["name"]]["val_loss"]["10"]
+    for key in ("loss", "loss_and_flops"):
+        traces = {trace.get("meta"): trace for trace in page.charts[key]["data"]}
+        assert traces["continue"]["y"][-1] == own["continue"]["val_loss"]["50"]
+        assert traces["continue"]["line"]["color"] == "@baseline"
+    assert "continue" not in {trace["meta"] for trace in page.charts["difference"]["data"]}
+    assert "<script" not in page.scripts[0]
+    doubt, *_ = judge(report).lines
+    assert page.texts.count(doubt) == 1
+    assert page.texts.index(doubt) < page.texts.index(report["winner"]["name"])
+
+
 def test_the_charts_have_the_numbers_of_the_report(page, report):
     charts, oracle = page.charts, report["oracle"]
     entries = {each["name"]: each for each in report["candidates"] if each["status"] == "ok"}
-    traces = {trace["meta"]: trace for trace in charts["loss"]["data"]}
+    level = [trace for trace in charts["loss"]["data"] if "meta" not in trace]
+    assert [trace["name"] for trace in level] == [
+        f"source {name}, before growth" for name in ("one", "two")
+    ]
+    assert [(trace["x"], trace["y"]) for trace in level] == [([0, 50], [1.75, 1.75])] * 2
+    traces = {trace["meta"]: trace for trace in charts["loss"]["data"] if "meta" in trace}
     assert set(traces) == set(entries)
     for name, trace in traces.items():
         assert trace["x"] == list(STEPS)
@@ -220,7 +246,7 @@ def test_without_a_baseline_all_losses_are_shown_over_flops(tmp_path):
     report = made_report(baseline=None, failed=("broken",))
     page = page_of(report)
     sections = [attributes["id"] for attributes in page.with_tag("section")]
-    assert sections == ["verdict", "ranking", "curves", "worth", "cost", "files"]
+    assert sections == ["verdict", "ranking", "curves", "growing", "worth", "cost", "files"]
     shown = {trace["meta"]: trace for trace in page.charts["loss_and_flops"]["data"]}
     alive = [each for each in report["candidates"] if each["status"] == "ok"]
     assert set(shown) == {each["name"] for each in alive}
@@ -285,7 +311,9 @@ def test_of_very_many_candidates_some_are_drawn_and_all_are_listed():
     report = made_report(names, oracle=False)
     page = page_of(report)
     assert len(page.data["ranking"]["rows"]) == 701
-    drawn = [trace["meta"] for trace in page.charts["loss"]["data"]]
+    traces = page.charts["loss"]["data"]
+    drawn = [trace["meta"] for trace in traces if "meta" in trace]
+    assert len(traces) == len(drawn) + 2  # the own losses of both sources
     assert len(drawn) == len(set(drawn)) <= DRAWN_BEST + DRAWN_SAMPLE + 1
     best = [each["name"] for each in report["candidates"][:DRAWN_BEST]]
     assert {*best, "scratch"} <= set(drawn)

@@ -73,6 +73,7 @@ def recorded(curves=CURVES, plans=PLANS, baselines=("scratch",), flops=(1000, 50
         "measured": Measured(LossTable.of(alive)),
         "choice": Choice(space.search.lag, tuple(plans)),
         "ranking": tuple(plans),
+        "baselines": {},
     }
     return Recorded(**{field.name: given.get(field.name) for field in fields(Recorded)})
 

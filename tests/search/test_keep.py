@@ -42,6 +42,14 @@ def test_other_seeds_are_let_go_and_what_is_not_known_stays(tmp_path):
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"a", "c"}
 
 
+def test_a_baseline_is_no_candidate_and_stays(tmp_path):
+    losses = {"a": 3.0, "continue": 1.0, "b": 2.0}
+    keep = BestStateOnly(losses.get, unjudged={"continue"})
+    for name, loss in losses.items():
+        keep.finished(Finished(name, tmp_path, loss))
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b", "continue"}
+
+
 def test_let_go_leaves_what_is_asked_for_and_no_empty_folder(tmp_path):
     states = tmp_path / "states"
     let_go(states)  # there is none: nothing to do

@@ -294,7 +294,7 @@ def test_trainings_of_several_lengths_have_no_ranks_and_their_own_ends():
         watch.progress(loop.Progress(name, 5, loss, 0.0))
         watch.finished(name)
     assert stream.getvalue().splitlines() == [
-        "stages: 2 candidates to steps 10 to 40",
+        "stages: 2 trainings to steps 10 to 40",
         "  [1/2] a, step 10, val loss 3.0000",
         "  [2/2] b, step 40, val loss 2.0000",
     ]

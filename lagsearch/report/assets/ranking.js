@@ -137,7 +137,7 @@
 
   const CELLS = {
     count: (value) => [value === null ? "" : value.toLocaleString("en-US")],
-    rank: (value, row) => [String(value), make("span", "error", row.ranks ? ` (${row.ranks[0]}–${row.ranks[1]})` : "")],
+    rank: (value, row) => [value === null ? "" : String(value), make("span", "error", row.ranks ? ` (${row.ranks[0]}–${row.ranks[1]})` : "")],
     share: (value) => [value === null ? "" : value >= 0.005 ? `${(100 * value).toFixed(0)}%` : "< 1%"],
     loss: (value) => [fixed(value, 4)],
     flops: (value) => [value === null ? "" : value.toExponential(2)],
@@ -164,7 +164,7 @@
       const cell = make("span", "gap");
       const holder = make("span", "bar");
       const bar = make("i");
-      bar.style.width = `${widest > 0 ? Math.min(56, (56 * value) / widest) : 0}px`;
+      bar.style.width = `${widest > 0 ? Math.max(0, Math.min(56, (56 * value) / widest)) : 0}px`;
       holder.append(bar);
       const equal = make("span", "equal", row.tied ? "=" : "");
       if (row.tied) equal.title = "cannot be told apart from the winner";

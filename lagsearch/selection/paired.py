@@ -1,0 +1,61 @@
+"""Two trainings side by side, at a point that both came to: equal steps, or equal spending.
+
+Shape letters: S evaluations, E seeds, N validation batches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lagsearch.selection.doubt import p_values
+from lagsearch.selection.scores import Array
+from lagsearch.selection.table import LossTable
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What two trainings came to, in nats per predicted token.
+
+    Attributes:
+        first: Mean loss of the first.
+        second: Mean loss of the second.
+        p_value: Two-sided, of their difference (`p_values`); None where each loss was measured
+            once.
+    """
+
+    first: float
+    second: float
+    p_value: float | None
+
+
+def compare_losses(first_EN: Array, second_EN: Array) -> Paired:
+    """Compare two trainings by their batch losses, the pairs being batches and seeds."""
+    batches_CSEN = np.stack([first_EN, second_EN])[:, None]
+    table = LossTable.of_batches(("first", "second"), (0,), batches_CSEN)
+    first, second = table.at(0).tolist()
+    tested = p_values(table, 0) if table.is_repeated else {}
+    return Paired(first, second, next(iter(tested.values()), None))
+
+
+def losses_when_spent(spent: Sequence[float], losses_SN: Array, at: float) -> Array | None:
+    """Return the batch losses when so much was spent: (N,), or None outside of what is known.
+
+    Between evaluations they are on a straight line over the logarithm of the spending; from nothing
+    on, over the spending itself.
+
+    Args:
+        spent: FLOPs at each evaluation, ascending.
+        losses_SN: Batch losses there.
+        at: The spending that is asked for.
+    """
+    if not len(spent) or not spent[0] <= at <= spent[-1]:
+        return None
+    after = int(np.searchsorted(spent, at))
+    if spent[after] == at:
+        found: Array = losses_SN[after]
+        return found
+    low, high = spent[after - 1], spent[after]
+    share = (at - low) / (high - low) if low <= 0 else np.log(at / low) / np.log(high / low)
+    between: Array = (1 - share) * losses_SN[after - 1] + share * losses_SN[after]
+    return between

@@ -1,0 +1,183 @@
+"""What the verdict says of growing at all, on made-up numbers whose meaning is plain."""
+
+import pytest
+from test_verdict import report
+
+from lagsearch.report.verdict import advise, judge
+from lagsearch.report.worth import judge_growing
+
+
+def point(growth, other, p_value, **more):
+    told = {"val_loss": growth, "baseline_val_loss": other, "difference": growth - other}
+    return {**told, "p_value": p_value, "seeds": 1, "is_fair": True, **more}
+
+
+def beside(name="continue", operator="continue", source="small"):
+    return {"name": name, "operator": operator, "source": source, "status": "ok"}
+
+
+def compared(growth, steps, flops, baseline="continue"):
+    return {"growth": growth, "baseline": baseline, "equal_steps": steps, "equal_flops": flops}
+
+
+BESIDE = (beside(),)
+
+
+def with_growing(*comparisons, baselines=BESIDE, oracle=False):
+    made = report([1.0, 1.1, 1.2, 1.3, 1.4], [1.0, 1.1, 1.2, 1.3, 1.4], oracle=oracle)
+    sources = [{"name": each["source"]} for each in baselines if each["source"]]
+    growing = {"sources": [], "baselines": list(baselines), "comparisons": list(comparisons)}
+    return {**made, "growing": growing, "sources": sources}
+
+
+def at_end(growth, other, p_value, **more):
+    return point(growth, other, p_value, step=50, **more)
+
+
+def at_flops(growth, other, p_value, flops=4e6, **more):
+    return point(growth, other, p_value, flops=flops, **more)
+
+
+TEST = "paired t-test over the validation batches, one seed: p ="
+CASES = {
+    "did not pay": (
+        compared("c0", at_end(1.1, 1.0, 0.001), at_flops(1.3, 1.0, 0.001)),
+        "Growing did not pay here: the source trained on, ungrown, ends lower than the winner, c0, "
+        f"1.0000 against 1.1000 at step 50 ({TEST} 0.001).",
+    ),
+    "not shown": (
+        compared("c0", at_end(0.99, 1.0, 0.2), at_flops(1.3, 1.0, 0.001)),
+        "Growing is not shown to pay here: at step 50 the source trained on, ungrown, cannot be "
+        f"told apart from the winner, c0, 1.0000 against 0.9900 ({TEST} 0.2).",
+    ),
+    "at equal steps alone": (
+        compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.05, 1.0, 0.002)),
+        "Growing pays here at equal steps alone: the winner, c0, ends 0.1000 nats below the source "
+        f"trained on, ungrown, at step 50 ({TEST} 0.001); at equal training FLOPs (4.00e+06) it is "
+        f"behind it, 1.0000 against 1.0500 ({TEST} 0.002).",
+    ),
+    "paid": (
+        compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.95, 1.0, 0.002)),
+        "Growing pays here: the winner, c0, ends 0.1000 nats below the source trained on, ungrown, "
+        f"at step 50 ({TEST} 0.001), and 0.0500 nats at equal training FLOPs (4.00e+06) "
+        f"({TEST} 0.002).",
+    ),
+}
+
+
+@pytest.mark.parametrize("outcome", CASES)
+def test_what_speaks_against_growing_is_said_first(outcome):
+    comparison, line = CASES[outcome]
+    made = with_growing(comparison)
+    (found,) = judge_growing(made)
+    assert (found.outcome, found.line) == (outcome, line)
+    assert judge(made).lines.index(line) == (1 if outcome == "paid" else 0)
+
+
+def test_not_below_at_equal_flops_is_not_shown():
+    made = with_growing(compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.99, 1.0, 0.5)))
+    (found,) = judge_growing(made)
+    assert found.outcome == "at equal steps alone"
+    assert "it is not shown to be below it, 1.0000 against 0.9900" in found.line
+
+
+def test_one_measurement_of_each_loss_is_compared_and_said_to_be_one():
+    made = with_growing(compared("c0", at_end(1.1, 1.0, None), None))
+    (found,) = judge_growing(made)
+    assert found.outcome == "did not pay"
+    assert found.line.endswith("at step 50 (each loss was measured once).")
+
+
+def test_the_best_growth_is_tested_for_having_been_chosen():
+    """Best of two: p = 0.03 is 0.06 then; the one that is behind needs no correction."""
+    flops = at_flops(0.9, 1.0, 0.001)
+    ahead = with_growing(
+        compared("c0", at_end(1.2, 1.0, 0.9), flops), compared("c1", at_end(0.9, 1.0, 0.03), flops)
+    )
+    (found,) = judge_growing(ahead)
+    assert found.outcome == "not shown"
+    assert "the best growth, c1, 1.0000 against 0.9000" in found.line
+    assert "Bonferroni-corrected for 2 growths: p = 0.06" in found.line
+    behind = with_growing(
+        compared("c0", at_end(1.2, 1.0, 0.9), flops), compared("c1", at_end(1.1, 1.0, 0.03), flops)
+    )
+    (found,) = judge_growing(behind)
+    assert found.outcome == "did not pay"
+    assert "(paired t-test over the validation batches, one seed: p = 0.03)" in found.line
+
+
+def test_growths_that_were_trained_to_k_alone_are_not_the_best():
+    early = {**at_end(0.5, 1.0, 0.001), "step": 10}
+    made = with_growing(compared("c1", early, None), compared("c0", at_end(1.1, 1.0, 0.001), None))
+    (found,) = judge_growing(made)
+    assert "than the winner, c0," in found.line
+
+
+def test_the_best_of_several_sources_is_named():
+    pair = (beside("continue-a", source="a"), beside("continue-b", source="b"))
+    made = with_growing(
+        compared("c0", at_end(0.9, 1.0, 0.001), None, "continue-a"),
+        compared("c0", at_end(0.9, 0.8, 0.001), None, "continue-b"),
+        baselines=pair,
+    )
+    (found,) = judge_growing(made)
+    assert found.line.startswith("Growing did not pay here: source b trained on, ungrown, ends")
+
+
+def test_the_longest_training_says_what_equal_compute_comes_to():
+    pair = (beside(), beside("continue-matched"))
+    made = with_growing(
+        compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.2, 1.0, 0.001, flops=4e6)),
+        compared(
+            "c0", at_end(0.9, 1.0, 0.001), at_flops(0.9, 1.0, 0.001, flops=6e6), pair[1]["name"]
+        ),
+        baselines=pair,
+    )
+    (found,) = judge_growing(made)
+    assert found.outcome == "paid"
+    assert "(6.00e+06)" in found.line
+
+
+def test_where_the_rate_had_not_fallen_alike_nothing_is_concluded():
+    unfair = at_flops(1.2, 1.0, 0.001, is_fair=False)
+    (found,) = judge_growing(with_growing(compared("c0", at_end(0.9, 1.0, 0.001), unfair)))
+    assert found.line.startswith("Growing pays here at equal steps: the winner, c0, ends 0.1000")
+    never = at_end(1.1, 1.0, 0.001, is_fair=False)
+    assert judge_growing(with_growing(compared("c0", never, unfair))) == []
+
+
+def test_scratch_is_told_apart_from_the_source():
+    scratch = beside("scratch", "scratch", None)
+    made = with_growing(
+        compared("c0", at_end(1.1, 1.0, 0.001), None),
+        compared("c0", at_end(1.1, 2.0, 0.001), at_flops(1.1, 2.0, 0.001), "scratch"),
+        baselines=(beside(), scratch),
+    )
+    first, second = judge_growing(made)
+    assert (first.outcome, second.outcome) == ("did not pay", "paid")
+    assert "0.9000 nats below the target trained from random weights at step 50" in second.line
+    lines = judge(made).lines
+    assert (lines[0], lines[2]) == (first.line, second.line)
+
+
+def test_the_next_thing_to_run_is_a_longer_training(tmp_path):
+    made = with_growing(CASES["did not pay"][0])
+    advice = advise(made, tmp_path / "mine")
+    assert advice.line.startswith("To see whether growing pays when all are trained longer: 100")
+    assert advice.command == (
+        f"lagsearch run {tmp_path}/mine/space.yaml --set training.steps=100 "
+        f"--out {tmp_path}/mine-steps100"
+    )
+
+
+def test_a_baseline_that_failed_is_named():
+    broken = {**beside(), "status": "failed", "failure": "step 3: the loss is nan"}
+    made = with_growing(baselines=(broken,))
+    assert judge_growing(made) == []
+    line = "Baseline continue failed, so that nothing is compared with it: step 3: the loss is nan."
+    assert line in judge(made).lines
+
+
+@pytest.mark.parametrize("growing", [None, {"sources": [], "baselines": [], "comparisons": []}])
+def test_without_baselines_nothing_is_said(growing):
+    assert judge_growing({**with_growing(), "growing": growing}) == []
