@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from terminals import hang_up, in_terminal, press_ctrl_c, processes_with, terminate
 
+ERASED = re.compile(r"\x1b\[(?:2K|1A)")
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LAST_WORD = "lagsearch: interrupted; the same command continues where this stopped"
 
 
 def without_control(text):
-    return SEQUENCE.sub("", text).replace("\r", "\n")
+    """Return what was shown, one frame below the other."""
+    return SEQUENCE.sub("", ERASED.sub("\n", text)).replace("\r", "\n")
 
 
 @pytest.mark.ray
@@ -132,7 +134,9 @@ def test_the_live_table_fits_a_narrow_window(write_space, tmp_path, columns):
     head = next(line for line in lines if line.startswith("candidate"))
     assert head.split() == ["candidate", "step", "val", "loss"]
     assert any(line.startswith("lag-i2-b1-duplicate@4 ") for line in lines)
-    assert all(len(line) <= columns for line in lines if not line.startswith("  lagsearch"))
+    unbroken = ("  lagsearch", *(f"{word} {tmp_path}" for word in ("Report:", "Checkpoint:")))
+    unbroken += (str(tmp_path),)
+    assert not [line for line in lines if len(line) > columns and not line.startswith(unbroken)]
 
 
 @pytest.mark.slow
