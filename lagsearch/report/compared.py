@@ -22,6 +22,7 @@ SURE: dict[Trust, str] = {
     "misleading": "NOT to be trusted",
     "unknown": "too few to judge",
     "settled": "settled",
+    "open": "open in the first places",
     "unsettled": "NOT settled",
 }
 """The verdict on a ranking, in a table's words."""

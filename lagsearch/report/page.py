@@ -37,6 +37,7 @@ FEEL: dict[Trust, str] = {
     "settled": "good",
     "partly": "doubtful",
     "unknown": "doubtful",
+    "open": "doubtful",
     "unsettled": "doubtful",
     "misleading": "bad",
 }
@@ -283,11 +284,11 @@ def _sure(report: dict[str, Any]) -> tuple[str, str, str]:
         chance = oracle["random_choice_relative_regret"]
         told = f"Spearman with the end{ends}; gives away {regret:.0%}, chance {chance:.0%}"
         return ("How sure", shown, told)
-    settled = report["doubt"]["stability"]
-    if settled is None:
-        return ("How sure", "not known", "no earlier step to compare the ranking with")
-    told = f"Spearman of the rankings at steps {settled['since']:,} and {int(lag):,}"
-    return ("How sure", f"{settled['spearman']:.2f}", told)
+    found = report["doubt"].get("outlook")
+    if found is None:
+        return ("How sure", "not known", "too little to say whether the ranking still moves")
+    shown = f"{found['apart']:.4f} / {found['to_come']:.4f}"
+    return ("How sure", shown, "nats apart, and still to move against one another")
 
 
 def _table(report: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import groupby
+from math import inf
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +14,7 @@ from lagsearch.selection import (
     LossTable,
     Place,
     indistinguishable,
+    outlook,
     phase_transition,
     places,
     rank_candidates,
@@ -162,7 +164,20 @@ def _doubt(run: Searched) -> dict[str, Any]:
     return {
         "indistinguishable_from_winner": _tied(run.judged, run.lag),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
+        "outlook": _outlook(run),
     }
+
+
+def _outlook(run: Searched) -> dict[str, Any] | None:
+    """What the ranking of growths looks like from K to completion."""
+    growths = [name for name in run.growths if name not in run.choice.stopped]
+    if not growths:
+        return None
+    leader = next(name for name in run.ranking if name in growths)
+    found = outlook(run.table.only(growths), run.lag, run.completion, leader)
+    if found is None:
+        return None
+    return asdict(found) | {"is_apart": found.is_apart, "is_clear": found.is_clear}
 
 
 def _phase_transition(run: Searched) -> dict[str, Any] | None:
@@ -172,11 +187,14 @@ def _phase_transition(run: Searched) -> dict[str, Any] | None:
     if len(scored) < FEWEST:
         return None
     rule = run.terms.strategy
-    found = phase_transition(run.table.only(scored), until, rule.threshold, rule.margin, rule.left)
+    table, by = run.table.only(scored), (rule.threshold, rule.margin)
+    found = phase_transition(table, until, *by, rule.left)
+    agree = phase_transition(table, until, *by, left=inf)
     return {
         "step": found.step if found else None,
         "until": until,
         "spearman": found.spearman if found else None,
+        "agree_since": agree.step if agree else None,
         "threshold": rule.threshold,
         "margin": rule.margin,
         "left": rule.left,

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lagsearch.report.ranked import JUDGED, first_step, noun, ranked, stopped, varied
+from lagsearch.selection.outlook import FEWEST
 
-Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
-"""The first four are known from an oracle, the last two from the ranking at K alone."""
+Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "open", "unsettled"]
+"""The first four are known from an oracle, the last three from the ranking at K alone."""
 
 ONCE = "each loss was measured once, so that nothing tells what of this is chance"
 """Said where there are neither seeds nor batches."""
@@ -19,8 +20,6 @@ NAMED = 10
 ENOUGH = 5
 """Growths from which on a rank correlation is worth a verdict."""
 
-SETTLED = 0.8
-"""Spearman's correlation between K/2 and K from which a ranking counts as settled."""
 USEFUL_REGRET = 0.1
 """Largest relative regret at which a choice counts as good."""
 USEFUL_SPEARMAN = 0.5
@@ -46,6 +45,7 @@ HEADLINES: dict[Trust, str] = {
     "misleading": "The ranking is NOT to be trusted",
     "unknown": "Too few candidates to judge the ranking",
     "settled": "The ranking has settled, as far as it can tell by itself",
+    "open": "The first places are open",
     "unsettled": "The ranking is NOT settled",
 }
 
@@ -88,8 +88,8 @@ def advise(report: dict[str, Any], folder: Path) -> Advice:
         return _elsewhere(report, folder)
     commands = _Commands(report, folder)
     trust = judge(report).trust
-    if trust in ("settled", "unsettled"):
-        return _without_scores(report, commands, is_settled=trust == "settled")
+    if trust in ("settled", "open", "unsettled"):
+        return _without_scores(report, commands, trust)
     if trust == "unknown":
         line = f"Fewer than {ENOUGH} growths say little: add candidates; these operators are there."
         return Advice(line, "lagsearch operators")
@@ -113,7 +113,7 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
         "useful": f"In searches like this one, train to step {lag:,} and choose there.",
         "misleading": "No step before the end ranks well here: train all further, and look again.",
         "settled": "Train all to the end, to see what such a ranking is worth.",
-        "unsettled": "Train further, or under more seeds, to see where the ranking settles.",
+        "unsettled": "Train further, to see where the ranking settles.",
     }
     more = "Record losses by batch or under more seeds, to tell the first places apart."
     return Advice(lines.get(trust, more), None)
@@ -152,16 +152,15 @@ class _Commands:
         return shlex.join(["lagsearch", "run", str(self.folder / space), *options])
 
 
-def _without_scores(report: dict[str, Any], commands: _Commands, *, is_settled: bool) -> Advice:
+def _without_scores(report: dict[str, Any], commands: _Commands, trust: Trust) -> Advice:
     lag, steps = report["lag"], report["steps"]
-    if is_settled:
+    if trust == "settled":
         line = (
             "The winner can be used. To see what such a ranking is worth, train all to completion; "
             "what is trained already is kept."
         )
         return Advice(line, commands.again("--oracle"))
-    settled = report["doubt"]["stability"]
-    if lag < steps and (settled is None or settled["spearman"] < SETTLED):
+    if trust == "unsettled" and lag < steps:
         later = min(2 * lag, steps)
         return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
     line = "Train all under more seeds, to tell the first places apart; what is trained is kept."
@@ -244,7 +243,7 @@ def _searched(report: dict[str, Any]) -> list[str]:
             f"{search['stable_since']:,}."
         )
     elif search["asked_lag"] == "auto":
-        lines.append(f"K = {lag:,}, the largest allowed: the ranking did not become stable.")
+        lines.append(f"K = {lag:,}, the largest allowed: no phase transition showed by then.")
     return lines
 
 
@@ -295,16 +294,20 @@ def _stable(report: dict[str, Any]) -> list[str]:
     if found is None or (report["search"]["asked_lag"] == "auto" and not report["oracle"]):
         return []  # the search has said so, by the space's own measure
     until, agree = found["until"], f"correlate by at least {found['threshold']:g}"
-    if found["step"] is None:
-        why = (
-            f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g} "
-            f"and away from the first ranking (below {found['left']:g})"
-        )
-        return [f"The ranking has not become stable by step {until:,}: that would need that {why}."]
-    return [
-        f"The ranking has been stable since step {found['step']:,}: every two rankings from there "
-        f"to step {until:,} {agree}."
-    ]
+    if found["step"] is not None:
+        return [
+            f"The ranking has been stable since step {found['step']:,}: every two rankings from "
+            f"there to step {until:,} {agree}."
+        ]
+    if found.get("agree_since") is not None:
+        early = "" if report["oracle"] else ", as early rankings do whether they are right or not"
+        return [
+            f"The ranking has held since step {found['agree_since']:,}: every two rankings from "
+            f"there to step {until:,} {agree}. It has not left the first one either (correlations "
+            f"with it do not stay below {found['left']:g}){early}."
+        ]
+    why = f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g}"
+    return [f"No phase transition shows by step {until:,}: that would need that {why}."]
 
 
 def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
@@ -351,33 +354,52 @@ def _spread(report: dict[str, Any]) -> float:
 
 
 def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
-    """Judge the ranking at K by its own noise and by whether it still moves."""
-    doubt, lag = report["doubt"], report["lag"]
-    tied, settled = doubt["indistinguishable_from_winner"], doubt["stability"]
+    """Judge the ranking at K by its own noise and by how far candidates are still to move."""
+    found = report["doubt"].get("outlook")
+    tied = report["doubt"]["indistinguishable_from_winner"]
+    unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
+    caution = f"Only {_oracle(report)} shows how it ends{unseen}."
+    facts = f"{_ties_at_lag(report)}; {_still_to_move(report)}. {caution}"
+    if found is None or not found["is_clear"]:
+        return "unsettled", facts
+    return ("open" if tied or tied is None else "settled"), facts
+
+
+def _ties_at_lag(report: dict[str, Any]) -> str:
+    """Say who cannot be told apart from the winner at K."""
+    tied, lag = report["doubt"]["indistinguishable_from_winner"], report["lag"]
+    if tied is None:
+        return ONCE
     others = len(ranked(report)) - 1
     left = " that were not stopped" if stopped(report) else ""
-    noise = ONCE
-    if tied is not None:
-        noise = (
-            f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at "
-            f"step {lag} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
+    named = ", ".join(tied[:NAMED])
+    named += f" and {len(tied) - NAMED:,} more" if len(tied) > NAMED else ""
+    return (
+        f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at "
+        f"step {lag:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
+        f"{': ' if tied else ''}{named}"
+    )
+
+
+def _still_to_move(report: dict[str, Any]) -> str:
+    """Say how far apart growths lie, how far they may still move, and where to."""
+    found, lag, steps = report["doubt"].get("outlook"), report["lag"], report["steps"]
+    if found is None:
+        return (
+            f"there are fewer than {FEWEST} {noun(report)}s, or no evaluation up to step "
+            f"{lag // 2:,}, to say whether the ranking still moves"
         )
-    if settled is None:
-        moves = "there is no earlier step to say whether the ranking still moves"
-    else:
-        moves = (
-            f"Spearman's correlation of the rankings at steps {settled['since']} and {lag} is "
-            f"{_number(settled['spearman'])}"
-        )
-    unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
-    caution = f" Only {_oracle(report)} shows how it ends{unseen}."
-    is_settled = settled is not None and settled["spearman"] >= SETTLED
-    if is_settled and tied == []:
-        return "settled", f"{noise}; {moves}.{caution}"
-    why = "it is still moving"
-    if is_settled:
-        why = "the first places are a tie" if tied else "it may be chance"
-    return "unsettled", f"{why}; {noise}; {moves}.{caution}"
+    told = (
+        f"{noun(report)}s lie {found['apart']:.4f} nats apart at step {lag:,} (standard "
+        f"deviation) and are still to move by {found['to_come']:.4f} against one another, if each "
+        f"doubling of the steps up to {steps:,} moves them as steps {found['since']:,} to {lag:,} "
+        "did"
+    )
+    if found["forecast"] is None:
+        return f"{told}; too few evaluations since step {lag // 4:,} tell who will lead there"
+    if found["forecast"] == found["leader"]:
+        return f"{told}; {found['leader']} is forecast to lead there too"
+    return f"{told}; {found['forecast']} is forecast to lead there, not {found['leader']}"
 
 
 def _oracle(report: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from lagsearch.selection.doubt import (
     standard_errors,
 )
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
+from lagsearch.selection.outlook import Outlook, outlook
 from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
@@ -27,6 +28,7 @@ __all__ = [
     "LossTable",
     "Measured",
     "Order",
+    "Outlook",
     "PhaseTransition",
     "Place",
     "Score",
@@ -37,6 +39,7 @@ __all__ = [
     "holm",
     "importance",
     "indistinguishable",
+    "outlook",
     "p_values",
     "phase_transition",
     "places",

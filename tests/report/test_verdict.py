@@ -17,13 +17,25 @@ PLAIN = {
 }
 
 
+CLEAR = {
+    "since": 5,
+    "apart": 0.2,
+    "to_come": 0.1,
+    "leader": "c0",
+    "forecast": "c0",
+    "is_apart": True,
+    "is_clear": True,
+}
+MOVING = {**CLEAR, "to_come": 0.3, "is_apart": False, "is_clear": False}
+
+
 def report(
     early,
     final,
     *,
     oracle=True,
     tied=(),
-    settled=0.95,
+    outlook=CLEAR,
     baseline=None,
     low=0.1,
     savings=None,
@@ -66,8 +78,8 @@ def report(
         "search": {**PLAIN, **(search or {})},
         "oracle": scores if oracle else None,
         "doubt": {
-            "indistinguishable_from_winner": list(tied),
-            "stability": {"since": 5, "spearman": settled},
+            "indistinguishable_from_winner": None if tied is None else list(tied),
+            "outlook": outlook,
         },
     }
 
@@ -106,9 +118,40 @@ def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():
     losses = [1.5, 1.6, 1.7, 1.8]
     assert judge(report(losses, losses, oracle=False)).trust == "settled"
     tied = judge(report(losses, losses, oracle=False, tied=["c1"]))
-    assert tied.trust == "unsettled"
-    assert "1 of the 3 others cannot be told apart" in tied.lines[-1]
-    assert judge(report(losses, losses, oracle=False, settled=0.3)).trust == "unsettled"
+    assert tied.trust == "open"
+    assert tied.lines[-1].startswith(
+        "The first places are open: 1 of the 3 others cannot be told apart from the winner at "
+        "step 10 (paired t-test over the validation batches, Holm-corrected, 5 %): c1; "
+    )
+    moving = judge(report(losses, losses, oracle=False, outlook=MOVING))
+    assert moving.trust == "unsettled"
+    assert (
+        "lie 0.2000 nats apart at step 10 (standard deviation) and are still to move by"
+        in (moving.lines[-1])
+    )
+
+
+def test_what_was_measured_once_is_never_called_settled():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    once = judge(report(losses, losses, oracle=False, tied=None))
+    assert once.trust == "open"
+    assert "each loss was measured once" in once.lines[-1]
+
+
+def test_who_is_forecast_to_lead_is_named():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    for changes, said in (
+        ({}, "; c0 is forecast to lead there too. Only"),
+        ({"forecast": "c2"}, "; c2 is forecast to lead there, not c0. Only"),
+        ({"forecast": None}, "; too few evaluations since step 2 tell who will lead there. Only"),
+    ):
+        found = {**CLEAR, **changes, "is_clear": not changes}
+        verdict = judge(report(losses, losses, oracle=False, outlook=found))
+        assert said in verdict.lines[-1]
+        assert verdict.trust == ("unsettled" if changes else "settled")
+    none = judge(report(losses, losses, oracle=False, outlook=None))
+    assert none.trust == "unsettled"
+    assert "there are fewer than 5 growths, or no evaluation up to step 5, to say" in none.lines[-1]
 
 
 def test_no_line_promises_what_only_an_oracle_knows():
@@ -151,8 +194,15 @@ def test_since_when_the_ranking_is_stable():
         "The ranking has been stable since step 20: every two rankings from there to step 50 "
         "correlate by at least 0.8."
     )
-    lines = judge(report(losses, losses, phase={"step": None, **rule})).lines
-    assert any(each.startswith("The ranking has not become stable by step 50") for each in lines)
+    none = {"step": None, **rule}
+    lines = judge(report(losses, losses, phase=none)).lines
+    assert any(each.startswith("No phase transition shows by step 50") for each in lines)
+    [line] = [
+        each
+        for each in judge(report(losses, losses, phase={**none, "agree_since": 5})).lines
+        if "held" in each
+    ]
+    assert line.startswith("The ranking has held since step 5: every two rankings from there to")
     assert not any("stable" in each for each in judge(report(losses, losses)).lines)
 
 
@@ -165,7 +215,7 @@ def test_since_when_the_ranking_is_stable():
         ),
         (
             {"asked_lag": "auto", "reason": "bound"},
-            "K = 10, the largest allowed: the ranking did not become stable.",
+            "K = 10, the largest allowed: no phase transition showed by then.",
         ),
         (
             {"signal": "ema"},
@@ -176,10 +226,17 @@ def test_since_when_the_ranking_is_stable():
 )
 def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search, line):
     losses = [1.5, 1.6, 1.7, 1.8]
-    rule = {"step": None, "until": 10, "threshold": 0.8, "margin": 2.0, "left": 0.6}
+    rule = {
+        "step": None,
+        "agree_since": None,
+        "until": 10,
+        "threshold": 0.8,
+        "margin": 2.0,
+        "left": 0.6,
+    }
     found = judge(report(losses, losses, oracle=False, search=search, phase=rule)).lines
     assert found[1] == line
-    told = [each for each in found if "not become stable by" in each]
+    told = [each for each in found if "No phase transition shows" in each]
     assert bool(told) == (search.get("asked_lag") != "auto")  # one verdict on it, not two
     plain = judge(report(losses, losses, oracle=False)).lines
     assert len(plain) == 2
@@ -215,7 +272,7 @@ def test_sampled_candidates_are_said_to_be():
 def test_where_k_was_found_a_later_one_is_asked_for_by_its_bounds():
     losses = [1.5, 1.6, 1.7, 1.8]
     search = {"asked_lag": "auto", "reason": "bound"}
-    made = report(losses, losses, oracle=False, settled=0.2, search=search)
+    made = report(losses, losses, oracle=False, outlook=MOVING, search=search)
     command = "lagsearch run x/space.yaml --set search.min_lag=20 --set search.max_lag=20"
     assert advise(made, Path("x")).command == f"{command} --out x-lag20"
 
@@ -233,7 +290,7 @@ def advice(**changes):
     ("changes", "options"),
     [
         ({"oracle": False}, ["--oracle", "--out", THERE]),
-        ({"oracle": False, "settled": 0.2}, ["--lag", "20", "--out", f"{THERE}-lag20"]),
+        ({"oracle": False, "outlook": MOVING}, ["--lag", "20", "--out", f"{THERE}-lag20"]),
         ({"oracle": False, "tied": ["c1"]}, ["--seeds", "0,1,2", "--out", THERE]),
         ({}, ["--seeds", "0,1,2", "--out", THERE]),
         (
