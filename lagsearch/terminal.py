@@ -2,6 +2,7 @@
 
 import os
 import sys
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,24 +147,31 @@ def _show_domain(plan: "RunPlan", console: Any) -> None:
     )
 
 
-def show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
+def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
     """Show the means of replays (`lagsearch.replay.summary`)."""
     from rich.table import Table
 
     table = Table("strategy", "until", "signal", box=None, pad_edge=False)
-    for heading in ("candidate-steps", "of LAG at K", "relative regret", "95 %", "chose the best"):
+    for heading in (
+        *("candidate-steps", "of LAG at K", "relative regret", "95 %", "of best half"),
+        *("nats", "chose the best"),
+    ):
         table.add_column(heading, justify="right")
     for row in summary.to_dict("records"):
         table.add_row(
             *(str(row[key]) for key in ("strategy", "until", "signal")),
             *(f"{row['steps']:,.0f}", f"{row['share']:.0%}", f"{row['relative_regret']:.3f}"),
-            *(f"{row['low']:.2f} to {row['high']:.2f}", f"{row['is_best']:.0%}"),
+            "" if isnan(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}",
+            *(f"{row['regret_of_best_half']:.3f}", f"{row['regret']:.4f}", f"{row['is_best']:.0%}"),
         )
     console = make_console()
     console.print(table)
     console.print(
-        f"\nMeans over {n_searches} recorded searches of one seed each. until: the last step, K, "
-        "half of completion, or its end. 95 %: a bootstrap over runs and their seeds."
+        f"\nRecorded runs: {n_runs}; searches of one seed: {n_searches}; means over the runs, each "
+        "over its seeds. until: the last step, K, half of completion, or its end. Relative regret: "
+        "what the choice gives away as a share of the spread of final losses; then of that of the "
+        "best half. 95 %: of the relative regret in other runs like these, whatever its "
+        "distribution; one run tells nothing of that."
     )
 
 

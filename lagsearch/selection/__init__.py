@@ -10,6 +10,7 @@ from lagsearch.selection.doubt import (
     standard_errors,
 )
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
+from lagsearch.selection.intervals import mean_interval
 from lagsearch.selection.outlook import Outlook, outlook
 from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
@@ -39,6 +40,7 @@ __all__ = [
     "holm",
     "importance",
     "indistinguishable",
+    "mean_interval",
     "outlook",
     "p_values",
     "phase_transition",

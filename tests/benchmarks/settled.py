@@ -117,7 +117,7 @@ def at(recording: Recording, step: int, within: float) -> Point | None:
         not table.is_repeated or bool(indistinguishable(table, step)),
         before[1],
         regret,
-        recording.relative_regret(leader),
+        recording.given_away([leader]).relative_regret,
         regret / half,
         regret <= within,
     )

@@ -451,7 +451,7 @@ def test_replay_takes_them_too(tmp_path):
         own = frame[(frame.seed == each.seed) & (frame.step == 10)].set_index("candidate").val_loss
         lost = means[100][own.idxmin()] - means[100].min()
         outcome = lag_outcome(each, 10, "10")
-        assert outcome.relative_regret == pytest.approx(lost / np.ptp(means[100]))
+        assert outcome.given_away.relative_regret == pytest.approx(lost / np.ptp(means[100]))
         assert outcome.steps == 70
 
 
