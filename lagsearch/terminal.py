@@ -201,8 +201,8 @@ def _cost(report: dict[str, Any]) -> list[str]:
     spent = cost["search_flops"] + cost["winner_flops"]
     share = spent / cost["oracle_flops"]
     lines = [
-        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all; "
-        f"{wall}."
+        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all, and "
+        f"{cost['evaluation_flops']:.2e} for the search's evaluations; {wall}."
     ]
     if report["oracle"]:
         every = f"{cost['oracle_flops']:.2e} training FLOPs"

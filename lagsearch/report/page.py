@@ -30,7 +30,8 @@ from lagsearch.report.ranked import (
 )
 from lagsearch.report.sections import Grid, Points, Section, sections, tell_source
 from lagsearch.report.style import DARK, LIGHT
-from lagsearch.report.verdict import HEADLINES, Trust, advise, judge
+from lagsearch.report.trust import HEADLINES, Trust
+from lagsearch.report.verdict import advise, judge
 
 FEEL: dict[Trust, str] = {
     "useful": "good",
@@ -257,7 +258,7 @@ def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
     return (
         "Cost of search and winner",
         f"{spent / cost['oracle_flops']:.0%} of training all",
-        f"{spent:.2e} training FLOPs; took {time}"
+        f"{spent:.2e} training FLOPs, {cost['evaluation_flops']:.2e} for evaluations; took {time}"
         + (", all trained to completion" if report["oracle"] else ""),
     )
 

@@ -3,27 +3,18 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from lagsearch.report.ranked import JUDGED, first_step, noun, ranked, stopped, varied
-from lagsearch.selection.outlook import FEWEST
-
-Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "open", "unsettled"]
-"""The first four are known from an oracle, the last three from the ranking at K alone."""
-
-ONCE = "each loss was measured once, so that nothing tells what of this is chance"
-"""Said where there are neither seeds nor batches."""
-
-NAMED = 10
-"""Candidates that a sentence names."""
-
-ENOUGH = 5
-"""Growths from which on a rank correlation is worth a verdict."""
-
-USEFUL_REGRET = 0.1
-"""Largest relative regret at which a choice counts as good."""
-USEFUL_SPEARMAN = 0.5
-"""Least correlation at which a ranking counts as good; its interval must lie above 0 too."""
+from lagsearch.report.ranked import JUDGED, noun, stopped
+from lagsearch.report.trust import (
+    ENOUGH,
+    HEADLINES,
+    NAMED,
+    Trust,
+    good_from,
+    with_oracle,
+    without_oracle,
+)
 
 
 @dataclass(frozen=True)
@@ -39,17 +30,6 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-HEADLINES: dict[Trust, str] = {
-    "useful": "The ranking did useful work",
-    "partly": "The ranking is to be trusted in part",
-    "misleading": "The ranking is NOT to be trusted",
-    "unknown": "Too few candidates to judge the ranking",
-    "settled": "The ranking has settled, as far as it can tell by itself",
-    "open": "The first places are open",
-    "unsettled": "The ranking is NOT settled",
-}
-
-
 def judge(report: dict[str, Any]) -> Verdict:
     """Judge a run by its numbers."""
     lines = [_winner(report), *_searched(report), *_ranked_by(report)]
@@ -57,10 +37,13 @@ def judge(report: dict[str, Any]) -> Verdict:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
+    if ignored := report.get("ignored"):
+        more = f" and {len(ignored) - NAMED:,} more" if len(ignored) > NAMED else ""
+        lines.append(f"Columns that were not read: {', '.join(ignored[:NAMED])}{more}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
     lines += _stable(report)
-    trust, reason = _with_oracle(report) if report["oracle"] else _without_oracle(report)
+    trust, reason = with_oracle(report) if report["oracle"] else without_oracle(report)
     return Verdict(trust, (*lines, f"{HEADLINES[trust]}: {reason}"))
 
 
@@ -100,7 +83,7 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
     """Say what to do next with what another trainer trained."""
     trust, lag, good = judge(report).trust, report["lag"], None
     if report["oracle"] and trust != "unknown":
-        good = _good_from(report)
+        good = good_from(report)
         if good is not None and good not in (lag, report["steps"]):
             line = f"From step {good:,} on the ranking is good: look at it there."
             beside = folder.with_name(f"{folder.name}-lag{good}")
@@ -172,7 +155,7 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
     if is_useful and several:
         line = "The winner can be used; its schedule trains it alone, without a search."
         return Advice(line, commands.winner_alone())
-    good = _good_from(report)
+    good = good_from(report)
     if is_useful or (good is not None and good <= lag):
         line = "Train all under more seeds, to see whether it holds; what is trained is kept."
         return Advice(line, commands.more_seeds())
@@ -182,18 +165,6 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
         return Advice(line, commands.rank_at(steps))
     line = f"From step {good:,} on the ranking is good: rank there. {best} is best at completion."
     return Advice(line, commands.rank_at(good))
-
-
-def _good_from(report: dict[str, Any]) -> int | None:
-    """Return the step from which on every choice is good and every ranking too."""
-    oracle, first = report["oracle"], None
-    for step in sorted(map(int, oracle["spearman"]), reverse=True):
-        rank = oracle["spearman"][str(step)]["value"]
-        regret = oracle["relative_regret"].get(str(step), {"value": None})["value"]
-        if rank is None or regret is None or rank < USEFUL_SPEARMAN or regret > USEFUL_REGRET:
-            break
-        first = step
-    return first
 
 
 def dimension_name(dimension: dict[str, Any]) -> str:
@@ -276,15 +247,18 @@ def _saved(report: dict[str, Any]) -> list[str]:
     savings, winner = report["savings"], report["winner"]["name"]
     if not savings or winner not in savings["growths"]:
         return []
-    entry = savings["growths"][winner]
+    entry, over = savings["growths"][winner], savings["baseline"]
+    if entry["is_bound"]:
+        return [
+            f"No speed-up of the winner over {over} can be told: that ended at "
+            f"{savings['val_loss']:.4f}, worse than the winner began."
+        ]
     ways = {"growth": "alone", "with_sources": "with its source", "with_search": "and the search"}
     known = {way: entry["flops"][f"{way}_speed_up"] for way in ways}
-    never = ", which that never came to" if entry["is_bound"] else ""
-    least = "at least " if entry["is_bound"] else ""
-    told = [f"{least}{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
+    told = [f"{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
     return [
-        f"Speed-up of the winner over {savings['baseline']} at equal loss "
-        f"({entry['val_loss']:.4f}{never}), in training FLOPs: {', '.join(told)}."
+        f"Speed-up of the winner over {over} at equal loss ({entry['val_loss']:.4f}), in training "
+        f"FLOPs: {', '.join(told)}."
     ]
 
 
@@ -308,109 +282,3 @@ def _stable(report: dict[str, Any]) -> list[str]:
         ]
     why = f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g}"
     return [f"No phase transition shows by step {until:,}: that would need that {why}."]
-
-
-def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
-    """Judge the ranking at K by what all candidates came to."""
-    oracle, lag = report["oracle"], str(report["lag"])
-    rank, regret = oracle["spearman"][lag]["value"], oracle["relative_regret"][lag]["value"]
-    first = first_step(report)
-    at_first = oracle["spearman"][first]["value"]
-    chance = oracle["random_choice_relative_regret"]
-    spread = _spread(report)
-    count = len(oracle["scored"])
-    facts = (
-        f"over the {count} {noun(report)}s trained to completion, Spearman's correlation "
-        f"of the loss at step {lag} with the final loss is {_number(rank)}"
-        f"{_interval(oracle['spearman'][lag])} (at step {first}: {_number(at_first)}); the choice "
-        f"gives away {regret:.0%} of the spread of final losses ({spread:.4f} nats), a choice at "
-        f"random {chance:.0%} on average{_tied_at_completion(report)}"
-    )
-    if count < ENOUGH:
-        return "unknown", facts
-    if rank is None or rank <= 0 or regret >= chance:
-        return "misleading", facts + " At this K the search chose no better than chance."
-    low = (oracle["spearman"][lag]["interval"] or [0.0])[0]
-    if regret <= USEFUL_REGRET and rank >= USEFUL_SPEARMAN and low > 0:
-        return "useful", facts
-    return "partly", facts
-
-
-def _tied_at_completion(report: dict[str, Any]) -> str:
-    oracle = report["oracle"]
-    tied, others = oracle["indistinguishable_from_best"], len(oracle["scored"]) - 1
-    if tied is None:
-        return f"; {ONCE}."
-    return (
-        f". {len(tied)} of the other {others} cannot be told apart from the best at completion "
-        f"(paired t-test over {varied(report)}, Holm-corrected, 5 %)."
-    )
-
-
-def _spread(report: dict[str, Any]) -> float:
-    scored, steps = set(report["oracle"]["scored"]), str(report["steps"])
-    finals = [each["val_loss"][steps] for each in report["candidates"] if each["name"] in scored]
-    return float(max(finals) - min(finals))
-
-
-def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
-    """Judge the ranking at K by its own noise and by how far candidates are still to move."""
-    found = report["doubt"].get("outlook")
-    tied = report["doubt"]["indistinguishable_from_winner"]
-    unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
-    caution = f"Only {_oracle(report)} shows how it ends{unseen}."
-    facts = f"{_ties_at_lag(report)}; {_still_to_move(report)}. {caution}"
-    if found is None or not found["is_clear"]:
-        return "unsettled", facts
-    return ("open" if tied or tied is None else "settled"), facts
-
-
-def _ties_at_lag(report: dict[str, Any]) -> str:
-    """Say who cannot be told apart from the winner at K."""
-    tied, lag = report["doubt"]["indistinguishable_from_winner"], report["lag"]
-    if tied is None:
-        return ONCE
-    others = len(ranked(report)) - 1
-    left = " that were not stopped" if stopped(report) else ""
-    named = ", ".join(tied[:NAMED])
-    named += f" and {len(tied) - NAMED:,} more" if len(tied) > NAMED else ""
-    return (
-        f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at "
-        f"step {lag:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
-        f"{': ' if tied else ''}{named}"
-    )
-
-
-def _still_to_move(report: dict[str, Any]) -> str:
-    """Say how far apart growths lie, how far they may still move, and where to."""
-    found, lag, steps = report["doubt"].get("outlook"), report["lag"], report["steps"]
-    if found is None:
-        return (
-            f"there are fewer than {FEWEST} {noun(report)}s, or no evaluation up to step "
-            f"{lag // 2:,}, to say whether the ranking still moves"
-        )
-    told = (
-        f"{noun(report)}s lie {found['apart']:.4f} nats apart at step {lag:,} (standard "
-        f"deviation) and are still to move by {found['to_come']:.4f} against one another, if each "
-        f"doubling of the steps up to {steps:,} moves them as steps {found['since']:,} to {lag:,} "
-        "did"
-    )
-    if found["forecast"] is None:
-        return f"{told}; too few evaluations since step {lag // 4:,} tell who will lead there"
-    if found["forecast"] == found["leader"]:
-        return f"{told}; {found['leader']} is forecast to lead there too"
-    return f"{told}; {found['forecast']} is forecast to lead there, not {found['leader']}"
-
-
-def _oracle(report: dict[str, Any]) -> str:
-    return "--oracle" if report["curves"] is None else "training all to the end"
-
-
-def _interval(score: dict[str, Any]) -> str:
-    if score["interval"] is None:
-        return ""
-    return f" [{score['interval'][0]:.2f}, {score['interval'][1]:.2f}]"
-
-
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.2f}"

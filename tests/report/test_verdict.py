@@ -41,6 +41,7 @@ def report(
     savings=None,
     phase=None,
     search=None,
+    by_chance=0.01,
 ):
     names = [f"c{number}" for number in np.argsort(early, kind="stable")]
     candidates = [
@@ -61,8 +62,8 @@ def report(
         "scored": names,
         "candidate": names[0],
         "spearman": {"0": {"value": None}, "10": {"value": float(ranks), "interval": [low, 1.0]}},
-        "relative_regret": {"10": {"value": float(lost)}},
-        "random_choice_relative_regret": float((final.mean() - final.min()) / span),
+        "regret": {"10": {"value": float(lost * span)}},
+        "p_value": by_chance,
         "indistinguishable_from_best": [],
     }
     return {
@@ -90,6 +91,9 @@ def report(
         ([1.0, 1.1, 1.2, 1.3, 1.4], "useful"),
         ([1.4, 1.3, 1.2, 1.1, 1.0], "misleading"),
         ([1.1, 1.0, 1.2, 1.3, 1.4], "partly"),
+        # one that is far worse makes the choice no better
+        ([1.1, 1.0, 1.2, 1.3, 9.9], "partly"),
+        ([1.04, 1.0, 1.2, 1.3, 1.4], "useful"),
         ([1.4, 1.0, 1.1, 1.2, 1.3], "misleading"),
     ],
 )
@@ -103,6 +107,29 @@ def test_a_ranking_whose_interval_holds_zero_is_not_called_useful():
     losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     assert judge(report(losses, losses, low=0.05)).trust == "useful"
     assert judge(report(losses, losses, low=-0.05)).trust == "partly"
+
+
+def test_what_was_measured_once_is_tested_by_permutation():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    for by_chance, trust in ((0.004, "useful"), (0.2, "partly")):
+        made = report(losses, losses, by_chance=by_chance)
+        made["oracle"]["spearman"]["10"]["interval"] = None
+        made["oracle"]["indistinguishable_from_best"] = None
+        found = judge(made)
+        assert found.trust == trust
+        assert found.lines[-1].endswith(
+            "; each loss was measured once, so that there are no intervals, but final losses dealt "
+            "out at random would correlate as much with a probability of "
+            f"{by_chance} (permutation test)."
+        )
+
+
+def test_what_is_given_away_is_said_in_nats_and_of_both_spreads():
+    line = judge(report([1.5, 1.6, 1.7, 1.8, 1.9], [1.1, 1.0, 1.2, 1.3, 9.9])).lines[-1]
+    assert (
+        "gives away 0.1000 nats, 50% of the spread of the best half of final losses (0.2000) and "
+        "1% of that of all (8.9000), a choice at random 950% and 21% on average" in line
+    )
 
 
 def test_few_growths_are_not_judged():
@@ -176,6 +203,12 @@ def test_what_the_winner_saves_is_said():
     assert "over scratch at equal loss (1.6000)" in line
     assert "+55% alone, -25% with its source" in line
     assert "search" not in line.split("training FLOPs")[1]
+    bound = {"baseline": "scratch", "val_loss": 3.1, "growths": {"c0": {"is_bound": True}}}
+    lines = judge(report(losses, losses, savings=bound)).lines
+    assert (
+        "No speed-up of the winner over scratch can be told: that ended at 3.1000, worse than the "
+        "winner began."
+    ) in lines
     savings = {**savings, "growths": {}}
     assert not any(
         "Speed-up" in each for each in judge(report(losses, losses, savings=savings)).lines
@@ -320,9 +353,9 @@ def test_several_seeds_and_a_useful_ranking_leave_nothing_to_search():
 def test_a_later_step_that_ranks_well_is_named():
     made = report([1.9, 1.6, 1.7, 1.8, 1.5], [1.4, 1.0, 1.1, 1.2, 1.3])
     scores = made["oracle"]
-    for step, (rank, regret) in {"20": (0.4, 0.0), "30": (0.9, 0.05), "50": (1.0, 0.0)}.items():
+    for step, (rank, regret) in {"20": (0.4, 0.0), "30": (0.9, 0.04), "50": (1.0, 0.0)}.items():
         scores["spearman"][step] = {"value": rank, "interval": None}
-        scores["relative_regret"][step] = {"value": regret}
+        scores["regret"][step] = {"value": regret}
     scores["candidate"] = "c1"
     said = advise(made, Path("runs/x"))
     assert said.command == "lagsearch run runs/x/space.yaml --lag 30 --out runs/x-lag30"
