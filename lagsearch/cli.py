@@ -390,7 +390,7 @@ def replay_command(
         if out is not None:
             write_text(out, table.to_csv(index=False))
         shown = summary(table)
-    show_replay(shown, len(table.groupby(["run", "seed"])))
+    show_replay(shown, table["run"].nunique(), len(table.groupby(["run", "seed"])))
 
 
 @app.command("grow")

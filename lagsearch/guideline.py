@@ -26,9 +26,19 @@ def growth_timing(parameters: float, flops: float) -> float:
 
 
 def is_fitted(parameters: float, flops: float) -> bool:
-    """Return whether the guideline was fitted on models and computations of this size."""
-    sizes = ((parameters, FITTED_PARAMETERS), (flops, FITTED_FLOPS))
-    return all(low <= size <= high for size, (low, high) in sizes)
+    """Return whether the guideline was fitted on models and computations like this one.
+
+    Each size was trained with about as much computation as suits it, so that the fit lay on a band
+    through the ranges of both; within them but off the band, a large model that is trained little,
+    it would advise more tokens for the source than the target gets. On the band the source had a
+    share of `FITTED_SHARE`.
+    """
+    share = growth_timing(parameters, flops) * 6 * parameters / flops
+    known = (
+        *((parameters, FITTED_PARAMETERS), (flops, FITTED_FLOPS)),
+        (share, FITTED_SHARE),
+    )
+    return all(low <= each <= high for each, (low, high) in known)
 
 
 def advise(parameters: float, tokens: float, source_tokens: float | None, factor: float) -> str:
@@ -52,8 +62,8 @@ def advise(parameters: float, tokens: float, source_tokens: float | None, factor
         timing = (
             f"not made for this size ({parameters:.2g} parameters, {flops:.2g} FLOPs; fitted on "
             f"{FITTED_PARAMETERS[0]:.2g} to {FITTED_PARAMETERS[1]:.2g} and {FITTED_FLOPS[0]:.2g} "
-            f"to {FITTED_FLOPS[1]:.2g}); there the source had {low:.0%} to {high:.0%} of the "
-            "target's tokens"
+            f"to {FITTED_FLOPS[1]:.2g} that suit one another); there the source had {low:.0%} to "
+            f"{high:.0%} of the target's tokens"
         )
     return (
         f"G_stack's guideline (arXiv:2405.15319): {timing}. Tokens of the source here: {here}. It "

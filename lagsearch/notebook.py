@@ -11,7 +11,8 @@ from typing import Any
 
 from lagsearch.operators.blocks import drawn_blocks, palette_of
 from lagsearch.operators.plan import legend
-from lagsearch.report.verdict import HEADLINES, judge
+from lagsearch.report.trust import HEADLINES
+from lagsearch.report.verdict import judge
 
 _SHOWN = 50
 """Rows that a table has at most; the report has all."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from lagsearch.errors import LagsearchError, RunFolderError
 from lagsearch.report.elsewhere import read_searched
 from lagsearch.search.rivals import Asha, OptunaPruner, Rival
 from lagsearch.search.rivals import replay as replay_rival
-from lagsearch.selection import SIGNALS, Choice, Measured, Strategy, decide
+from lagsearch.selection import SIGNALS, Choice, Measured, Strategy, decide, mean_interval
+from lagsearch.selection.scores import ranks, regret, regret_of_best_half, relative_regret
 from lagsearch.storage import derive_seed
 
 if TYPE_CHECKING:
@@ -54,10 +56,39 @@ class Recording:
         """The last step."""
         return self.strategy.completion
 
-    def relative_regret(self, name: str) -> float:
-        """Return what a choice gives away of the range of final losses."""
-        best, worst = min(self.final.values()), max(self.final.values())
-        return (self.final[name] - best) / (worst - best) if worst > best else 0.0
+    def given_away(self, chosen: Sequence[str]) -> "GivenAway":
+        """Return what a choice gives away, the mean over those that it may as well fall on."""
+        final_C = np.array([self.final[name] for name in self.names])
+        early_C = np.array([0.0 if name in chosen else 1.0 for name in self.names])
+        lost, relative, of_half = (
+            float(metric(early_C, final_C))
+            for metric in (regret, relative_regret, regret_of_best_half)
+        )
+        is_best = float(np.mean(final_C[early_C == 0] == final_C.min()))
+        return GivenAway(lost, relative, of_half, is_best)
+
+
+@dataclass(frozen=True)
+class GivenAway:
+    """What choices give away at completion, on average.
+
+    Attributes:
+        regret: In nats.
+        relative_regret: As a share of the range of final losses.
+        regret_of_best_half: As a share of the range of the better half of them.
+        is_best: Share of choices that fall on the best.
+    """
+
+    regret: float
+    relative_regret: float
+    regret_of_best_half: float
+    is_best: float
+
+    @staticmethod
+    def mean(found: "Sequence[GivenAway]") -> "GivenAway":
+        """Return the mean of several."""
+        rows = np.array([list(vars(each).values()) for each in found])
+        return GivenAway(*rows.mean(axis=0).tolist())
 
 
 @dataclass(frozen=True)
@@ -71,8 +102,7 @@ class Outcome:
         signal: What it judged by.
         lag: K: the last step that any candidate was trained to.
         steps: Steps that all candidates were trained, decays included.
-        relative_regret: Of its choice.
-        is_best: Share of replays in which it chose the best.
+        given_away: By its choice.
     """
 
     strategy: str
@@ -80,8 +110,7 @@ class Outcome:
     signal: str
     lag: float
     steps: float
-    relative_regret: float
-    is_best: float
+    given_away: GivenAway
 
 
 def recordings(path: Path) -> list[Recording]:
@@ -160,16 +189,23 @@ def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) ->
         if strategy.signal == "annealed":
             judged = [step for step in strategy.rungs if step <= reached]
             spent += sum(recording.annealed[step] for step in judged)
-    best = choice.ranking[0]
-    regret = recording.relative_regret(best)
-    return Outcome(name, until, strategy.signal, choice.step, spent, regret, float(regret == 0))
+    found = recording.given_away(_first(recording, strategy, choice))
+    return Outcome(name, until, strategy.signal, choice.step, spent, found)
+
+
+def _first(recording: Recording, strategy: Strategy, choice: Choice) -> list[str]:
+    """Return those that share the first place: which of them a list names first says nothing."""
+    names = [name for name in recording.names if name not in choice.stopped]
+    judged = SIGNALS[strategy.signal](
+        recording.measured.only(names), choice.step, recording.completion
+    )
+    is_first = ranks(judged.at(choice.step))[0] == 1
+    return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
 
 
 def random_outcome(recording: Recording) -> Outcome:
     """Return what a choice at random comes to on average."""
-    regrets = [recording.relative_regret(name) for name in recording.names]
-    chance = float(np.mean([regret == 0 for regret in regrets]))
-    return Outcome(RANDOM, "0", "none", 0, 0, float(np.mean(regrets)), chance)
+    return Outcome(RANDOM, "0", "none", 0, 0, recording.given_away(recording.names))
 
 
 RIVALS: dict[str, Callable[[int, int], Rival]] = {
@@ -214,22 +250,14 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Out
             strict=True,
         )
     }  # fmt: skip
-    spent, regrets = [], []
+    spent, found = [], []
     for number in range(ORDERS):
         seed = derive_seed(0, "replay", number) % 2**32
         order = np.random.default_rng(seed).permutation(table.candidates).tolist()
-        found = replay_rival(RIVALS[name](last, seed), order, losses, SLOTS)
-        spent.append(found.steps)
-        regrets.append(recording.relative_regret(found.chosen))
-    return Outcome(
-        name,
-        until,
-        "loss",
-        last,
-        float(np.mean(spent)),
-        float(np.mean(regrets)),
-        float(np.mean([regret == 0 for regret in regrets])),
-    )
+        one = replay_rival(RIVALS[name](last, seed), order, losses, SLOTS)
+        spent.append(one.steps)
+        found.append(recording.given_away([one.chosen]))
+    return Outcome(name, until, "loss", last, float(np.mean(spent)), GivenAway.mean(found))
 
 
 SEARCHES = {
@@ -241,6 +269,10 @@ SEARCHES = {
 """Searches that decide on their way: what stops candidates and whether K is `auto`, to the name."""
 
 RANDOM = "random choice"
+
+
+MEANS = ["steps", "share", "regret", "relative_regret", "regret_of_best_half", "is_best"]
+"""What is averaged over replays."""
 
 
 @dataclass(frozen=True)
@@ -318,7 +350,7 @@ def replay_runs(
 
     Returns:
         A row for each run, seed and strategy: run, seed, strategy, until, signal, lag, steps, share
-        (of the steps that LAG at K takes), relative_regret, is_best.
+        (of the steps that LAG at K takes), regret, relative_regret, regret_of_best_half, is_best.
 
     Raises:
         RunFolderError: One is no complete oracle run, was not evaluated at K, or comes twice.
@@ -353,8 +385,7 @@ def replay_runs(
                         "lag": each.lag,
                         "steps": each.steps,
                         "share": each.steps / whole,
-                        "relative_regret": each.relative_regret,
-                        "is_best": each.is_best,
+                        **vars(each.given_away),
                     }
                 )
     return pd.DataFrame(rows)
@@ -376,7 +407,9 @@ def _asked_for(found: list[Play], strategy: str | None, signal: str | None) -> l
 def summary(table: "pd.DataFrame") -> "pd.DataFrame":
     """Return a row for each strategy that all recordings have: means, and an interval of regret.
 
-    The interval is a 95 % bootstrap over the recordings: runs first, then seeds within a run.
+    All means are over the runs, each run's over its seeds: those of one run are not independent.
+    The 95 % interval (`mean_interval`) is of what other runs like these would give away; `low` and
+    `high` are NaN for one run, which says nothing of others.
 
     Args:
         table: What `replay_runs` returned.
@@ -387,34 +420,12 @@ def summary(table: "pd.DataFrame") -> "pd.DataFrame":
     rows = []
     for key, group in table.groupby(["strategy", "until", "signal"], sort=False):
         strategy, until, signal = map(str, key)
-        is_named = until in ("0", "K", "half", "end")
-        if not is_named or group["run"].nunique() < n_runs:
+        by_run = group.groupby("run")[MEANS].mean()
+        if until not in ("0", "K", "half", "end") or len(by_run) < n_runs:
             continue
-        by_run = [each["relative_regret"].to_numpy() for _, each in group.groupby("run")]
-        low, high = _interval(by_run)
-        rows.append(
-            {
-                "strategy": strategy,
-                "until": until,
-                "signal": signal,
-                "steps": group["steps"].mean(),
-                "share": group["share"].mean(),
-                "relative_regret": group["relative_regret"].mean(),
-                "low": low,
-                "high": high,
-                "is_best": group["is_best"].mean(),
-            }
-        )
+        generator = np.random.default_rng(derive_seed(0, "replay", "interval"))
+        found = mean_interval(by_run["relative_regret"].tolist(), generator)
+        low, high = (nan, nan) if found is None else found
+        named = {"strategy": strategy, "until": until, "signal": signal}
+        rows.append(named | by_run.mean().to_dict() | {"low": low, "high": high})
     return pd.DataFrame(rows)
-
-
-def _interval(by_run: Sequence[np.ndarray], resamples: int = 2000) -> tuple[float, float]:
-    """Return the middle 95 % of means over resampled runs and, within them, seeds."""
-    generator = np.random.default_rng(derive_seed(0, "replay", "interval"))
-    means = []
-    for _ in range(resamples):
-        runs = generator.integers(len(by_run), size=len(by_run))
-        drawn = [generator.choice(by_run[run], size=len(by_run[run])) for run in runs]
-        means.append(np.concatenate(drawn).mean())
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import textwrap
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ def _show_domain(plan: "RunPlan", console: Any) -> None:
     )
 
 
-def show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
+def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
     """Show the means of replays (`lagsearch.replay.summary`)."""
     from rich.table import Table
 
@@ -168,19 +169,26 @@ def show_replay(summary: "pd.DataFrame", n_searches: int) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("strategy", "until", "signal"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("candidate-steps", "of LAG at K", "relative regret", "95 %", "chose the best"):
+    for heading in (
+        *("candidate-steps", "of LAG at K", "relative regret", "95 %", "of best half"),
+        *("nats", "chose the best"),
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
         table.add_row(
             *(str(row[key]) for key in ("strategy", "until", "signal")),
             *(f"{row['steps']:,.0f}", f"{row['share']:.0%}", f"{row['relative_regret']:.3f}"),
-            *(f"{row['low']:.2f} to {row['high']:.2f}", f"{row['is_best']:.0%}"),
+            "" if isnan(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}",
+            *(f"{row['regret_of_best_half']:.3f}", f"{row['regret']:.4f}", f"{row['is_best']:.0%}"),
         )
     console = make_console()
     print_rows(console, table)
     console.print(
-        f"\nMeans over {n_searches} recorded searches of one seed each. until: the last step, K, "
-        "half of completion, or its end. 95 %: a bootstrap over runs and their seeds."
+        f"\nRecorded runs: {n_runs}; searches of one seed: {n_searches}; means over the runs, each "
+        "over its seeds. until: the last step, K, half of completion, or its end. Relative regret: "
+        "what the choice gives away as a share of the spread of final losses; then of that of the "
+        "best half. 95 %: of the relative regret in other runs like these, whatever its "
+        "distribution; one run tells nothing of that."
     )
 
 
@@ -210,8 +218,8 @@ def _cost(report: dict[str, Any]) -> list[str]:
     spent = cost["search_flops"] + cost["winner_flops"]
     share = spent / cost["oracle_flops"]
     lines = [
-        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all; "
-        f"{wall}."
+        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all, and "
+        f"{cost['evaluation_flops']:.2e} for the search's evaluations; {wall}."
     ]
     if report["oracle"]:
         every = f"{cost['oracle_flops']:.2e} training FLOPs"

@@ -30,3 +30,16 @@ def test_advice_within_and_outside():
     outside = advise(4e5, 2e6, None, 2.0)
     assert "not made for this size (4e+05 parameters" in outside
     assert "that is not known" in outside and "here it is 2." in outside
+
+
+def test_within_both_ranges_but_off_the_band_it_says_nothing():
+    """All of the box but the band: a large model trained little, a small one trained long."""
+    for parameters in (0.45e9, 1e9, 2e9, 2.9e9):
+        for flops in (0.85e20, 3e20, 1.1e21):
+            tokens = flops / (6 * parameters)
+            share = growth_timing(parameters, flops) / tokens
+            said = advise(parameters, tokens, None, 4.0)
+            assert ("grow a source of" in said) == (0.07 <= share <= 0.19)
+    assert not is_fitted(2.9e9, 0.85e20)
+    assert growth_timing(2.9e9, 0.85e20) > 2 * 0.85e20 / (6 * 2.9e9)
+    assert "not made for this size" in advise(2.9e9, 0.85e20 / (6 * 2.9e9), None, 4.0)

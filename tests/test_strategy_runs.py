@@ -96,7 +96,7 @@ def test_k_is_at_most_its_bound(write_space, tmp_path):
     path = write_space((PLAIN, f"search: {{lag: auto, min_lag: 4, max_lag: 12, {never}}}"), LISTED)
     result = run(path, tmp_path / "run")
     assert (result.report["lag"], result.report["search"]["reason"]) == (12, "bound")
-    line = "K = 12, the largest allowed: the ranking did not become stable."
+    line = "K = 12, the largest allowed: no phase transition showed by then."
     assert judge(result.report).lines[1] == line
     again = run(path, tmp_path / "run")
     assert again.report["candidates"] == result.report["candidates"]

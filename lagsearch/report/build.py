@@ -75,7 +75,8 @@ def report_curves(
     """
     folder = RunFolder(path.with_suffix("") if out is None else out)
     _check_free(folder)
-    report = statistics(read_curves(path, asked)) | {"curves": str(_place(path))}
+    run = read_curves(path, asked)
+    report = statistics(run) | {"curves": str(_place(path)), "ignored": list(run.terms.ignored)}
     _write_pages(report, folder)
     write_json(folder.report_file, report)
     return folder.path, report

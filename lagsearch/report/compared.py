@@ -10,7 +10,7 @@ from lagsearch.report.markdown import markdown_section
 from lagsearch.report.page import headed, html_section
 from lagsearch.report.sections import Grid, Section
 from lagsearch.report.tables import Table, write_csv
-from lagsearch.report.verdict import Trust
+from lagsearch.report.trust import Trust
 from lagsearch.storage import write_text
 
 SHOWN = 50
@@ -22,6 +22,7 @@ SURE: dict[Trust, str] = {
     "misleading": "NOT to be trusted",
     "unknown": "too few to judge",
     "settled": "settled",
+    "open": "open in the first places",
     "unsettled": "NOT settled",
 }
 """The verdict on a ranking, in a table's words."""

@@ -1,7 +1,12 @@
 """Files of curves: CSV and Parquet, read column by column, with the line of what is wrong."""
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
+from csv import Error as CsvError
+from csv import Sniffer
+from csv import reader as csv_reader
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lagsearch.errors import CurvesError, brief, did_you_mean
-
-NEEDED = ("candidate", "step", "val_loss")
-OPTIONAL = ("seed", "batch")
+from lagsearch.errors import CurvesError, brief
+from lagsearch.report.curve_forms import OPTIONAL, known_columns
 
 LONGEST_NAME = 200
 
@@ -31,6 +34,7 @@ class Rows:
         batch: Numbers of validation batches, 0 where the file has none: (R,).
         loss: Validation losses; NaN where there is none: (R,).
         place: From a row to where it is, for messages.
+        ignored: Columns that were left out.
     """
 
     path: Path
@@ -41,6 +45,7 @@ class Rows:
     batch: NDArray[np.int64]
     loss: NDArray[np.float64]
     place: Callable[[int], str]
+    ignored: tuple[str, ...] = ()
 
 
 def is_curves(path: Path) -> bool:
@@ -57,22 +62,41 @@ def read_rows(path: Path) -> Rows:
     if not path.is_file():
         raise CurvesError(f"{path}: no such file")
     try:
-        table, place = _READERS[path.suffix.lower()](path)
+        whole, where, may_have_commas = _READERS[path.suffix.lower()](path)
     except pa.ArrowException as error:
         raise CurvesError(f"{path}: {brief(error)}") from None
-    if not table.num_rows:
+    known = known_columns(path, whole)
+    if not known.table.num_rows:
         raise CurvesError(f"{path}: has no rows")
-    column = _Columns(path, table, place)
+    place = _Place(where, known.rows)
+    column = _Columns(path, known.table, place, may_have_commas)
     names, candidate = column.names()
     step, loss = column.whole_numbers("step"), column.numbers("val_loss")
     seed, batch = (column.whole_numbers(name) for name in OPTIONAL)
-    return Rows(path, names, candidate, step, seed, batch, loss, place)
+    return Rows(path, names, candidate, step, seed, batch, loss, place, known.ignored)
 
 
-def _read_csv(path: Path) -> tuple[pa.Table, Callable[[int], str]]:
-    """Read a CSV file as text; empty lines are left out, and a row of another length is refused."""
+@dataclass(frozen=True)
+class _Place:
+    """From a row of the known columns to where it is in the file."""
+
+    where: Callable[[int], str]
+    rows: NDArray[np.int64]
+
+    def __call__(self, row: int) -> str:
+        return self.where(int(self.rows[row]))
+
+
+def _read_csv(path: Path) -> tuple[pa.Table, Callable[[int], str], bool]:
+    """Read a CSV file as text; empty lines are left out, and a row of another length is refused.
+
+    Commas, semicolons or tabs stand between values, and blanks beside them; with the last two,
+    losses may have decimal commas.
+    """
     from pyarrow import csv
 
+    text = _decoded(path)
+    delimiter, head = _head(path, text)
     wrong: list[str] = []
 
     def refuse(row: Any) -> str:
@@ -80,48 +104,56 @@ def _read_csv(path: Path) -> tuple[pa.Table, Callable[[int], str]]:
         wrong.append(f"{path}:{row.number}: {found} values, not {wanted}")
         return "error"
 
-    types = dict.fromkeys((*NEEDED, *OPTIONAL), pa.string())
     try:
         table = csv.read_csv(
-            path,
+            pa.BufferReader(text.encode()),
             read_options=csv.ReadOptions(use_threads=False),
-            parse_options=csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=refuse),
-            convert_options=csv.ConvertOptions(column_types=types),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter, ignore_empty_lines=False, invalid_row_handler=refuse
+            ),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(head, pa.string())),
         )
     except pa.ArrowInvalid:
         if wrong:
             raise CurvesError(wrong[0]) from None
         raise
-    _check_columns(path, table.column_names)
+    columns = [pc.utf8_trim_whitespace(column) for column in table.columns]
+    table = pa.table(columns, names=[name.strip() for name in table.column_names])
     is_empty = np.ones(table.num_rows, bool)
-    for name in table.column_names:
-        is_empty &= pc.equal(table[name], "").to_numpy()
+    for column in table.columns:
+        is_empty &= pc.equal(column, "").to_numpy()
     rows = np.flatnonzero(~is_empty)
     # lines count from 1, and the first one is the head
-    return table.take(rows), lambda row: f"{path}:{rows[row] + 2}"
+    return table.take(rows), lambda row: f"{path}:{rows[row] + 2}", delimiter != ","
 
 
-def _read_parquet(path: Path) -> tuple[pa.Table, Callable[[int], str]]:
+def _decoded(path: Path) -> str:
+    raw = path.read_bytes()
+    encoding = "utf-16" if raw[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        message = "neither UTF-8 nor UTF-16 text: save it as UTF-8"
+        raise CurvesError(f"{path}: byte {error.start + 1} is {message}") from None
+
+
+def _head(path: Path, text: str) -> tuple[str, list[str]]:
+    """Return what stands between values, and the names of the columns as they are written."""
+    line = text.partition("\n")[0].rstrip("\r")
+    try:
+        delimiter = Sniffer().sniff(line, delimiters=",;\t").delimiter
+    except CsvError:
+        delimiter = ","  # one column, or none
+    return delimiter, next(csv_reader([line], delimiter=delimiter), [])
+
+
+def _read_parquet(path: Path) -> tuple[pa.Table, Callable[[int], str], bool]:
     from pyarrow import parquet
 
-    table = parquet.read_table(path)
-    _check_columns(path, table.column_names)
-    return table, lambda row: f"{path}: row {row + 1}"
+    return parquet.read_table(path), lambda row: f"{path}: row {row + 1}", False
 
 
 _READERS = {".csv": _read_csv, ".parquet": _read_parquet}
-
-
-def _check_columns(path: Path, found: list[str]) -> None:
-    known = [*NEEDED, *OPTIONAL]
-    for name in found:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise CurvesError(f"{path}: unknown column {name!r}{hint}; known: {', '.join(known)}")
-        if found.count(name) > 1:
-            raise CurvesError(f"{path}: column {name} comes twice")
-    if missing := [name for name in NEEDED if name not in found]:
-        raise CurvesError(f"{path}: has no column {missing[0]}; needed: {', '.join(NEEDED)}")
 
 
 @dataclass(frozen=True)
@@ -131,6 +163,7 @@ class _Columns:
     path: Path
     table: pa.Table
     place: Callable[[int], str]
+    may_have_commas: bool
 
     def names(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """Return the candidates' names, and each row's index into them."""
@@ -182,12 +215,31 @@ class _Columns:
 
     def _parsed(self, name: str, column: pa.Array) -> NDArray[np.float64]:
         words = pc.utf8_trim_whitespace(column.fill_null(""))
-        words = pc.if_else(pc.equal(words, ""), "nan", words)
+        words = pc.if_else(pc.equal(words, ""), "nan", self._with_points(name, words))
         try:
             found: NDArray[np.float64] = words.cast(pa.float64()).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             found = np.array([self._number(*each, name) for each in enumerate(words.to_pylist())])
         return found
+
+    @cached_property
+    def has_commas(self) -> bool:
+        """Whether losses have decimal commas."""
+        column = self._plain("val_loss")
+        if not (self.may_have_commas and pa.types.is_string(column.type)):
+            return False
+        return bool(pc.any(pc.match_substring(column, ",")).as_py())
+
+    def _with_points(self, name: str, words: pa.Array) -> pa.Array:
+        """Return words with points for decimal commas; then a point may be for thousands."""
+        if not self.has_commas:
+            return words
+        both = np.flatnonzero(pc.match_substring(words, ".").to_numpy(zero_copy_only=False))
+        if len(both):
+            row = int(both[0])
+            message = f"{name} {words[row].as_py()!r}: a point, where losses have decimal commas"
+            raise CurvesError(f"{self.place(row)}: {message}")
+        return pc.replace_substring(words, ",", ".") if name == "val_loss" else words
 
     def _number(self, row: int, word: str, name: str) -> float:
         try:

@@ -82,6 +82,7 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
         asked_lag=asked.lag,
         has_oracle=has_oracle,
         baselines=frozenset(asked.baselines),
+        ignored=rows.ignored,
     )
     found = conclude(terms, by_seed, path)
     assert isinstance(found, Searched)  # all have their losses at every rung

@@ -32,7 +32,8 @@ from lagsearch.report.ranked import (
 )
 from lagsearch.report.sections import Grid, Points, Section, sections, tell_source
 from lagsearch.report.style import DARK, LIGHT
-from lagsearch.report.verdict import HEADLINES, Trust, advise, judge
+from lagsearch.report.trust import HEADLINES, Trust
+from lagsearch.report.verdict import advise, judge
 from lagsearch.report.worth import judge_growing
 
 FEEL: dict[Trust, str] = {
@@ -40,6 +41,7 @@ FEEL: dict[Trust, str] = {
     "settled": "good",
     "partly": "doubtful",
     "unknown": "doubtful",
+    "open": "doubtful",
     "unsettled": "doubtful",
     "misleading": "bad",
 }
@@ -263,7 +265,7 @@ def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
     return (
         "Cost of search and winner",
         f"{spent / cost['oracle_flops']:.0%} of training all",
-        f"{spent:.2e} training FLOPs; took {time}"
+        f"{spent:.2e} training FLOPs, {cost['evaluation_flops']:.2e} for evaluations; took {time}"
         + (", all trained to completion" if report["oracle"] else ""),
     )
 
@@ -290,11 +292,11 @@ def _sure(report: dict[str, Any]) -> tuple[str, str, str]:
         chance = oracle["random_choice_relative_regret"]
         told = f"Spearman with the end{ends}; gives away {regret:.0%}, chance {chance:.0%}"
         return ("How sure", shown, told)
-    settled = report["doubt"]["stability"]
-    if settled is None:
-        return ("How sure", "not known", "no earlier step to compare the ranking with")
-    told = f"Spearman of the rankings at steps {settled['since']:,} and {int(lag):,}"
-    return ("How sure", f"{settled['spearman']:.2f}", told)
+    found = report["doubt"].get("outlook")
+    if found is None:
+        return ("How sure", "not known", "too little to say whether the ranking still moves")
+    shown = f"{found['apart']:.4f} / {found['to_come']:.4f}"
+    return ("How sure", shown, "nats apart, and still to move against one another")
 
 
 def _table(report: dict[str, Any]) -> dict[str, Any]:

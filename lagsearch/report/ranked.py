@@ -136,7 +136,10 @@ def varied(report: dict[str, Any]) -> str:
     seeds = len(report["seeds"])
     parts = [f"{seeds} seeds"] if seeds > 1 else []
     parts += ["the validation batches"] if report["batches"] > 1 else []
-    return " and ".join(parts)
+    found = " and ".join(parts)
+    # nobody knows how another trainer cut its text
+    alone = report["curves"] is not None and report["batches"] > 1
+    return f"{found}, taken as independent" if alone else found
 
 
 def has(report: dict[str, Any], key: str) -> bool:

@@ -14,10 +14,10 @@ def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str,
     """Compare growths with the baseline that was trained longest, at equal validation loss.
 
     The loss is the one that both come to: the higher one of their last ones. Where the grown model
-    was better than that before it was trained, it is the growth's last one, and what the baseline
-    spent in all is a lower bound of what it would need. What a growth spends is counted three
-    ways: its own training, with that of the sources it takes from, and with the training of all
-    other candidates to K too.
+    was better than that before it was trained, there is none: the baseline never came near, and
+    what it spent says nothing of what it would need, so that there is no speed-up. What a growth
+    spends is counted three ways: its own training, with that of the sources it takes from, and with
+    the training of all other candidates to K too.
 
     Args:
         run: The run.
@@ -33,6 +33,7 @@ def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str,
     return {
         "baseline": reference,
         "steps": _curve(run, reference).evaluations[-1].step,
+        "val_loss": _curve(run, reference).evaluations[-1].val_loss,
         "growths": {name: _entry(run, reference, name, search_flops) for name in growths},
     }
 
@@ -69,7 +70,7 @@ def _entry(run: "Recorded", reference: str, name: str, search_flops: int) -> dic
         entry["val_loss"] = loss
         entry[unit] = {"baseline": needed, **totals}
         for way, total in totals.items():
-            is_told = total is not None and min(total, needed) > 0
+            is_told = total is not None and min(total, needed) > 0 and not entry["is_bound"]
             entry[unit][f"{way}_speed_up"] = speed_up(needed, total or 0.0) if is_told else None
             entry[unit][f"{way}_saving"] = saving(needed, total or 0.0) if is_told else None
     return entry

@@ -29,6 +29,7 @@ class Terms:
         has_oracle: Whether candidates were trained to completion, to score the ranking.
         baselines: Candidates that are no growths.
         annealed: Steps of each decay of the rate, by the step at which it branches off.
+        ignored: Columns of a file of curves that were not read.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Terms:
     has_oracle: bool = False
     baselines: frozenset[str] = frozenset()
     annealed: Mapping[int, int] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def strategies(report: dict[str, Any]) -> Section:
     rows = [
         [
             each["name"],
-            f"`{each['candidate']}`",
+            _with_ties(each),
             f"{each['final_val_loss']:.4f}",
             f"{each['regret']:.4f}",
             f"{each['relative_regret']:.4f}",
@@ -226,22 +226,39 @@ def strategies(report: dict[str, Any]) -> Section:
     return Section("What each strategy comes to", (Grid(head, rows), note))
 
 
+_SCORES = {
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "regret": "regret",
+    "relative_regret": "relative regret",
+    "regret_of_best_half": "of the best half",
+}
+"""Scores by step, with what their columns are headed."""
+
+
+def _with_ties(row: dict[str, Any]) -> str:
+    more = len(row.get("tied", ()))
+    return f"`{row['candidate']}`" + (f" and {more:,} equal to it: their mean" if more else "")
+
+
 def scores(report: dict[str, Any]) -> Section:
     """Return what the ranking at every step was worth."""
     oracle = report["oracle"]
+    shown = {key: word for key, word in _SCORES.items() if key in oracle}
     rows = []
     for step in oracle["spearman"]:
         row = [f"**{step}**" if int(step) == report["lag"] else step]
-        for metric in ("spearman", "pearson", "regret", "relative_regret"):
+        for metric in shown:
             row.append(_score(oracle[metric][step], 4 if metric == "regret" else 2))
         row += [_recall(found[step]) for found in oracle["recall"].values()]
         rows.append(row)
-    head = ["step", "Spearman", "Pearson", "regret", "relative regret"]
+    head = ["step", *shown.values()]
     head += [f"recall@{at}" for at in oracle["recall"]]
     note = (
         f"Loss at each step against the loss at step {report['steps']}, over the "
         f"{len(oracle['scored'])} {noun(report)}s that got there{_scores_note(report)} Recall is 1 "
-        "where the best is among so many"
+        "where the best is among so many; regret is in nats, relative regret its share of the "
+        "spread of final losses, then of that of the better half of them"
     )
     note += "; in parentheses the share of the resamples where it is." if varied(report) else "."
     return Section("What the ranking at each step was worth", (Grid(head, rows), note))
@@ -279,9 +296,18 @@ def importance(report: dict[str, Any]) -> Section:
     decides = holm(p_values)
     if decides:
         named = ", ".join(f"`{name}`" for name in p_values if name in decides)
-        line = f"What decides the loss at step {found['step']:,}: {named} (Holm-corrected, 5 %)."
+        line = (
+            f"What decides the loss at step {found['step']:,}: {named} (5 %, Holm-corrected for "
+            f"looking at {len(dimensions)})."
+        )
     else:
-        line = f"No setting is shown to decide the loss at step {found['step']:,}."
+        least = min(dimensions, key=lambda each: float(each["p_value"]))
+        line = (
+            f"No setting is shown to decide the loss at step {found['step']:,}, once it is "
+            f"corrected for looking at {len(dimensions)} (Holm, 5 %). By itself "
+            f"`{dimension_name(least)}` has the least p, {least['p_value']:.2g}, and a share of "
+            f"{least['importance']:.0%}."
+        )
     note = (
         "Share: of the variance of the losses, what the setting alone explains beyond chance "
         f"({found['evaluator']}, over the candidates of its operator; `operator`: over all "
@@ -303,8 +329,8 @@ def savings(report: dict[str, Any]) -> Section:
         row = [f"`{name}`", f"{entry['val_loss']:.4f}"]
         for unit in ("flops", "tokens"):
             for way in ("growth", "with_sources", "with_search"):
-                row.append(_percent(entry[unit][f"{way}_speed_up"], entry["is_bound"]))
-        row.append(_percent(entry["flops"]["with_sources_saving"], entry["is_bound"]))
+                row.append(_percent(entry[unit][f"{way}_speed_up"]))
+        row.append(_percent(entry["flops"]["with_sources_saving"]))
         rows.append(row)
     ways = ["growth alone", "with its source", "and the search"]
     head = ["candidate", "equal loss", *(f"FLOPs: {way}" for way in ways)]
@@ -313,9 +339,9 @@ def savings(report: dict[str, Any]) -> Section:
         f"Speed-up at equal validation loss against `{found['baseline']}`, trained "
         f"{found['steps']:,} steps: its spending until it reaches that loss, divided by the "
         "growth's, less one. The loss is the one that both come to, of curves smoothed so that "
-        "they never rise; ≥: the baseline never came to it, and what it spent in all is counted. A "
-        "negative number is a slow-down. The search is all candidates' training "
-        f"to step {report['lag']}{_as_far(report)}."
+        "they never rise; not known: the baseline never came to where the growth began, or what "
+        "the source took is not known. A negative number is a slow-down. The search is all "
+        f"candidates' training to step {report['lag']}{_as_far(report)}."
     )
     if len(names) > SHOWN:
         note = f"The best {SHOWN} of {len(names):,}; all are in `tables/savings.csv`. {note}"
@@ -340,8 +366,8 @@ def objective(report: dict[str, Any]) -> Section:
     return Section("The parts of the objective", (Grid(head, rows), note))
 
 
-def _percent(value: float | None, is_bound: bool) -> str:
-    return "not known" if value is None else f"{'≥ ' if is_bound else ''}{value:+.0%}"
+def _percent(value: float | None) -> str:
+    return "not known" if value is None else f"{value:+.0%}"
 
 
 def downstream(report: dict[str, Any]) -> Section:
@@ -413,21 +439,23 @@ def cost(report: dict[str, Any]) -> Section:
     rows = [
         ["source", _flops(spending["source_flops"]), clock(wall["sources"])],
         [_search_row(report), _flops(spending["search_flops"]), _search(report)],
+        ["evaluations up to there", _flops(spending["evaluation_flops"]), "in the row above"],
         ["winner, from there to completion", _flops(spending["winner_flops"]), _winner(report)],
         *further,
         ["all candidates to completion", _flops(spending["oracle_flops"]), _oracle_wall(report)],
     ]
     spent = spending["search_flops"] + spending["winner_flops"]
+    more = spent + spending["evaluation_flops"]
     share = (
         f"Search and winner took {spent / spending['oracle_flops']:.0%} of the training FLOPs of "
     )
     counted = _COUNTED[spending["counting"]]
     note = (
-        f"{share}training all candidates. FLOPs are those of training, {counted}; "
-        f"the search's evaluations took {_flops(spending['evaluation_flops'])} more. "
+        f"{share}training all candidates, {more / spending['oracle_flops']:.0%} with the search's "
+        f"evaluations. FLOPs are those of training, {counted}, but for the row of evaluations. "
         f"{spending['slots']} candidates ran at a time. A source from the cache takes no time."
     )
-    return Section("Cost", (Grid(["", "training FLOPs", "time"], rows), note))
+    return Section("Cost", (Grid(["", "FLOPs", "time"], rows), note))
 
 
 def _search_row(report: dict[str, Any]) -> str:
@@ -496,7 +524,7 @@ def _score(score: dict[str, Any], digits: int) -> str:
 
 def _recall(score: dict[str, Any]) -> str:
     share = "" if score["share"] is None else f" ({score['share']:.2f})"
-    return f"{score['value']:.0f}{share}"
+    return f"{score['value']:.2g}{share}"
 
 
 def _flops(value: float | None) -> str:

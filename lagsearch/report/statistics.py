@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import groupby
+from math import inf
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +14,7 @@ from lagsearch.selection import (
     LossTable,
     Place,
     indistinguishable,
+    outlook,
     phase_transition,
     places,
     rank_candidates,
@@ -21,7 +23,9 @@ from lagsearch.selection import (
     stability,
     standard_errors,
 )
+from lagsearch.selection.importance import PERMUTATIONS
 from lagsearch.selection.phase import FEWEST
+from lagsearch.selection.scores import ranks, spearman
 from lagsearch.storage import derive_seed
 from lagsearch.training.curve import Curve
 
@@ -163,7 +167,20 @@ def _doubt(run: Searched) -> dict[str, Any]:
     return {
         "indistinguishable_from_winner": _tied(run.judged, run.lag),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
+        "outlook": _outlook(run),
     }
+
+
+def _outlook(run: Searched) -> dict[str, Any] | None:
+    """What the ranking of growths looks like from K to completion."""
+    growths = [name for name in run.growths if name not in run.choice.stopped]
+    if not growths:
+        return None
+    leader = next(name for name in run.ranking if name in growths)
+    found = outlook(run.table.only(growths), run.lag, run.completion, leader)
+    if found is None:
+        return None
+    return asdict(found) | {"is_apart": found.is_apart, "is_clear": found.is_clear}
 
 
 def _phase_transition(run: Searched) -> dict[str, Any] | None:
@@ -173,11 +190,14 @@ def _phase_transition(run: Searched) -> dict[str, Any] | None:
     if len(scored) < FEWEST:
         return None
     rule = run.terms.strategy
-    found = phase_transition(run.table.only(scored), until, rule.threshold, rule.margin, rule.left)
+    table, by = run.table.only(scored), (rule.threshold, rule.margin)
+    found = phase_transition(table, until, *by, rule.left)
+    agree = phase_transition(table, until, *by, left=inf)
     return {
         "step": found.step if found else None,
         "until": until,
         "spearman": found.spearman if found else None,
+        "agree_since": agree.step if agree else None,
         "threshold": rule.threshold,
         "margin": rule.margin,
         "left": rule.left,
@@ -198,6 +218,7 @@ def _oracle(run: Searched) -> dict[str, Any] | None:
         "scored": scored,
         "indistinguishable_from_best": _tied(table, run.completion),
         "random_choice_relative_regret": _random_choice(run, scored),
+        "p_value": _permuted(run, table),
     }
     for step in table.steps:
         named, recalls = score_step(table, step, run.completion, generator)
@@ -212,6 +233,21 @@ def _oracle(run: Searched) -> dict[str, Any] | None:
         "matrix": [[None if np.isnan(x) else float(x) for x in row] for row in matrix],
     }
     return result
+
+
+def _permuted(run: Searched, table: LossTable) -> float | None:
+    """Return how often final losses dealt out at random correlate as much with those at K."""
+    early_C, final_C = table.at(run.lag), table.at(run.completion)
+    here = ~np.isnan(early_C)
+    early_C, final_C = early_C[here], final_C[here]
+    found = float(spearman(early_C, final_C)) if here.any() else np.nan
+    if np.isnan(found):
+        return None
+    generator = np.random.default_rng(derive_seed(run.terms.seed, "permutations"))
+    count = int(np.clip(2_000_000 // len(final_C), 199, PERMUTATIONS))
+    dealt_RC = generator.permuted(np.tile(final_C, (count, 1)), axis=1)
+    by_chance = spearman(np.broadcast_to(early_C, dealt_RC.shape), dealt_RC)
+    return float(((by_chance >= found - 1e-9).sum() + 1) / (count + 1))
 
 
 def _plain(score: Any) -> dict[str, Any]:
@@ -239,25 +275,29 @@ def strategy_rows(
     table = run.table.only(scored)
     finals = {name: run.final(name) or 0.0 for name in scored}
     best, worst = min(finals.values()), max(finals.values())
-    at_first = rank_candidates(table, 0)[0] if 0 in table.steps else None
-    chosen: dict[str, str | None] = {
-        "oracle": rank_candidates(table, run.completion)[0],
-        f"LAG@{run.lag}": rank_candidates(table, run.lag)[0],
-        **_chosen(run, scored),
-        "best at initialization (LAG@0)": at_first,
-        **(published or {}),
+    chosen = {
+        "oracle": _first(table, run.completion),
+        f"LAG@{run.lag}": _first(table, run.lag),
+        **{row: [name] for row, name in _chosen(run, scored).items()},
+        "best at initialization (LAG@0)": _first(table, 0) if 0 in table.steps else [],
+        **{row: [name] for row, name in (published or {}).items() if name is not None},
     }
-    return [
-        {
-            "name": row,
-            "candidate": name,
-            "final_val_loss": finals[name],
-            "regret": finals[name] - best,
-            "relative_regret": (finals[name] - best) / (worst - best) if worst > best else 0.0,
-        }
-        for row, name in chosen.items()
-        if name is not None
-    ]
+    rows = []
+    for row, names in chosen.items():
+        if names:
+            final = fmean(finals[name] for name in names)
+            lost = final - best
+            entry = {"name": row, "candidate": names[0], "final_val_loss": final, "regret": lost}
+            entry["relative_regret"] = lost / (worst - best) if worst > best else 0.0
+            rows.append(entry | ({"tied": names[1:]} if names[1:] else {}))
+    return rows
+
+
+def _first(table: LossTable, step: int) -> list[str]:
+    """Return the best at a step, and those that are equal to it: a list's order says nothing."""
+    is_first = ranks(table.at(step))[0] == 1
+    pairs = zip(table.candidates, is_first.tolist(), strict=True)
+    return [name for name, yes in pairs if yes]
 
 
 def _chosen(run: Searched, scored: list[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from lagsearch.report.ranked import (
     varied,
 )
 from lagsearch.report.style import mean_curve
+from lagsearch.selection.scores import METRICS
 from lagsearch.storage import replacing
 
 Table = tuple[list[str], Iterable[list[Any]]]
@@ -138,7 +139,7 @@ def _early_and_final(report: dict[str, Any]) -> Table:
 
 def _recall_and_regret(report: dict[str, Any]) -> Table:
     oracle = report["oracle"]
-    named = {key: oracle[key] for key in ("spearman", "pearson", "regret", "relative_regret")}
+    named = {key: oracle[key] for key in METRICS if key in oracle}
     named |= {f"recall_{at}": scores for at, scores in oracle["recall"].items()}
     head = ["step", *(f"{name}{part}" for name in named for part in ("", "_low", "_high"))]
     head += [f"recall_{at}_share" for at in oracle["recall"]]

@@ -3,29 +3,19 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from lagsearch.report.ranked import JUDGED, first_step, noun, ranked, stopped, varied
+from lagsearch.report.ranked import JUDGED, noun, stopped
+from lagsearch.report.trust import (
+    ENOUGH,
+    HEADLINES,
+    NAMED,
+    Trust,
+    good_from,
+    with_oracle,
+    without_oracle,
+)
 from lagsearch.report.worth import failed_baselines, judge_growing
-
-Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "unsettled"]
-"""The first four are known from an oracle, the last two from the ranking at K alone."""
-
-ONCE = "each loss was measured once, so that nothing tells what of this is chance"
-"""Said where there are neither seeds nor batches."""
-
-NAMED = 10
-"""Candidates that a sentence names."""
-
-ENOUGH = 5
-"""Growths from which on a rank correlation is worth a verdict."""
-
-SETTLED = 0.8
-"""Spearman's correlation between K/2 and K from which a ranking counts as settled."""
-USEFUL_REGRET = 0.1
-"""Largest relative regret at which a choice counts as good."""
-USEFUL_SPEARMAN = 0.5
-"""Least correlation at which a ranking counts as good; its interval must lie above 0 too."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +31,6 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-HEADLINES: dict[Trust, str] = {
-    "useful": "The ranking did useful work",
-    "partly": "The ranking is to be trusted in part",
-    "misleading": "The ranking is NOT to be trusted",
-    "unknown": "Too few candidates to judge the ranking",
-    "settled": "The ranking has settled, as far as it can tell by itself",
-    "unsettled": "The ranking is NOT settled",
-}
-
-
 def judge(report: dict[str, Any]) -> Verdict:
     """Judge a run by its numbers."""
     worth = judge_growing(report)
@@ -62,10 +42,13 @@ def judge(report: dict[str, Any]) -> Verdict:
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
     lines += failed_baselines(report)
+    if ignored := report.get("ignored"):
+        more = f" and {len(ignored) - NAMED:,} more" if len(ignored) > NAMED else ""
+        lines.append(f"Columns that were not read: {', '.join(ignored[:NAMED])}{more}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
     lines += _stable(report)
-    trust, reason = _with_oracle(report) if report["oracle"] else _without_oracle(report)
+    trust, reason = with_oracle(report) if report["oracle"] else without_oracle(report)
     return Verdict(trust, (*lines, f"{HEADLINES[trust]}: {reason}"))
 
 
@@ -97,8 +80,8 @@ def advise(report: dict[str, Any], folder: Path) -> Advice:
         line = f"To see whether growing pays when all are trained longer: {twice:,} steps."
         return Advice(line, commands.longer(twice))
     trust = judge(report).trust
-    if trust in ("settled", "unsettled"):
-        return _without_scores(report, commands, is_settled=trust == "settled")
+    if trust in ("settled", "open", "unsettled"):
+        return _without_scores(report, commands, trust)
     if trust == "unknown":
         line = f"Fewer than {ENOUGH} growths say little: add candidates; these operators are there."
         return Advice(line, "lagsearch operators")
@@ -109,7 +92,7 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
     """Say what to do next with what another trainer trained."""
     trust, lag, good = judge(report).trust, report["lag"], None
     if report["oracle"] and trust != "unknown":
-        good = _good_from(report)
+        good = good_from(report)
         if good is not None and good not in (lag, report["steps"]):
             line = f"From step {good:,} on the ranking is good: look at it there."
             beside = folder.with_name(f"{folder.name}-lag{good}")
@@ -122,7 +105,7 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
         "useful": f"In searches like this one, train to step {lag:,} and choose there.",
         "misleading": "No step before the end ranks well here: train all further, and look again.",
         "settled": "Train all to the end, to see what such a ranking is worth.",
-        "unsettled": "Train further, or under more seeds, to see where the ranking settles.",
+        "unsettled": "Train further, to see where the ranking settles.",
     }
     more = "Record losses by batch or under more seeds, to tell the first places apart."
     return Advice(lines.get(trust, more), None)
@@ -166,16 +149,15 @@ class _Commands:
         return shlex.join(["lagsearch", "run", str(self.folder / space), *options])
 
 
-def _without_scores(report: dict[str, Any], commands: _Commands, *, is_settled: bool) -> Advice:
+def _without_scores(report: dict[str, Any], commands: _Commands, trust: Trust) -> Advice:
     lag, steps = report["lag"], report["steps"]
-    if is_settled:
+    if trust == "settled":
         line = (
             "The winner can be used. To see what such a ranking is worth, train all to completion; "
             "what is trained already is kept."
         )
         return Advice(line, commands.again("--oracle"))
-    settled = report["doubt"]["stability"]
-    if lag < steps and (settled is None or settled["spearman"] < SETTLED):
+    if trust == "unsettled" and lag < steps:
         later = min(2 * lag, steps)
         return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
     line = "Train all under more seeds, to tell the first places apart; what is trained is kept."
@@ -187,7 +169,7 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
     if is_useful and several:
         line = "The winner can be used; its schedule trains it alone, without a search."
         return Advice(line, commands.winner_alone())
-    good = _good_from(report)
+    good = good_from(report)
     if is_useful or (good is not None and good <= lag):
         line = "Train all under more seeds, to see whether it holds; what is trained is kept."
         return Advice(line, commands.more_seeds())
@@ -197,18 +179,6 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
         return Advice(line, commands.rank_at(steps))
     line = f"From step {good:,} on the ranking is good: rank there. {best} is best at completion."
     return Advice(line, commands.rank_at(good))
-
-
-def _good_from(report: dict[str, Any]) -> int | None:
-    """Return the step from which on every choice is good and every ranking too."""
-    oracle, first = report["oracle"], None
-    for step in sorted(map(int, oracle["spearman"]), reverse=True):
-        rank = oracle["spearman"][str(step)]["value"]
-        regret = oracle["relative_regret"].get(str(step), {"value": None})["value"]
-        if rank is None or regret is None or rank < USEFUL_SPEARMAN or regret > USEFUL_REGRET:
-            break
-        first = step
-    return first
 
 
 def dimension_name(dimension: dict[str, Any]) -> str:
@@ -258,7 +228,7 @@ def _searched(report: dict[str, Any]) -> list[str]:
             f"{search['stable_since']:,}."
         )
     elif search["asked_lag"] == "auto":
-        lines.append(f"K = {lag:,}, the largest allowed: the ranking did not become stable.")
+        lines.append(f"K = {lag:,}, the largest allowed: no phase transition showed by then.")
     return lines
 
 
@@ -291,15 +261,18 @@ def _saved(report: dict[str, Any]) -> list[str]:
     savings, winner = report["savings"], report["winner"]["name"]
     if not savings or winner not in savings["growths"]:
         return []
-    entry = savings["growths"][winner]
+    entry, over = savings["growths"][winner], savings["baseline"]
+    if entry["is_bound"]:
+        return [
+            f"No speed-up of the winner over {over} can be told: that ended at "
+            f"{savings['val_loss']:.4f}, worse than the winner began."
+        ]
     ways = {"growth": "alone", "with_sources": "with its source", "with_search": "and the search"}
     known = {way: entry["flops"][f"{way}_speed_up"] for way in ways}
-    never = ", which that never came to" if entry["is_bound"] else ""
-    least = "at least " if entry["is_bound"] else ""
-    told = [f"{least}{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
+    told = [f"{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
     return [
-        f"Speed-up of the winner over {savings['baseline']} at equal loss "
-        f"({entry['val_loss']:.4f}{never}), in training FLOPs: {', '.join(told)}."
+        f"Speed-up of the winner over {over} at equal loss ({entry['val_loss']:.4f}), in training "
+        f"FLOPs: {', '.join(told)}."
     ]
 
 
@@ -309,100 +282,17 @@ def _stable(report: dict[str, Any]) -> list[str]:
     if found is None or (report["search"]["asked_lag"] == "auto" and not report["oracle"]):
         return []  # the search has said so, by the space's own measure
     until, agree = found["until"], f"correlate by at least {found['threshold']:g}"
-    if found["step"] is None:
-        why = (
-            f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g} "
-            f"and away from the first ranking (below {found['left']:g})"
-        )
-        return [f"The ranking has not become stable by step {until:,}: that would need that {why}."]
-    return [
-        f"The ranking has been stable since step {found['step']:,}: every two rankings from there "
-        f"to step {until:,} {agree}."
-    ]
-
-
-def _with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
-    """Judge the ranking at K by what all candidates came to."""
-    oracle, lag = report["oracle"], str(report["lag"])
-    rank, regret = oracle["spearman"][lag]["value"], oracle["relative_regret"][lag]["value"]
-    first = first_step(report)
-    at_first = oracle["spearman"][first]["value"]
-    chance = oracle["random_choice_relative_regret"]
-    spread = _spread(report)
-    count = len(oracle["scored"])
-    facts = (
-        f"over the {count} {noun(report)}s trained to completion, Spearman's correlation "
-        f"of the loss at step {lag} with the final loss is {_number(rank)}"
-        f"{_interval(oracle['spearman'][lag])} (at step {first}: {_number(at_first)}); the choice "
-        f"gives away {regret:.0%} of the spread of final losses ({spread:.4f} nats), a choice at "
-        f"random {chance:.0%} on average{_tied_at_completion(report)}"
-    )
-    if count < ENOUGH:
-        return "unknown", facts
-    if rank is None or rank <= 0 or regret >= chance:
-        return "misleading", facts + " At this K the search chose no better than chance."
-    low = (oracle["spearman"][lag]["interval"] or [0.0])[0]
-    if regret <= USEFUL_REGRET and rank >= USEFUL_SPEARMAN and low > 0:
-        return "useful", facts
-    return "partly", facts
-
-
-def _tied_at_completion(report: dict[str, Any]) -> str:
-    oracle = report["oracle"]
-    tied, others = oracle["indistinguishable_from_best"], len(oracle["scored"]) - 1
-    if tied is None:
-        return f"; {ONCE}."
-    return (
-        f". {len(tied)} of the other {others} cannot be told apart from the best at completion "
-        f"(paired t-test over {varied(report)}, Holm-corrected, 5 %)."
-    )
-
-
-def _spread(report: dict[str, Any]) -> float:
-    scored, steps = set(report["oracle"]["scored"]), str(report["steps"])
-    finals = [each["val_loss"][steps] for each in report["candidates"] if each["name"] in scored]
-    return float(max(finals) - min(finals))
-
-
-def _without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
-    """Judge the ranking at K by its own noise and by whether it still moves."""
-    doubt, lag = report["doubt"], report["lag"]
-    tied, settled = doubt["indistinguishable_from_winner"], doubt["stability"]
-    others = len(ranked(report)) - 1
-    left = " that were not stopped" if stopped(report) else ""
-    noise = ONCE
-    if tied is not None:
-        noise = (
-            f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at "
-            f"step {lag} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
-        )
-    if settled is None:
-        moves = "there is no earlier step to say whether the ranking still moves"
-    else:
-        moves = (
-            f"Spearman's correlation of the rankings at steps {settled['since']} and {lag} is "
-            f"{_number(settled['spearman'])}"
-        )
-    unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
-    caution = f" Only {_oracle(report)} shows how it ends{unseen}."
-    is_settled = settled is not None and settled["spearman"] >= SETTLED
-    if is_settled and tied == []:
-        return "settled", f"{noise}; {moves}.{caution}"
-    why = "it is still moving"
-    if is_settled:
-        why = "the first places are a tie" if tied else "it may be chance"
-    return "unsettled", f"{why}; {noise}; {moves}.{caution}"
-
-
-def _oracle(report: dict[str, Any]) -> str:
-    return "--oracle" if report["curves"] is None else "training all to the end"
-
-
-def _interval(score: dict[str, Any]) -> str:
-    if score["interval"] is None:
-        return ""
-    return f" [{score['interval'][0]:.2f}, {score['interval'][1]:.2f}]"
-
-
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.2f}"
+    if found["step"] is not None:
+        return [
+            f"The ranking has been stable since step {found['step']:,}: every two rankings from "
+            f"there to step {until:,} {agree}."
+        ]
+    if found.get("agree_since") is not None:
+        early = "" if report["oracle"] else ", as early rankings do whether they are right or not"
+        return [
+            f"The ranking has held since step {found['agree_since']:,}: every two rankings from "
+            f"there to step {until:,} {agree}. It has not left the first one either (correlations "
+            f"with it do not stay below {found['left']:g}){early}."
+        ]
+    why = f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g}"
+    return [f"No phase transition shows by step {until:,}: that would need that {why}."]

@@ -84,7 +84,8 @@ class OptunaPruner:
 
     Args:
         make: Makes the pruner.
-        seed: Of the study's sampler, which draws nothing here but an id.
+        seed: Names the study: Hyperband deals trials to its brackets by the study's name, which
+            would be another one each time.
     """
 
     def __init__(self, make: Callable[[Any], Any], seed: int) -> None:
@@ -95,7 +96,8 @@ class OptunaPruner:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             pruner = make(optuna.pruners)
-        self._study = optuna.create_study(sampler=sampler, pruner=pruner)
+        name = f"replay-{seed}"
+        self._study = optuna.create_study(study_name=name, sampler=sampler, pruner=pruner)
         self._pruned = optuna.trial.TrialState.PRUNED
         self._trials: dict[str, Any] = {}
 

@@ -10,6 +10,8 @@ from lagsearch.selection.doubt import (
     standard_errors,
 )
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
+from lagsearch.selection.intervals import mean_interval
+from lagsearch.selection.outlook import Outlook, outlook
 from lagsearch.selection.paired import Paired, compare_losses, losses_when_spent
 from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
@@ -28,6 +30,7 @@ __all__ = [
     "LossTable",
     "Measured",
     "Order",
+    "Outlook",
     "Paired",
     "PhaseTransition",
     "Place",
@@ -41,6 +44,8 @@ __all__ = [
     "importance",
     "indistinguishable",
     "losses_when_spent",
+    "mean_interval",
+    "outlook",
     "p_values",
     "phase_transition",
     "places",

@@ -77,10 +77,15 @@ def ranks(losses: Array) -> tuple[Array, Array]:
 
 
 def regret(early: Array, final: Array) -> Array:
-    """Return what the choice by early loss gives away at completion, in nats (equation 1)."""
-    chosen = early.argmin(axis=-1)[..., None]
-    lost: Array = np.take_along_axis(final, chosen, axis=-1)[..., 0] - final.min(axis=-1)
-    return lost
+    """Return what the choice by early loss gives away at completion, in nats (equation 1).
+
+    Where several share the least early loss, as growths that preserve the function do at step 0,
+    it is the mean over them: which one comes first in a list says nothing.
+    """
+    least = early.min(axis=-1, keepdims=True)
+    is_chosen = early <= least + 1e-12 * np.abs(least)
+    lost: Array = (is_chosen * final).sum(axis=-1) / is_chosen.sum(axis=-1) - final.min(axis=-1)
+    return np.maximum(lost, 0.0)  # of a mean's rounding
 
 
 def relative_regret(early: Array, final: Array) -> Array:
@@ -90,15 +95,34 @@ def relative_regret(early: Array, final: Array) -> Array:
     return share
 
 
+def regret_of_best_half(early: Array, final: Array) -> Array:
+    """Return regret over the range of the better half of final losses; NaN where that is 0.
+
+    One candidate that is far worse than all others sets the scale of relative regret, not of this.
+    The half holds the middle one of an odd number, and two at the least.
+    """
+    middle = half(final.shape[-1]) - 1
+    span = np.partition(final, middle, axis=-1)[..., middle] - final.min(axis=-1)
+    share: Array = regret(early, final) / np.where(span > 0, span, np.nan)
+    return share
+
+
+def half(candidates: int) -> int:
+    """Return how many candidates the better half holds."""
+    return min(candidates, max(2, (candidates + 1) // 2))
+
+
 def recall(early: Array, final: Array, at: int) -> Array:
     """Return 1 where the best at completion is among the `at` best by early loss, else 0.
 
-    Of equal early losses the first candidate comes first, as in the ranking and in regret.
+    Where only some of those that share its early loss are among them, it is their share.
     """
     best = final.argmin(axis=-1)[..., None]
     loss = np.take_along_axis(early, best, axis=-1)
-    is_before = (early < loss) | ((early == loss) & (np.arange(early.shape[-1]) < best))
-    hit: Array = (is_before.sum(axis=-1) < at).astype(np.float64)
+    rounding = 1e-12 * np.abs(loss)
+    before = (early < loss - rounding).sum(axis=-1)
+    alike = (early <= loss + rounding).sum(axis=-1) - before
+    hit: Array = np.clip((at - before) / alike, 0.0, 1.0)
     return hit
 
 
@@ -107,6 +131,7 @@ METRICS = {
     "pearson": pearson,
     "regret": regret,
     "relative_regret": relative_regret,
+    "regret_of_best_half": regret_of_best_half,
 }
 """Scores of an early against the final loss, by name; recall has a parameter of its own."""
 
@@ -143,7 +168,7 @@ def score_step(
     steps (`resampled`). With one seed they say how far the score hangs on the choice of
     validation text, not how another seed would train.
 
-    Regret and relative regret have the middle 95 % of the resamples. Correlations do not: noise
+    Regrets have the middle 95 % of the resamples. Correlations do not: noise
     draws them towards its own, in the losses once and in the resamples twice, so the middle 95 %
     lies to one side of the truth. Their interval reaches as far to either side of the value as
     the middle 95 % does to its farther one. Where more than `NOISY` of the variance between

@@ -274,10 +274,18 @@ def test_a_loss_that_is_no_number_is_a_failed_candidate(tmp_path, word):
 
 HEAD = "candidate,step,val_loss\n"
 WRONG = [
-    ("candidate,step\na,1\n", "has no column val_loss; needed: candidate, step, val_loss"),
-    ("candidate,step,val_loss,wall_s\n", "unknown column 'wall_s'"),
-    ("candidate,step,valloss\n", "unknown column 'valloss'; did you mean 'val_loss'?"),
-    ("candidate;step;val_loss\na;1;2\n", "unknown column 'candidate;step;val_loss'"),
+    (
+        "candidate,step\na,1\n",
+        "has no column val_loss, but candidate, step; needed: candidate, step, val_loss",
+    ),
+    ("candidate,step,valloss\n", "has no column val_loss, but candidate, step, valloss; needed: "),
+    ("candidate|step|val_loss\na|1|2\n", "has no column candidate, but candidate|step|val_loss;"),
+    ("candidate;step;val_loss\na;0;2,5\na;1;2.5\n", ":3: val_loss '2.5': a point, where losses"),
+    ("candidate;step;val_loss\na;1.000;2,5\n", ":2: step '1.000': a point, where losses have"),
+    ("candidate;step;val_loss\na;1,000;2,5\n", ":2: step '1,000': not a number"),
+    (f'{HEAD}a,1,"2,345"\n', ":2: val_loss '2,345': not a number"),
+    ("Step,a - val,a - eval\n0,1,2\n", "has several metrics ('val', 'eval'): export the valid"),
+    ("a - loss,b - loss\n1,2\n", "no column of steps beside 'a - loss'"),
     ("candidate,step,step,val_loss\n", "column step comes twice"),
     ("", "Empty CSV"),
     (HEAD, "has no rows"),
@@ -290,7 +298,7 @@ WRONG = [
     ("candidate,step,val_loss,seed\na,1,2.0,x\n", ":2: seed 'x': not a number"),
     (f"{HEAD}a,1,2.0\nb,1\n", ":3: 2 values, not 3"),
     (f"{HEAD}a,1,2.0\nb,1,2.0,9\n", ":3: 4 values, not 3"),
-    (f"{HEAD}a,1,2.0\n ,1,2.0\n", ":3: candidate ' ': has no name"),
+    (f"{HEAD}a,1,2.0\n ,1,2.0\n", ":3: candidate '': has no name"),
     (f"{HEAD}a`b,1,2.0\n", ":2: candidate 'a`b': a name may have no line breaks"),
     (f"{HEAD}a,1,2.0\nb,1,2.0\n\na,1,2.5\n", ":5: candidate 'a', step 1 stands there before"),
     (
@@ -451,7 +459,7 @@ def test_replay_takes_them_too(tmp_path):
         own = frame[(frame.seed == each.seed) & (frame.step == 10)].set_index("candidate").val_loss
         lost = means[100][own.idxmin()] - means[100].min()
         outcome = lag_outcome(each, 10, "10")
-        assert outcome.relative_regret == pytest.approx(lost / np.ptp(means[100]))
+        assert outcome.given_away.relative_regret == pytest.approx(lost / np.ptp(means[100]))
         assert outcome.steps == 70
 
 

@@ -184,15 +184,15 @@ def test_a_growth_that_takes_nothing_owes_nothing():
 
 
 def test_a_growth_that_is_better_before_it_is_trained():
-    """Scratch never comes to its 1.2: all that scratch took, 160, bounds what it would need."""
+    """Scratch never comes to its 1.2: what scratch took says nothing of what it would need."""
     curves = {**CURVES, "stack": curve({0: 1.2, 2: 1.1, 4: 1.1, 8: 1.0}, 10)}
     entry = of(recorded(curves))
     assert (entry["is_bound"], of(recorded())["is_bound"]) == (True, False)
     assert entry["val_loss"] == 1.0
     assert entry["flops"]["growth"] == pytest.approx(80.0)
-    assert entry["tokens"]["baseline"] == pytest.approx(16 * TOKENS)
-    assert entry["flops"]["growth_speed_up"] == pytest.approx(160 / 80 - 1)
-    assert entry["flops"]["with_sources_speed_up"] == pytest.approx(160 / 1080 - 1)
+    for unit in ("flops", "tokens"):
+        told = {key for key, value in entry[unit].items() if value is not None}
+        assert not any(key.endswith(("speed_up", "saving")) for key in told)
 
 
 def test_a_growth_that_never_gets_better_has_no_ratio():

@@ -17,18 +17,31 @@ PLAIN = {
 }
 
 
+CLEAR = {
+    "since": 5,
+    "apart": 0.2,
+    "to_come": 0.1,
+    "leader": "c0",
+    "forecast": "c0",
+    "is_apart": True,
+    "is_clear": True,
+}
+MOVING = {**CLEAR, "to_come": 0.3, "is_apart": False, "is_clear": False}
+
+
 def report(
     early,
     final,
     *,
     oracle=True,
     tied=(),
-    settled=0.95,
+    outlook=CLEAR,
     baseline=None,
     low=0.1,
     savings=None,
     phase=None,
     search=None,
+    by_chance=0.01,
 ):
     names = [f"c{number}" for number in np.argsort(early, kind="stable")]
     candidates = [
@@ -49,8 +62,8 @@ def report(
         "scored": names,
         "candidate": names[0],
         "spearman": {"0": {"value": None}, "10": {"value": float(ranks), "interval": [low, 1.0]}},
-        "relative_regret": {"10": {"value": float(lost)}},
-        "random_choice_relative_regret": float((final.mean() - final.min()) / span),
+        "regret": {"10": {"value": float(lost * span)}},
+        "p_value": by_chance,
         "indistinguishable_from_best": [],
     }
     return {
@@ -66,8 +79,8 @@ def report(
         "search": {**PLAIN, **(search or {})},
         "oracle": scores if oracle else None,
         "doubt": {
-            "indistinguishable_from_winner": list(tied),
-            "stability": {"since": 5, "spearman": settled},
+            "indistinguishable_from_winner": None if tied is None else list(tied),
+            "outlook": outlook,
         },
     }
 
@@ -78,6 +91,9 @@ def report(
         ([1.0, 1.1, 1.2, 1.3, 1.4], "useful"),
         ([1.4, 1.3, 1.2, 1.1, 1.0], "misleading"),
         ([1.1, 1.0, 1.2, 1.3, 1.4], "partly"),
+        # one that is far worse makes the choice no better
+        ([1.1, 1.0, 1.2, 1.3, 9.9], "partly"),
+        ([1.04, 1.0, 1.2, 1.3, 1.4], "useful"),
         ([1.4, 1.0, 1.1, 1.2, 1.3], "misleading"),
     ],
 )
@@ -93,6 +109,29 @@ def test_a_ranking_whose_interval_holds_zero_is_not_called_useful():
     assert judge(report(losses, losses, low=-0.05)).trust == "partly"
 
 
+def test_what_was_measured_once_is_tested_by_permutation():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    for by_chance, trust in ((0.004, "useful"), (0.2, "partly")):
+        made = report(losses, losses, by_chance=by_chance)
+        made["oracle"]["spearman"]["10"]["interval"] = None
+        made["oracle"]["indistinguishable_from_best"] = None
+        found = judge(made)
+        assert found.trust == trust
+        assert found.lines[-1].endswith(
+            "; each loss was measured once, so that there are no intervals, but final losses dealt "
+            "out at random would correlate as much with a probability of "
+            f"{by_chance} (permutation test)."
+        )
+
+
+def test_what_is_given_away_is_said_in_nats_and_of_both_spreads():
+    line = judge(report([1.5, 1.6, 1.7, 1.8, 1.9], [1.1, 1.0, 1.2, 1.3, 9.9])).lines[-1]
+    assert (
+        "gives away 0.1000 nats, 50% of the spread of the best half of final losses (0.2000) and "
+        "1% of that of all (8.9000), a choice at random 950% and 21% on average" in line
+    )
+
+
 def test_few_growths_are_not_judged():
     losses = [1.5, 1.6, 1.7, 1.8]
     verdict = judge(report(losses, losses))
@@ -106,9 +145,40 @@ def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():
     losses = [1.5, 1.6, 1.7, 1.8]
     assert judge(report(losses, losses, oracle=False)).trust == "settled"
     tied = judge(report(losses, losses, oracle=False, tied=["c1"]))
-    assert tied.trust == "unsettled"
-    assert "1 of the 3 others cannot be told apart" in tied.lines[-1]
-    assert judge(report(losses, losses, oracle=False, settled=0.3)).trust == "unsettled"
+    assert tied.trust == "open"
+    assert tied.lines[-1].startswith(
+        "The first places are open: 1 of the 3 others cannot be told apart from the winner at "
+        "step 10 (paired t-test over the validation batches, Holm-corrected, 5 %): c1; "
+    )
+    moving = judge(report(losses, losses, oracle=False, outlook=MOVING))
+    assert moving.trust == "unsettled"
+    assert (
+        "lie 0.2000 nats apart at step 10 (standard deviation) and are still to move by"
+        in (moving.lines[-1])
+    )
+
+
+def test_what_was_measured_once_is_never_called_settled():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    once = judge(report(losses, losses, oracle=False, tied=None))
+    assert once.trust == "open"
+    assert "each loss was measured once" in once.lines[-1]
+
+
+def test_who_is_forecast_to_lead_is_named():
+    losses = [1.5, 1.6, 1.7, 1.8]
+    for changes, said in (
+        ({}, "; c0 is forecast to lead there too. Only"),
+        ({"forecast": "c2"}, "; c2 is forecast to lead there, not c0. Only"),
+        ({"forecast": None}, "; too few evaluations since step 2 tell who will lead there. Only"),
+    ):
+        found = {**CLEAR, **changes, "is_clear": not changes}
+        verdict = judge(report(losses, losses, oracle=False, outlook=found))
+        assert said in verdict.lines[-1]
+        assert verdict.trust == ("unsettled" if changes else "settled")
+    none = judge(report(losses, losses, oracle=False, outlook=None))
+    assert none.trust == "unsettled"
+    assert "there are fewer than 5 growths, or no evaluation up to step 5, to say" in none.lines[-1]
 
 
 def test_no_line_promises_what_only_an_oracle_knows():
@@ -133,6 +203,12 @@ def test_what_the_winner_saves_is_said():
     assert "over scratch at equal loss (1.6000)" in line
     assert "+55% alone, -25% with its source" in line
     assert "search" not in line.split("training FLOPs")[1]
+    bound = {"baseline": "scratch", "val_loss": 3.1, "growths": {"c0": {"is_bound": True}}}
+    lines = judge(report(losses, losses, savings=bound)).lines
+    assert (
+        "No speed-up of the winner over scratch can be told: that ended at 3.1000, worse than the "
+        "winner began."
+    ) in lines
     savings = {**savings, "growths": {}}
     assert not any(
         "Speed-up" in each for each in judge(report(losses, losses, savings=savings)).lines
@@ -151,8 +227,15 @@ def test_since_when_the_ranking_is_stable():
         "The ranking has been stable since step 20: every two rankings from there to step 50 "
         "correlate by at least 0.8."
     )
-    lines = judge(report(losses, losses, phase={"step": None, **rule})).lines
-    assert any(each.startswith("The ranking has not become stable by step 50") for each in lines)
+    none = {"step": None, **rule}
+    lines = judge(report(losses, losses, phase=none)).lines
+    assert any(each.startswith("No phase transition shows by step 50") for each in lines)
+    [line] = [
+        each
+        for each in judge(report(losses, losses, phase={**none, "agree_since": 5})).lines
+        if "held" in each
+    ]
+    assert line.startswith("The ranking has held since step 5: every two rankings from there to")
     assert not any("stable" in each for each in judge(report(losses, losses)).lines)
 
 
@@ -165,7 +248,7 @@ def test_since_when_the_ranking_is_stable():
         ),
         (
             {"asked_lag": "auto", "reason": "bound"},
-            "K = 10, the largest allowed: the ranking did not become stable.",
+            "K = 10, the largest allowed: no phase transition showed by then.",
         ),
         (
             {"signal": "ema"},
@@ -176,10 +259,17 @@ def test_since_when_the_ranking_is_stable():
 )
 def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search, line):
     losses = [1.5, 1.6, 1.7, 1.8]
-    rule = {"step": None, "until": 10, "threshold": 0.8, "margin": 2.0, "left": 0.6}
+    rule = {
+        "step": None,
+        "agree_since": None,
+        "until": 10,
+        "threshold": 0.8,
+        "margin": 2.0,
+        "left": 0.6,
+    }
     found = judge(report(losses, losses, oracle=False, search=search, phase=rule)).lines
     assert found[1] == line
-    told = [each for each in found if "not become stable by" in each]
+    told = [each for each in found if "No phase transition shows" in each]
     assert bool(told) == (search.get("asked_lag") != "auto")  # one verdict on it, not two
     plain = judge(report(losses, losses, oracle=False)).lines
     assert len(plain) == 2
@@ -215,7 +305,7 @@ def test_sampled_candidates_are_said_to_be():
 def test_where_k_was_found_a_later_one_is_asked_for_by_its_bounds():
     losses = [1.5, 1.6, 1.7, 1.8]
     search = {"asked_lag": "auto", "reason": "bound"}
-    made = report(losses, losses, oracle=False, settled=0.2, search=search)
+    made = report(losses, losses, oracle=False, outlook=MOVING, search=search)
     command = "lagsearch run x/space.yaml --set search.min_lag=20 --set search.max_lag=20"
     assert advise(made, Path("x")).command == f"{command} --out x-lag20"
 
@@ -233,7 +323,7 @@ def advice(**changes):
     ("changes", "options"),
     [
         ({"oracle": False}, ["--oracle", "--out", THERE]),
-        ({"oracle": False, "settled": 0.2}, ["--lag", "20", "--out", f"{THERE}-lag20"]),
+        ({"oracle": False, "outlook": MOVING}, ["--lag", "20", "--out", f"{THERE}-lag20"]),
         ({"oracle": False, "tied": ["c1"]}, ["--seeds", "0,1,2", "--out", THERE]),
         ({}, ["--seeds", "0,1,2", "--out", THERE]),
         (
@@ -263,9 +353,9 @@ def test_several_seeds_and_a_useful_ranking_leave_nothing_to_search():
 def test_a_later_step_that_ranks_well_is_named():
     made = report([1.9, 1.6, 1.7, 1.8, 1.5], [1.4, 1.0, 1.1, 1.2, 1.3])
     scores = made["oracle"]
-    for step, (rank, regret) in {"20": (0.4, 0.0), "30": (0.9, 0.05), "50": (1.0, 0.0)}.items():
+    for step, (rank, regret) in {"20": (0.4, 0.0), "30": (0.9, 0.04), "50": (1.0, 0.0)}.items():
         scores["spearman"][step] = {"value": rank, "interval": None}
-        scores["relative_regret"][step] = {"value": regret}
+        scores["regret"][step] = {"value": regret}
     scores["candidate"] = "c1"
     said = advise(made, Path("runs/x"))
     assert said.command == "lagsearch run runs/x/space.yaml --lag 30 --out runs/x-lag30"

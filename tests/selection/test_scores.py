@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from lagsearch.selection import LossTable, rank_candidates, rank_correlation, score_step
 from lagsearch.selection.scores import (
+    METRICS,
     noise_share,
     pearson,
     ranks,
     recall,
     regret,
+    regret_of_best_half,
     relative_regret,
     spearman,
 )
@@ -187,25 +189,56 @@ def test_relative_regret_without_a_range():
     assert relative_regret(np.array([1.0, 2.0]), np.array([1.5, 1.5])) == 0
 
 
-@given(two_steps_with_ties())
-def test_equal_early_losses_are_chosen_as_they_are_ranked(pair):
+@given(two_steps_with_ties(), st.randoms())
+def test_no_score_hangs_on_the_order_of_the_list(pair, chance):
     early, final = pair
-    names = [f"c{i}" for i in range(len(early))]
-    table = table_of({n: {0: e, 9: f} for n, e, f in zip(names, early, final, strict=True)})
-    order = rank_candidates(table, 0)
-    assert order == [names[i] for i in np.argsort(early, kind="stable")]
-    scores, _ = scores_at(table, 0, 9, resamples=2)
-    by_name = dict(zip(names, final, strict=True))
-    assert scores["regret"].value == pytest.approx(by_name[order[0]] - final.min())
+    order = list(range(len(early)))
+    chance.shuffle(order)
+    for metric in METRICS.values():
+        np.testing.assert_allclose(metric(early, final), metric(early[order], final[order]))
 
 
-def test_recall_with_equal_early_losses_agrees_with_the_choice():
-    """Function-preserving growths start equal; then the first is chosen, and the best is not it."""
+@given(two_steps_with_ties())
+def test_of_equal_early_losses_regret_is_the_mean_and_recall_the_share(pair):
+    early, final = pair
+    tied = np.flatnonzero(early == early.min())
+    assert regret(early, final) == pytest.approx(np.mean(final[tied]) - final.min())
+    assume((final == final.min()).sum() == 1)
+    best, generator = int(final.argmin()), RNG(0)
+    for at in range(1, 6):
+        hits = []
+        for _ in range(300):  # orders of the list
+            order = generator.permutation(len(early))
+            first = order[np.argsort(early[order], kind="stable")][:at]
+            hits.append(best in first)
+        assert recall(early, final, at) == pytest.approx(np.mean(hits), abs=0.12)
+
+
+def test_growths_that_start_equal():
     table = table_of({"a": {0: 1.8, 9: 1.7}, "b": {0: 1.8, 9: 1.6}, "c": {0: 1.9, 9: 1.9}})
-    assert rank_candidates(table, 0)[0] == "a"
     scores, found = scores_at(table, 0, 9)
-    assert scores["regret"].value == pytest.approx(0.1)
-    assert [found[m].value for m in (1, 2, 3)] == [0.0, 1.0, 1.0]
+    assert scores["regret"].value == pytest.approx(0.05)
+    assert [found[m].value for m in (1, 2, 3)] == [0.5, 1.0, 1.0]
+
+
+@given(two_steps())
+def test_regret_as_a_share_of_the_best_half(pair):
+    early, final = pair
+    ordered = sorted(final.tolist())
+    better = ordered[: max(2, math.ceil(len(final) / 2))]
+    lost = plain_regret(early.tolist(), final.tolist())
+    assert regret_of_best_half(early, final) == pytest.approx(lost / (better[-1] - better[0]))
+
+
+def test_one_that_is_far_worse_does_not_set_the_scale_of_the_best_half():
+    early, final = np.array([2.0, 1.0, 3.0, 4.0]), np.array([1.0, 1.1, 1.2, 1.3])
+    worse = np.array([1.0, 1.1, 1.2, 9.9])
+    assert regret_of_best_half(early, final) == regret_of_best_half(early, worse)
+    assert relative_regret(early, worse) < relative_regret(early, final) / 10
+
+
+def test_a_best_half_of_equals_has_no_scale():
+    assert np.isnan(regret_of_best_half(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 2.0])))
 
 
 # The table

@@ -1,0 +1,202 @@
+"""How often a ranking that is called settled keeps its choice to the end, on recorded runs.
+
+    python tests/benchmarks/settled.py [RUNS OR CURVES ...]
+
+By default the committed runs. Every seed is a search of its own, and every evaluated step K from 20
+on, with one at or before K / 2, a search that ends there. A choice is kept if what it gives away at
+completion is within the noise: twice the standard deviation of a candidate between seeds where
+there are several, else twice the standard error of a difference over the validation batches, else a
+tenth of the range of final losses. Runs on Shakespeare choose the least distance that `outlook`
+asks for, and the others judge it; then each run is judged by what all the others choose. The share
+kept stands there by search and as the mean over runs, since the steps of a run are not independent.
+No test calls it.
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from lagsearch.replay import Recording, recordings
+from lagsearch.report.whole import is_whole
+from lagsearch.selection import indistinguishable, outlook, stability
+from lagsearch.selection.outlook import LEAST
+
+REPORTS = Path(__file__).parents[2] / "reports"
+
+GRID = (0.5, 1.0, 1.5, 2.0, 3.0)
+"""Least distances over movement to choose from."""
+
+KEPT = 0.95
+"""Least share of choices that are kept, the mean over the runs that choose."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A search that ends at K.
+
+    Attributes:
+        run: Its run.
+        share: K over completion.
+        apart: Distance over movement; None where there is no outlook.
+        is_forecast: Whether the leader is forecast to lead.
+        is_tied: Whether others cannot be told apart from it.
+        agrees: Spearman of the rankings at K / 2 and K.
+        regret: What the choice gives away, in nats.
+        relative: As a share of the range of final losses.
+        of_half: As a share of that of the best half.
+        is_kept: Whether it is within the noise.
+    """
+
+    run: str
+    share: float
+    apart: float
+    is_forecast: bool
+    is_tied: bool
+    agrees: float
+    regret: float
+    relative: float
+    of_half: float
+    is_kept: bool
+
+    def is_clear(self, least):
+        """Return whether the ranking is clear."""
+        return self.apart >= least and self.is_forecast
+
+
+def noise(found: list[Recording]) -> float:
+    """Return what a difference of two final losses may be by chance."""
+    end = found[0].completion
+    losses_EC = np.stack([each.measured.loss.at(end) for each in found])
+    if len(found) > 1:
+        return 2 * np.sqrt(interaction(losses_EC))
+    batches_NC = found[0].measured.loss.batches_at(end)[:, 0].T
+    if len(batches_NC) > 1:
+        return 2 * np.sqrt(2 * interaction(batches_NC) / len(batches_NC))
+    return 0.1 * np.ptp(losses_EC)
+
+
+def interaction(values_RC):
+    """Return the mean square of what is neither the row's nor the candidate's."""
+    left = values_RC - values_RC.mean(axis=0) - values_RC.mean(axis=1, keepdims=True)
+    left = left + values_RC.mean()
+    return (left**2).sum() / ((left.shape[0] - 1) * (left.shape[1] - 1))
+
+
+def points(path: Path) -> list[Point]:
+    """Return all searches of a run that end early."""
+    found = recordings(path)
+    return [
+        point
+        for each in found
+        for step in each.measured.loss.steps
+        if 20 <= step < each.completion and (point := at(each, step, noise(found))) is not None
+    ]
+
+
+def at(recording: Recording, step: int, within: float) -> Point | None:
+    """Return a search that ends at a step."""
+    table, finals = recording.measured.loss, recording.final
+    leader = table.candidates[int(table.at(step).argmin())]
+    found = outlook(table, step, recording.completion, leader)
+    before = stability(table, step)
+    if found is None or before is None:
+        return None
+    ordered = sorted(finals.values())
+    regret = finals[leader] - ordered[0]
+    half = ordered[(len(ordered) - 1) // 2] - ordered[0]
+    return Point(
+        recording.run,
+        step / recording.completion,
+        found.apart / found.to_come,
+        found.forecast == leader,
+        not table.is_repeated or bool(indistinguishable(table, step)),
+        before[1],
+        regret,
+        recording.given_away([leader]).relative_regret,
+        regret / half,
+        regret <= within,
+    )
+
+
+def chosen(known: list[Point]) -> float:
+    """Return the least distance of the grid at which choices are kept."""
+    for least in GRID:
+        clear = [each for each in known if each.is_clear(least)]
+        if clear and by_run(clear) >= KEPT:
+            return least
+    return GRID[-1]
+
+
+def by_run(some: list[Point]) -> float:
+    """Return the share that is kept, the mean over runs."""
+    runs = sorted({each.run for each in some})
+    return np.mean([np.mean([each.is_kept for each in some if each.run == run]) for run in runs])
+
+
+def row(name: str, some: list[Point]) -> list[str]:
+    """Return how many there are and how they ended."""
+    if not some:
+        return [name, "0", "0", *["-"] * 6]
+    means = [np.mean([getattr(each, key) for each in some]) for key in ("relative", "of_half")]
+    return [
+        name,
+        str(len(some)),
+        str(len({each.run for each in some})),
+        f"{np.mean([each.is_kept for each in some]):.2f}",
+        f"{by_run(some):.2f}",
+        f"{np.mean([each.regret for each in some]):.4f}",
+        *(f"{each:.3f}" for each in means),
+        f"{max(each.relative for each in some):.2f}",
+    ]
+
+
+def verdicts(some: list[Point], by: Mapping[str, float] | None = None) -> list[list[str]]:
+    """Return the rows of the three verdicts, by a least distance of each run's own if given."""
+    clear = [each for each in some if each.is_clear(by[each.run] if by else LEAST)]
+    return [
+        row("settled", [each for each in clear if not each.is_tied]),
+        row("open in the first places", [each for each in clear if each.is_tied]),
+        row("NOT settled", [each for each in some if each not in clear]),
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="*")
+    given = parser.parse_args().runs or sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
+    every = [point for path in given if not is_whole(path) for point in points(path)]
+    shakespeare = [each for each in every if "shakespeare" in each.run]
+    others = [each for each in every if "shakespeare" not in each.run]
+    heads = ("searches", "runs", "kept", "by run", "nats", "relative", "of best half", "worst")
+    table = Table("", *heads, box=None, pad_edge=False)
+    groups = {
+        f"Shakespeare (chooses {chosen(shakespeare):g})": shakespeare,
+        f"all others, by {LEAST:g}": others,
+        f"all others, by {LEAST:g}, K up to half": [each for each in others if each.share <= 0.5],
+    }
+    for name, some in groups.items():
+        table.add_row(name)
+        for cells in verdicts(some):
+            table.add_row(*cells)
+    table.add_row("each run, by what the others choose")
+    runs = sorted({each.run for each in every})
+    by_others = {run: chosen([each for each in every if each.run != run]) for run in runs}
+    for cells in verdicts(every, by_others):
+        table.add_row(*cells)
+    table.add_row("agreement of K / 2 with K at least 0.8, no ties")
+    agree = [each for each in every if each.agrees >= 0.8 and not each.is_tied]
+    table.add_row(*row("so", agree))
+    table.add_row(*row("not so", [each for each in every if each not in agree]))
+    console = Console(highlight=False, width=120)
+    console.print(table)
+    values = sorted(set(by_others.values()))
+    console.print(f"Chosen without one run: {', '.join(f'{each:g}' for each in values)}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What a report without an oracle says of recorded runs, whose end is known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lagsearch.report.elsewhere import Asked, read_curves, read_searched
+from lagsearch.report.statistics import statistics
+from lagsearch.report.verdict import judge
+
+REPORTS = Path(__file__).parents[2] / "reports"
+STORIES = Path(__file__).parents[3] / "shared" / "data" / "curves" / "stories260K_5to8.csv"
+
+
+def verdict(run, curves=None):
+    """What is said of a run at K as if nobody had trained its candidates on."""
+    report = statistics(replace(run, terms=replace(run.terms, has_oracle=False)))
+    return judge(report | {"curves": curves})
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        (
+            "shakespeare-depth",
+            "unsettled",
+        ),  # early rankings agree by 0.80, and with the end by 0.24
+        ("lag-ul2-12to16-laptop", "unsettled"),
+        ("quickstart-oracle", "unsettled"),
+    ],
+)
+def test_a_ranking_that_only_agrees_with_itself_has_not_settled(name, word):
+    found = verdict(read_searched(REPORTS / name))
+    assert found.trust == word
+    assert "settled" not in found.lines[-1].replace("NOT settled", "")
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not STORIES.exists(), reason="needs ../shared/data/curves")
+def test_a_ranking_that_is_right_from_the_start_settles_though_it_never_left_the_first():
+    found = verdict(read_curves(STORIES, Asked(lag=200)), STORIES.name)
+    assert found.trust == "settled"
+    assert not any("No phase transition" in line for line in found.lines)
+    [held] = [line for line in found.lines if line.startswith("The ranking has held since step 10")]
+    assert "It has not left the first one either" in held
+    early = verdict(read_curves(STORIES, Asked(lag=20)), STORIES.name)
+    assert early.trust == "unsettled"

@@ -1,0 +1,81 @@
+"""What curves alone say: chance, ties, and what a test supposes."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import made_importance, made_report
+from scipy import stats
+
+from lagsearch.report.elsewhere import Asked, read_curves
+from lagsearch.report.ranked import varied
+from lagsearch.report.sections import cost, importance, strategies
+from lagsearch.report.statistics import statistics
+
+
+def curves(tmp_path, losses, batches=1):
+    """Write losses by candidate and step."""
+    rows = [
+        (name, step, batch, loss)
+        for name, each in losses.items()
+        for step, loss in each.items()
+        for batch in range(batches)
+    ]
+    frame = pd.DataFrame(rows, columns=["candidate", "step", "batch", "val_loss"])
+    frame.to_csv(tmp_path / "curves.csv", index=False)
+    return tmp_path / "curves.csv"
+
+
+def test_chance_is_the_share_of_all_orders_that_correlate_as_much(tmp_path):
+    early, final = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.1, 1.3, 1.2, 1.4, 1.6, 1.5]
+    losses = {f"c{i}": {10: early[i], 20: early[i], 40: final[i]} for i in range(6)}
+    found = statistics(read_curves(curves(tmp_path, losses), Asked(lag=20)))
+    rank = stats.spearmanr(early, final).statistic
+    orders = [stats.spearmanr(early, each).statistic for each in itertools.permutations(final)]
+    exact = np.mean(np.array(orders) >= rank - 1e-9)
+    assert found["oracle"]["p_value"] == pytest.approx(exact, abs=0.005)
+
+
+def test_the_row_of_those_that_start_equal_is_their_mean(tmp_path):
+    start, final = [1.0, 1.0, 2.0, 1.0], [1.4, 1.1, 1.0, 1.2]
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+        losses = {f"c{i}": {0: start[i], 10: final[i], 40: final[i]} for i in order}
+        report = statistics(read_curves(curves(tmp_path, losses), Asked(lag=10)))
+        [row] = [each for each in report["baselines"] if "LAG@0" in each["name"]]
+        assert row["final_val_loss"] == pytest.approx(np.mean([1.4, 1.1, 1.2]))
+        assert {row["candidate"], *row["tied"]} == {"c0", "c1", "c3"}
+        shown = [cells for cells in strategies(report).parts[0].rows if "LAG@0" in cells[0]]
+        assert shown[0][1].endswith(" and 2 equal to it: their mean")
+
+
+def test_tests_over_batches_of_another_trainer_say_what_they_suppose(tmp_path):
+    losses = {f"c{i}": {0: 2.0, 10: 1.0 + i, 40: 1.0 + i} for i in range(5)}
+    report = statistics(read_curves(curves(tmp_path, losses, batches=4), Asked(lag=10)))
+    assert varied(report | {"curves": "x.csv"}) == "the validation batches, taken as independent"
+    assert varied(report) == "the validation batches"
+
+
+def test_what_decides_says_what_is_corrected_for():
+    report = made_report() | {"importance": made_importance()}
+    line = importance(report).parts[0]
+    assert line.endswith("`lag: index` (5 %, Holm-corrected for looking at 2).")
+    for each in report["importance"]["dimensions"]:
+        each["p_value"] = max(each["p_value"], 0.028)
+    line = importance(report).parts[0]
+    assert line == (
+        "No setting is shown to decide the loss at step 10, once it is corrected for looking at 2 "
+        "(Holm, 5 %). By itself `lag: index` has the least p, 0.028, and a share of 70%."
+    )
+
+
+def test_the_cost_tells_evaluations_apart_from_training():
+    report = made_report()
+    section = cost(report)
+    rows = {row[0]: row for row in section.parts[0].rows}
+    spent = report["cost"]
+    assert rows["evaluations up to there"][1] == f"{spent['evaluation_flops']:.2e}"
+    training = spent["search_flops"] + spent["winner_flops"]
+    whole = training + spent["evaluation_flops"]
+    assert f"took {training / spent['oracle_flops']:.0%} of the training FLOPs" in section.parts[1]
+    assert f"{whole / spent['oracle_flops']:.0%} with the search's evaluations" in section.parts[1]
