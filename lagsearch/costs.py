@@ -145,8 +145,9 @@ class Models:
         from lagsearch.training.memory import training_bytes
         from lagsearch.training.optimizer import KINDS
 
-        kept = KINDS[self._space.training.optimizer.name].size
         space = self._space
+        kept = KINDS[space.training.optimizer.name].size
+        kept += space.training.new_parameters is not None  # their weights before a step
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
         at_once = -(-rows // space.training.gradient_accumulation)
         model = empty_model(config, space.objective.kind)

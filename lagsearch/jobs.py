@@ -15,6 +15,8 @@ from lagsearch.space import Space, Training, annealed_steps, log_ladder, written
 from lagsearch.storage import derive_seed
 from lagsearch.training.job import Compute, Job, Text
 
+_NOT_GROWN = {"optimizer_state": "keep", "new_parameters": None}  # what a source has no use for
+
 
 @dataclass(frozen=True)
 class JobMaker:
@@ -81,7 +83,7 @@ class JobMaker:
             if space.training.schedule.falls and schedule["total_steps"] is None:
                 schedule["total_steps"] = pretrain.steps + space.training.steps
         training = Training.model_validate(
-            {**space.training.model_dump(), "schedule": schedule, "optimizer_state": "keep"} | given
+            {**space.training.model_dump(), **_NOT_GROWN, "schedule": schedule} | given
         )
         return Job(
             name=name,

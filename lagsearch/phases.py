@@ -73,7 +73,7 @@ class Phases:
             ]
         )
         for each in next(iter(ready.values())):
-            if space.training.optimizer_state == "keep" and not each.facts["has_optimizer_state"]:
+            if space.training.optimizer_state != "reset" and not each.facts["has_optimizer_state"]:
                 self.watch.say(
                     f"source {each.facts['name']}: brings no optimizer state; it starts from zero"
                 )

@@ -425,6 +425,7 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     listing.check()
     if not listing.candidates:
         raise file.error(("candidates",), "lists nothing to rank: continue grows nothing")
+    _check_new_parameters(file, listing.candidates)
     planned = tuple(
         replace(each, also=tuple(listing.also[each.name])) for each in listing.candidates
     )
@@ -496,6 +497,21 @@ def _check_optimizers(file: SpaceFile) -> None:
     for at, optimizer in zip(places, [file.space.training.optimizer, *own], strict=True):
         if optimizer is not None and (reason := lacking(optimizer.name)) is not None:
             raise file.error((*at, "optimizer", "name"), reason)
+
+
+def _check_new_parameters(file: SpaceFile, planned: "Sequence[PlannedCandidate]") -> None:
+    """Check that what is said of new parameters alone is said of any.
+
+    Raises:
+        SpaceError: No growth has both new parameters and the source's own.
+    """
+    grown = [each.candidate.plan for each in planned if each.candidate.plan.sources]
+    if file.space.training.new_parameters is None or not grown:
+        return
+    if not any(plan.has_new_and_own for plan in grown):
+        at = ("training", "new_parameters")
+        message = "changes nothing: no candidate has new parameters beside its source's own"
+        raise file.error(at, message)
 
 
 def _check_chosen(file: SpaceFile, names: "Sequence[str]") -> None:

@@ -82,6 +82,26 @@ def test_values_that_make_no_sense(write_space, override, message):
         planned(write_space, override)
 
 
+def test_new_parameters_need_some_beside_the_sources_own(write_space):
+    """All that sources put side by side have is their own; `scratch` has nothing of any."""
+    asked = "training.new_parameters={lr_scale: 0.5}"
+    message = "training.new_parameters.*: changes nothing: no candidate has new parameters beside"
+    whole = "candidates=[{operator: multi-stack, order: a b}, {operator: scratch}]"
+    config = "{model_type: llama, num_hidden_layers: 3, hidden_size: 16, num_attention_heads: 2}"
+    pretrain = f"{{config: {config}, steps: 4}}"
+    sources = [
+        f"sources=[{', '.join(f'{{name: {each}, pretrain: {pretrain}}}' for each in 'ab')}]",
+        "target={num_hidden_layers: 6}",
+        "search.single_model_control=false",
+    ]
+    with pytest.raises(SpaceError, match=message):
+        planned(write_space, asked, whole, *sources)
+    planned(write_space, whole, *sources)
+    planned(write_space, asked, "candidates=[{operator: scratch}]")
+    planned(write_space, asked, "candidates=[{operator: scratch}, {operator: stack}]",
+            "target={num_hidden_layers: 6}")  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

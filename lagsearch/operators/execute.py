@@ -8,6 +8,7 @@ import torch
 from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators.mix import check_mix, make_mix
+from lagsearch.operators.places import new_entries
 from lagsearch.operators.plan import GrowthPlan
 from lagsearch.operators.widen import Widened, widen, widened_shape
 from lagsearch.storage import derive_seed
@@ -77,6 +78,7 @@ def fill(
     stack: LayerStack,
     sources: Sequence[Mapping[str, torch.Tensor]],
     target: Mapping[str, torch.Tensor],
+    power: int = 0,
 ) -> None:
     """Fill target tensors, in place and one by one, with what the plan copies.
 
@@ -88,6 +90,7 @@ def fill(
         stack: Where source and target keep their layers.
         sources: Tensors of each source, by name; read only as they are needed.
         target: Tensors of the target, by name.
+        power: 1 for first moments and 2 for second ones, which are widened as gradients are.
 
     Raises:
         ModelError: A source lacks a tensor that the plan copies, or has it in another shape.
@@ -98,7 +101,43 @@ def fill(
                 target[name].zero_()
                 continue
             value = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
-            target[name].copy_(_widened(plan, stack, sources, name, made, value, target[name]))
+            weight = stack.weight(name)
+            if plan.width is not None and weight is not None:
+                above = sources[made.above[0]].get(made.above[1]) if made.above else None
+                is_last_norm = name in stack.top and weight.role in ("norm", "shift")
+                what = Widened(weight, value, above, is_last_norm)
+                value = widen(plan.width, what, target[name], power)
+            target[name].copy_(value)
+
+
+def new_parameters(
+    plan: GrowthPlan, stack: LayerStack, target: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return which entries of each target tensor are new, as opposed to the source's own.
+
+    New are all entries of a layer that the target has in addition to the source's own, copies
+    included, and of what begins random or is learned; in a wider tensor those in rows or columns
+    beyond the source's own, copies included. (The mean of several sources is their own.)
+
+    Args:
+        plan: The growth.
+        stack: Where source and target keep their layers.
+        target: Tensors of the target, by name.
+
+    Returns:
+        Of each tensor one truth for all of it, or one for each entry where they differ.
+    """
+    found = {}
+    for name, tensor in target.items():
+        place = stack.split(name)
+        is_added = place is not None and plan.layers[place[0]].is_new
+        is_new = torch.tensor(is_added or recipe(plan, stack, name) is None)
+        weight = stack.weight(name)
+        if not is_new and plan.width is not None and weight is not None:
+            entries = new_entries(plan.width, weight, tensor.shape)
+            is_new = entries if entries.any() else is_new
+        found[name] = is_new
+    return found
 
 
 def add_noise(
@@ -165,21 +204,3 @@ def _found(
                 )
             found.append(value)
         yield name, made, found
-
-
-def _widened(
-    plan: GrowthPlan,
-    stack: LayerStack,
-    sources: Sequence[Mapping[str, torch.Tensor]],
-    name: str,
-    made: Recipe,
-    value: torch.Tensor,
-    fresh: torch.Tensor,
-) -> torch.Tensor:
-    """Return what a target tensor becomes: the copied value, widened where the plan says so."""
-    weight = stack.weight(name)
-    if plan.width is None or weight is None:
-        return value
-    above = sources[made.above[0]].get(made.above[1]) if made.above else None
-    is_last_norm = name in stack.top and weight.role in ("norm", "shift")
-    return widen(plan.width, Widened(weight, value, above, is_last_norm), fresh)

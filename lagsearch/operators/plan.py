@@ -13,6 +13,8 @@ residual stream to zero (`zero_output`); leave the `random` ones of a fresh mode
 random ones and fade the layer in while training begins (`masked`); or make each a mix of many
 layers' that is learned before training begins (`learned`)."""
 
+_FRESH = ("random", "masked")  # treatments that take nothing from a source
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -91,11 +93,20 @@ class GrowthPlan:
     @property
     def sources(self) -> frozenset[int]:
         """The sources whose tensors it takes."""
-        untouched = ("random", "masked")
-        layers = {layer.source for layer in self.layers if layer.treatment not in untouched}
+        layers = {layer.source for layer in self.layers if layer.treatment not in _FRESH}
         ends = [end.sources for end in (self.bottom, self.top) if end.treatment != "random"]
         pool = {source for source, _ in self.learned.pool} if self.learned else set()
         return frozenset(layers | pool | {source for end in ends for source in end})
+
+    @property
+    def has_new_and_own(self) -> bool:
+        """Whether it has parameters that are the source's own, and others beside them."""
+        parts = [layer.is_new or self._begins(layer.treatment) for layer in self.layers]
+        parts += [self._begins(end.treatment) for end in (self.bottom, self.top)]
+        return not all(parts) and (any(parts) or self.width is not None)
+
+    def _begins(self, treatment: Treatment) -> bool:
+        return treatment in _FRESH or self.learns(treatment)
 
     @property
     def ramp_end(self) -> int:

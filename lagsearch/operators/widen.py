@@ -1,8 +1,8 @@
 """Tensors widened by a plan's lifts, one by one. Letters: O outputs, I inputs, of the target.
 
-Every axis becomes a table of places: which source place each target place stands for, which copy
-of it, of how many. Heads and fused projections are only other ways to count places (`UNITS`), so
-nothing below this knows of them.
+Every axis becomes a table of places (`places.py`): which source place each target place stands
+for, which copy of it, of how many. Moments of gradients are widened by the same places, with
+shares of their own (`moments.py`).
 """
 
 import math
@@ -12,31 +12,10 @@ from functools import cache
 
 import torch
 
-from lagsearch.models.families import UNITS, Axis, Weight
-from lagsearch.operators.width_plan import Fill, Lift, Width
-
-_FIXED = Lift(1, 1, 1)
-
-
-@dataclass(frozen=True)
-class Places:
-    """The places of one dimension of a target tensor.
-
-    Attributes:
-        origin: The source place each stands for; of new ones that of unit i mod n.
-        is_new: Those without an origin.
-        is_beyond: Those beyond the source's own: further copies and new ones.
-        rank: Which copy of its origin each is, from 0.
-        count: How many copies its origin has.
-        lift: What holds for the new ones.
-    """
-
-    origin: torch.Tensor
-    is_new: torch.Tensor
-    is_beyond: torch.Tensor
-    rank: torch.Tensor
-    count: torch.Tensor
-    lift: Lift
+from lagsearch.models.families import Axis, Weight
+from lagsearch.operators.moments import Value, Values, expected, shares_of, zero
+from lagsearch.operators.places import Places, parts_of, places_of
+from lagsearch.operators.width_plan import Fill, Width
 
 
 def widened_shape(
@@ -49,7 +28,7 @@ def widened_shape(
         return None
     sizes = []
     for axis, size in zip(weight.axes, shape, strict=True):
-        parts = _parts(width, axis)
+        parts = parts_of(width, axis)
         known = math.prod(each.source for each in parts)
         if size % known:
             return None
@@ -74,17 +53,14 @@ class Widened:
     is_last_norm: bool = False
 
 
-def widen(width: Width, what: Widened, fresh: torch.Tensor) -> torch.Tensor:
-    """Return the target tensor's values.
-
-    Optimizer moments are widened by the same map as the weights: copies get the shares, what is
-    new keeps its zero, for `fresh` is zero then. (Gradients would have the shares on their rows
-    instead; the difference lasts as long as the moments remember.)
+def widen(width: Width, what: Widened, fresh: torch.Tensor, power: int = 0) -> torch.Tensor:
+    """Return the target tensor's values: those of a weight, or of a moment of its gradient.
 
     Args:
         width: The lifts.
         what: The source tensor.
-        fresh: The target tensor's own values, for random blocks.
+        fresh: The target tensor's own values, for random blocks of a weight.
+        power: How many gradients are multiplied in it: none in a weight, 1 or 2 in a moment.
     """
     if what.source.dim() == 0:  # a step count
         return what.source
@@ -92,21 +68,18 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor) -> torch.Tensor:
     w_OI, fresh_OI = turn.to_matrix(what.source), turn.to_matrix(fresh)
     above_OI = None if what.above is None else turn.to_matrix(what.above)
     out_axis, in_axis = turn.axes(what.weight.axes)
-    out = _places(width, out_axis, w_OI.shape[0])
-    into = _places(width, in_axis, w_OI.shape[1])
-    kind = torch.promote_types(w_OI.dtype, torch.float32)
-    mean = cache(lambda: w_OI.mean(dim=0, dtype=kind))
+    out = places_of(width, out_axis, w_OI.shape[0])
+    into = places_of(width, in_axis, w_OI.shape[1])
+    if power:
+        rule = _of_moment(width, what, w_OI, (out, into), power)
+    else:
+        rule = _of_weight(width, what, (w_OI, fresh_OI), (out, into))
     made_OI = torch.empty_like(fresh_OI)
-    several = int(out.count.max()) > 1
     rows = max(1, _BLOCK // len(into.origin))
     for first in range(0, len(out.origin), rows):
         block = slice(first, first + rows)
         part = replace(out, **{name: getattr(out, name)[block] for name in _COUNTED})
-        shares_OI = _shares(part, into, first, several) * _scale(width, what, part)
-        made_OI[block] = _block(
-            width, what.weight, (part, into), (w_OI, above_OI, mean), shares_OI,
-            fresh_OI[block] * turn.scale(width),
-        )  # fmt: skip
+        made_OI[block] = _block((part, into), (w_OI, above_OI), *rule(part, block))
     return turn.back(made_OI)
 
 
@@ -115,52 +88,84 @@ _BLOCK = 2**22
 
 _COUNTED = ("origin", "is_new", "is_beyond", "rank", "count")
 
+Rule = Callable[[Places, slice], tuple[torch.Tensor, Values]]
+"""Returns, for some rows, how much of each input they take, and what makes their new entries."""
+
+
+def _of_weight(
+    width: Width,
+    what: Widened,
+    matrices: tuple[torch.Tensor, torch.Tensor],
+    places: tuple[Places, Places],
+) -> Rule:
+    """Return how a weight is widened.
+
+    Args:
+        width: The lifts.
+        what: The source tensor.
+        matrices: The source's, and the target's with the values of random blocks.
+        places: Of all rows, and of all inputs.
+    """
+    (w_OI, fresh_OI), (out, into) = matrices, places
+    kind = torch.promote_types(w_OI.dtype, torch.float32)
+    mean = cache(lambda: w_OI.mean(dim=0, dtype=kind))
+    several = int(out.count.max()) > 1
+    is_vector = what.weight.input_place is None
+    random_scale = 1.0 if is_vector else width.random_scale  # a vector's are a fresh model's
+
+    def rule(part: Places, block: slice) -> tuple[torch.Tensor, Values]:
+        values: Mapping[Fill, Value] = {
+            "zero": zero,
+            "random": lambda *_: fresh_OI[block].to(w_OI.device, kind) * random_scale,
+            "copy": lambda rows_OI, _: rows_OI[:, into.origin],
+            "mean": lambda *_: mean()[into.origin] / into.count.to(kind),
+        }
+        shares_OI = _shares(part, into, block.start, several) * _scale(width, what, part)
+        below, right, corner = _fills(width, what.weight, part, into)
+        return shares_OI.to(kind), (values[below], values[right], values[corner])
+
+    return rule
+
+
+def _of_moment(
+    width: Width,
+    what: Widened,
+    moment_OI: torch.Tensor,
+    places: tuple[Places, Places],
+    power: int,
+) -> Rule:
+    """Return how a moment of a weight's gradient is widened."""
+    kind = torch.promote_types(moment_OI.dtype, torch.float32)
+    shares_O1 = shares_of(places[0], _scale(width, what, places[0]), power).to(kind)
+    values = expected(moment_OI.to(kind), shares_O1, places, power)
+    return lambda _, block: (shares_O1[block], values)
+
 
 def _block(
-    width: Width,
-    weight: Weight,
     places: tuple[Places, Places],
-    sources: tuple[torch.Tensor, torch.Tensor | None, Callable[[], torch.Tensor]],
+    sources: tuple[torch.Tensor, torch.Tensor | None],
     shares_OI: torch.Tensor,
-    random_OI: torch.Tensor,
+    values: Values,
 ) -> torch.Tensor:
     """Widen some rows.
 
     Args:
-        width: The lifts.
-        weight: What the family's table says of the tensor.
         places: Of the rows, and of all inputs.
-        sources: The source's matrix, that of the layer above where rows come from it, and what
-            works out the mean of the source's rows.
+        sources: The source's matrix, and that of the layer above where rows come from it.
         shares_OI: How much of each input the rows take.
-        random_OI: Values of random blocks.
+        values: What makes the entries of new units.
     """
-    (out, into), (w_OI, above_OI, mean) = places, sources
-    kind = torch.promote_types(w_OI.dtype, torch.float32)
-    copied_OI = w_OI[out.origin].to(kind)
-    rows_OI = copied_OI
+    (out, into), (w_OI, above_OI) = places, sources
+    copied_OI = rows_OI = w_OI[out.origin].to(shares_OI.dtype)
     if above_OI is not None:
-        rows_OI = torch.where(out.is_beyond[:, None], above_OI[out.origin].to(kind), rows_OI)
-    made_OI = rows_OI[:, into.origin] * shares_OI.to(kind)
-    values: Mapping[Fill, Callable[[], torch.Tensor]] = {
-        "zero": lambda: torch.zeros(1, 1, dtype=kind),
-        "random": lambda: random_OI.to(kind),
-        "copy": lambda: copied_OI[:, into.origin],
-        "mean": lambda: mean()[into.origin] / into.count.to(kind),
-    }
+        rows_OI = torch.where(out.is_beyond[:, None], above_OI[out.origin].to(rows_OI), rows_OI)
+    made_OI = rows_OI[:, into.origin] * shares_OI
     new_O, new_I = out.is_new[:, None], into.is_new[None, :]
     blocks = (new_O & ~new_I, ~new_O & new_I, new_O & new_I)
-    for block_OI, fill in zip(blocks, _fills(width, weight, out, into), strict=True):
+    for block_OI, value in zip(blocks, values, strict=True):
         if block_OI.any():
-            made_OI = torch.where(block_OI, values[fill](), made_OI)
+            made_OI = torch.where(block_OI, value(copied_OI, shares_OI), made_OI)
     return made_OI
-
-
-def new_places(width: Width, axis: Axis, size: int) -> torch.Tensor:
-    """Return which of the `size` places of a target's axis are beyond the source's own."""
-    parts = _parts(width, axis)
-    inside = size // math.prod(each.target for each in parts)
-    return _places(width, axis, inside * math.prod(each.source for each in parts)).is_beyond
 
 
 def norm_scale(width: Width, weight: Weight) -> float:
@@ -185,10 +190,6 @@ class _Turn:
             return axes[0], None
         return axes[1 - self.place], axes[self.place]
 
-    def scale(self, width: Width) -> float:
-        """Return the factor of random blocks; a vector's new values are a fresh model's."""
-        return 1.0 if self.place is None else width.random_scale
-
     def to_matrix(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.place is None:
             return tensor[:, None]
@@ -198,36 +199,6 @@ class _Turn:
         if self.place is None:
             return matrix_OI[:, 0]
         return matrix_OI if self.place == 1 else matrix_OI.T
-
-
-def _parts(width: Width, axis: Axis | None) -> list[Lift]:
-    """Return the lifts by which an axis' places are counted, outermost first."""
-    parts = UNITS.get(axis, ()) if axis is not None else ()
-    lifts = width.lifts
-    return [Lift(part, part, part) if isinstance(part, int) else lifts[part] for part in parts]
-
-
-def _places(width: Width, axis: Axis | None, size: int) -> Places:
-    """Count the places of an axis that has `size` of them in the source."""
-    parts = _parts(width, axis)
-    inside = size // math.prod(each.source for each in parts)
-    origin = torch.zeros(1, dtype=torch.long)
-    is_new, is_beyond = torch.zeros(2, 1, dtype=torch.bool)
-    for part in (*parts, Lift(inside, inside, inside)):
-        unit = torch.arange(part.target)
-        origin = (origin[:, None] * part.source + unit % part.source).flatten()
-        is_new = (is_new[:, None] | (unit >= part.copied)).flatten()
-        is_beyond = (is_beyond[:, None] | (unit >= part.source)).flatten()
-    copied = origin[~is_new]
-    counts = torch.bincount(copied, minlength=size)
-    order = torch.argsort(copied, stable=True)
-    first = torch.cumsum(counts, 0) - counts
-    ranks = torch.empty_like(copied)
-    ranks[order] = torch.arange(len(copied)) - first[copied[order]]
-    rank = torch.zeros_like(origin)
-    rank[~is_new] = ranks
-    grown = [each for each in parts if each.source != each.target]
-    return Places(origin, is_new, is_beyond, rank, counts[origin], grown[0] if grown else _FIXED)
 
 
 def _shares(out: Places, into: Places, first: int, several: bool) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import get_args
 from lagsearch.space.asked import repeated_task
 from lagsearch.space.schema import (
     Corpus,
+    NewParameters,
     Objective,
     Optimizer,
     Origin,
@@ -123,6 +124,7 @@ def _steps(space: Space) -> Iterator[Broken]:
         key = "max_lag" if space.search.lag == "auto" else "lag"
         yield ("search", key), f"is beyond completion, training.steps {training.steps}"
     yield from _schedule(space)
+    yield from _new_parameters(space)
     sizes = [each.pretrain.batch_size for each in space.sources if each.pretrain is not None]
     smallest = min([training.batch_size, *(size for size in sizes if size is not None)])
     if training.gradient_accumulation > smallest:
@@ -137,6 +139,19 @@ def _steps(space: Space) -> Iterator[Broken]:
         for index, step in enumerate(steps):
             if step > training.steps:
                 yield (*where, index), f"is beyond completion, training.steps {training.steps}"
+
+
+def _new_parameters(space: Space) -> Iterator[Broken]:
+    """Find settings of new parameters that say nothing, or more than there is."""
+    new, steps = space.training.new_parameters, space.training.steps
+    at: Place = ("training", "new_parameters")
+    if new is None:
+        return
+    if new == NewParameters():
+        yield at, "changes nothing: give lr_scale, rewarm_steps or freeze_source_steps"
+    for key in ("rewarm_steps", "freeze_source_steps"):
+        if getattr(new, key) > steps:
+            yield (*at, key), f"is beyond completion, training.steps {steps}"
 
 
 def _schedule(space: Space) -> Iterator[Broken]:

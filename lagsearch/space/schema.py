@@ -197,6 +197,24 @@ class Schedule(Part):
         return self.name in ("linear", "cosine", "wsd")
 
 
+class NewParameters(Part):
+    """How new parameters are trained after a growth, where they are not trained as all others.
+
+    New is what the target has in addition to the source's own: whole layers, copies or not, and in
+    a wider tensor all rows and columns behind the source's, copies or not; what is random or
+    learned; but not a mean of several sources. Candidates that have nothing new, or nothing else
+    (`scratch`), are trained as if this were left out.
+    """
+
+    lr_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Factor of their learning rate."""
+    rewarm_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps after growth over which their rate rises linearly from zero."""
+    freeze_source_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps after growth in which they alone are trained: the source's own parameters do not
+    change, and their gradients are not clipped with the others. LLaMA-Pro: all steps."""
+
+
 class Training(Part):
     """How every candidate is trained."""
 
@@ -210,8 +228,11 @@ class Training(Part):
     """The optimizer and its rate."""
     schedule: Schedule = Schedule()
     """The learning rate over the steps after growth."""
-    optimizer_state: Literal["keep", "reset"] = "keep"
-    """`keep` grows the source's moments by the plan of the weights; `reset` starts from zero."""
+    optimizer_state: Literal["keep", "reset", "reset_new"] = "keep"
+    """`keep` grows the source's moments by the plan of the weights, copies included; `reset` starts
+    from zero; `reset_new` keeps those of the source's own parameters, and new ones begin anew."""
+    new_parameters: NewParameters | None = None
+    """How new parameters are trained after a growth; as all others when left out."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the whole gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

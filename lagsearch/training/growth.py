@@ -11,10 +11,10 @@ from lagsearch.models.checks import check_model
 from lagsearch.models.configs import rebuild_config
 from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
-from lagsearch.operators.execute import add_noise, fill
+from lagsearch.operators.execute import add_noise, fill, new_parameters
 from lagsearch.training.job import Job
 from lagsearch.training.learning import learn
-from lagsearch.training.optimizer import AnyOptimizer, grow_state
+from lagsearch.training.optimizer import AnyOptimizer, begin_anew, grow_state
 from lagsearch.training.state import WEIGHT
 
 
@@ -47,12 +47,14 @@ def grow(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[int, 
     began = time.perf_counter()
     yield from learn(job, model, sources)
     learned_s = time.perf_counter() - began
-    if job.sources and job.training.optimizer_state == "keep":
-        grow_state(
+    if job.sources and job.training.optimizer_state != "reset":
+        state = grow_state(
             optimizer,
             model,
             lambda kept: [TensorFile(path, kept + ".") for path in job.sources],
-            lambda kept, into: fill(job.plan, stack, kept, into),
+            lambda kept, into, power: fill(job.plan, stack, kept, into, power),
         )
+        if job.training.optimizer_state == "reset_new":
+            begin_anew(state, new_parameters(job.plan, stack, tensors))
     check_model(model, config, job.text.objective.kind, job.n_parameters)
     return learned_s

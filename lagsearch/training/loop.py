@@ -28,6 +28,7 @@ from lagsearch.training.examples import (
 from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
+from lagsearch.training.pace import Pace
 from lagsearch.training.profile import OFF, Off, Profile, profiling
 from lagsearch.training.ramp import Ramp
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
@@ -93,7 +94,9 @@ class _Run:
         self.validation = self.examples.validation()
         self.model = build(job).to(self.device)
         self.optimizer = make_optimizer(self.model, job.training.optimizer)
-        self.ramp = Ramp(job.plan, self.model, find_layers(self.model, self.model.config))
+        stack = find_layers(self.model, self.model.config)
+        self.ramp = Ramp(job.plan, self.model, stack)
+        self.pace = Pace(job.training.new_parameters, job.plan, self.model, stack)
         self.step, self.wall_s = 0, 0.0
         self.evaluations: list[Evaluation] = []
         self.dropout = Dropout(self.model, job.text.seed, self.device)
@@ -197,8 +200,12 @@ class _Run:
         loss = self._gradient(step)
         with self.profile.range("optimizer"):
             if job.training.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), job.training.gradient_clip)
-            self.optimizer.step()
+                norm = nn.utils.get_total_norm(self.pace.gradients(step))
+                nn.utils.clip_grads_with_norm_(
+                    self.model.parameters(), job.training.gradient_clip, norm
+                )
+            with self.pace.at(step):
+                self.optimizer.step()
         return loss
 
     def _update(self) -> None:

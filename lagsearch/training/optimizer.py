@@ -14,6 +14,9 @@ from lagsearch.space import Optimizer, Schedule
 State = dict[str, dict[str, torch.Tensor]]
 """An optimizer's state: by what it keeps (`exp_avg`, say), and by the parameter's name."""
 
+Tensors = Sequence[Mapping[str, torch.Tensor]]
+"""Tensors of each source, by name."""
+
 Groups = list[dict[str, Any]]
 
 
@@ -40,6 +43,7 @@ def _adam(settings: Optimizer) -> dict[str, Any]:
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # `step` corrects the bias of the moments
 _FACTORS = ("row_var", "col_var")
+_POWERS = {"exp_avg": 1, "momentum_buffer": 1, "exp_avg_sq": 2, "variance": 2}
 
 KINDS = {
     "adamw": Kind("AdamW", _adam, lambda is_matrix: _MOMENTS, 2),
@@ -188,34 +192,61 @@ def state_tensors(optimizer: AnyOptimizer, model: nn.Module) -> Mapping[str, tor
 def grow_state(
     optimizer: AnyOptimizer,
     model: nn.Module,
-    kept: Callable[[str], Sequence[Mapping[str, torch.Tensor]]],
-    fill: Callable[[Sequence[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]], None],
-) -> None:
+    kept: Callable[[str], Tensors],
+    fill: Callable[[Tensors, Mapping[str, torch.Tensor], int], None],
+) -> State:
     """Grow the sources' states into that of the target, by the executor that grew the weights.
 
-    What sources do not have begins at zero. Adafactor's rows and columns of a second moment are
-    multiplied out, grown like the weights, and factored again.
+    Tensors that are copied from no source begin as the optimizer would begin them: at step 0, with
+    moments of zero. In wider tensors, which go on, new entries have no first moment, and as their
+    second one what is to be expected (`operators/moments.py`). Adafactor's rows and columns of a
+    second moment are multiplied out, grown, and factored again. (Where a decay is added to the
+    gradient, in `adam` and `sgd`, it is grown as if it were gradient.)
 
     Args:
         optimizer: The target's.
         model: The target.
         kept: From the name of what is kept, `exp_avg` say, to each source's, by parameter.
-        fill: From the sources' tensors to the target's, in place.
+        fill: From the sources' tensors to the target's, in place, given how many gradients are
+            multiplied in them.
+
+    Returns:
+        The target's state, which is the optimizer's own.
     """
     state = zero_state(optimizer, model)
     for name, tensors in state.items():
         sources = kept(name)
         if name not in _FACTORS and all(sources):
-            fill(sources, tensors)
+            fill(sources, tensors, _POWERS.get(name, 0))
     factors = [kept(name) for name in _FACTORS]
     if "row_var" in state and all(all(sources) for sources in factors):
         whole = [SecondMoments(rows, columns) for rows, columns in zip(*factors, strict=True)]
         parameters = {name: model.get_parameter(name) for name in state["row_var"]}
         grown = {name: torch.zeros_like(each) for name, each in parameters.items()}
-        fill(whole, grown)
+        fill(whole, grown, 2)
         for name, tensor in grown.items():
             state["row_var"][name].copy_(tensor.mean(dim=-1, keepdim=True))
             state["col_var"][name].copy_(tensor.mean(dim=-2, keepdim=True))
+    return state
+
+
+def begin_anew(state: State, is_new: Mapping[str, torch.Tensor]) -> None:
+    """Let new parameters begin anew, in place, while the source's own go on.
+
+    Tensors that are all new begin at step 0. New entries of others, whose step count and whose
+    rows and columns of a second moment are shared, lose their first moment alone: what they keep
+    is the second one, as without it their first steps would be too large.
+
+    Args:
+        state: A grown state.
+        is_new: By the parameter's name: which of its entries are new, or whether all are.
+    """
+    for kept, tensors in state.items():
+        for name, tensor in tensors.items():
+            if is_new[name].all():
+                tensor.zero_()
+            elif _POWERS.get(kept) == 1:
+                tensor.masked_fill_(is_new[name].to(tensor.device), 0.0)
 
 
 class SecondMoments(Mapping[str, torch.Tensor]):

@@ -11,8 +11,8 @@ from torch import nn
 
 from lagsearch.models.families import UNITS, Weight
 from lagsearch.models.layers import LayerStack
+from lagsearch.operators.places import new_places
 from lagsearch.operators.plan import GrowthPlan
-from lagsearch.operators.widen import new_places
 from lagsearch.operators.width_plan import Width
 
 

@@ -12,7 +12,7 @@ from lagsearch.models.build import fresh_model, n_parameters, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
-from lagsearch.operators.execute import fill
+from lagsearch.operators.execute import fill, new_parameters
 from lagsearch.operators.plan import Origin
 
 GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_head": 2, "n_positions": 16, "vocab_size": 32}
@@ -365,3 +365,72 @@ def test_a_tensor_that_the_source_lacks_is_named():
     target = {"h.0.w": torch.zeros(2), "h.1.w": torch.zeros(2), "h.1.norm": torch.zeros(2)}
     with pytest.raises(ModelError, match=r"h\.1\.norm has no h\.0\.norm in the source"):
         fill(plan, LayerStack("h"), [{"h.0.w": torch.ones(2)}], target)
+
+
+# What is new
+
+
+def marks(plan, target):
+    stack, tensors = find_layers(target, target.config), tensors_of(target)
+    return new_parameters(plan, stack, tensors)
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ((LayerOrigin(layer=0), LayerOrigin(layer=0, is_new=True)), (False, True)),
+        ((LayerOrigin(layer=0), LayerOrigin(treatment="random", is_new=True)), (False, True)),
+        ((LayerOrigin(layer=0, treatment="masked"), LayerOrigin(layer=1)), (True, False)),
+        (
+            (LayerOrigin(layer=0), LayerOrigin(layer=0, treatment="zero_output", is_new=True)),
+            (False, True),
+        ),
+        ((LayerOrigin(layer=0), LayerOrigin(layer=1)), (False, False)),
+    ],
+)
+def test_layers_beside_the_sources_own_are_new(layers, expected):
+    target = fresh_model(small_config("llama", 2), "causal", 0)
+    for bottom in (Origin(), Origin((0, 1)), Origin(treatment="random")):
+        plan = GrowthPlan(layers, bottom=bottom)
+        found = marks(plan, target)
+        for name, is_new in found.items():
+            place = LAYER_NAME.match(name)
+            if place is not None:
+                assert bool(is_new) == expected[int(place[2])], name
+        assert bool(found["model.embed_tokens.weight"]) == (bottom.treatment == "random")
+        assert not found["model.norm.weight"]
+        assert plan.has_new_and_own == (any(expected) or bottom.treatment == "random")
+
+
+def test_learned_tensors_are_new():
+    source = small_config("llama", 2)
+    changes = {"num_hidden_layers": 4}
+    shape = target_shape(source, changes)
+    plan = make_candidate("ligo", {}, (shape_of(source),), shape).plan
+    target = fresh_model(small_config("llama", 4), "causal", 0)
+    found = marks(plan, target)
+    assert all(bool(each) for name, each in found.items() if LAYER_NAME.match(name))
+    assert plan.has_new_and_own == (len({bool(each) for each in found.values()}) > 1)
+
+
+@pytest.mark.parametrize("operator", ["net2net", "zero"])
+def test_rows_and_columns_behind_the_sources_are_new(operator):
+    """Of 2 heads of 8 in groups of 2, and of 24 feed-forward units; copies or not."""
+    source = build_config({**LLAMA, "num_hidden_layers": 2})
+    changes = {"hidden_size": 32, "num_attention_heads": 8, "num_key_value_heads": 4,
+               "intermediate_size": 30}  # fmt: skip
+    plan = make_candidate(operator, {}, (shape_of(source),), target_shape(source, changes)).plan
+    assert plan.has_new_and_own
+    target = fresh_model(grown_config(source, changes, [0, 1]), "causal", 0)
+    own = {
+        "model.embed_tokens.weight": (32, 16),
+        "model.norm.weight": (16,),
+        "model.layers.1.self_attn.q_proj.weight": (16, 16),
+        "model.layers.1.self_attn.v_proj.weight": (8, 16),
+        "model.layers.0.mlp.down_proj.weight": (16, 24),
+    }
+    found = marks(plan, target)
+    for name, sizes in own.items():
+        expected = torch.ones_like(tensors_of(target)[name], dtype=torch.bool)
+        expected[tuple(slice(size) for size in sizes)] = False
+        assert torch.equal(found[name], expected), name

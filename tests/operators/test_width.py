@@ -521,7 +521,7 @@ def test_moments_are_lifted():
     stack = find_layers(target, target.config)
     kept = {name: torch.rand_like(each) for name, each in tensors_of(source).items()}
     into = {name: torch.zeros_like(each) for name, each in tensors_of(target).items()}
-    fill(plan, stack, [kept], into)
+    fill(plan, stack, [kept], into, 1)
     assert all((each >= 0).all() for each in into.values())
     before, after = kept["model.embed_tokens.weight"], into["model.embed_tokens.weight"]
     assert torch.equal(after[:, :16], before)
@@ -606,10 +606,22 @@ def test_widening_in_blocks_is_widening_at_once(name, operator, monkeypatch):
     changes = changes_of(name, hidden=24, heads=6, groups=3, ffn=40)
     source = make_source(name)
     settings = {"split": "uneven"} if operator in ("net2net", "lemon") else {}
-    whole = grow(name, operator, changes, source, **settings)[1].state_dict()
+    _, target, plan = grow(name, operator, changes, source, **settings)
+
+    def second_moments():
+        into = {key: torch.zeros_like(each) for key, each in tensors_of(target).items()}
+        kept = {key: each**2 for key, each in tensors_of(source).items()}
+        fill(plan, find_layers(target, target.config), [kept], into, 2)
+        return into
+
+    whole, moments = target.state_dict(), second_moments()
     monkeypatch.setattr(widen_module, "_BLOCK", 50)
-    parts = grow(name, operator, changes, source, **settings)[1].state_dict()
+    parts, again = (
+        grow(name, operator, changes, source, **settings)[1].state_dict(),
+        second_moments(),
+    )
     assert all(torch.equal(whole[each], parts[each]) for each in whole)
+    assert all(torch.equal(moments[each], again[each]) for each in moments)
 
 
 def test_gstack_warns_of_heads_within_groups():

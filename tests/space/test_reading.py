@@ -233,6 +233,30 @@ def test_settings_of_another_objective_are_refused(write_space, name, overrides,
         load_space(write_space(), [f"objective.name={name}", *overrides])
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{}", r"new_parameters.*: changes nothing: give lr_scale, rewarm_steps or"),
+        ("{lr_scale: 1.0}", r"new_parameters.*: changes nothing: give lr_scale, rewarm_steps or"),
+        ("{lr_scale: 0}", r"lr_scale 0: must be greater than 0"),
+        ("{rewarm_steps: 25}", r"rewarm_steps 25: is beyond completion, training.steps 24"),
+        ("{freeze_source_steps: 25}", r"freeze_source_steps 25: is beyond completion"),
+        ("{freeze: 5}", r"freeze 5: unknown"),
+    ],
+)
+def test_what_new_parameters_cannot_be(write_space, value, message):
+    with pytest.raises(SpaceError, match=message):
+        load_space(write_space(), [f"training.new_parameters={value}"])
+
+
+def test_new_parameters_are_not_written_where_nobody_asks(write_space):
+    space = load_space(write_space()).space
+    assert space.training.new_parameters is None
+    assert "new_parameters" not in dump_space(space)
+    asked = load_space(write_space(), ["training.new_parameters={freeze_source_steps: 24}"]).space
+    assert "freeze_source_steps: 24" in dump_space(asked)
+
+
 def test_an_empty_candidate_list_is_refused(write_space):
     path = write_space(
         ("candidates:\n  - {operator: lag, index: [0, 2], block_size: 1, ", "candidates: []\nx: {"),

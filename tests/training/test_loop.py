@@ -1,5 +1,6 @@
 """One model's training: gradients in several passes, the average of the weights, and resuming."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,16 @@ from lagsearch.models.configs import (
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators import make_candidate
 from lagsearch.operators.scratch import fresh_plan
-from lagsearch.space import Corpus, Data, Objective, Optimizer, Schedule, Training, Validation
+from lagsearch.space import (
+    Corpus,
+    Data,
+    NewParameters,
+    Objective,
+    Optimizer,
+    Schedule,
+    Training,
+    Validation,
+)
 from lagsearch.training import loop
 from lagsearch.training.average import Average
 from lagsearch.training.curve import read_curve
@@ -446,6 +456,37 @@ def test_killed_at_every_step_in_turn(job_of, source, tmp_path, monkeypatch):
             with pytest.raises(Killed):
                 run(job)
     assert_same(run(job), whole)
+
+
+PACED = {
+    **HARD,
+    "optimizer_state": "reset_new",
+    "new_parameters": NewParameters(lr_scale=0.5, rewarm_steps=4, freeze_source_steps=2),
+}
+
+
+@needs_adafactor
+@pytest.mark.parametrize("method", ["_update", "_step"])
+def test_new_parameters_keep_their_pace_when_killed_and_begun_again(
+    job_of, source, tmp_path, monkeypatch, method
+):
+    """With gradients in passes and clipped, an average, and a decay that branches off."""
+    job = replace(
+        grown_from(source, job_of("ul2", **PACED)), evaluate_at=(0, 2, 5), annealed={2: 2}
+    )
+    whole = run(placed(job, "whole", tmp_path))
+    for count in range(1, 6):
+        cut = placed(job, f"cut{count}", tmp_path, save_every_s=0.0)
+        with monkeypatch.context() as patch:
+            kill_at(patch, method, count)
+            with pytest.raises(Killed) if count < 5 or method == "_step" else nullcontext():
+                run(cut)
+        assert_same(run(cut), whole)
+    begun_at, frozen = (placed(job, f"until{step}", tmp_path) for step in (0, 2))
+    before, after = run(begun_at, 0).tensors, run(frozen, 2).tensors
+    name = "weight.model.layers.{}.mlp.up_proj.weight"
+    is_equal = [torch.equal(before[name.format(n)], after[name.format(n)]) for n in range(3)]
+    assert is_equal == [not layer.is_new for layer in job.plan.layers]
 
 
 def test_trained_in_pieces_with_dropout_and_muon(job_of, tmp_path):

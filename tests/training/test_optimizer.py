@@ -543,7 +543,7 @@ def grown(name, tmp_path, operator, changes, settings=None, *, keys=LLAMA):
         other,
         target,
         lambda kept: [TensorFile(path, kept + ".")],
-        lambda kept, into: fill(plan, stack, kept, into),
+        lambda kept, into, power: fill(plan, stack, kept, into, power),
     )
     return dict(state_tensors(optimizer, source)), plan, (target, other)
 
@@ -594,7 +594,7 @@ def test_without_a_state_to_take_all_begins_at_zero(name):
         model, optimizer = built(name)
         train(model, optimizer, [0])
 
-        def never(sources, into):
+        def never(sources, into, power):
             raise AssertionError("there is nothing to fill from")
 
         grow_state(optimizer, model, lambda _, kept=kept: kept, never)
@@ -611,7 +611,7 @@ WIDER = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
     ids=["net2net", "even", "zero", "halves"],
 )
 def test_widened_second_moments_are_factored_again(operator, settings, tmp_path):
-    """The whole second moments, widened as the weights are, have the means that are kept."""
+    """The whole second moments, widened as squared gradients are, have the means that are kept."""
     keys = {**LLAMA, "num_key_value_heads": 2}
     changes = {**WIDER, "num_key_value_heads": 4}
     before, plan, (target, optimizer) = grown(
@@ -629,7 +629,7 @@ def test_widened_second_moments_are_factored_again(operator, settings, tmp_path)
         for name, tensor in target.named_parameters()
         if tensor.dim() == 2
     }
-    fill(plan, find_layers(target, target.config), [whole], widened)
+    fill(plan, find_layers(target, target.config), [whole], widened, 2)
     assert set(widened) == set(whole)
     for name, tensor in widened.items():
         for kept, dim in (("row_var", 1), ("col_var", 0)):
@@ -644,16 +644,16 @@ def test_widened_second_moments_are_factored_again(operator, settings, tmp_path)
 @pytest.mark.skipif(bool(lacking("adafactor")), reason=str(lacking("adafactor")))
 @pytest.mark.parametrize("operator", ["zero", "duplicate-halves", "net2net"])
 def test_widened_rows_and_columns_by_hand(operator, tmp_path):
-    """Of up_proj: [[V, 0], [0, 0]], [[V, 0], [0, V]] and [[V, V], [V, V]] / 2."""
+    """Of up_proj: [[V, means], [means, mean]] or, of copies, [[V, V], [V, V]] / 4."""
     settings = {"zero": {"form": "v1"}, "net2net": {"split": "even"}}.get(operator, {})
     before, _, (target, optimizer) = grown("adafactor", tmp_path, operator, WIDER, settings)
     state = state_tensors(optimizer, target)
     name = "model.layers.1.mlp.up_proj.weight"
     for kept, dim in (("row_var", 0), ("col_var", 1)):
-        half = before[f"{kept}.{name}"] / 2  # as many zeros, or halves twice, in each mean
-        other = torch.zeros_like(half) if operator == "zero" else half
+        own = before[f"{kept}.{name}"] / (1 if operator == "zero" else 4)
+        other = own.mean().expand_as(own) if operator == "zero" else own
         torch.testing.assert_close(
-            state[f"{kept}.{name}"], torch.cat([half, other], dim=dim), rtol=1e-5, atol=0.0
+            state[f"{kept}.{name}"], torch.cat([own, other], dim=dim), rtol=1e-5, atol=0.0
         )
 
 
@@ -664,7 +664,7 @@ def test_a_second_moment_of_zero_stays_zero(tmp_path):
     state = zero_state(optimizer, model)
     sources = {kept: {name: each.clone() for name, each in state[kept].items()} for kept in state}
 
-    def copy(kept, into):
+    def copy(kept, into, power):
         [source] = kept
         for name, tensor in into.items():
             tensor.copy_(source[name])
