@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lagsearch.data.boundaries import boundaries_of
 from lagsearch.data.corpora import Opener
 from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
@@ -260,6 +261,7 @@ def _open_data(
     try:
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
+        watch.say(boundaries_of(tokenizer, space.data.separators).words)
         objective = make_objective(space.objective, tokenizer, size, length)
         say = (watch.say, watch.passing)
         store = open_stores(space.data, tokenizer, *say, sources=space.sources, opener=opener)

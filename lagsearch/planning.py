@@ -217,7 +217,12 @@ def plan(space: str | Path | SpaceFile, *, lag: "int | Literal['auto'] | None" =
     """
     file = with_lag(space, lag, oracle=False)
     vocabulary, notes = vocabulary_without_data(file)
-    return replace(make_plan(file, vocabulary), notes=notes)
+    return replace(make_plan(file, vocabulary), notes=said(vocabulary, notes))
+
+
+def said(vocabulary: Vocabulary | None, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a plan says beside its figures: what stands between documents, and notes."""
+    return (vocabulary.documents, *notes) if vocabulary and vocabulary.documents else notes
 
 
 def with_lag(

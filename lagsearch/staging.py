@@ -8,7 +8,7 @@ from typing import Any, Literal
 from lagsearch.errors import ModelError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
-from lagsearch.planning import RunPlan, make_plan
+from lagsearch.planning import RunPlan, make_plan, said
 from lagsearch.planning import plan as plan_growth
 from lagsearch.space import (
     Source,
@@ -76,7 +76,7 @@ def plan(
         return plan_growth(space, lag=lag)
     file = with_options(space, lag)
     vocabulary, notes = vocabulary_without_data(file.stages[0])
-    return replace(plan_stages(file, vocabulary), notes=notes)
+    return replace(plan_stages(file, vocabulary), notes=said(vocabulary, notes))
 
 
 def with_options(

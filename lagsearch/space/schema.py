@@ -5,11 +5,19 @@ Defaults stand here and nowhere else. Unknown keys are errors.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+def _separators(value: Any) -> Any:
+    """Read `true` and `false` of files from when a separator was there or not."""
+    return {True: "eos", False: "none"}[value] if isinstance(value, bool) else value
+
+
+Separators = Annotated[Literal["auto", "bos", "eos", "both", "none"], BeforeValidator(_separators)]
 
 
 class Part(BaseModel):
@@ -92,8 +100,10 @@ class Data(Part):
     tokenizer: str | TrainBpe | None = None
     """`bytes`, `characters`, `{train_bpe: 4096}`, or a Hugging Face folder or hub name; when left
     out, the tokenizer of the first source that is a checkpoint, else `bytes`."""
-    separators: bool = True
-    """Put the tokenizer's separator (its `eos_token`, if it has one) after each document."""
+    separators: Separators = "auto"
+    """What stands around each document: the tokenizer's `bos` before it, its `eos` after it,
+    `both` or `none`; `auto` is what the tokenizer itself adds around one text, and `eos` where it
+    adds nothing. Older files have `true` for `eos` and `false` for `none`."""
     sequence_length: Annotated[int, Field(ge=2)] = 128
     """Tokens in a sequence."""
 
