@@ -146,6 +146,8 @@ class Phases:
 
     def save_winner(self, job: Job) -> None:
         """Write the winner as a Hugging Face checkpoint, and let go of what nothing needs now."""
+        from lagsearch.models.checkpoints import open_checkpoint
+        from lagsearch.models.files import ALONG, copy_along
         from lagsearch.training.growth import build
         from lagsearch.training.state import load_weights
 
@@ -154,8 +156,13 @@ class Phases:
             load_weights(job.state, model)
             making = self.folder.path / ".winner.tmp"
             shutil.rmtree(making, ignore_errors=True)
+            first = self.plan.sources[0].checkpoint
+            if first is not None and self.plan.space.resources.save_dtype == "source":
+                model.to(open_checkpoint(first, self.plan.space.objective.kind).tensors.usual_type)
             model.save_pretrained(making)
             self.tokenizer.save_pretrained(making)
+            if first is not None:
+                copy_along(first, making, ALONG)
             shutil.rmtree(self.folder.winner, ignore_errors=True)
             making.replace(self.folder.winner)
             self.folder.note(winner=job.name)

@@ -279,6 +279,8 @@ def _checkpoints(
 ) -> dict[str, CachedSource]:
     """Read the sources that are checkpoints into the cache, by their names."""
     brought = {}
+    for note in plan.read_notes:
+        watch.say(note)
     for index, planned in enumerate(plan.sources):
         if planned.checkpoint is not None:
             name = planned.source.name

@@ -76,7 +76,8 @@ def plan(
         return plan_growth(space, lag=lag)
     file = with_options(space, lag)
     vocabulary, notes = vocabulary_without_data(file.stages[0])
-    return replace(plan_stages(file, vocabulary), notes=said(vocabulary, notes))
+    made = plan_stages(file, vocabulary)
+    return replace(made, notes=said(vocabulary, (*made.stages[0].read_notes, *notes)))
 
 
 def with_options(

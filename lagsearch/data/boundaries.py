@@ -41,6 +41,8 @@ def boundaries_of(tokenizer: Any, wanted: Separators) -> Boundaries:
     Raises:
         DataError: A token is asked for that the tokenizer does not have.
     """
+    before: tuple[int, ...]
+    after: tuple[int, ...]
     if wanted != "auto":
         before = (_token(tokenizer, "bos"),) if wanted in ("bos", "both") else ()
         after = (_token(tokenizer, "eos"),) if wanted in ("eos", "both") else ()

@@ -4,13 +4,13 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from lagsearch.errors import OperatorError, did_you_mean
-from lagsearch.models.configs import ModelShape
+from lagsearch.models.configs import ModelShape, numbered
 from lagsearch.operators.plan import GrowthPlan
 
 
@@ -340,10 +340,24 @@ def make_candidate(
     else:
         place = names.index(chosen)
         plan = found.build(sources[place], target, **values).of_source(place)
+    plan = _warned(plan, sources[0])
     title = found.candidate_name(values)
     if chosen is not None:
         values, title = {**values, SOURCE: chosen}, f"{title}-{chosen}"
     return Candidate(title, name, values, plan, found.is_baseline)
+
+
+def _warned(plan: GrowthPlan, source: ModelShape) -> GrowthPlan:
+    """Say where a layer is not what it copies, for it computes by its number."""
+    reason = numbered(source.model_type, source.keys)
+    is_moved = any(each.layer not in (None, place) for place, each in enumerate(plan.layers))
+    if reason is None or not is_moved:
+        return plan
+    warning = (
+        f"a layer of {source.model_type} depends on its number ({reason}): a copy at another place "
+        "is not what it copies"
+    )
+    return replace(plan, warning=f"{plan.warning}; {warning}" if plan.warning else warning)
 
 
 def _explained(error: ValidationError, found: Operator) -> OperatorError:

@@ -368,7 +368,11 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
             for key in {**old, **new}
             for found in differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
         ]
-    if old == new or (at == "search.oracle" and new) or at == "resources.profile":
+    if (
+        old == new
+        or (at == "search.oracle" and new)
+        or at in ("resources.profile", "resources.save_dtype")
+    ):
         return []
     return [(at, old, new)]
 

@@ -371,6 +371,9 @@ class Resources(Part):
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+    save_dtype: Literal["fp32", "source"] = "fp32"
+    """The type that the winner is saved in: that of its training, or the one that the first source,
+    if it is a checkpoint, is stored in."""
     profile: bool = False
     """Say where the time goes, and trace a few steps of every candidate; no loss changes."""
 

@@ -114,7 +114,6 @@ class Family:
             of the depth can preserve the function.
         requires: Configuration keys that must have these values for the table to hold.
         equal: Pairs of configuration keys that must have the same value.
-        aliases: Parts of names as some files have them, and as the model has them.
     """
 
     name: str
@@ -127,7 +126,6 @@ class Family:
     is_post_norm: bool = False
     requires: Mapping[str, Any] = field(default_factory=dict)
     equal: tuple[tuple[str, str], ...] = ()
-    aliases: tuple[tuple[str, str], ...] = ()
 
 
 def linear(
