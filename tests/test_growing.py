@@ -209,6 +209,44 @@ def test_mergekit_there_and_back(checkpoint, call, tmp_path):
     assert "has 3 layers, not 4" in error
 
 
+def test_published_mergekit_files_are_read(checkpoint, call, tmp_path):
+    """With a type, a tokenizer, a base model, anchors, and a block expansion's zeros."""
+    source, file, out = checkpoint(), tmp_path / "merge.yaml", tmp_path / "out"
+    slices = f"""
+const_tag: &none 0.0
+parameters_of: none
+slices:
+- sources: [{{model: {source}, layer_range: [0, 3]}}]
+- sources:
+  - model: {source}
+    layer_range: [2, 3]
+    parameters:
+      scale:
+      - {{filter: o_proj, value: *none}}
+      - {{filter: down_proj, value: *none}}
+      - value: 1.0
+merge_method: passthrough
+dtype: float32
+tokenizer_source: base
+base_model: {source}
+"""
+    file.write_text(slices)
+    options = ("--from-mergekit", file, "--out", out)
+    assert "parameters_of cannot be honoured" in refused(call, *options)
+    file.write_text(slices.replace("parameters_of: none\n", ""))
+    code, text, error = call(*options)
+    assert code == 0, error
+    assert "Layers: 1 2 3 3°" in text and "the function is preserved" in text
+    again = tmp_path / "again.yaml"
+    call(source, "--operator", "identity", "--set", "factor=2", "--to-mergekit", again)
+    code, text, error = call("--from-mergekit", again, "--out", tmp_path / "again")
+    assert code == 0, error
+    assert "Layers: 1 1° 2 2° 3 3°" in text and "the function is preserved" in text
+    file.write_text(slices.replace("parameters_of: none\n", "").replace("float32", "bfloat16"))
+    error = refused(call, "--from-mergekit", file, "--out", tmp_path / "other")
+    assert "dtype bfloat16 is not honoured" in error and "in float32" in error
+
+
 def test_a_spaces_candidate(checkpoint, call, write_space, tmp_path):
     source = checkpoint()
     path = write_space()

@@ -26,6 +26,13 @@ class Growth:
     config: Any
 
     @property
+    def writers(self) -> list[str]:
+        """Modules of a layer that write to the residual stream; none where no table says it."""
+        family = find_family(self.config.model_type, self.config.to_dict())
+        names = [each.name for each in family.layer if each.role == "writer"] if family else []
+        return list(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
+
+    @property
     def kind(self) -> str:
         """What the checkpoint is for: its own class where it names one, else `causal`, `masked`."""
         if (own := own_kind(self.config)) is not None:

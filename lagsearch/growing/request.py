@@ -8,10 +8,11 @@ from typing import Any
 
 from lagsearch.errors import LagsearchError, ModelError, OperatorError
 from lagsearch.growing.growth import Growth
-from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.checkpoints import load_config, locate_checkpoint, open_checkpoint
 from lagsearch.models.configs import ModelShape, grown_config, n_layers, shape_of, target_shape
+from lagsearch.models.families import family_of
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
-from lagsearch.operators.mergekit import from_mergekit
+from lagsearch.operators.mergekit import Passthrough, check_zeroed, from_mergekit
 from lagsearch.planning import make_plan
 from lagsearch.space import load_space, read_yaml
 from lagsearch.vocabulary import find_tokenizer, vocabulary_of
@@ -89,7 +90,8 @@ def _check_used(request: Request, way: str) -> None:
 
 def _from_mergekit(request: Request, path: Path) -> Growth:
     try:
-        plan, names = from_mergekit(read_yaml(path.read_text(encoding="utf-8"))[0])
+        asked = from_mergekit(read_yaml(path.read_text(encoding="utf-8"))[0])
+        plan, names = asked.plan, asked.models
     except LagsearchError as error:
         raise OperatorError(f"{path}: {error}") from None
     configs = _configs(names, request.allow_pickle)
@@ -97,6 +99,7 @@ def _from_mergekit(request: Request, path: Path) -> Growth:
         used = [layer.layer or 0 for layer in plan.layers if layer.source == place]
         if max(used) >= (depth := n_layers(config)):
             raise OperatorError(f"{path}: {name} has {depth} layers, not {max(used) + 1}")
+    _check_asked(path, asked, configs, request.allow_pickle)
     first, *others = (shape_of(config) for _, config in configs)
     for shape, name in zip(others, names[1:], strict=True):
         differences = first.differences(shape)
@@ -108,6 +111,34 @@ def _from_mergekit(request: Request, path: Path) -> Growth:
                 f"{names[0]} and {other!r} in {name}"
             )
     return _growth(names, configs, plan, {"num_hidden_layers": len(plan.layers)})
+
+
+def _check_asked(
+    path: Path, asked: Passthrough, configs: Sequence[tuple[Path, Any]], allow_pickle: bool
+) -> None:
+    """Check what a mergekit file asks for beside its slices.
+
+    Raises:
+        OperatorError: A growth does something else.
+    """
+    folder, config = configs[0]
+    try:
+        if asked.zeroed:
+            family = family_of(config.model_type, config.to_dict())
+            names = {True: [], False: []}  # type: dict[bool, list[str]]
+            for weight in family.layer:
+                names[weight.role == "writer"].append(weight.name)
+            check_zeroed(asked.zeroed, names[True], names[False])
+        if asked.dtype is not None:
+            opened = open_checkpoint(folder, config=config, allow_pickle=allow_pickle)
+            stored = str(opened.tensors.usual_type).removeprefix("torch.")
+            if asked.dtype != stored:
+                raise OperatorError(
+                    f"dtype {asked.dtype} is not honoured: {asked.models[0]} is stored in "
+                    f"{stored}, and a growth keeps that; delete the line"
+                )
+    except LagsearchError as error:
+        raise OperatorError(f"{path}: {error}") from None
 
 
 def _from_space(request: Request, path: Path) -> Growth:
