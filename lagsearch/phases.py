@@ -147,22 +147,32 @@ class Phases:
 
     def save_winner(self, job: Job) -> None:
         """Write the winner as a Hugging Face checkpoint, and let go of what nothing needs now."""
+        if not self._is_saved(job):
+            with self.watch.doing("saving the winner", is_brief=True):
+                self._write_winner(job)
+        needed = {*self._further(), *self.downstream.missing(job.name)} - {job.name}
+        let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
+
+    def _write_winner(self, job: Job) -> None:
+        from lagsearch.models.checkpoints import open_checkpoint
+        from lagsearch.models.files import ALONG, copy_along
         from lagsearch.training.growth import build
         from lagsearch.training.state import load_weights
 
-        if not self._is_saved(job):
-            with self.watch.doing("saving the winner", is_brief=True):
-                model: Any = build(job)
-                load_weights(job.state, model)
-                making = self.folder.path / ".winner.tmp"
-                shutil.rmtree(making, ignore_errors=True)
-                model.save_pretrained(making)
-                self.tokenizer.save_pretrained(making)
-                shutil.rmtree(self.folder.winner, ignore_errors=True)
-                making.replace(self.folder.winner)
-                self.folder.note(winner=job.name)
-        needed = {*self._further(), *self.downstream.missing(job.name)} - {job.name}
-        let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
+        model: Any = build(job)
+        load_weights(job.state, model)
+        making = self.folder.path / ".winner.tmp"
+        shutil.rmtree(making, ignore_errors=True)
+        first = self.plan.sources[0].checkpoint
+        if first is not None and self.plan.space.resources.save_dtype == "source":
+            model.to(open_checkpoint(first, self.plan.space.objective.kind).tensors.usual_type)
+        model.save_pretrained(making)
+        self.tokenizer.save_pretrained(making)
+        if first is not None:
+            copy_along(first, making, ALONG)
+        shutil.rmtree(self.folder.winner, ignore_errors=True)
+        making.replace(self.folder.winner)
+        self.folder.note(winner=job.name)
 
     def baselines(self, jobs: dict[str, Job]) -> None:
         """Train those on that are no candidates, or have more steps than all others."""

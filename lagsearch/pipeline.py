@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lagsearch.data.boundaries import boundaries_of
 from lagsearch.data.corpora import Opener
 from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
@@ -293,6 +294,7 @@ def _open_data(
     try:
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
+        watch.say(boundaries_of(tokenizer, space.data.separators).words)
         objective = make_objective(space.objective, tokenizer, size, length)
         say = (watch.say, watch.passing)
         with watch.doing("reading the text", is_brief=True):
@@ -313,6 +315,8 @@ def _checkpoints(
 ) -> dict[str, CachedSource]:
     """Read the sources that are checkpoints into the cache, by their names."""
     brought = {}
+    for note in plan.read_notes:
+        watch.say(note)
     for index, planned in enumerate(plan.sources):
         if planned.checkpoint is not None:
             name = planned.source.name

@@ -18,7 +18,7 @@ from lagsearch.errors import (
 )
 from lagsearch.guideline import advise
 from lagsearch.listing import LeftOut, Listing, names_in, tell_left_out
-from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.checkpoints import locate_checkpoint, open_checkpoint
 from lagsearch.models.configs import (
     ModelShape,
     grown_config,
@@ -77,6 +77,7 @@ class PlannedSource:
         checkpoint: Local folder of its checkpoint, if it is one.
         n_tokens: Rows that a checkpoint's embedding is given, where it has too few for the tokens
             that the objective adds.
+        notes: What a user should know of how a checkpoint is read.
     """
 
     source: Source
@@ -84,6 +85,7 @@ class PlannedSource:
     cost: ModelCost
     checkpoint: Path | None
     n_tokens: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def plan(self) -> GrowthPlan:
@@ -163,6 +165,11 @@ class RunPlan:
     left_out: tuple[LeftOut, ...] = ()
     validation_rows: int | None = None
     baselines: tuple[PlannedCandidate, ...] = ()
+
+    @property
+    def read_notes(self) -> tuple[str, ...]:
+        """What a user should know of how the sources' checkpoints are read."""
+        return tuple(f"{each.source.name}: {note}." for each in self.sources for note in each.notes)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -601,6 +608,7 @@ def _source(
     source = file.space.sources[index]
     at: tuple[str | int, ...] = ("sources", index)
     checkpoint = n_tokens = None
+    notes: tuple[str, ...] = ()
     try:
         if source.pretrain is not None:
             at = (*at, "pretrain", "config")
@@ -611,15 +619,35 @@ def _source(
         else:
             at = (*at, "checkpoint")
             checkpoint = locate_checkpoint(source.checkpoint or "")
-            config = load_config(checkpoint)
+            config, notes = _brought(checkpoint, file.space)
             n_tokens = make_room(config, vocabulary)
         if vocabulary is not None:
             check_vocabulary(config, vocabulary)
         model = models.of(config, _batch_size(source))
         model.check_positions(config, file.space.data.sequence_length)
-        return PlannedSource(source, config, model.cost, checkpoint, n_tokens)
+        return PlannedSource(source, config, model.cost, checkpoint, n_tokens, notes)
     except LagsearchError as error:
         raise file.error(at, str(error)) from None
+
+
+def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
+    """Return a checkpoint's configuration, and what a user should know of how it is read.
+
+    Raises:
+        ModelError: It cannot be read as what the objective trains.
+    """
+    opened = open_checkpoint(checkpoint, space.objective.kind)
+    opened.check_whole()
+    stored = str(opened.tensors.usual_type).removeprefix("torch.")
+    notes = opened.notes
+    if stored != "float32":
+        kept = {"fp32": "saved in fp32", "source": f"saved in {stored}, too"}
+        winner = kept[space.resources.save_dtype]
+        notes += (
+            f"{checkpoint} is in {stored}: it is trained in fp32, and the winner is {winner} "
+            "(resources.save_dtype)",
+        )
+    return opened.config, notes
 
 
 def _before(before: Before, vocabulary: Vocabulary | None) -> Any:

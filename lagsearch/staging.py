@@ -102,9 +102,12 @@ def plan(
     vocabulary, notes = vocabulary_without_data(first)
     if isinstance(file, StagedFile):
         found = plan_stages(file, vocabulary)
+        brought = found.stages[0].read_notes
     else:
         found = make_plan(file, vocabulary)
-    return replace(found, notes=(*file.notes, *notes))
+        brought = found.read_notes
+    documents = (vocabulary.documents,) if vocabulary and vocabulary.documents else ()
+    return replace(found, notes=(*file.notes, *documents, *brought, *notes))
 
 
 def plan_stages(file: StagedFile, vocabulary: Vocabulary | None) -> StagedPlan:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lagsearch.data.boundaries import boundaries_of
 from lagsearch.data.corpora import Opener, check_corpora
 from lagsearch.data.objectives import add_tokens, tokens_of
 from lagsearch.data.tokenizers import (
@@ -31,11 +32,13 @@ class Vocabulary:
         size: Rows that an embedding needs.
         special: Configuration keys that name special tokens.
         added: How many of the tokens, the last ones, the objective added.
+        documents: What stands between documents, in a sentence.
     """
 
     size: int
     special: Mapping[str, int | None] = field(default_factory=dict)
     added: int = 0
+    documents: str = ""
 
 
 def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
@@ -44,7 +47,8 @@ def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
     own = max(number for token, number in tokenizer.get_vocab().items() if token not in added)
     size = vocabulary_size(tokenizer)
     special = {role: getattr(tokenizer, role) for role in SPECIAL}
-    return Vocabulary(size, special, max(0, size - own - 1))
+    words = boundaries_of(tokenizer, space.data.separators).words
+    return Vocabulary(size, special, max(0, size - own - 1), words)
 
 
 def find_tokenizer(file: SpaceFile, *, fetch: bool = True, opener: Opener | None = None) -> Any:
@@ -63,6 +67,7 @@ def find_tokenizer(file: SpaceFile, *, fetch: bool = True, opener: Opener | None
         check_corpora(space)
         text = opener.training_text(space) if comes_from_text(space.tokenizer) else None
         tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch, tell=opener.tell)
+        boundaries_of(tokenizer, space.data.separators)
         own = tokenizer.get_vocab()
         add_tokens(tokenizer, space.objective, space.data.sequence_length)
         _check_tokenizers(file, own, tokenizer, fetch=fetch)

@@ -157,3 +157,27 @@ def drawn(request, undrawn):
 def pytest_collection_modifyitems(items):
     """Begin with the slow tests, so that no core waits for them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Save a small model with its tokenizer; return its folder."""
+
+    def make(keys=None, kind="causal", name="source", seed=0, dtype=None):
+        from checkpoints import save
+
+        return save(tmp_path / name, keys, kind, seed, dtype)
+
+    return make
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run `lagsearch grow`; return its exit code and what it wrote."""
+
+    def run(*arguments, verb="grow"):
+        from checkpoints import called
+
+        return called(monkeypatch, capsys, verb, *arguments)
+
+    return run

@@ -1,10 +1,10 @@
 """`lagsearch grow`: checkpoints in, checkpoints out."""
 
 import json
-import sys
 
 import pytest
 import torch
+from checkpoints import LLAMA
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -13,23 +13,9 @@ from transformers import (
     BertForPreTraining,
 )
 
-from lagsearch import cli
-from lagsearch.data.tokenizers import byte_tokenizer
 from lagsearch.models import shards
-from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
 
-LLAMA = {
-    "model_type": "llama",
-    "num_hidden_layers": 3,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 259,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.3,
-}
 GPT2 = {
     "model_type": "gpt2",
     "n_layer": 3,
@@ -47,35 +33,6 @@ BERT = {
     "vocab_size": 259,
     "max_position_embeddings": 64,
 }
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    """Save a small model with its tokenizer; return its folder."""
-
-    def make(keys=LLAMA, kind="causal", name="source", seed=0, dtype=torch.float32):
-        folder = tmp_path / name
-        model = fresh_model(build_config(keys), kind, seed).to(dtype)
-        model.save_pretrained(folder)
-        byte_tokenizer().save_pretrained(folder)
-        return folder
-
-    return make
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lagsearch", "grow", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def logits(folder, model_class=AutoModelForCausalLM):
@@ -252,6 +209,44 @@ def test_mergekit_there_and_back(checkpoint, call, tmp_path):
     assert "has 3 layers, not 4" in error
 
 
+def test_published_mergekit_files_are_read(checkpoint, call, tmp_path):
+    """With a type, a tokenizer, a base model, anchors, and a block expansion's zeros."""
+    source, file, out = checkpoint(), tmp_path / "merge.yaml", tmp_path / "out"
+    slices = f"""
+const_tag: &none 0.0
+parameters_of: none
+slices:
+- sources: [{{model: {source}, layer_range: [0, 3]}}]
+- sources:
+  - model: {source}
+    layer_range: [2, 3]
+    parameters:
+      scale:
+      - {{filter: o_proj, value: *none}}
+      - {{filter: down_proj, value: *none}}
+      - value: 1.0
+merge_method: passthrough
+dtype: float32
+tokenizer_source: base
+base_model: {source}
+"""
+    file.write_text(slices)
+    options = ("--from-mergekit", file, "--out", out)
+    assert "parameters_of cannot be honoured" in refused(call, *options)
+    file.write_text(slices.replace("parameters_of: none\n", ""))
+    code, text, error = call(*options)
+    assert code == 0, error
+    assert "Layers: 1 2 3 3°" in text and "the function is preserved" in text
+    again = tmp_path / "again.yaml"
+    call(source, "--operator", "identity", "--set", "factor=2", "--to-mergekit", again)
+    code, text, error = call("--from-mergekit", again, "--out", tmp_path / "again")
+    assert code == 0, error
+    assert "Layers: 1 1° 2 2° 3 3°" in text and "the function is preserved" in text
+    file.write_text(slices.replace("parameters_of: none\n", "").replace("float32", "bfloat16"))
+    error = refused(call, "--from-mergekit", file, "--out", tmp_path / "other")
+    assert "dtype bfloat16 is not honoured" in error and "in float32" in error
+
+
 def test_a_spaces_candidate(checkpoint, call, write_space, tmp_path):
     source = checkpoint()
     path = write_space()
@@ -397,16 +392,19 @@ def test_pickles_of_old_torch_versions(checkpoint, call, tmp_path):
     assert "the function is preserved" in text
 
 
-def test_a_checkpoint_for_pretraining_is_grown_as_a_masked_model(checkpoint, call, tmp_path):
-    """What has a head of its own besides is not carried along, and not promised."""
+def test_a_checkpoint_for_pretraining_is_grown_as_what_it_is(checkpoint, call, tmp_path):
+    """With all its heads."""
     source, out = tmp_path / "source", tmp_path / "out"
     BertForPreTraining(build_config(BERT)).save_pretrained(source)
     code, _, error = call(source, "--operator", "last", "--target", "num_hidden_layers=4",
                           "--out", out)  # fmt: skip
     assert code == 0, error
-    _, report = AutoModelForMaskedLM.from_pretrained(out, output_loading_info=True)
+    _, report = BertForPreTraining.from_pretrained(out, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
-    assert json.loads((out / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+    own, grown = (load_file(each / "model.safetensors") for each in (source, out))
+    for name in ("cls.seq_relationship.weight", "bert.pooler.dense.weight"):
+        assert torch.equal(own[name], grown[name])
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["BertForPreTraining"]
 
 
 def test_what_cannot_be_measured_is_written_all_the_same(checkpoint, call, tmp_path):

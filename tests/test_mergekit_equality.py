@@ -13,8 +13,8 @@ import torch
 from lagsearch import cli
 from lagsearch.data.tokenizers import byte_tokenizer
 from lagsearch.models.build import fresh_model
+from lagsearch.models.checkpoints import open_checkpoint
 from lagsearch.models.configs import build_config
-from lagsearch.models.shards import CheckpointTensors
 
 PROGRAM = os.environ.get("LAGSEARCH_MERGEKIT")
 pytestmark = [
@@ -52,7 +52,7 @@ def grow(monkeypatch, *arguments):
 
 
 def check_equal(ours, theirs):
-    one, other = CheckpointTensors(ours), CheckpointTensors(theirs)
+    one, other = (open_checkpoint(each).tensors for each in (ours, theirs))
     assert set(one) == set(other)
     assert all(torch.equal(one[name], other[name]) for name in one)
 

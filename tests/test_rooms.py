@@ -44,7 +44,7 @@ MAY_IMPORT = {
     },
     "phases": {
         *("planning", "jobs", "downstream", "searching", "report", "search", "training"),
-        "progress",
+        *("models", "progress"),
     },
     "staging": {"planning", "vocabulary", "space", "models", "notebook"},
     "courses": {"staging", "planning", "vocabulary", "space", "models", "report"},

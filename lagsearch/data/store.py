@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.data.batches import BLOCK, shares
+from lagsearch.data.boundaries import Boundaries, boundaries_of
 from lagsearch.data.corpora import (
     Documents,
     Opener,
@@ -157,7 +158,7 @@ def open_stores(
         for found in pieces.values()
         for text in found
     }
-    make = _StoreMaker(tokenizer, data.separators, tell, show)
+    make = _StoreMaker(tokenizer, boundaries_of(tokenizer, data.separators), tell, show)
     make.all([*tasks.values(), *(Task(text, 1.0) for text in measured)])
     for task in tasks.values():
         make.say_if_short(task)
@@ -245,15 +246,9 @@ class _StoreMaker:
     """Makes the stores that the cache lacks."""
 
     tokenizer: Any
-    has_separators: bool
+    boundaries: Boundaries
     tell: Say
     show: Say
-
-    @property
-    def separator(self) -> int | None:
-        """The token after each document, if any."""
-        found: int | None = self.tokenizer.eos_token_id
-        return found if self.has_separators else None
 
     def all(self, tasks: Sequence[Task]) -> None:
         """Make the stores of texts, after all that have none are found to be there."""
@@ -269,14 +264,17 @@ class _StoreMaker:
     def store(self, task: Task) -> TokenStore:
         """Return the store of a text, whether it is made or not."""
         backend, text = self.tokenizer.backend_tokenizer, task.documents.digest
+        before, after = self.boundaries.before, self.boundaries.after
         is_validation = task.held_out == 1
         made_of = {
             "format": 1,
             "train": None if is_validation else text,
             "validation": text if is_validation else task.held_out or None,
             "tokenizer": self._tokenizer_digest,
-            "separator": self.separator,
+            "separator": None if not after else after[0] if len(after) == 1 else list(after),
         }
+        if before:  # without it the name is what it was when there was but one separator
+            made_of["before"] = list(before)
         if backend.truncation or backend.padding:  # earlier stores were cut off or padded by it
             made_of["whole"] = True
         return TokenStore(cache_root() / "tokens" / digest(made_of))
@@ -306,7 +304,7 @@ class _StoreMaker:
     def _write(self, store: TokenStore, task: Task) -> None:
         size = vocabulary_size(self.tokenizer)
         dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
-        how = How(Encoder(self.tokenizer), self.separator, dtype, self.tell, self.show)
+        how = How(Encoder(self.tokenizer), self.boundaries, dtype, self.tell, self.show)
         counts = write_tokens(store.folder, task, how)
         is_short = bool(short_stretch(sum(counts), task.held_out))
         share = f"{counts[1] / sum(counts):.2g}" if is_short else str(task.held_out)
@@ -315,6 +313,7 @@ class _StoreMaker:
         facts: dict[str, Any] = {
             "dtype": dtype.name,
             "vocabulary": size,
+            "boundaries": [self.boundaries.before, self.boundaries.after],
             "corpus": {**_names(None if task.held_out == 1 else task.documents)},
             "validation": {**names},
         }

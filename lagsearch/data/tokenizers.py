@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,8 @@ def tokenizer_in(folder: Path) -> Any | None:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here
-        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({brief(error)})") from error
+        reason = _lacking(folder) or brief(error)
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
 
 
 def differing_part(one: Any, other: Any) -> str | None:
@@ -172,6 +174,28 @@ def _has_tokenizer(folder: Path) -> bool:
     """Return whether there is a vocabulary; where there is none, transformers makes one up."""
     names = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
     return any((folder / name).is_file() for name in (*names, "sentencepiece.bpe.model"))
+
+
+def _lacking(folder: Path) -> str | None:
+    """Return what a folder's tokenizer needs that is not installed, and how to get it."""
+    models = sorted(path.name for path in folder.glob("*.model"))
+    if not models or (folder / "tokenizer.json").is_file():
+        return None
+    packages = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
+    lacking = [name for name, module in packages.items() if not _is_there(module)]
+    if not lacking:
+        return None
+    return (
+        f"it has {models[0]} and no tokenizer.json, and reading that needs more: "
+        f"pip install {' '.join(lacking)}"
+    )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that is not there either
+        return False
 
 
 def is_bytes(tokenizer: Any) -> bool:
@@ -227,6 +251,8 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
             local_files_only=not fetch,
         )
     except Exception as error:  # transformers and the hub raise many types here
+        if folder.is_dir() and (reason := _lacking(folder)) is not None:
+            raise DataError(f"tokenizer {name!r} cannot be loaded: {reason}", _AT) from error
         hint = did_you_mean(name, ["bytes", "characters"])
         raise DataError(
             f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can be "

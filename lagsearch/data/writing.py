@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lagsearch.data.boundaries import Boundaries
 from lagsearch.data.corpora import Documents
 from lagsearch.data.encoding import Encoder
 from lagsearch.data.files import FileUnit
@@ -67,14 +68,14 @@ class How:
 
     Attributes:
         encoder: Turns text into numbers.
-        separator: What is written after each document, if anything.
+        boundaries: What is written around each document.
         dtype: How a number is stored.
         tell: Is told in a line what begins and ends.
         show: Is told in a line how far it is, again and again; in the end an empty one.
     """
 
     encoder: Encoder
-    separator: int | None
+    boundaries: Boundaries
     dtype: np.dtype[Any]
     tell: Say = lambda line: None
     show: Say = lambda line: None
@@ -92,6 +93,7 @@ class _State:
         stretches: Stretches of the text that are written.
         rest: Tokens that do not fill a stretch yet, in base64.
         sizes: Bytes in each of the files.
+        is_inside: Whether a document has begun that has not ended.
         format: Of this record.
     """
 
@@ -102,6 +104,7 @@ class _State:
     stretches: int = 0
     rest: str = ""
     sizes: list[int] = field(default_factory=lambda: [0, 0])
+    is_inside: bool = False
     format: int = _FORMAT
 
 
@@ -228,7 +231,8 @@ class _Writing:
         self, folder: Path, task: Task, how: How, state: _State, files: Sequence[BinaryIO]
     ) -> None:
         self.folder, self.task, self.how, self.state, self.files = folder, task, how, state, files
-        self.ending = np.array([] if how.separator is None else [how.separator], how.dtype)
+        self.beginning = np.array(how.boundaries.before, how.dtype)
+        self.ending = np.array(how.boundaries.after, how.dtype)
         self.rest = np.frombuffer(base64.b64decode(state.rest), how.dtype)
         self.began, self.tokens_then = time.monotonic(), state.tokens
         self.saved_at = self.shown_at = self.began
@@ -279,13 +283,15 @@ class _Writing:
             self.shown_at = time.monotonic()
 
     def _tokens(self, portion: _Portion) -> list[NDArray[Any]]:
-        """Return the tokens of a portion, every document followed by the separator."""
+        """Return the tokens of a portion, with what stands around every document."""
         found = []
         for piece, encoded in zip(portion.pieces, portion.encoded, strict=True):
             tokens = self.how.encoder.numbers(encoded).astype(self.how.dtype)
             self.state.tokens += len(tokens)
             self.state.documents += piece.ends
-            found += [tokens, self.ending] if piece.ends else [tokens]
+            found += [tokens] if self.state.is_inside else [self.beginning, tokens]
+            found += [self.ending] if piece.ends else []
+            self.state.is_inside = not piece.ends
         return found
 
     def _send(self, tokens: NDArray[Any]) -> None:

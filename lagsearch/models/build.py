@@ -19,12 +19,40 @@ def quiet() -> None:
         getLogger(name).setLevel(ERROR)
 
 
+_AUTO = {
+    "causal": "AutoModelForCausalLM",
+    "masked": "AutoModelForMaskedLM",
+    "headless": "AutoModel",
+}
+
+
 def auto_class(kind: str) -> Any:
-    """Return the transformers class that builds and loads `causal` or `masked` models."""
+    """Return the transformers class that builds and loads models of a kind.
+
+    Args:
+        kind: `causal`, `masked`, `headless`, or the name of a class.
+    """
     import transformers
 
-    names = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM"}
-    return getattr(transformers, names[kind])
+    return getattr(transformers, _AUTO.get(kind, kind))
+
+
+def own_kind(config: Any) -> str | None:
+    """Return the class that a checkpoint says it is of, where transformers has it."""
+    import transformers
+
+    for name in getattr(config, "architectures", None) or ():
+        found = getattr(transformers, name, None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+            return str(name)
+    return None
+
+
+def _built(kind: str, config: Any, **extra: Any) -> nn.Module:
+    """Build a model from a configuration."""
+    cls = auto_class(kind)
+    model: nn.Module = (cls.from_config if kind in _AUTO else cls._from_config)(config, **extra)
+    return model
 
 
 def empty_model(config: Any, kind: str, attention: str | None = None) -> nn.Module:
@@ -37,7 +65,7 @@ def empty_model(config: Any, kind: str, attention: str | None = None) -> nn.Modu
     extra = {"attn_implementation": attention} if attention else {}
     try:
         with torch.device("meta"):
-            model: nn.Module = auto_class(kind).from_config(config, **extra)
+            model = _built(kind, config, **extra)
     except Exception as error:  # transformers raises many types here; all mean the configuration
         line = " ".join(str(error).split())[:300]
         raise ModelError(f"model_type {config.model_type} as a {kind} model: {line}") from error
@@ -52,7 +80,7 @@ def fresh_model(config: Any, kind: str, seed: int) -> nn.Module:
     quiet()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = auto_class(kind).from_config(config, dtype=torch.float32)
+        model = _built(kind, config, dtype=torch.float32)
     return model
 
 

@@ -6,8 +6,18 @@ from typing import Any
 
 from lagsearch.errors import ModelError, did_you_mean
 
-PER_LAYER_KEYS = ("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type")
+PER_LAYER_KEYS = (
+    "layer_types",
+    "mlp_layer_types",
+    "no_rope_layers",
+    "layers_block_type",
+    "attention_layers",
+)
 """Configuration keys that hold one value for each layer."""
+
+_DERIVED_KEYS = ("attention_types", "first_k_dense_replace", "mlp_only_layers")
+"""Configuration keys that say in another way what each layer is: GPT-Neo's runs of attention types,
+how many of the first layers have no experts, which layers have none."""
 
 _BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
 
@@ -90,7 +100,12 @@ def check_keys(config: Any, keys: Mapping[str, Any]) -> None:
 
 def shape_of(config: Any) -> ModelShape:
     """Return the shape of a configuration, with stored names in place of aliases."""
-    hidden = {"model_type", *PER_LAYER_KEYS, stored_name(config, "num_hidden_layers")}
+    hidden = {
+        "model_type",
+        *PER_LAYER_KEYS,
+        *_DERIVED_KEYS,
+        stored_name(config, "num_hidden_layers"),
+    }
     keys = {key: value for key, value in plain_config(config).items() if key not in hidden}
     return ModelShape(n_layers(config), keys, config.model_type)
 
@@ -152,8 +167,44 @@ def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int 
         known = [origin for origin in origins if origin is not None and origin < len(listed or ())]
         if listed and len(known) == len(origins):
             keys[key] = [listed[origin] for origin in known]
+    keys.update(_derived(keys, origins))
     keys.update({stored_name(source, key): value for key, value in changes.items()})
     return rebuild_config(keys)
+
+
+def _derived(keys: Mapping[str, Any], origins: Sequence[int | None]) -> dict[str, Any]:
+    """Return the keys that say what each layer is in words of their own, for the target's layers.
+
+    Raises:
+        ModelError: The configuration has no words for such an order of layers.
+    """
+    found: dict[str, Any] = {}
+    if "attention_types" in keys and "attention_layers" in keys:
+        found["attention_types"] = [[keys["attention_layers"], 1]]
+    if listed := keys.get("mlp_only_layers"):
+        found["mlp_only_layers"] = [n for n, origin in enumerate(origins) if origin in listed]
+    first = keys.get("first_k_dense_replace")
+    if isinstance(first, int) and first:
+        dense = [origin is not None and origin < first for origin in origins]
+        found["first_k_dense_replace"] = count = sum(dense)
+        if not all(dense[:count]):
+            raise ModelError(
+                f"{keys['model_type']} can have layers without experts below all others only "
+                f"(first_k_dense_replace {first}), and this growth puts one above: leave the first "
+                f"{first} where they are, e.g. with the operators last or layers"
+            )
+    return found
+
+
+def numbered(model_type: str, keys: Mapping[str, Any]) -> str | None:
+    """Return what in a model's layers depends on their number, in words, if anything does."""
+    if keys.get("scale_attn_by_inverse_layer_idx"):
+        return "scale_attn_by_inverse_layer_idx divides the scores by it"
+    if model_type == "diffllama":
+        return "lambda_init of its differential attention follows from it"
+    if (keys.get("decoder_sparse_step") or 1) != 1:
+        return "decoder_sparse_step says by it which layers have experts"
+    return None
 
 
 def _one_line(error: Exception) -> str:

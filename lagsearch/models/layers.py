@@ -19,11 +19,13 @@ class LayerStack:
         prefix: Name of the list of layers, e.g. `model.layers`.
         top: Names of the tensors above the last layer: final norm and head.
         family: The table of its weights, where there is one.
+        body: What names of a model without a head lack at their beginning: `model.`.
     """
 
     prefix: str
     top: frozenset[str] = frozenset()
     family: Family | None = None
+    body: str = ""
 
     def role(self, rest: str) -> Role | None:
         """Return what a layer's tensor does, where a table says it."""
@@ -36,7 +38,7 @@ class LayerStack:
             return None
         if (place := self.split(name)) is not None:
             return _named(self.family.layer, place[1])
-        return _named((*self.family.bottom, *self.family.top), name)
+        return _named((*self.family.bottom, *self.family.top), self.body + name)
 
     def split(self, name: str) -> tuple[int, str] | None:
         """Return (layer, rest of the name) of a layer's tensor, or None outside of the stack."""
@@ -72,20 +74,24 @@ def find_layers(model: nn.Module, config: Any) -> LayerStack:
             f"{depth} layers of one class; found {what}"
         )
     family = find_family(config.model_type, config.to_dict())
-    return LayerStack(found[0], _above(model, found[0], family), family)
+    prefix = getattr(model, "base_model_prefix", "")
+    body = f"{prefix}." if prefix and getattr(model, "base_model", None) is model else ""
+    return LayerStack(found[0], _above(model, found[0], family, body), family, body)
 
 
 def _named(weights: tuple[Weight, ...], name: str) -> Weight | None:
     return next((each for each in weights if each.name == name), None)
 
 
-def _above(model: nn.Module, prefix: str, family: Family | None) -> frozenset[str]:
+def _above(model: nn.Module, prefix: str, family: Family | None, body: str) -> frozenset[str]:
     """Return the names of the tensors above the last layer.
 
-    Without a table they are those that the model lists behind its layers.
+    They are those that the model lists behind its layers, and what a table says of the others.
     """
-    if family is not None:
-        return frozenset(weight.name for weight in family.top)
     names = list(dict(model.named_parameters()))
     last = max(place for place, name in enumerate(names) if name.startswith(prefix + "."))
-    return frozenset(names[last + 1 :])
+    if family is None:
+        return frozenset(names[last + 1 :])
+    below = {weight.name.removeprefix(body) for weight in family.bottom}
+    top = {weight.name.removeprefix(body) for weight in family.top}
+    return frozenset(top | {name for name in names[last + 1 :] if name not in below})

@@ -4,13 +4,13 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from lagsearch.errors import MistakeError, OperatorError, did_you_mean
-from lagsearch.models.configs import ModelShape
+from lagsearch.models.configs import ModelShape, numbered
 from lagsearch.operators.plan import GrowthPlan
 
 
@@ -330,7 +330,21 @@ def make_candidate(
         place = names.index(asked.source)
         plan = found.build(sources[place], target, **values).of_source(place)
         values[SOURCE] = asked.source
+    plan = _warned(plan, sources[0])
     return Candidate(asked.title, name, values, plan, found.is_baseline)
+
+
+def _warned(plan: GrowthPlan, source: ModelShape) -> GrowthPlan:
+    """Say where a layer is not what it copies, for it computes by its number."""
+    reason = numbered(source.model_type, source.keys)
+    is_moved = any(each.layer not in (None, place) for place, each in enumerate(plan.layers))
+    if reason is None or not is_moved:
+        return plan
+    warning = (
+        f"a layer of {source.model_type} depends on its number ({reason}): a copy at another place "
+        "is not what it copies"
+    )
+    return replace(plan, warning=f"{plan.warning}; {warning}" if plan.warning else warning)
 
 
 def name_of(name: str, settings: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -97,6 +97,7 @@ def width_growth(name: str, source: ModelShape, target: ModelShape) -> WidthGrow
     """
     family = family_of(source.model_type, source.keys)
     keys = family.size_keys
+    _check_table(name, family, source)
     if source.n_layers != target.n_layers:
         raise OperatorError(
             f"{name} grows in width only; the target changes the depth {source.n_layers} to "
@@ -121,6 +122,22 @@ def width_growth(name: str, source: ModelShape, target: ModelShape) -> WidthGrow
     width = target.keys[keys.residual[0]]
     followers = tuple((key, width) for key in keys.residual[1:] if source.keys[key] != width)
     return WidthGrowth(source, family, sizes, followers)
+
+
+def _check_table(name: str, family: Family, source: ModelShape) -> None:
+    """Check that the table holds for widths.
+
+    Raises:
+        OperatorError: It does not; the message says why.
+    """
+    if family.no_width:
+        raise OperatorError(f"{name} cannot grow {source.model_type} in width: {family.no_width}")
+    for one, other in family.equal_in_width:
+        if source.keys.get(one) != source.keys.get(other):
+            raise OperatorError(
+                f"{name} cannot grow {source.model_type} in width where {one} is not equal to "
+                f"{other}"
+            )
 
 
 def _sizes(shape: ModelShape, keys: SizeKeys) -> dict[Units, int]:

@@ -370,9 +370,11 @@ def now() -> str:
 def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     """Return the keys in which two spaces differ, but for what changes no loss.
 
-    That is an oracle that is added, baselines, downstream tasks, and whether a run is profiled.
+    That is an oracle that is added, baselines, downstream tasks, and whether a run is profiled; how
+    separators are asked for does not matter where it comes to the same tokens, which are compared
+    apart.
     """
-    if at in ("evaluation.harness", "search.baselines"):
+    if at in ("evaluation.harness", "search.baselines", "data.separators"):
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         return [
@@ -380,7 +382,11 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
             for key in {**old, **new}
             for found in differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
         ]
-    if old == new or (at == "search.oracle" and new) or at == "resources.profile":
+    if (
+        old == new
+        or (at == "search.oracle" and new)
+        or at in ("resources.profile", "resources.save_dtype")
+    ):
         return []
     return [(at, old, new)]
 

@@ -5,7 +5,7 @@ Defaults stand here and nowhere else. Unknown keys are errors.
 
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -17,6 +17,14 @@ def _is_tuple(field: FieldInfo) -> bool:
     """Return whether one of the types that a field may have is a tuple."""
     kinds = (field.annotation, *get_args(field.annotation))
     return any(tuple in (get_origin(each), *map(get_origin, get_args(each))) for each in kinds)
+
+
+def _separators(value: Any) -> Any:
+    """Read `true` and `false` of files from when a separator was there or not."""
+    return {True: "eos", False: "none"}[value] if isinstance(value, bool) else value
+
+
+Separators = Annotated[Literal["auto", "bos", "eos", "both", "none"], BeforeValidator(_separators)]
 
 
 class Part(BaseModel):
@@ -111,8 +119,10 @@ class Data(Part):
     tokenizer: str | TrainBpe | None = None
     """`bytes`, `characters`, `{train_bpe: 4096}`, or a Hugging Face folder or hub name; when left
     out, the tokenizer of the first source that is a checkpoint, else `bytes`."""
-    separators: bool = True
-    """Put the tokenizer's separator (its `eos_token`, if it has one) after each document."""
+    separators: Separators = "auto"
+    """What stands around each document: the tokenizer's `bos` before it, its `eos` after it,
+    `both` or `none`; `auto` is what the tokenizer itself adds around one text, and `eos` where it
+    adds nothing. Older files have `true` for `eos` and `false` for `none`."""
     sequence_length: Annotated[int, Field(ge=2)] = 128
     """Tokens in a sequence."""
 
@@ -408,6 +418,9 @@ class Resources(Part):
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+    save_dtype: Literal["fp32", "source"] = "fp32"
+    """The type that the winner is saved in: that of its training, or the one that the first source,
+    if it is a checkpoint, is stored in."""
     profile: bool = False
     """Say where the time goes, and trace a few steps of every candidate; no loss changes."""
 

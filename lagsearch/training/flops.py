@@ -19,7 +19,10 @@ nothing but weights outside of embeddings and head, 6 N D (`6nd`)."""
 
 
 def matrix_parameters(model: nn.Module) -> dict[str, int]:
-    """Return how many weights take part in matrix products: in `layers`, and in the `head`."""
+    """Return how many weights take part in a token's matrix products: in `layers`, in the `head`.
+
+    Of experts these are the ones that a token is sent to, and what decides which.
+    """
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()  # type: ignore[operator]
@@ -27,7 +30,24 @@ def matrix_parameters(model: nn.Module) -> dict[str, int]:
     for module in model.modules():
         if isinstance(module, nn.Linear | Conv1D):
             sizes["head" if module is head else "layers"] += module.weight.numel()
+        elif (active := _active(module, model.config)) is not None:
+            sizes["layers"] += active
     return sizes
+
+
+def _active(module: nn.Module, config: Any) -> int | None:
+    """Return how many weights of a set of experts, or of their router, a token is multiplied by.
+
+    None where it is neither.
+    """
+    weights = [each for each in module.parameters(recurse=False) if each.dim() >= 2]
+    chosen = getattr(config, "num_experts_per_tok", None)
+    if not weights or not isinstance(chosen, int):
+        return None
+    if all(each.dim() == 3 for each in weights):
+        return sum(each.numel() // each.shape[0] * chosen for each in weights)
+    is_router = type(module).__name__.endswith("Router") and len(weights) == 1
+    return weights[0].numel() if is_router else None
 
 
 def forward_flops_per_token(
@@ -42,14 +62,16 @@ def forward_flops_per_token(
         counting: What counts.
 
     Raises:
-        ModelError: The model has weights that this form does not know (experts, convolutions) or
+        ModelError: The model has weights that this form does not know (convolutions, say) or
             no attention heads: a wrong number would be worse than none.
     """
     from transformers.pytorch_utils import Conv1D
 
     for name, module in model.named_modules():
         has_matrices = any(each.dim() >= 2 for each in module.parameters(recurse=False))
-        if has_matrices and not isinstance(module, nn.Linear | nn.Embedding | Conv1D):
+        is_known = isinstance(module, nn.Linear | nn.Embedding | Conv1D)
+        is_known = is_known or _active(module, config) is not None
+        if has_matrices and not is_known:
             raise ModelError(
                 f"model_type {config.model_type}: the FLOPs of {name} "
                 f"({type(module).__name__}) are not known; its kind of model is not supported"

@@ -78,8 +78,29 @@ BERT = {
     **COMMON,
     "tie_word_embeddings": True,
 }
-FAMILIES = {"llama": LLAMA, "gpt2": GPT2, "neox": NEOX, "opt": OPT, "bert": BERT}
-KINDS = {"bert": "masked"}
+SMALL = {key: value for key, value in LLAMA.items() if key != "head_dim"}
+UNGROUPED = {key: value for key, value in NEOX.items() if key != "model_type"}
+OTHERS = {
+    "gemma2": {**LLAMA, "model_type": "gemma2"},
+    "gemma3_text": {**LLAMA, "model_type": "gemma3_text"},
+    "phi3": {**UNGROUPED, "model_type": "phi3", "num_key_value_heads": 4, "pad_token_id": 0},
+    "smollm3": {**SMALL, "model_type": "smollm3", "pad_token_id": 0},
+    "olmo2": {**SMALL, "model_type": "olmo2", "pad_token_id": 0},
+    "starcoder2": {**SMALL, "model_type": "starcoder2"},
+    "falcon": {
+        **{"model_type": "falcon", "num_hidden_layers": 4, "hidden_size": 16},
+        **{"num_attention_heads": 4, "ffn_hidden_size": 24, "bias": True, **COMMON},
+    },
+    "granite": {**SMALL, "model_type": "granite"},
+    "stablelm": {**SMALL, "model_type": "stablelm"},
+    "distilbert": {
+        **{"model_type": "distilbert", "n_layers": 4, "dim": 16, "hidden_dim": 24, "n_heads": 4},
+        **{"max_position_embeddings": 32, **COMMON, "tie_word_embeddings": True},
+    },
+    "electra": {**BERT, "model_type": "electra", "embedding_size": 16},
+}
+FAMILIES = {"llama": LLAMA, "gpt2": GPT2, "neox": NEOX, "opt": OPT, "bert": BERT, **OTHERS}
+KINDS = dict.fromkeys(("bert", "distilbert", "electra"), "masked")
 
 DEEPER = {"num_hidden_layers": 8}
 WIDTHS = {  # hidden size, heads, feed-forward
@@ -88,8 +109,16 @@ WIDTHS = {  # hidden size, heads, feed-forward
     "neox": ("hidden_size", "num_attention_heads", "intermediate_size"),
     "opt": ("hidden_size", "num_attention_heads", "ffn_dim"),
     "bert": ("hidden_size", "num_attention_heads", "intermediate_size"),
+    **{name: ("hidden_size", "num_attention_heads", "intermediate_size") for name in OTHERS},
+    "falcon": ("hidden_size", "num_attention_heads", "ffn_hidden_size"),
+    "distilbert": ("dim", "n_heads", "hidden_dim"),
 }
-EXTRA = {"llama": {"x2": {"num_key_value_heads": 4}, "x1.5": {"num_key_value_heads": 3}}}
+GROUPED = ("llama", "smollm3", "starcoder2", "granite", "stablelm")
+HALF = {"x2": {"num_key_value_heads": 4}, "x1.5": {"num_key_value_heads": 3}}
+EXTRA = {
+    **{name: HALF for name in GROUPED},
+    "phi3": {"x2": {"num_key_value_heads": 8}, "x1.5": {"num_key_value_heads": 6}},
+}
 SIZES = {"x2": (32, 8, 48), "x1.5": (24, 6, 40)}
 
 CASES = [
@@ -155,6 +184,8 @@ def changes_of(family, grows):
             keys |= EXTRA.get(family, {}).get(part, {})
             if family == "opt":
                 keys["word_embed_proj_dim"] = SIZES[part][0]
+            if family == "electra":
+                keys["embedding_size"] = SIZES[part][0]
     return keys
 
 
@@ -174,9 +205,11 @@ def in_float64(model):
     """Let RMSNorms compute in float64: transformers computes them in fp32 whatever comes in."""
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
-            module.forward = lambda x_BTD, norm=module: (
-                norm.weight
-                * (x_BTD * torch.rsqrt(x_BTD.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon))
+            is_offset = type(module).__name__.startswith("Gemma")  # gains count from one
+            eps = module.eps if is_offset else module.variance_epsilon
+            module.forward = lambda x_BTD, norm=module, eps=eps, offset=float(is_offset): (
+                (offset + norm.weight)
+                * (x_BTD * torch.rsqrt(x_BTD.pow(2).mean(-1, keepdim=True) + eps))
             )
     return model.double()
 
@@ -314,8 +347,14 @@ def main():
     for name, settings in DOUBLING:
         written = ", ".join(f"{key}: {value}" for key, value in settings.items())
         title = f"`{name}`" + (f" ({written})" if written else "")
-        pairs = [symmetry(family, name, settings) for family in FAMILIES]
-        cells = [f"{cosine:.4f} [{gap:.1g}]" for cosine, gap in pairs]
+        cells = []
+        for family in FAMILIES:
+            try:
+                cosine, gap = symmetry(family, name, settings)
+            except LagsearchError:
+                cells.append("-")
+                continue
+            cells.append(f"{cosine:.4f} [{gap:.1g}]")
         lines.append(f"| {title} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     if options.out:

@@ -58,9 +58,9 @@ def differences(one, other):
     """Count tensors that are not the same in both checkpoints."""
     import torch
 
-    from lagsearch.models.shards import CheckpointTensors
+    from lagsearch.models.checkpoints import open_checkpoint
 
-    first, second = CheckpointTensors(one), CheckpointTensors(other)
+    first, second = (open_checkpoint(each).tensors for each in (one, other))
     assert set(first) == set(second)
     return sum(not torch.equal(first[name], second[name]) for name in first)
 

@@ -9,9 +9,10 @@ from lagsearch.models.families.gpt2 import GPT2
 from lagsearch.models.families.llama import LLAMA, QWEN3
 from lagsearch.models.families.neox import NEOX
 from lagsearch.models.families.opt import OPT
+from lagsearch.models.families.others import OTHERS
 from lagsearch.models.families.record import UNITS, Axis, Family, Role, SizeKeys, Units, Weight
 
-FAMILIES = (BERT, GPT2, LLAMA, NEOX, OPT, QWEN3, ROBERTA)
+FAMILIES = (BERT, GPT2, LLAMA, NEOX, OPT, QWEN3, ROBERTA, *OTHERS)
 
 _BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
 

@@ -13,9 +13,6 @@ _LAYER = (
     *layer_norm("output.LayerNorm"),
 )
 
-_OLD_NAMES = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
-"""As TensorFlow had them; files of bert-base-uncased still do."""
-
 
 def _embeddings(prefix: str) -> tuple[Weight, ...]:
     return (
@@ -41,7 +38,6 @@ BERT = Family(
     norm="layer",
     is_post_norm=True,
     requires={"add_cross_attention": False},
-    aliases=_OLD_NAMES,
 )
 
 ROBERTA = Family(
@@ -59,5 +55,4 @@ ROBERTA = Family(
     norm="layer",
     is_post_norm=True,
     requires={"add_cross_attention": False},
-    aliases=_OLD_NAMES,
 )

@@ -1,4 +1,4 @@
-"""Llama, and Mistral, Qwen2 and Qwen3 by the same names."""
+"""Llama, and Mistral, Qwen2 and Qwen3, Granite and SmolLM3 by the same names."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ _FEED_FORWARD = (
 
 LLAMA = Family(
     name="llama",
-    model_types=("llama", "mistral", "qwen2"),
+    model_types=("llama", "mistral", "qwen2", "granite", "smollm3"),
     layer=(*_attention(has_head_norms=False), *(each for both in _FEED_FORWARD for each in both)),
     bottom=(Weight("model.embed_tokens.weight", ("vocabulary", "residual"), "embedding"),),
     top=(

@@ -19,5 +19,4 @@ NEOX = Family(
         Weight("lm_head.weight", ("vocabulary", "residual"), "head"),
     ),
     norm="layer",
-    aliases=(("embed_out.", "lm_head."),),
 )

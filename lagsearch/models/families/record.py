@@ -18,11 +18,13 @@ Axis = Literal[
     "head_dim",
     "qkv_blocks",
     "qkv_per_head",
+    "gate_up",
 ]
 """`query` and `key_value` are the units of all heads; `head_dim` those of one head, which stay.
 
 Fused projections: `qkv_blocks` holds all queries, all keys, all values (GPT-2); `qkv_per_head`
-holds query, key and value of each head in turn (GPT-NeoX).
+holds query, key and value of each head in turn (GPT-NeoX). `gate_up` holds the gate's rows of all
+feed-forward units, and then the others (Phi-3).
 """
 
 Role = Literal["reader", "writer", "norm", "shift", "embedding", "head", "inner"]
@@ -40,6 +42,7 @@ UNITS: Mapping[Axis, tuple[Units | int, ...]] = {
     "ffn": ("ffn",),
     "qkv_blocks": (3, "key_value", "heads"),
     "qkv_per_head": ("key_value", "heads"),
+    "gate_up": (2, "ffn"),
 }
 """How the places of an axis are counted, outermost first; a number never grows, and within the
 innermost lies what each unit holds (a head's dimensions). Axes that are not here never grow."""
@@ -114,7 +117,8 @@ class Family:
             of the depth can preserve the function.
         requires: Configuration keys that must have these values for the table to hold.
         equal: Pairs of configuration keys that must have the same value.
-        aliases: Parts of names as some files have them, and as the model has them.
+        equal_in_width: Pairs that must have it where the width grows.
+        no_width: Why no width can grow, if none can.
     """
 
     name: str
@@ -127,7 +131,8 @@ class Family:
     is_post_norm: bool = False
     requires: Mapping[str, Any] = field(default_factory=dict)
     equal: tuple[tuple[str, str], ...] = ()
-    aliases: tuple[tuple[str, str], ...] = ()
+    equal_in_width: tuple[tuple[str, str], ...] = ()
+    no_width: str = ""
 
 
 def linear(

@@ -1,0 +1,161 @@
+"""Families that name their weights as Llama or BERT do, but for a few."""
+
+from dataclasses import replace
+
+from lagsearch.models.families.bert import BERT
+from lagsearch.models.families.llama import LLAMA
+from lagsearch.models.families.record import Family, SizeKeys, Weight, layer_norm, linear
+
+
+def _of(*parts: str) -> tuple[Weight, ...]:
+    """Return Llama's weights whose names begin so."""
+    return tuple(weight for weight in LLAMA.layer if weight.name.startswith(parts))
+
+
+def _norms(*names: str) -> tuple[Weight, ...]:
+    """Return the gains of norms on the residual stream."""
+    return tuple(Weight(f"{name}.weight", ("residual",), "norm") for name in names)
+
+
+_AROUND = ("post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+
+GEMMA = replace(
+    LLAMA,
+    name="gemma",
+    model_types=("gemma2", "gemma3_text"),
+    layer=(
+        *_of("self_attn.", "mlp."),
+        Weight("self_attn.q_norm.weight", ("head_dim",), "norm"),
+        Weight("self_attn.k_norm.weight", ("head_dim",), "norm"),
+        *_norms("input_layernorm", *_AROUND),
+    ),
+    no_width="its norms count their gains from one, and its embedding is scaled by the width",
+)
+
+OLMO2 = replace(
+    LLAMA,
+    name="olmo2",
+    model_types=("olmo2",),
+    layer=(
+        *_of("self_attn.", "mlp."),
+        Weight("self_attn.q_norm.weight", ("query",), "norm"),
+        Weight("self_attn.k_norm.weight", ("key_value",), "norm"),
+        *_norms("post_attention_layernorm", "post_feedforward_layernorm"),
+    ),
+    no_width="a norm spans all its heads, and one follows each output projection",
+)
+
+PHI3 = replace(
+    LLAMA,
+    name="phi3",
+    model_types=("phi3",),
+    layer=(
+        *_norms("input_layernorm", "post_attention_layernorm"),
+        Weight("self_attn.qkv_proj.weight", ("qkv_blocks", "residual"), "reader"),
+        *_of("self_attn.o_proj"),
+        Weight("mlp.gate_up_proj.weight", ("gate_up", "residual"), "reader"),
+        *_of("mlp.down_proj"),
+    ),
+    equal_in_width=(("num_key_value_heads", "num_attention_heads"),),
+)
+
+STARCODER2 = replace(
+    LLAMA,
+    name="starcoder2",
+    model_types=("starcoder2",),
+    layer=(
+        *layer_norm("input_layernorm"),
+        *_of("self_attn."),
+        *layer_norm("post_attention_layernorm"),
+        *linear("mlp.c_fc", ("ffn", "residual"), "reader"),
+        *linear("mlp.c_proj", ("residual", "ffn"), "writer"),
+    ),
+    top=(*layer_norm("model.norm"), *LLAMA.top[1:]),
+    norm="layer",
+    size_keys=SizeKeys(eps="norm_epsilon"),
+)
+
+STABLELM = replace(
+    LLAMA,
+    name="stablelm",
+    model_types=("stablelm",),
+    layer=(
+        *layer_norm("input_layernorm"),
+        *_of("self_attn.", "mlp."),
+        *layer_norm("post_attention_layernorm"),
+    ),
+    top=(*layer_norm("model.norm"), *LLAMA.top[1:]),
+    norm="layer",
+    size_keys=SizeKeys(),
+    requires={"qk_layernorm": False},
+)
+
+FALCON = Family(
+    name="falcon",
+    model_types=("falcon",),
+    layer=(
+        *(each for name in ("input_layernorm", "ln_attn", "ln_mlp") for each in layer_norm(name)),
+        *layer_norm("post_attention_layernorm"),
+        *linear("self_attention.query_key_value", ("qkv_per_head", "residual"), "reader"),
+        *linear("self_attention.dense", ("residual", "query"), "writer"),
+        *linear("mlp.dense_h_to_4h", ("ffn", "residual"), "reader"),
+        *linear("mlp.dense_4h_to_h", ("residual", "ffn"), "writer"),
+    ),
+    bottom=(Weight("transformer.word_embeddings.weight", ("vocabulary", "residual"), "embedding"),),
+    top=(
+        *layer_norm("transformer.ln_f"),
+        Weight("lm_head.weight", ("vocabulary", "residual"), "head"),
+    ),
+    norm="layer",
+    no_width="its queries, keys and values are fused in groups of their own",
+)
+
+DISTILBERT = Family(
+    name="distilbert",
+    model_types=("distilbert",),
+    layer=(
+        *linear("attention.q_lin", ("query", "residual"), "reader"),
+        *linear("attention.k_lin", ("key_value", "residual"), "reader"),
+        *linear("attention.v_lin", ("key_value", "residual"), "reader"),
+        *linear("attention.out_lin", ("residual", "query"), "writer"),
+        *layer_norm("sa_layer_norm"),
+        *linear("ffn.lin1", ("ffn", "residual"), "reader"),
+        *linear("ffn.lin2", ("residual", "ffn"), "writer"),
+        *layer_norm("output_layer_norm"),
+    ),
+    bottom=tuple(
+        replace(weight, name=weight.name.replace("bert.", "distilbert.", 1))
+        for weight in BERT.bottom
+    ),
+    top=(
+        *linear("vocab_transform", ("residual", "residual"), "inner"),
+        *layer_norm("vocab_layer_norm"),
+        Weight("vocab_projector.weight", ("vocabulary", "residual"), "head"),
+        Weight("vocab_projector.bias", ("vocabulary",), "head"),
+    ),
+    norm="layer",
+    size_keys=SizeKeys(residual=("dim",), heads="n_heads", ffn="hidden_dim", eps=None),
+    is_post_norm=True,
+)
+
+ELECTRA = Family(
+    name="electra",
+    model_types=("electra",),
+    layer=BERT.layer,
+    bottom=tuple(
+        replace(weight, name=weight.name.replace("bert.", "electra.", 1)) for weight in BERT.bottom
+    ),
+    top=(
+        *linear("generator_predictions.dense", ("residual", "residual"), "inner"),
+        *layer_norm("generator_predictions.LayerNorm"),
+        Weight("generator_lm_head.weight", ("vocabulary", "residual"), "head"),
+        Weight("generator_lm_head.bias", ("vocabulary",), "head"),
+    ),
+    norm="layer",
+    size_keys=SizeKeys(residual=("hidden_size", "embedding_size")),
+    is_post_norm=True,
+    requires={"add_cross_attention": False},
+    equal=(("embedding_size", "hidden_size"),),
+)
+
+OTHERS = (GEMMA, OLMO2, PHI3, STARCODER2, STABLELM, FALCON, DISTILBERT, ELECTRA)

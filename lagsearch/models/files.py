@@ -1,0 +1,110 @@
+"""Which files of a checkpoint's folder hold its weights: what transformers would read, no more."""
+
+import json
+import shutil
+from pathlib import Path
+
+from lagsearch.errors import ModelError
+
+INDEX = "model.safetensors.index.json"
+
+TOKENIZER = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+)
+ALONG = (
+    "chat_template*",
+    "additional_chat_templates",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    *("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*"),
+)
+"""What belongs to a model beside its weights and its configuration; the tokenizer apart."""
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def weight_files(folder: Path, *, allow_pickle: bool = False) -> dict[Path, frozenset[str] | None]:
+    """Return the files of weights, each with the names that the index has in it (None: all).
+
+    They are `model.safetensors`, or what `model.safetensors.index.json` lists; other files of the
+    folder may hold another model, an adapter, or an older copy.
+
+    Args:
+        folder: The checkpoint.
+        allow_pickle: Take `pytorch_model*.bin` where there is no safetensors.
+
+    Raises:
+        ModelError: There are none, or not all that the index lists, or Git LFS has not fetched
+            them.
+    """
+    whole, index = folder / "model.safetensors", folder / INDEX
+    files: dict[Path, frozenset[str] | None] = {}
+    if whole.is_file():
+        files[whole] = None
+    elif index.is_file():
+        files |= _listed(folder, index)
+    elif allow_pickle:
+        files |= dict.fromkeys(sorted(folder.glob("pytorch_model*.bin")))
+    if not files:
+        raise ModelError(_none(folder))
+    for path in files:
+        check_fetched(path)
+    return files
+
+
+def check_fetched(path: Path) -> None:
+    """Check that a file is itself, and not what Git LFS puts in its place.
+
+    Raises:
+        ModelError: It is not.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise ModelError(
+                f"{path} is a Git LFS pointer, not the file: run `git lfs pull` in its folder"
+            )
+
+
+def copy_along(source: Path, out: Path, patterns: tuple[str, ...] = (*TOKENIZER, *ALONG)) -> None:
+    """Copy what belongs to a model beside weights and configuration, where it is not there yet."""
+    for pattern in patterns:
+        for path in sorted(source.glob(pattern)):
+            if (out / path.name).exists():
+                continue
+            if path.is_dir():
+                shutil.copytree(path, out / path.name)
+            else:
+                shutil.copy(path, out / path.name)
+
+
+def _listed(folder: Path, index: Path) -> dict[Path, frozenset[str] | None]:
+    """Return what an index lists."""
+    check_fetched(index)
+    try:
+        where: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names: dict[Path, set[str]] = {}
+        for name, file in where.items():
+            names.setdefault(folder / file, set()).add(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index}: not a readable index ({type(error).__name__})") from None
+    for path in names:
+        if not path.is_file():
+            raise ModelError(f"{index} lists {path.name}, which is not there")
+    return {path: frozenset(names[path]) for path in sorted(names)}
+
+
+def _none(folder: Path) -> str:
+    """Say what a folder has in place of weights that are read."""
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if others:
+        return (
+            f"{folder} has no model.safetensors and no {INDEX}; {', '.join(others[:3])} is not "
+            "read, for nothing says that it is this model's: rename it if it is"
+        )
+    return f"{folder} has no *.safetensors; pickled weights are not read"
