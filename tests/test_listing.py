@@ -47,8 +47,8 @@ def test_all_that_cannot_be_is_told_at_once(write_space):
     _, *lines = str(told.value).splitlines()
     assert [line.partition(": ")[0] for line in lines] == [f"{path}:{n}" for n in (17, 17, 19)]
     parts = (
-        ("candidates[0].block_size [1, 3]: block_size 3 does not", "allowed: 1 (2 candidates)"),
-        ("candidates[0].index [2, 7]: index 7 is outside of 0..2", "(L - n)"),
+        ("candidates[0].block_size [1, 3]: block_size 3 does not", "allowed: 1"),
+        ("candidates[0].index [2, 7]: index 7 is outside of 0..2", "(L - n) (2 candidates)"),
         ('candidates[2] {"operator": "lemon"}: lemon grows in width', "3 to 4"),
     )
     for line, (begin, end) in zip(lines, parts, strict=True):

@@ -91,7 +91,9 @@ OPTIONS = [
 def test_a_wrong_option_is_one_line(monkeypatch, capsys, tmp_path, write_space, words, message):
     path = write_space()
     (tmp_path / "a-file").write_text("x")
-    places = {"FILE": tmp_path / "a-file", "FOLDER": tmp_path}
+    (tmp_path / "filled").mkdir()
+    (tmp_path / "filled" / "x").write_text("x")
+    places = {"FILE": tmp_path / "a-file", "FOLDER": tmp_path / "filled"}
     verb = ["run", path, "--serial"] if words[0] == "RUN" else ["plan", path]
     options = [places.get(word, word) for word in words if word != "RUN"]
     monkeypatch.chdir(tmp_path)
@@ -163,6 +165,7 @@ def test_a_wrong_checkpoint_is_named_at_its_key(
     """The tokenizer would come from it, but it is the checkpoint that is wrong."""
     for folder, text in (("without-config", None), ("broken-config", "{")):
         (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").write_bytes(b"")
         if text:
             (tmp_path / folder / "config.json").write_text(text)
     monkeypatch.chdir(tmp_path)
