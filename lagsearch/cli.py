@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from lagsearch.cache_commands import cache_app
 from lagsearch.errors import InterruptedRunError, LagsearchError
 from lagsearch.terminal import (
     make_console,
@@ -145,6 +146,8 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         raise InterruptedRunError(message) from None
     show_run(result.folder, result.report)
 
+
+app.add_typer(cache_app, name="cache")
 
 schedule_app = typer.Typer(no_args_is_help=True, help="Work on a schedule that a run has left.")
 app.add_typer(schedule_app, name="schedule")

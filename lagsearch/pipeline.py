@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lagsearch.cache import holding
 from lagsearch.data.corpora import Opener
 from lagsearch.data.objectives import make_objective
 from lagsearch.data.predicting import Predicts
@@ -132,6 +133,7 @@ class RunResult:
         return curves_table(self.folder)
 
 
+@holding()
 def run(  # noqa: PLR0913 (each is an option of the command)
     space: str | Path | SpaceFile | StagedFile,
     *,

@@ -9,7 +9,7 @@ import lagsearch
 
 ROOT = Path(lagsearch.__file__).parent
 
-EVERYWHERE = {"errors", "storage"}
+EVERYWHERE = {"errors", "storage", "cache"}
 MAY_IMPORT = {
     "space": set(),
     "models": set(),
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "selection": set(),
     "report": {"space", "operators", "training", "selection", "progress"},
     "progress": {"training"},
+    "cache_commands": {"terminal"},
     "guideline": set(),
     "vocabulary": {"space", "models", "data"},
     "costs": {"space", "models", "operators", "training"},

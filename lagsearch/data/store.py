@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lagsearch.cache import Entry, provide
 from lagsearch.data.batches import BLOCK, shares
 from lagsearch.data.corpora import (
     Documents,
@@ -26,7 +27,7 @@ from lagsearch.data.tokenizers import vocabulary_size
 from lagsearch.data.writing import STRETCH, How, Say, Task, forget, write_tokens
 from lagsearch.errors import DataError
 from lagsearch.space import Data, Source
-from lagsearch.storage import alone, cache_root, digest, write_json
+from lagsearch.storage import cache_root, digest, write_json
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,15 @@ class TokenStore:
     """Training and validation tokens in a folder of the cache.
 
     Attributes:
-        folder: Holds `train.bin`, `validation.bin`, `store.json` and `tokenizer/`.
+        folder: Holds `train.bin`, `validation.bin`, `tokenizer/`, `store.json` and a seal.
     """
 
     folder: Path
+
+    @property
+    def entry(self) -> Entry:
+        """The same as an entry of the cache."""
+        return Entry(self.folder)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -253,14 +259,12 @@ class _StoreMaker:
 
     def all(self, tasks: Sequence[Task]) -> None:
         """Make the stores of texts, after all that have none are found to be there."""
-        missing = [task for task in tasks if not self._is_made(self.store(task))]
-        for task in missing:
+        found = [(task, self.store(task)) for task in tasks]
+        missing = [each for each in found if not each[1].entry.is_usable()]
+        for task, _ in missing:
             task.documents.ready()
-        for task in missing:
-            store = self.store(task)
-            with alone(store.folder, self.tell):
-                if not self._is_made(store):
-                    self._write(store, task)
+        for task, store in missing:
+            provide(store.entry, partial(self._write, store, task), self.tell)
 
     def store(self, task: Task) -> TokenStore:
         """Return the store of a text, whether it is made or not."""
@@ -281,9 +285,6 @@ class _StoreMaker:
     def _tokenizer_digest(self) -> str:
         return digest(self.tokenizer.backend_tokenizer.to_str())
 
-    def _is_made(self, store: TokenStore) -> bool:
-        return (store.folder / "store.json").is_file()
-
     def _write(self, store: TokenStore, task: Task) -> None:
         size = vocabulary_size(self.tokenizer)
         dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
@@ -301,8 +302,8 @@ class _StoreMaker:
             facts["validation"]["name"] = f"{task.held_out} of {task.documents.name}"
         for part, count in zip(("corpus", "validation"), counts, strict=True):
             facts[part]["tokens"] = count
-        write_json(store.folder / "store.json", facts)
         forget(store.folder)
+        write_json(store.entry.record, facts)
 
 
 def _names(documents: Documents | None) -> dict[str, Any]:
