@@ -76,7 +76,7 @@ def clear_command(
         _say("Nothing was deleted.")
         return
     in_use = [each for each in chosen if not clear(each)]
-    _say(f"Deleted {_count(len(chosen) - len(in_use))} of {len(chosen)}.")
+    _say(f"Deleted {len(chosen) - len(in_use)} of {len(chosen)}.")
     for each in in_use:
         _say(f"{each.name}: in use, it stays")
 

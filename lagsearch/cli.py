@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from lagsearch.cache_commands import cache_app
-from lagsearch.errors import InterruptedRunError, LagsearchError
+from lagsearch.errors import (
+    InterruptedRunError,
+    LagsearchError,
+    brief,
+    is_out_of_memory,
+    words_of,
+)
 from lagsearch.terminal import (
     make_console,
     show_lines,
@@ -270,11 +276,11 @@ def replay_command(
 ) -> None:
     """Replay searches on recorded curves: what each would have chosen and spent."""
     from lagsearch.replay import replay_runs, summary
-    from lagsearch.storage import write_text
+    from lagsearch.report.tables import write_csv
 
     table = replay_runs(folders, lag, strategy=strategy, signal=signal)
     if out is not None:
-        write_text(out, table.to_csv(index=False))
+        write_csv(out, list(table.columns), table.astype(object).to_numpy().tolist())
     shown = summary(table)
     show_replay(shown, len(table.groupby(["run", "seed"])))
 
@@ -382,7 +388,7 @@ def main() -> None:
     except LagsearchError as error:
         _stop(str(error), error.exit_code)
     except OSError as error:  # no permission, no space on the disk
-        _stop(str(error), 2)
+        _stop(words_of(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _stop("interrupted", 130)
     except Exception as error:
@@ -390,6 +396,8 @@ def main() -> None:
             if not (message := error.format_message()):  # the help was shown instead
                 raise SystemExit(2) from None
             _stop(message, 2)
+        if is_out_of_memory(error):
+            _stop(f"not enough memory on this machine: {brief(error)}", 2)
         raise
 
 

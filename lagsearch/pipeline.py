@@ -36,6 +36,7 @@ from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.report.staged import build_whole
+from lagsearch.report.staged_numbers import ADAPTIVE
 from lagsearch.report.whole import WholeFolder
 from lagsearch.sampling import open_sampling, sample
 from lagsearch.search.keep import let_go
@@ -44,7 +45,7 @@ from lagsearch.search.slots import Slots, decide, describe
 from lagsearch.space import SpaceFile, StagedFile, load_any
 from lagsearch.stage import Engine
 from lagsearch.stages import StagedRun
-from lagsearch.staging import plan_stages, with_options
+from lagsearch.staging import StagedPlan, plan_stages, with_options
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 from lagsearch.vocabulary import find_tokenizer, vocabulary_of
@@ -229,6 +230,7 @@ def _run_stages(
     plan = plan_stages(file, vocabulary)
     memory = [each.cost.memory_bytes for stage in plan.stages for each in stage.candidates]
     compute, slots = _resources(first, memory)
+    _check_downstream(plan, folder, watch)
     store, objective = _open_data(first, tokenizer, watch, opener)
     brought = _checkpoints(first, plan.stages[0], objective.kind, watch)
     threads = 1 if slots.gpus else slots.cpus * slots.number
@@ -252,6 +254,14 @@ def _run_stages(
     finally:
         lock.release()
     return RunResult(folder.path, report)
+
+
+def _check_downstream(plan: StagedPlan, folder: WholeFolder, watch: Watch) -> None:
+    """Check the downstream tasks, which the last stage evaluates, before the first one trains."""
+    last = plan.stages[-1]
+    names = [each.name for each in last.candidates]
+    place = RunFolder(folder.path / ADAPTIVE / f"stage-{len(plan.stages)}")
+    open_downstream(plan.file.stages[-1], names, place, watch.say)
 
 
 def _open_data(

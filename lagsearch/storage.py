@@ -107,6 +107,13 @@ def unfinished(path: Path) -> list[Path]:
     return sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
 
 
+def make_lasting(folder: Path) -> None:
+    """Wait until all that is in a folder is on the disk."""
+    for each in sorted(folder.rglob("*")):
+        _flush(each)
+    _flush(folder)
+
+
 def _flush(path: Path) -> None:
     """Wait until a file, or a folder's list of names, is on the disk; not all file systems can."""
     handle = os.open(path, os.O_RDONLY)

@@ -476,3 +476,31 @@ def test_a_list_of_layers_can_be_drawn(write_stages):
     shorthand = (entry, "{operator: layers, layers: any}")
     strategy = ("{lag: 10}", "{lag: 10, strategy: optuna, candidates: 2}")
     assert refused_baselines(write_stages(shorthand, strategy)) == {}
+
+
+def test_downstream_tasks_are_checked_before_the_first_stage_trains(write_stages, tmp_path, cache):
+    """The last stage alone evaluates them, hours later."""
+    asked = "evaluation: {batches: 4, harness: {tasks: [unheard_of_task]}}"
+    path = write_stages(("evaluation: {batches: 4}", asked))
+    with pytest.raises(SpaceError, match=r"stages.yaml:\d+: evaluation.harness"):
+        run(path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert not any(cache.rglob("*.safetensors"))
+
+
+def test_a_stage_does_not_begin_with_damaged_weights(write_stages, tmp_path):
+    class Stop(Watch):
+        def say(self, line):
+            if line.startswith("adaptive stage-2: "):
+                raise KeyboardInterrupt
+
+    path, folder = write_stages(), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, folder, Stop())
+    (state,) = (folder / "adaptive" / "stage-1" / "states").iterdir()
+    content = bytearray(state.read_bytes())
+    content[-1000] ^= 1
+    state.write_bytes(content)
+    message = rf"{re.escape(str(state))}: damaged or gone; delete {folder}/adaptive, and"
+    with pytest.raises(RunFolderError, match=message):
+        run(path, folder)

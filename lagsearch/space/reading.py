@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 from lagsearch.errors import SpaceError, did_you_mean
-from lagsearch.space.overrides import Key, apply_override, read_yaml
+from lagsearch.space.overrides import Key, apply_override, read_text, read_yaml
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
 
@@ -157,7 +157,7 @@ def read_file(
         SpaceError: It cannot be read, or is no mapping; or an override is none.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise SpaceError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -85,7 +85,8 @@ class Curve:
 LARGEST_LOSS = 3.5e38
 """What a loss in 32 bits cannot exceed; sums and squares of such ones are numbers, too."""
 
-_MEND = "delete the file, and `lagsearch run` trains it anew"
+MEND = "delete the file, and `lagsearch run` trains it anew"
+"""How a curve is mended."""
 
 
 def read_curve(path: Path) -> Curve:
@@ -107,7 +108,7 @@ def read_curve(path: Path) -> Curve:
         except (ValueError, RecursionError):
             if number == len(lines):
                 break
-            raise RunFolderError(f"{path}:{number}: no whole line of JSON; {_MEND}") from None
+            raise RunFolderError(f"{path}:{number}: no whole line of JSON; {MEND}") from None
         try:
             found = _entry(entry)
             if isinstance(found, Failure):
@@ -118,7 +119,7 @@ def read_curve(path: Path) -> Curve:
             evaluations[found.step] = found
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             why = f": {error}" if type(error) is ValueError else ""
-            message = f"neither an evaluation nor a failure{why}; {_MEND}"
+            message = f"neither an evaluation nor a failure{why}; {MEND}"
             raise RunFolderError(f"{path}:{number}: {message}") from None
     ordered = tuple(evaluations[step] for step in sorted(evaluations))
     return Curve(ordered, failure)
@@ -141,9 +142,9 @@ def _text(path: Path) -> str:
         return gzip.decompress(packed.read_bytes()).decode("ascii")
     except UnicodeDecodeError as error:
         message = f"byte {error.start} is none of a curve's, {error.object[error.start]:#04x}"
-        raise RunFolderError(f"{path}: {message}; {_MEND}") from None
+        raise RunFolderError(f"{path}: {message}; {MEND}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RunFolderError(f"{_packed(path)}: not packed whole: {error}; {_MEND}") from None
+        raise RunFolderError(f"{_packed(path)}: not packed whole: {error}; {MEND}") from None
 
 
 def _entry(entry: Any) -> Evaluation | Failure:
