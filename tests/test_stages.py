@@ -13,11 +13,12 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 import lagsearch
+from lagsearch import downstream
 from lagsearch.cli import app
 from lagsearch.courses import at_once, baseline_courses, doubled
 from lagsearch.data.batches import training_rows
 from lagsearch.data.store import TokenStore
-from lagsearch.errors import RunFolderError, SpaceError
+from lagsearch.errors import HarnessError, RunFolderError, SpaceError
 from lagsearch.progress import Watch
 from lagsearch.report.build import build_report
 from lagsearch.training import examples, loop
@@ -478,11 +479,20 @@ def test_a_list_of_layers_can_be_drawn(write_stages):
     assert refused_baselines(write_stages(shorthand, strategy)) == {}
 
 
-def test_downstream_tasks_are_checked_before_the_first_stage_trains(write_stages, tmp_path, cache):
+def test_downstream_tasks_are_checked_before_the_first_stage_trains(
+    write_stages, tmp_path, cache, monkeypatch
+):
     """The last stage alone evaluates them, hours later."""
+
+    def refuse(harness, tell):
+        raise HarnessError("unheard_of_task: unknown")
+
+    monkeypatch.setattr(downstream, "open_tasks", refuse)
     asked = "evaluation: {batches: 4, harness: {tasks: [unheard_of_task]}}"
     path = write_stages(("evaluation: {batches: 4}", asked))
-    with pytest.raises(SpaceError, match=r"stages.yaml:\d+: evaluation.harness"):
+    with pytest.raises(
+        SpaceError, match=r"stages.yaml:\d+: .*unheard_of_task: unknown"
+    ):
         run(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert not any(cache.rglob("*.safetensors"))
