@@ -38,6 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MOST_DIGITS = 18
+"""Of a number of steps, and of a seed."""
+
 SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE", help="The space file (YAML).")]
 LagOption = Annotated[
     str | None,
@@ -456,8 +459,8 @@ def _lag(text: str | None) -> "int | Literal['auto'] | None":
     """Read K."""
     if text is None or text == "auto":
         return "auto" if text else None
-    if not text.isdecimal():
-        raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
+        raise LagsearchError(f"--lag {brief(text, 40)}: write a number of steps, or auto")
     return int(text)
 
 
@@ -466,7 +469,7 @@ def _seeds(text: str | None) -> list[int]:
     if text is None:
         return []
     numbers = [each.strip() for each in text.split(",")]
-    if not all(each.isdecimal() for each in numbers):
+    if not all(each.isdecimal() and len(each) <= MOST_DIGITS for each in numbers):
         raise LagsearchError(f"--seeds {text}: write whole numbers between commas, e.g. 0,1,2")
     return [int(each) for each in numbers]
 

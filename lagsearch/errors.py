@@ -127,11 +127,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(each in str(error) for each in said)
 
 
-def brief(error: Exception, width: int = 200) -> str:
-    """Return an error's message in one line, cut between words where it is long."""
+def brief(error: Exception | str, width: int = 200) -> str:
+    """Return an error's message, or words, in one line, cut between words where it is long."""
     words = (str(error).strip() or repr(error)).split()
     line = ""
     for word in words:
+        word = word if len(word) <= width else f"{word[:width]}..."
         if line and len(line) + len(word) >= width:
             return f"{line} ..."
         line = f"{line} {word}".lstrip()

@@ -490,9 +490,7 @@ def test_downstream_tasks_are_checked_before_the_first_stage_trains(
     monkeypatch.setattr(downstream, "open_tasks", refuse)
     asked = "evaluation: {batches: 4, harness: {tasks: [unheard_of_task]}}"
     path = write_stages(("evaluation: {batches: 4}", asked))
-    with pytest.raises(
-        SpaceError, match=r"stages.yaml:\d+: .*unheard_of_task: unknown"
-    ):
+    with pytest.raises(SpaceError, match=r"stages.yaml:\d+: .*unheard_of_task: unknown"):
         run(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert not any(cache.rglob("*.safetensors"))

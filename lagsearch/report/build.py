@@ -10,6 +10,7 @@ from lagsearch.errors import CurvesError, RunFolderError
 from lagsearch.report.elsewhere import AS_FOUND, Asked, read_curves
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import Recorded, build_numbers, read_run
+from lagsearch.report.records import AnyReport
 from lagsearch.report.statistics import statistics
 from lagsearch.report.tables import write_tables
 from lagsearch.space import Space, dump_space
@@ -98,7 +99,7 @@ def _check_free(folder: RunFolder) -> None:
     """Refuse a folder that holds anything but an earlier report of curves."""
     if folder.path.is_dir() and any(folder.path.iterdir()):
         is_run = folder.space_file.exists() or not folder.report_file.is_file()
-        if is_run or folder.report().get("curves") is None:
+        if is_run or folder.report(AnyReport).get("curves") is None:
             message = "has files, but no report of curves; choose another folder with --out"
             raise CurvesError(f"{folder.path}: {message}")
     elif folder.path.exists() and not folder.path.is_dir():

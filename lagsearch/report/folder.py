@@ -173,13 +173,13 @@ class RunFolder:
         path = self.profile_file(candidate)
         return read_record(path, Profile) if path.is_file() else None
 
-    def report(self) -> dict[str, Any]:
+    def report(self, shape: Any = Report) -> dict[str, Any]:
         """Read the numbers of the report.
 
         Raises:
-            RunFolderError: There is none.
+            RunFolderError: There is none, or it has another shape.
         """
-        return read_record(self.report_file, Report)
+        return read_record(self.report_file, shape)
 
     def space(self) -> Space:
         """Read the space of this run.

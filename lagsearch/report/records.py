@@ -60,7 +60,13 @@ class _Ranked(TypedDict):
     val_loss: Shares
 
 
-class Report(TypedDict):
+class AnyReport(TypedDict):
+    """The shape of a `report.json` that may be of another program."""
+
+    curves: NotRequired[str | None]
+
+
+class Report(AnyReport):
     """The shape of `report.json`, as far as other reports read it."""
 
     name: str

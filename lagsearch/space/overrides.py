@@ -46,10 +46,10 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int | str]]:
         return plain_tree(YAML().load(text), (), lines), lines
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = " ".join((error.problem or "not valid YAML").split())
+        problem = brief(error.problem or "not valid YAML")
         raise SpaceError(f"{mark.line + 1 if mark else 1}: {problem}") from None
     except YAMLError as error:
-        raise SpaceError(f"1: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+        raise SpaceError(f"1: not valid YAML: {brief(error)}") from None
     except RecursionError:
         raise SpaceError("1: nested too deeply, or an alias stands inside of itself") from None
     except SpaceError:
