@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
 import typer
 
 from lagsearch import interrupts
-from lagsearch.errors import InterruptedRunError, LagsearchError
+from lagsearch.cache_commands import cache_app
+from lagsearch.errors import (
+    InterruptedRunError,
+    LagsearchError,
+    brief,
+    is_out_of_memory,
+    words_of,
+)
 from lagsearch.progress import Watch, make_waiting_watch, make_watch
 from lagsearch.screen import NOBODY_READS, NobodyReads, silence, write
 from lagsearch.terminal import (
@@ -33,6 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+MOST_DIGITS = 18
+"""Of a number of steps, and of a seed."""
 
 SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE", help="The space file (YAML).")]
 LagOption = Annotated[
@@ -238,6 +248,8 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     show_run(result.folder, result.report)
 
 
+app.add_typer(cache_app, name="cache")
+
 schedule_app = typer.Typer(no_args_is_help=True, help="Work with the schedule.yaml of a run.")
 app.add_typer(schedule_app, name="schedule")
 
@@ -384,11 +396,11 @@ def replay_command(
     """Replay searches on recorded curves: what each would have chosen, and what it would cost."""
     with make_waiting_watch().doing("replaying the searches"):
         from lagsearch.replay import replay_runs, summary
-        from lagsearch.storage import write_text
+        from lagsearch.report.tables import write_csv
 
         table = replay_runs(folders, lag, strategy=strategy, signal=signal)
         if out is not None:
-            write_text(out, table.to_csv(index=False))
+            write_csv(out, list(table.columns), table.astype(object).to_numpy().tolist())
         shown = summary(table)
     show_replay(shown, table["run"].nunique(), len(table.groupby(["run", "seed"])))
 
@@ -533,7 +545,7 @@ def main() -> None:
             _flush(stream)
         raise SystemExit(NOBODY_READS) from None
     except OSError as error:  # no permission, no space on the disk
-        _stop(str(error), 2)
+        _stop(words_of(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _stop("interrupted", 130)
     except Exception as error:
@@ -541,6 +553,8 @@ def main() -> None:
             if not (message := error.format_message()):  # the help was shown instead
                 raise SystemExit(2) from None
             _stop(message, 2)
+        if is_out_of_memory(error):
+            _stop(f"not enough memory on this machine: {brief(error)}", 2)
         raise
 
 
@@ -627,8 +641,8 @@ def _lag(text: str | None) -> "int | Literal['auto'] | None":
     """Read K."""
     if text is None or text == "auto":
         return "auto" if text else None
-    if not text.isdecimal():
-        raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
+        raise LagsearchError(f"--lag {brief(text, 40)}: write a number of steps, or auto")
     return int(text)
 
 
@@ -637,7 +651,7 @@ def _seeds(text: str | None) -> list[int]:
     if text is None:
         return []
     numbers = [each.strip() for each in text.split(",")]
-    if not all(each.isdecimal() for each in numbers):
+    if not all(each.isdecimal() and len(each) <= MOST_DIGITS for each in numbers):
         raise LagsearchError(f"--seeds {text}: write whole numbers between commas, e.g. 0,1,2")
     return [int(each) for each in numbers]
 

@@ -118,11 +118,25 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
-def brief(error: Exception, width: int = 200) -> str:
-    """Return an error's message in one line, cut between words where it is long."""
+def words_of(error: OSError) -> str:
+    """Return what the operating system says in the order of all errors: where, then what."""
+    if error.filename is None or not error.strerror:
+        return brief(error)
+    return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory was not to be had: Python's own error, or torch's in words."""
+    said = ("can't allocate memory", "out of memory", "Unable to allocate")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in said)
+
+
+def brief(error: Exception | str, width: int = 200) -> str:
+    """Return an error's message, or words, in one line, cut between words where it is long."""
     words = (str(error).strip() or repr(error)).split()
     line = ""
     for word in words:
+        word = word if len(word) <= width else f"{word[:width]}..."
         if line and len(line) + len(word) >= width:
             return f"{line} ..."
         line = f"{line} {word}".lstrip()

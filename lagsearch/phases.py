@@ -27,9 +27,11 @@ from lagsearch.report.numbers import read_run
 from lagsearch.search.keep import let_go
 from lagsearch.search.serial import OpenRunner, Outcome, Runner, open_serial
 from lagsearch.searching import Searching
+from lagsearch.storage import make_lasting
 from lagsearch.training.curve import Failure, append
 from lagsearch.training.job import Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
+from lagsearch.training.state import saved_at
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Phases:
             self.search(jobs)
             job = jobs[self._ranking()[0]]
             if self.folder.is_over(job.name, steps) and (
-                self._is_saved(job) or job.state.is_file()
+                self._is_saved(job) or saved_at(job.state) is not None
             ):
                 return job
             with self._timed("winner"), self.watch.during(f"winner {job.name}", {job.name: steps}):
@@ -171,6 +173,7 @@ class Phases:
         if first is not None:
             copy_along(first, making, ALONG)
         shutil.rmtree(self.folder.winner, ignore_errors=True)
+        make_lasting(making)  # before the states, which could make it again, are deleted
         making.replace(self.folder.winner)
         self.folder.note(winner=job.name)
 

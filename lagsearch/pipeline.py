@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lagsearch.cache import holding
 from lagsearch.data.boundaries import boundaries_of
 from lagsearch.data.corpora import Opener
 from lagsearch.data.objectives import make_objective
@@ -35,6 +36,7 @@ from lagsearch.progress import Watch, make_watch
 from lagsearch.report.build import build_report, curves_table
 from lagsearch.report.folder import RunFolder, now
 from lagsearch.report.staged import build_whole
+from lagsearch.report.staged_numbers import ADAPTIVE
 from lagsearch.report.whole import WholeFolder
 from lagsearch.sampling import open_sampling, sample
 from lagsearch.search.keep import let_go
@@ -43,7 +45,7 @@ from lagsearch.search.slots import Slots, decide, describe
 from lagsearch.space import SpaceFile, StagedFile, Written, opened, said
 from lagsearch.stage import Engine
 from lagsearch.stages import StagedRun
-from lagsearch.staging import plan_stages
+from lagsearch.staging import StagedPlan, plan_stages
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 from lagsearch.vocabulary import find_tokenizer, vocabulary_of
@@ -145,6 +147,7 @@ class RunResult:
         return curves_table(self.folder)
 
 
+@holding()
 def run(  # noqa: PLR0913 (each is an option of the command)
     space: Written | SpaceFile | StagedFile,
     *,
@@ -252,6 +255,7 @@ def _run_stages(
         watch.say(line)
     memory = [each.cost.memory_bytes for stage in plan.stages for each in stage.candidates]
     compute, slots = _resources(first, memory)
+    _check_downstream(plan, folder, watch)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     brought = _checkpoints(first, plan.stages[0], objective.kind, watch)
     threads = 1 if slots.gpus else slots.cpus * slots.number
@@ -276,6 +280,13 @@ def _run_stages(
     finally:
         lock.release()
     return RunResult(folder.path, report)
+
+
+def _check_downstream(plan: StagedPlan, folder: WholeFolder, watch: Watch) -> None:
+    """Check the downstream tasks, which the last stage evaluates, before the first one trains."""
+    last = plan.stages[-1]
+    place = RunFolder(folder.path / ADAPTIVE / f"stage-{len(plan.stages)}")
+    open_downstream(plan.file.stages[-1], last.names, place, watch.say)
 
 
 def _open_data(

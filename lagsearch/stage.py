@@ -10,6 +10,7 @@ from typing import Any
 from lagsearch.data.predicting import Predicts
 from lagsearch.data.store import Stores
 from lagsearch.downstream import open_downstream
+from lagsearch.errors import RunFolderError
 from lagsearch.jobs import JobMaker, made_of, with_validation
 from lagsearch.phases import Phases
 from lagsearch.planning import RunPlan, make_plan, recorded
@@ -28,6 +29,7 @@ from lagsearch.storage import digest
 from lagsearch.training.curve import Failure, append
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource
+from lagsearch.training.state import saved_at
 from lagsearch.vocabulary import Vocabulary
 
 
@@ -116,6 +118,7 @@ class StageRun:
         """
         space, engine = self.file.space, self.engine
         self.folder.check(space)
+        self._check_before()
         for line in self.plan.remarks:
             engine.watch.say(f"{self.title}: {line}")
         sampling = open_sampling(self.plan, self.folder)
@@ -131,6 +134,19 @@ class StageRun:
             found = sample(sampling, self.phases, {space.seed: states})
             self.plan, self.make = found.plan, found.make
         self._jobs = self.make.candidates({space.seed: states})
+
+    def _check_before(self) -> None:
+        """Check that the weights are whole that the stage before has left.
+
+        Raises:
+            RunFolderError: They are damaged, or gone.
+        """
+        if self.before is not None and saved_at(state := self.before.state(self.root)) is None:
+            course = self.root / Path(self.before.folder).parts[0]
+            raise RunFolderError(
+                f"{state}: damaged or gone; delete {course}, and the same command goes through its "
+                "stages again"
+            )
 
     @property
     def phases(self) -> Phases:

@@ -3,11 +3,17 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+
+UNFINISHED = ".tmp"
+"""What the name of a file ends in that is not written to its end."""
+_KEPT = 200
+"""Characters of a file's name in that of its temporary one: names have 255 bytes at most."""
 
 
 def cache_root() -> Path:
@@ -46,18 +52,76 @@ def derive_seed(root: int, *purpose: str | int) -> int:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place only when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the operating system name the file that it is about: a full disk's does not.
+
+    Raises:
+        OSError: As inside, with `path` where it named none.
+    """
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def replacing(path: Path, *, is_lasting: bool = True) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place only when the block succeeds.
+
+    Args:
+        path: What is written.
+        is_lasting: Whether it is on the disk before the old file is gone, so that a power cut
+            leaves one of them. What is drawn from other files need not wait for that.
+
+    Raises:
+        OSError: It cannot be written; the error names `path`.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a name of its own, short enough wherever `path` itself is
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name[:_KEPT]}.", suffix=UNFINISHED, dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            if is_lasting:
+                _flush(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+            if is_lasting:
+                _flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> list[Path]:
+    """Return what a killed process left of writing a file, and no other file's."""
+    name = re.escape(path.name[:_KEPT])
+    pattern = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}")
+    if not path.parent.is_dir():
+        return []
+    return sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
+
+
+def make_lasting(folder: Path) -> None:
+    """Wait until all that is in a folder is on the disk."""
+    for each in sorted(folder.rglob("*")):
+        _flush(each)
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk; not all file systems can."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError) if path.is_dir() else nullcontext():
+            os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @contextmanager

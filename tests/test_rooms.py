@@ -9,7 +9,7 @@ import lagsearch
 
 ROOT = Path(lagsearch.__file__).parent
 
-EVERYWHERE = {"errors", "storage"}
+EVERYWHERE = {"errors", "storage", "cache"}
 MAY_IMPORT = {
     "screen": set(),
     "console": {"screen"},
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "report": {"space", "operators", "training", "selection", "progress"},
     "progress": {"training", "screen", "console"},
     "notebook": {"operators", "report"},
+    "cache_commands": {"terminal", "console", "screen"},
     "guideline": set(),
     "vocabulary": {"space", "models", "data"},
     "costs": {"space", "models", "operators", "training"},

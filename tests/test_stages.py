@@ -13,11 +13,12 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 import lagsearch
+from lagsearch import downstream
 from lagsearch.cli import app
 from lagsearch.courses import at_once, baseline_courses, doubled
 from lagsearch.data.batches import training_rows
 from lagsearch.data.store import TokenStore
-from lagsearch.errors import RunFolderError, SpaceError
+from lagsearch.errors import HarnessError, RunFolderError, SpaceError
 from lagsearch.progress import Watch
 from lagsearch.report.build import build_report
 from lagsearch.training import examples, loop
@@ -478,3 +479,38 @@ def test_a_list_of_layers_can_be_drawn(write_stages):
     shorthand = (entry, "{operator: layers, layers: any}")
     strategy = ("{lag: 10}", "{lag: 10, strategy: optuna, candidates: 2}")
     assert refused_baselines(write_stages(shorthand, strategy)) == {}
+
+
+def test_downstream_tasks_are_checked_before_the_first_stage_trains(
+    write_stages, tmp_path, cache, monkeypatch
+):
+    """The last stage alone evaluates them, hours later."""
+
+    def refuse(harness, tell):
+        raise HarnessError("unheard_of_task: unknown")
+
+    monkeypatch.setattr(downstream, "open_tasks", refuse)
+    asked = "evaluation: {batches: 4, harness: {tasks: [unheard_of_task]}}"
+    path = write_stages(("evaluation: {batches: 4}", asked))
+    with pytest.raises(SpaceError, match=r"stages.yaml:\d+: .*unheard_of_task: unknown"):
+        run(path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert not any(cache.rglob("*.safetensors"))
+
+
+def test_a_stage_does_not_begin_with_damaged_weights(write_stages, tmp_path):
+    class Stop(Watch):
+        def say(self, line):
+            if line.startswith("adaptive stage-2: "):
+                raise KeyboardInterrupt
+
+    path, folder = write_stages(), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, folder, Stop())
+    (state,) = (folder / "adaptive" / "stage-1" / "states").iterdir()
+    content = bytearray(state.read_bytes())
+    content[-1000] ^= 1
+    state.write_bytes(content)
+    message = rf"{re.escape(str(state))}: damaged or gone; delete {folder}/adaptive, and"
+    with pytest.raises(RunFolderError, match=message):
+        run(path, folder)

@@ -50,8 +50,10 @@ def files_in(path: Path) -> list[Path]:
     Raises:
         DataError: There is a link to a folder, which could lead in a circle, or to nothing.
     """
-    if not path.is_dir():
+    if path.is_file():
         return [path]
+    if not path.is_dir():
+        raise DataError(f"{path}: neither a file nor a folder, but a device or a pipe")
     names = {each: each.relative_to(path).parts for each in path.rglob("*")}
     shown = [each for each in names if not any(name.startswith(".") for name in names[each])]
     for each in shown:

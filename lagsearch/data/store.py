@@ -4,13 +4,14 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lagsearch.cache import Entry, provide
 from lagsearch.data.batches import BLOCK, shares
 from lagsearch.data.boundaries import Boundaries, boundaries_of
 from lagsearch.data.corpora import (
@@ -37,10 +38,15 @@ class TokenStore:
     """Training and validation tokens in a folder of the cache.
 
     Attributes:
-        folder: Holds `train.bin`, `validation.bin`, `store.json` and `tokenizer/`.
+        folder: Holds `train.bin`, `validation.bin`, `tokenizer/`, `store.json` and a seal.
     """
 
     folder: Path
+
+    @property
+    def entry(self) -> Entry:
+        """The same as an entry of the cache."""
+        return Entry(self.folder)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -252,14 +258,12 @@ class _StoreMaker:
 
     def all(self, tasks: Sequence[Task]) -> None:
         """Make the stores of texts, after all that have none are found to be there."""
-        missing = [task for task in tasks if not self._is_made(self.store(task), task)]
-        for task in missing:
+        found = [(task, self.store(task)) for task in tasks]
+        missing = [each for each in found if not self._is_usable(*each)]
+        for task, _ in missing:
             task.documents.ready()
-        for task in missing:
-            store = self.store(task)
-            with alone(store.folder, self.tell):
-                if not self._is_made(store, task):
-                    self._write(store, task)
+        for task, store in missing:
+            provide(store.entry, partial(self._write, store, task), self.tell)
 
     def store(self, task: Task) -> TokenStore:
         """Return the store of a text, whether it is made or not."""
@@ -294,12 +298,16 @@ class _StoreMaker:
                 f"out for validation, {held_out / whole:.2g} of it and not {task.held_out:g}"
             )
 
-    def _is_made(self, store: TokenStore, task: Task) -> bool:
-        if not (store.folder / "store.json").is_file():
+    def _is_usable(self, task: Task, store: TokenStore) -> bool:
+        """Return whether a store is there and whole, with what is to be held out."""
+        if not store.entry.is_usable():
             return False
         held_out, trained_on = (store.facts[part]["tokens"] for part in ("validation", "corpus"))
-        # such a text had nothing held out once, and was of no use
-        return bool(held_out) or not short_stretch(trained_on, task.held_out)
+        if held_out or not short_stretch(trained_on, task.held_out):
+            return True
+        with alone(store.folder, self.tell):  # nothing was held out once, and it was of no use
+            store.entry.discard()
+        return False
 
     def _write(self, store: TokenStore, task: Task) -> None:
         size = vocabulary_size(self.tokenizer)
@@ -321,8 +329,8 @@ class _StoreMaker:
             facts["validation"]["name"] = f"{share} of {task.documents.name}"
         for part, count in zip(("corpus", "validation"), counts, strict=True):
             facts[part]["tokens"] = count
-        write_json(store.folder / "store.json", facts)
         forget(store.folder)
+        write_json(store.entry.record, facts)
 
 
 def _names(documents: Documents | None) -> dict[str, Any]:

@@ -1,15 +1,23 @@
 """Named tensors in safetensors files, read lazily: only what is asked for enters memory."""
 
+import errno
+import hashlib
+import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lagsearch.errors import ModelError
 from lagsearch.storage import replacing
+
+_DIGEST = "sha256"
+"""What a file of ours says its content hashes to."""
 
 
 class TensorFile(Mapping[str, torch.Tensor]):
@@ -19,6 +27,7 @@ class TensorFile(Mapping[str, torch.Tensor]):
     """
 
     def __init__(self, path: Path, prefix: str = "") -> None:
+        self._path = path
         try:
             self._file: Any = safe_open(path, framework="pt")
         except Exception as error:  # safetensors has its own exception; OSError is possible too
@@ -44,11 +53,43 @@ class TensorFile(Mapping[str, torch.Tensor]):
         """The file's own words, as they were written."""
         return dict(self._file.metadata() or {})
 
+    def check(self) -> None:
+        """Compare all that is in the file with the hash that was written into it, where it has one.
+
+        Raises:
+            ModelError: They do not agree: bytes have changed since.
+        """
+        words = self.metadata
+        recorded = words.pop(_DIGEST, None)
+        if recorded is not None and recorded != _digest(TensorFile(self._path), words):
+            raise ModelError(f"{self._path}: damaged, its content is not what was written")
+
 
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors to one safetensors file, whole or not at all."""
+    """Write tensors to one safetensors file, whole or not at all, with a hash of its content.
+
+    Raises:
+        OSError: It cannot be written: the disk is full, say.
+    """
     contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    words = {**metadata, _DIGEST: _digest(contiguous, metadata)}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata=dict(metadata))
+        try:
+            save_file(contiguous, temporary, metadata=words)
+        except SafetensorError as error:  # its own words for what the operating system said
+            found = re.search(r"code: (\d+)", str(error))
+            code = int(found[1]) if found else errno.EIO
+            raise OSError(code, os.strerror(code), str(path)) from error
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]) -> str:
+    """Return the SHA-256 of words and of named tensors: their types, shapes and bytes."""
+    found = hashlib.sha256(json.dumps(sorted(words.items())).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        if tensor.numel():
+            found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from lagsearch.errors import CurvesError
+from lagsearch.errors import CurvesError, RunFolderError
 from lagsearch.report.elsewhere import AS_FOUND, Asked, read_curves
 from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import build_numbers, read_run
+from lagsearch.report.numbers import Recorded, build_numbers, read_run
+from lagsearch.report.records import AnyReport
 from lagsearch.report.statistics import statistics
 from lagsearch.report.tables import write_tables
 from lagsearch.space import Space, dump_space
@@ -27,6 +28,7 @@ def build_report(path: Path) -> dict[str, Any]:
     began = time.monotonic()
     folder = RunFolder(path)
     run = read_run(folder)
+    _check_end(run, folder)
     report = build_numbers(run)
     _write_pages(report, folder)
     schedule = _alone(run.space, run.plans[run.winner])
@@ -34,6 +36,18 @@ def build_report(path: Path) -> dict[str, Any]:
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
+
+
+def _check_end(run: Recorded, folder: RunFolder) -> None:
+    """Refuse a run that came to its end, and whose winner's curve has lost it since."""
+    winner, steps = str(run.environment.get("winner")), run.space.training.steps
+    if run.environment.get("end") and winner in run.by_seed:
+        curve = run.by_seed[winner][0]
+        if curve.failure is None and curve.at(steps) is None:
+            message = (
+                f"has lost its end, step {steps}; `lagsearch run` with the same --out mends it"
+            )
+            raise RunFolderError(f"{folder.curve_file(winner)}: {message}")
 
 
 def _alone(space: Space, winner: dict[str, Any]) -> Space:
@@ -86,7 +100,7 @@ def _check_free(folder: RunFolder) -> None:
     """Refuse a folder that holds anything but an earlier report of curves."""
     if folder.path.is_dir() and any(folder.path.iterdir()):
         is_run = folder.space_file.exists() or not folder.report_file.is_file()
-        if is_run or folder.report().get("curves") is None:
+        if is_run or folder.report(AnyReport).get("curves") is None:
             message = "has files, but no report of curves; choose another folder with --out"
             raise CurvesError(f"{folder.path}: {message}")
     elif folder.path.exists() and not folder.path.is_dir():

@@ -12,6 +12,7 @@ from lagsearch.report.elsewhere import read_curves
 from lagsearch.report.folder import RunFolder
 from lagsearch.report.numbers import read_run, training_cost
 from lagsearch.report.ranked import alive, judged
+from lagsearch.report.records import AnyReport
 from lagsearch.report.statistics import statistics
 from lagsearch.report.verdict import judge
 from lagsearch.selection.phase import FEWEST
@@ -60,10 +61,9 @@ def _report(path: Path) -> dict[str, Any]:
         return statistics(read_curves(path)) | {"curves": path.name}
     folder = RunFolder(path)
     if not folder.space_file.exists() and folder.report_file.is_file():
-        report = folder.report()
-        if report.get("curves") is None:
+        if folder.report(AnyReport).get("curves") is None:
             raise RunFolderError(f"{path}: not a run folder, it has no space.yaml")
-        return report
+        return folder.report()
     run = read_run(folder)
     report = statistics(run)
     for each in report["candidates"]:

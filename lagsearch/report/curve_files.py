@@ -20,6 +20,9 @@ from lagsearch.report.curve_forms import OPTIONAL, known_columns
 
 LONGEST_NAME = 200
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What text begins with that a spreadsheet takes for a formula."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -172,7 +175,7 @@ class _Columns:
             raise CurvesError(f"{self.path}: column candidate holds {column.type}, not names")
         encoded = column.cast(pa.string()).fill_null("").dictionary_encode()
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        names = tuple(str(name) for name in encoded.dictionary.to_pylist())
+        names = tuple(as_written(str(name)) for name in encoded.dictionary.to_pylist())
         for code, name in enumerate(names):
             if what := _wrong_name(name):
                 row = int(np.flatnonzero(codes == code)[0])
@@ -248,6 +251,11 @@ class _Columns:
         except ValueError:
             pass
         raise CurvesError(f"{self.place(row)}: {name} {word[:50]!r}: not a number")
+
+
+def as_written(name: str) -> str:
+    """Return a name without the apostrophe that keeps a spreadsheet from reading a formula."""
+    return name[1:] if name[:1] == "'" and name[1:].startswith((*FORMULA, "'")) else name
 
 
 def _wrong_name(name: str) -> str | None:

@@ -16,7 +16,7 @@ from lagsearch.report.numbers import read_run
 from lagsearch.report.searched import Searched, Terms, conclude
 from lagsearch.selection import Strategy
 from lagsearch.space import Search
-from lagsearch.training.curve import Curve, Evaluation, Failure
+from lagsearch.training.curve import LARGEST_LOSS, Curve, Evaluation, Failure
 
 Curves = Mapping[str, tuple[Curve, ...]]
 """Each candidate's evaluations under each seed."""
@@ -63,6 +63,7 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
         RunFolderError: All candidates failed.
     """
     rows = read_rows(path)
+    _check_size(rows)
     _check_once(rows)
     seeds = tuple(np.unique(rows.seed).tolist())
     by_seed = _curves(rows, seeds)
@@ -87,6 +88,15 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
     found = conclude(terms, by_seed, path)
     assert isinstance(found, Searched)  # all have their losses at every rung
     return found
+
+
+def _check_size(rows: Rows) -> None:
+    """Refuse losses whose sums and squares are no numbers; infinity and NaN are failures."""
+    is_wrong = np.isfinite(rows.loss) & (np.abs(rows.loss) > LARGEST_LOSS)
+    if is_wrong.any():
+        row = int(np.flatnonzero(is_wrong)[0])
+        message = f"too large, a loss is at most {LARGEST_LOSS:g}"
+        raise CurvesError(f"{rows.place(row)}: val_loss {rows.loss[row]:g}: {message}")
 
 
 def _check_once(rows: Rows) -> None:

@@ -92,7 +92,7 @@ def draw_all(wanted: list[Drawing], report: dict[str, Any], folder: Path) -> lis
 def save(figure: Any, folder: Path, name: str) -> None:
     """Write a figure as PNG and SVG, and let it go."""
     for kind, settings in FORMATS.items():
-        with replacing(folder / f"{name}.{kind}") as temporary:
+        with replacing(folder / f"{name}.{kind}", is_lasting=False) as temporary:
             figure.savefig(temporary, format=kind, **settings)
         figure.set_layout_engine("none")  # it stays as it was laid out
     plt.close(figure)

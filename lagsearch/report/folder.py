@@ -1,6 +1,5 @@
 """A run folder: what is in it, under which name, and how it is begun and continued."""
 
-import json
 import os
 import platform
 import subprocess
@@ -14,10 +13,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lagsearch.errors import RunFolderError
+from lagsearch.report.records import (
+    Environment,
+    Harness,
+    Learnt,
+    Plans,
+    Profile,
+    Report,
+    read_record,
+)
 from lagsearch.report.seeds import mean_curve
-from lagsearch.space import Space, dump_space, load_space, written_out
+from lagsearch.space import Space, dump_space, evaluation_steps, load_space, written_out
 from lagsearch.storage import write_json, write_text
-from lagsearch.training.curve import Curve, pack, read_curve
+from lagsearch.training.curve import MEND, Curve, pack, read_curve
 from lagsearch.training.job import operator_record
 
 _UNFINISHED = ".*.tmp"
@@ -123,8 +131,29 @@ class RunFolder:
         return max((each.step for each in self.curve(name).evaluations), default=0)
 
     def curves_of(self, space: Space, candidate: str) -> tuple[Curve, ...]:
-        """Read a candidate's evaluations under each seed."""
-        return tuple(self.curve(name) for name in space.trials(candidate))
+        """Read a candidate's evaluations under each seed.
+
+        Raises:
+            RunFolderError: An evaluation is missing before others, or measured other batches.
+        """
+        return tuple(self._checked(space, name) for name in space.trials(candidate))
+
+    def _checked(self, space: Space, name: str) -> Curve:
+        curve, wanted = self.curve(name), space.evaluation.batches
+        last = curve.evaluations[-1].step if curve.evaluations else -1
+        there = {each.step for each in curve.evaluations}
+        wrong = [
+            f"step {each.step} has {len(each.val_loss_batches)} of {wanted} validation batches"
+            for each in curve.evaluations
+            if len(each.val_loss_batches) != wanted
+        ] + [
+            f"the evaluation at step {step} is missing"
+            for step in evaluation_steps(space)
+            if step < last and step not in there
+        ]
+        if wrong:
+            raise RunFolderError(f"{self.curve_file(name)}: {wrong[0]}; {MEND}")
+        return curve
 
     def curve_of(self, space: Space, candidate: str) -> Curve:
         """Read a candidate's evaluations as their mean over the seeds."""
@@ -133,24 +162,24 @@ class RunFolder:
     def operator(self, candidate: str) -> dict[str, Any] | None:
         """Read what came of learning a candidate's operator, or None where there is nothing."""
         path = operator_record(self.curve_file(candidate))
-        return self._json(path) if path.is_file() else None
+        return read_record(path, Learnt) if path.is_file() else None
 
     def harness(self) -> dict[str, Any] | None:
         """Read what came out on downstream tasks, or None where none were evaluated."""
-        return self._json(self.harness_file) if self.harness_file.is_file() else None
+        return read_record(self.harness_file, Harness) if self.harness_file.is_file() else None
 
     def profile(self, candidate: str) -> dict[str, Any] | None:
         """Read where a candidate's time went, or None where nobody looked."""
         path = self.profile_file(candidate)
-        return self._json(path) if path.is_file() else None
+        return read_record(path, Profile) if path.is_file() else None
 
-    def report(self) -> dict[str, Any]:
+    def report(self, shape: Any = Report) -> dict[str, Any]:
         """Read the numbers of the report.
 
         Raises:
-            RunFolderError: There is none.
+            RunFolderError: There is none, or it has another shape.
         """
-        return self._json(self.report_file)
+        return read_record(self.report_file, shape)
 
     def space(self) -> Space:
         """Read the space of this run.
@@ -170,7 +199,7 @@ class RunFolder:
         Raises:
             RunFolderError: There is none.
         """
-        return self._json(self.plans_file)
+        return read_record(self.plans_file, Plans)
 
     def environment(self) -> dict[str, Any]:
         """Read versions, host, devices, sources and seconds.
@@ -178,7 +207,7 @@ class RunFolder:
         Raises:
             RunFolderError: There is none.
         """
-        return self._json(self.environment_file)
+        return read_record(self.environment_file, Environment)
 
     def note(self, **values: Any) -> None:
         """Change entries of `environment.json`."""
@@ -212,6 +241,9 @@ class RunFolder:
         Raises:
             RunFolderError: The folder belongs to another space; the message names what differs.
         """
+        if self.winner.is_symlink():
+            message = "a link, and what it leads to is not this run's: remove it"
+            raise RunFolderError(f"{self.winner}: {message}")
         if not self.space_file.is_file():
             self.check_free()
             return space
@@ -232,6 +264,8 @@ class RunFolder:
             RunFolderError: They are not those that the run began with.
         """
         if recorded := self.environment()["sources"]:
+            if len(recorded) != len(sources):
+                self.refuse([("the number of sources", len(recorded), len(sources))])
             pairs = zip(recorded, sources, strict=True)
             digests = [
                 (f"source {new['name']}", old["digest"], new["digest"]) for old, new in pairs
@@ -322,15 +356,6 @@ class RunFolder:
         """Return whether anything but a lock and unfinished writes is in the folder."""
         own = {self.path / "run.lock", *self.path.glob(_UNFINISHED)}
         return any(each not in own for each in self.path.iterdir())
-
-    def _json(self, path: Path) -> dict[str, Any]:
-        try:
-            value: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise RunFolderError(f"{self.path}: incomplete, it has no {path.name}") from None
-        except json.JSONDecodeError as error:
-            raise RunFolderError(f"{path}: not valid JSON: {error}") from None
-        return value
 
 
 def first_environment(

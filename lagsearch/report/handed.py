@@ -1,11 +1,11 @@
 """What a finished stage of a run hands on to the next one."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lagsearch.report.folder import RunFolder
+from lagsearch.report.records import read_record
 from lagsearch.storage import write_json
 
 RECORD = "stage.json"
@@ -52,4 +52,7 @@ class Handed:
 def read_handed(folder: Path) -> Handed | None:
     """Read what a finished stage hands on; None where it is not finished."""
     path = folder / RECORD
-    return Handed(**json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = read_record(path, Handed)
+    return Handed(**{each.name: found[each.name] for each in fields(Handed)})

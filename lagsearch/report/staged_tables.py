@@ -1,11 +1,10 @@
 """`tables/*.csv` of a run of several stages: the numbers behind its figures."""
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lagsearch.storage import replacing
+from lagsearch.report.tables import write_csv
 
 
 def write_whole_tables(report: dict[str, Any], folder: Path) -> None:
@@ -17,12 +16,8 @@ def write_whole_tables(report: dict[str, Any], folder: Path) -> None:
         "genealogy": _genealogy(report),
     }
     for name, rows in tables.items():
-        with (
-            replacing(folder / f"{name}.csv") as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-            writer.writerows(rows)
+        head, *others = rows
+        write_csv(folder / f"{name}.csv", head, others)
 
 
 def _courses(report: dict[str, Any]) -> Iterable[list[Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from lagsearch.report.curve_files import FORMULA
 from lagsearch.report.ranked import (
     behind,
     beside,
@@ -27,7 +28,8 @@ Table = tuple[list[str], Iterable[list[Any]]]
 def write_tables(report: dict[str, Any], folder: Path) -> list[str]:
     """Write the tables that the numbers allow, and return their names without `.csv`.
 
-    Names are written as they are, in quotes.
+    Names are written in quotes, and as they are but for what a spreadsheet would take for a
+    formula.
     """
     has_oracle, has_savings = bool(report["oracle"]), bool(report["savings"])
     wanted: dict[str, tuple[Callable[[dict[str, Any]], Table], bool]] = {
@@ -52,14 +54,23 @@ def write_tables(report: dict[str, Any], folder: Path) -> list[str]:
 
 
 def write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
-    """Write a table whole or not at all, text in quotes."""
+    """Write a table whole or not at all, text in quotes and none of it a formula."""
     with (
-        replacing(path) as temporary,
+        replacing(path, is_lasting=False) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         writer.writerow(head)
-        writer.writerows(rows)
+        writer.writerows([neutral(cell) for cell in row] for row in rows)
+
+
+def neutral(cell: Any) -> Any:
+    """Return a cell as a spreadsheet takes it for what it is: an apostrophe makes text of text.
+
+    Numbers stay numbers; `curve_files.as_written` takes the apostrophe off again.
+    """
+    is_mistaken = isinstance(cell, str) and cell.startswith((*FORMULA, "'"))
+    return f"'{cell}" if is_mistaken else cell
 
 
 def _ranking(report: dict[str, Any]) -> Table:

@@ -73,5 +73,5 @@ def is_whole(path: Path) -> bool:
     """Return whether a folder is that of a run of several stages."""
     file = path / "space.yaml"
     return file.is_file() and any(
-        line.startswith("stages:") for line in file.read_text(encoding="utf-8").splitlines()
+        line.startswith(b"stages:") for line in file.read_bytes().splitlines()
     )

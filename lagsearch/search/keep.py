@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from lagsearch.storage import unfinished
 from lagsearch.training.job import Job
 
 
@@ -62,13 +63,18 @@ class BestStateOnly(Keeps):
 def let_go(states: Path, but: Collection[str] = ()) -> None:
     """Delete the states of a run but for those of some candidates, and the folder if it is empty.
 
+    Those alone of which the run has curves, and what killed processes left of writing them: other
+    files that lie there, or where a link leads, are not the run's.
+
     Args:
-        states: The run's folder of states.
+        states: The run's folder of states, beside that of its curves.
         but: Candidates whose states stay.
     """
-    kept = {f"{name}.safetensors" for name in but}
-    for path in states.glob("*"):
-        if path.name not in kept:
-            path.unlink()
-    if states.is_dir() and not any(states.iterdir()):
+    curves = states.with_name("curves").glob("*.jsonl*")
+    trained = {each.name.removesuffix(".gz").removesuffix(".jsonl") for each in curves}
+    for name in sorted(trained - {*but}):
+        path = states / f"{name}.safetensors"
+        for each in (path, *unfinished(path)):
+            each.unlink(missing_ok=True)
+    if states.is_dir() and not states.is_symlink() and not any(states.iterdir()):
         states.rmdir()

@@ -52,6 +52,10 @@ _FOR_WORKERS = ("GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
 """What the workers of a cluster must have as this process has it; local ones inherit it."""
 
 
+_TRIES = 3
+"""How often a candidate is tried again at once when its worker dies; it goes on from its state."""
+
+
 class _Worker(tune.Trainable):  # type: ignore[misc]
     """One slot: trains candidate after candidate; each `step` is one sign of life."""
 
@@ -71,6 +75,8 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         try:
             sign = next(self._signs, None)
+        except OSError as error:  # a full disk, say, is no fault of a candidate's
+            return {"stopped": (error.errno, error.strerror, error.filename), "done": True}
         except Exception as error:  # one candidate's mishap must not end its worker
             return {"failed": reason_of(error), "done": True}
         return {"done": True} if sign is None else {"sign": sign}
@@ -118,6 +124,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self.waiting = ExitStack()
         self.cause = _Cause()
         self.failures: dict[str, str] = {}
+        self.stopped: OSError | None = None
         self.began: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -135,6 +142,8 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         sign: Progress | None = result.get("sign")
         if sign is not None:
             self.watch.progress(sign)
+        elif "stopped" in result:
+            self.stopped = OSError(*result["stopped"])
         elif "failed" in result:
             self._fail(name, result["failed"])
         else:
@@ -186,6 +195,9 @@ def _run(
         watch: Follows.
         finished: Is called in this process with each job that reached the step.
         number: Jobs at a time.
+
+    Raises:
+        OSError: A worker could not read or write a file.
     """
     by_name = {job.name: job for job in jobs}
     worker = tune.with_parameters(_Worker, jobs=by_name, until=until)
@@ -203,7 +215,7 @@ def _run(
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[follow],
-                failure_config=tune.FailureConfig(max_failures=0),
+                failure_config=tune.FailureConfig(max_failures=_TRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
@@ -212,6 +224,8 @@ def _run(
             tuner.fit()
         if noted:
             raise KeyboardInterrupt
+        if follow.stopped is not None:
+            raise follow.stopped
     return Outcome(follow.failures, follow.began or time.monotonic(), number)
 
 

@@ -54,6 +54,9 @@ def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished
         until: The step to reach.
         watch: Follows.
         finished: Is called with each job that reached the step.
+
+    Raises:
+        OSError: A file cannot be read or written.
     """
     began = time.monotonic()
     failures: dict[str, str] = {}
@@ -61,6 +64,8 @@ def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished
         try:
             for progress in train(job, until):
                 watch.progress(progress)
+        except OSError:  # a full disk, say, is no fault of a candidate's: it must not lose by it
+            raise
         except Exception as error:  # one candidate's mishap must not end the others
             failures[job.name] = reason_of(error)
             watch.failed(job.name, failures[job.name])

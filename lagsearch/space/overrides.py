@@ -1,17 +1,40 @@
 """Plain trees of YAML values with the line of each key, and what a command says put into them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from lagsearch.errors import SpaceError
+from lagsearch.errors import SpaceError, brief
 
 Key = tuple[str | int, ...]
+
+LARGEST = 1_000_000
+"""Bytes of the largest file: no space comes near it."""
+
+MOST_VALUES = 100_000
+"""Values in the largest tree: neither does any come near this."""
+
+
+def read_text(path: Path) -> str:
+    """Read a YAML file, and no more than such a file may hold.
+
+    Raises:
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is not UTF-8.
+        SpaceError: It is larger than any space, or has no end.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise SpaceError(f"{path}: more than {LARGEST // 10**6} MB, no space is so large")
+    return content.decode("utf-8")
 
 
 _WAYS_OUT = {
@@ -37,13 +60,26 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int | str]]:
         return plain_tree(YAML().load(text), (), lines), lines
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = " ".join((error.problem or "not valid YAML").split())
+        problem = brief(error.problem or "not valid YAML")
         hint = next((f": {way}" for sign, way in _WAYS_OUT.items() if sign in problem), "")
         raise SpaceError(f"{mark.line + 1 if mark else 1}: {problem}{hint}") from None
     except YAMLError as error:
-        raise SpaceError(f"1: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+        raise SpaceError(f"1: not valid YAML: {brief(error)}") from None
     except RecursionError:
         raise SpaceError("1: nested too deeply, or an alias stands inside of itself") from None
+    except SpaceError:
+        raise
+    except Exception as error:  # what Python says of a date or a number that YAML takes for one
+        line = _line_of_long_number(text)
+        raise SpaceError(f"{line}: not valid YAML: {brief(error)}") from None
+
+
+def _line_of_long_number(text: str) -> int:
+    """Return the line of a number with more digits than Python reads; 1 where there is none."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.search(r"[0-9_]{4000}", line):
+            return number
+    return 1
 
 
 def plain_tree(node: Any, at: Key, lines: dict[Key, int | str]) -> Any:
@@ -69,6 +105,9 @@ def plain_tree(node: Any, at: Key, lines: dict[Key, int | str]) -> Any:
 
 def _refuse_extras(node: Any, at: Key, lines: dict[Key, int | str]) -> None:
     """Refuse what YAML has and a space has no use for, naming the nearest line."""
+    if len(lines) > MOST_VALUES:
+        message = f"aliases make more than {MOST_VALUES:,} values of this"
+        raise SpaceError(f"{lines[at[:1]]}: {message}")
     tag = getattr(getattr(node, "tag", None), "value", None)
     is_tagged = isinstance(node, TaggedScalar) or (isinstance(node, dict | list) and tag)
     if not is_tagged and not getattr(node, "merge", None):

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 from lagsearch.errors import SpaceError, did_you_mean
-from lagsearch.space.overrides import Key, Said, put_in, read_yaml, said
+from lagsearch.space.overrides import Key, Said, put_in, read_text, read_yaml, said
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
 
@@ -215,7 +215,7 @@ def read_file(
         SpaceError: It cannot be read, or is no mapping; or an override is none.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         hint = did_you_mean(path.name, [each.name for each in path.parent.glob("*.y*ml")])
         raise SpaceError(f"{path}: no such file{hint}") from None

@@ -196,17 +196,19 @@ def _staged(path: Path, plain: Plain, lines: Lines) -> StagedFile:
     stages, places = _list(path, plain, lines)
     _check_list(path, plain, lines, stages, places)
     behind = list(accumulate((stage["steps"] for stage in stages), initial=0))
-    rows = _sequences(plain, stages)
-    files = []
+    rows = 0  # sequences that were trained on before
+    files: list[StageFile] = []
     for index, stage in enumerate(stages):
         own = _own(plain, stage, index)
         if index > 0:
-            before = {"config": {}, "steps": behind[index], "sequences": rows[index]}
+            before = {"config": {}, "steps": behind[index], "sequences": rows}
             own["sources"] = [{"name": f"stage-{index}", "before": before}]
         if index < len(stages) - 1 and isinstance(own.get("evaluation"), dict):
             own["evaluation"].pop("harness", None)
         _set_schedule(own, _begun(plain), behind[index], behind[-1])
         files.append(_stage_file(path, own, index + 1, plain, lines, places[index]))
+        training = files[-1].space.training
+        rows += training.steps * training.batch_size
     seeds = files[0].space.seeds
     return StagedFile(whole, path, plain, lines, seeds, tuple(map(_one_seed, files)))
 
@@ -330,17 +332,6 @@ def _begun(plain: Plain) -> int:
     pretrain = first.get("pretrain")
     steps = pretrain.get("steps", 0) if isinstance(pretrain, dict) else 0
     return steps if continued and isinstance(steps, int) else 0
-
-
-def _sequences(plain: Plain, stages: list[Plain]) -> list[int]:
-    """Return how many sequences were trained on before each stage."""
-    default = (plain.get("training") or {}).get("batch_size", 16)
-    sizes = [(stage.get("training") or {}).get("batch_size", default) for stage in stages]
-    counts = [
-        stage["steps"] * size if isinstance(size, int) else 0
-        for stage, size in zip(stages, sizes, strict=True)
-    ]
-    return list(accumulate(counts, initial=0))
 
 
 def _own(plain: Plain, stage: Plain, index: int) -> Plain:

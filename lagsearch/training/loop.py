@@ -16,7 +16,7 @@ from lagsearch.errors import CandidateFailed
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
 from lagsearch.training.average import Average
-from lagsearch.training.curve import Evaluation, Failure, append, read_curve, rewrite
+from lagsearch.training.curve import Curve, Evaluation, Failure, append, read_curve, rewrite
 from lagsearch.training.examples import (
     Dropout,
     Examples,
@@ -106,20 +106,28 @@ class _Run:
         self.average = None if job.ema is None else Average(self.model, job.ema)
 
     def begin(self) -> Iterator[Progress]:
-        """Take up the saved state, or grow."""
+        """Take up the saved state, or grow.
+
+        A state that is damaged, or behind which evaluations are missing, is not gone on from: all
+        is done again, and comes out the same.
+        """
         job = self.job
+        curve = read_curve(job.curve)
         saved = saved_at(job.state)
-        if saved is None:
+        if saved is None or not self._is_covered(curve, saved.step):
             self.wall_s = yield from self._grow()
             if self.average is not None:
                 self.average.begin()
         else:
             load_state(job.state, self.model, self.optimizer, self.average)
             self.step, self.wall_s = saved.step, saved.wall_s
-        curve = read_curve(job.curve)
         self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
         if len(self.evaluations) < len(curve.evaluations) or curve.failure:
             rewrite(job.curve, self.evaluations)
+
+    def _is_covered(self, curve: Curve, step: int) -> bool:
+        """Return whether all evaluations before a step are there; the one at it comes after it."""
+        return all(curve.at(each) for each in self.job.evaluate_at if each < step)
 
     def _grow(self) -> Generator[Progress, None, float]:
         """Grow; say about once a second how far learning is, and return its seconds."""

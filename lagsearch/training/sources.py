@@ -1,17 +1,17 @@
 """Trained sources in the cache: pretrained once, or a checkpoint made ready once.
 
 A source's folder holds `state.safetensors` (weights and, if it was trained here, moments),
-`curve.jsonl` and, when it is complete, `source.json`.
+`curve.jsonl` and, when it is complete, its record `source.json` and a seal.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lagsearch.cache import Entry, provide
 from lagsearch.models.checkpoints import checkpoint_digest, load_checkpoint
-from lagsearch.storage import alone, cache_root, digest, write_json
+from lagsearch.storage import cache_root, digest, write_json
 from lagsearch.training.curve import read_curve
 from lagsearch.training.job import Job
 from lagsearch.training.loop import Progress, train
@@ -49,24 +49,27 @@ def pretrained(
     Raises:
         CandidateFailed: Its loss is NaN or infinite.
     """
-    folder = cache_root() / "sources" / digest([FORMAT, made_of])
+    entry = _entry(made_of)
+    folder = entry.folder
     job = replace(job, state=folder / "state.safetensors", curve=folder / "curve.jsonl")
-    with alone(folder, tell):
-        if not (folder / "source.json").is_file():
-            for progress in train(job, job.training.steps):
-                follow(progress)
-            last = read_curve(job.curve).evaluations[-1]
-            facts = {
-                "kind": "pretrained",
-                "steps": last.step,
-                "val_loss": last.val_loss,
-                "flops": last.flops,
-                "wall_s": last.wall_s,
-                "has_optimizer_state": True,
-                "made_of": made_of,
-            }
-            write_json(folder / "source.json", facts)
-    return _cached(folder, job.name)
+
+    def build() -> None:
+        for progress in train(job, job.training.steps):
+            follow(progress)
+        last = read_curve(job.curve).evaluations[-1]
+        facts = {
+            "kind": "pretrained",
+            "steps": last.step,
+            "val_loss": last.val_loss,
+            "flops": last.flops,
+            "wall_s": last.wall_s,
+            "has_optimizer_state": True,
+            "made_of": made_of,
+        }
+        write_json(entry.record, facts)
+
+    provide(entry, build, tell)
+    return _cached(entry, job.name)
 
 
 def from_checkpoint(
@@ -84,25 +87,31 @@ def from_checkpoint(
     Raises:
         ModelError: It cannot be read.
     """
-    made_of = [FORMAT, checkpoint_digest(checkpoint), kind] + ([n_tokens] if n_tokens else [])
-    folder = cache_root() / "sources" / digest(made_of)
-    with alone(folder, tell):
-        if not (folder / "source.json").is_file():
-            model = load_checkpoint(checkpoint, kind, n_tokens)
-            save_state(folder / "state.safetensors", model, None, SavedAt(0, 0.0))
-            facts = {"kind": "checkpoint", "flops": None, "has_optimizer_state": False}
-            write_json(folder / "source.json", facts)
-    return _cached(folder, name)
+    made_of = [checkpoint_digest(checkpoint), kind] + ([n_tokens] if n_tokens else [])
+    entry = _entry(*made_of)
+
+    def build() -> None:
+        model = load_checkpoint(checkpoint, kind, n_tokens)
+        save_state(entry.folder / "state.safetensors", model, None, SavedAt(0, 0.0))
+        facts = {"kind": "checkpoint", "flops": None, "has_optimizer_state": False}
+        write_json(entry.record, facts | {"checkpoint": str(checkpoint)})
+
+    provide(entry, build, tell)
+    return _cached(entry, name)
 
 
 def is_cached(made_of: Any) -> bool:
-    """Return whether a pretrained source is complete in the cache."""
-    return (cache_root() / "sources" / digest([FORMAT, made_of]) / "source.json").is_file()
+    """Return whether a pretrained source is complete and whole in the cache."""
+    return _entry(made_of).is_usable()
 
 
-def _cached(folder: Path, name: str) -> CachedSource:
-    facts = json.loads((folder / "source.json").read_text())
-    facts.pop("made_of", None)
-    return CachedSource(
-        folder / "state.safetensors", {"name": name, "digest": folder.name, **facts}
-    )
+def _entry(*made_of: Any) -> Entry:
+    return Entry(cache_root() / "sources" / digest([FORMAT, *made_of]))
+
+
+def _cached(entry: Entry, name: str) -> CachedSource:
+    facts = entry.facts()
+    for key in ("made_of", "checkpoint"):
+        facts.pop(key, None)
+    known = {"name": name, "digest": entry.folder.name}
+    return CachedSource(entry.folder / "state.safetensors", {**known, **facts})

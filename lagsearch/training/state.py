@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lagsearch.errors import ModelError
 from lagsearch.models.build import tensors_of
 from lagsearch.models.tensors import TensorFile, write_tensors
 from lagsearch.training.average import Average
@@ -47,11 +48,16 @@ def save_state(
 
 
 def saved_at(path: Path) -> SavedAt | None:
-    """Return when the state was saved, or None where there is none."""
+    """Return when the state was saved; None where there is none, or one that is damaged."""
     if not path.is_file():
         return None
-    metadata = TensorFile(path).metadata
-    return SavedAt(json.loads(metadata["step"]), json.loads(metadata["wall_s"]))
+    try:
+        file = TensorFile(path)
+        file.check()
+        words = file.metadata
+        return SavedAt(int(words["step"]), float(words["wall_s"]))
+    except (ModelError, KeyError, ValueError):
+        return None
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -6,7 +6,8 @@ import json
 import pytest
 from made_up import HOSTILE, STEPS, made_importance, made_report
 
-from lagsearch.report.tables import write_tables
+from lagsearch.report.curve_files import as_written
+from lagsearch.report.tables import write_csv, write_tables
 
 
 def read(folder, name):
@@ -85,9 +86,21 @@ def test_several_seeds_have_rows_of_their_own_and_of_their_mean(tmp_path):
         assert mean == pytest.approx((by_seed["4"][key] + by_seed["9"][key]) / 2)
 
 
-def test_names_are_written_as_they_are(tmp_path):
+def test_names_are_written_so_that_none_is_a_formula(tmp_path):
     write_tables(made_report(HOSTILE), tmp_path)
-    assert {row["candidate"] for row in read(tmp_path, "ranking")} == {*HOSTILE, "scratch"}
+    names = {row["candidate"] for row in read(tmp_path, "ranking")}
+    assert {as_written(name) for name in names} == {*HOSTILE, "scratch"}
+    assert {name for name in names if name[0] in "=+-@"} == set()
+    assert {name for name in names if name[0] == "'"} == {f"'{HOSTILE[-1]}"}
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "'=1", "''", "a=1", ""])
+def test_text_is_no_formula_and_comes_back_and_numbers_stay_numbers(tmp_path, text):
+    write_csv(tmp_path / "a.csv", ["text", "number"], [[text, -1.5]])
+    (row,) = read(tmp_path, "a")
+    assert row["text"][:1] not in {*"=+-@\t\r"}
+    assert as_written(row["text"]) == text
+    assert (tmp_path / "a.csv").read_text().endswith(",-1.5\n")
 
 
 def test_a_table_goes_with_what_it_was_of(tmp_path):

@@ -50,14 +50,45 @@ def test_a_baseline_is_no_candidate_and_stays(tmp_path):
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b", "continue"}
 
 
+def trained(folder, *names):
+    (folder / "curves").mkdir()
+    for name in names:
+        (folder / "curves" / name).touch()
+
+
 def test_let_go_leaves_what_is_asked_for_and_no_empty_folder(tmp_path):
     states = tmp_path / "states"
     let_go(states)  # there is none: nothing to do
     states.mkdir()
+    trained(tmp_path, "a.jsonl", "b.c.jsonl.gz", "d.jsonl")
     for name in ("a", "b.c"):
         (states / f"{name}.safetensors").write_bytes(b"")
-    (states / ".a.safetensors.tmp").write_bytes(b"")
+    (states / ".a.safetensors.abcdefg_.tmp").write_bytes(b"")
     let_go(states, but={"b.c", "unknown"})
     assert [path.name for path in states.iterdir()] == ["b.c.safetensors"]
     let_go(states)
     assert not states.exists()
+
+
+def test_what_the_run_did_not_write_stays(tmp_path):
+    """A folder elsewhere that `states` links to, with files of other people in it."""
+    elsewhere, states = tmp_path / "elsewhere", tmp_path / "run" / "states"
+    elsewhere.mkdir()
+    states.parent.mkdir()
+    states.symlink_to(elsewhere)
+    trained(states.parent, "a.jsonl")
+    others = ("thesis.pdf", "z.safetensors", ".a.safetensors.tmp", "a.safetensors.bak")
+    for name in (*others, "a.safetensors"):
+        (elsewhere / name).write_bytes(b"x")
+    (elsewhere / "folder").mkdir()
+    let_go(states)
+    assert {path.name for path in elsewhere.iterdir()} == {*others, "folder"}
+    assert states.is_symlink()
+
+
+def test_an_empty_folder_that_is_linked_to_stays(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "states").symlink_to(tmp_path / "elsewhere")
+    let_go(tmp_path / "states")
+    assert (tmp_path / "states").is_symlink()
+    assert (tmp_path / "elsewhere").is_dir()

@@ -1,5 +1,6 @@
 """How many candidates fit, and what becomes of a candidate that breaks."""
 
+import contextlib
 import json
 import os
 import signal
@@ -59,6 +60,61 @@ def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(
     clean = lagsearch.run(space, out=tmp_path / "clean", serial=True, watch=Watch())
     assert losses(second) == losses(clean)
     assert json.loads((folder / "report.json").read_text()) == second.report
+
+
+@pytest.mark.parametrize("where", ["weights", "curve"])
+def test_a_full_disk_ends_the_run_and_no_candidate(write_space, tmp_path, monkeypatch, where):
+    """It is no fault of the candidate that was just being trained."""
+    from lagsearch.training import loop
+
+    def full(path, *_, **__):
+        raise OSError(28, "No space left on device", str(path))
+
+    space, folder = write_space(), tmp_path / "run"
+    lagsearch.run(space, out=tmp_path / "first", serial=True, watch=Watch())  # fills the cache
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, {"weights": "save_state", "curve": "append"}[where], full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*/run/(states|curves)/"):
+            lagsearch.run(space, out=folder, serial=True, watch=Watch())
+    result = lagsearch.run(space, out=folder, serial=True, watch=Watch())
+    assert [each.status for each in result.candidates] == ["ok"] * 4
+
+
+def workers():
+    """Return the processes of this one's workers, as Linux knows them."""
+    found, below = [], [os.getpid()]
+    while below:
+        pid = below.pop()
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            below += map(int, children)
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::_Worker"):
+                found.append(pid)
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads Linux's /proc")
+def test_a_candidate_whose_worker_dies_goes_on_at_once(write_space, tmp_path):
+    class Killer(Watch):
+        def __init__(self):
+            self.killed, self.failures = [], []
+
+        def progress(self, progress):
+            if not self.killed and progress.name.startswith("lag-") and progress.step:
+                self.killed = workers()
+                for pid in self.killed:
+                    os.kill(pid, signal.SIGKILL)
+
+        def failed(self, name, reason):
+            self.failures.append((name, reason))
+
+    watch = Killer()
+    found = lagsearch.run(write_space(), out=tmp_path / "killed", watch=watch)
+    assert watch.killed
+    assert watch.failures == []
+    whole = lagsearch.run(write_space(), out=tmp_path / "whole", serial=True, watch=Watch())
+    assert losses(found) == losses(whole)
 
 
 def losses(result):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from staged import LISTED
 
 from lagsearch.errors import SpaceError
-from lagsearch.space import load_any, load_space
+from lagsearch.space import Training, load_any, load_space
 from lagsearch.space.stages import Ladder, LadderError, spell_out
 
 RANDOM = {"model_type": "llama"}
@@ -242,3 +242,14 @@ def test_an_override_reaches_a_stage(write_stages):
 def test_where_one_growth_is_meant_stages_are_refused(write_stages):
     with pytest.raises(SpaceError, match=r"stages.*belongs to `lagsearch run`"):
         load_space(write_stages())
+
+
+def test_sequences_behind_a_stage_are_those_of_the_schema(write_stages):
+    """A stage's own batch size, that of all, and the default where nobody says any."""
+    first = "num_key_value_heads: 1, max_position_embeddings: 32}\n    steps: 20"
+    own = (first, f"{first}\n    training: {{batch_size: 6}}")
+    file = load_any(write_stages(own, listed=True))
+    assert [each.space.before.sequences for each in file.stages] == [0, 20 * 6, 20 * 6 + 20 * 4]
+    default = Training.model_fields["batch_size"].default
+    file = load_any(write_stages(("  batch_size: 4\n", "")))
+    assert [each.space.before.sequences for each in file.stages] == [0, 20 * default, 40 * default]

@@ -1,10 +1,12 @@
 import gzip
 import json
+from math import fsum
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lagsearch.errors import RunFolderError
 from lagsearch.training.curve import Curve, Evaluation, Failure, append, pack, read_curve, rewrite
 
 ONE = Evaluation(step=0, val_loss=2.5, val_loss_batches=(2.0, 3.0), wall_s=0.1, flops=0)
@@ -14,12 +16,13 @@ LOST = Failure(step=60, failed="step 60: the loss is not finite: nan")
 
 finite = st.floats(0, 1e6)
 evaluations = st.builds(
-    Evaluation,
-    step=st.integers(0, 10**7),
-    val_loss=finite,
-    val_loss_batches=st.lists(finite, min_size=1, max_size=4).map(tuple),
-    wall_s=finite,
-    flops=st.integers(0, 10**24),
+    lambda step, losses, wall_s, flops: Evaluation(
+        step, fsum(losses) / len(losses), tuple(losses), wall_s, flops
+    ),
+    st.integers(0, 10**7),
+    st.lists(finite, min_size=1, max_size=4),
+    finite,
+    st.integers(0, 10**24),
 )
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -202,3 +205,75 @@ def test_a_packed_curve_is_read_and_gone_on_with(tmp_path):
     assert read_curve(path).evaluations == tuple(first)
     pack(path)
     assert (tmp_path / "a.jsonl.gz").read_bytes() == packed
+
+
+LINE = '{"step": 1, "val_loss": 2.5, "val_loss_batches": [2.0, 3.0], "wall_s": 0.1, "flops": 9}'
+
+WRONG = {
+    "a broken line in the middle": (LINE[:40], "no whole line of JSON"),
+    "text for a loss": (LINE.replace("2.5", '"2.5"'), "val_loss or wall_s are no numbers"),
+    "text for a batch": (LINE.replace("[2.0", '["2.0"'), "val_loss_batches are no numbers"),
+    "a digit changed": (LINE.replace("3.0", "3.1"), "val_loss is not the mean of its batches"),
+    "a batch lost": (LINE.replace("2.0, ", ""), "val_loss is not the mean"),
+    "no batches": (LINE.replace("2.0, 3.0", ""), "val_loss_batches are no numbers"),
+    "NaN": (LINE.replace("2.5", "NaN").replace("2.0", "NaN"), "are"),
+    "infinity": (LINE.replace("2.5", "Infinity").replace("2.0", "Infinity"), "are too large"),
+    "losses whose sum overflows": (
+        LINE.replace("2.5", "1e308").replace("2.0, 3.0", "1e308, 1e308"),
+        "val_loss_batches are too large",
+    ),
+    "a step that is none": (LINE.replace('"step": 1', '"step": 1.5'), "step is no whole number"),
+    "a step below nothing": (LINE.replace('"step": 1', '"step": -1'), "step is no whole number"),
+    "true for a step": (LINE.replace('"step": 1', '"step": true'), "step is no whole number"),
+    "5,000 digits": (LINE.replace(": 9", ": " + "9" * 5000), "no whole line of JSON"),
+    "a list": ("[1, 2]", "neither an evaluation nor a failure"),
+    "nothing": ("null", "neither an evaluation nor a failure"),
+    "nested without end": ("[" * 100_000, "no whole line of JSON"),
+    "the same step otherwise": (LINE.replace("2.5", "3.0").replace("2.0", "3.0"), "stands there"),
+    "batches of another part": (
+        LINE.replace("}", ', "parts": {"a": [1.0]}}'),
+        "a has 1 of 2 batches",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_line_that_is_wrong_is_named(path, kind):
+    line, message = WRONG[kind]
+    path.write_text(f"{LINE}\n{line}\n{LINE}\n")
+    with pytest.raises(RunFolderError, match=rf"\.jsonl:2: .*{message}.*; delete the file"):
+        read_curve(path)
+
+
+def test_bytes_that_are_no_text_are_named(path):
+    path.write_bytes(LINE.encode() + b"\n\xff\n")
+    with pytest.raises(RunFolderError, match=rf"byte {len(LINE) + 1} is none of a curve's, 0xff"):
+        read_curve(path)
+
+
+def test_a_folder_in_its_place_is_named(path):
+    path.mkdir()
+    with pytest.raises(RunFolderError, match=r"\.jsonl: not a file"):
+        read_curve(path)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 30, -4])
+def test_a_packed_curve_that_was_cut_off_is_named(path, keep):
+    append(path, ONE)
+    pack(path)
+    packed = path.with_name(path.name + ".gz")
+    packed.write_bytes(packed.read_bytes()[:keep] or b"x")
+    with pytest.raises(RunFolderError, match=r"\.jsonl\.gz: not packed whole"):
+        read_curve(path)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20])
+def test_what_was_cut_off_leaves_no_broken_line_behind(path, cut):
+    """Only its newline was lost: the entry is whole. More was lost: it is no entry."""
+    append(path, ONE)
+    append(path, TWO)
+    path.write_bytes(path.read_bytes()[:-cut])
+    append(path, THREE)
+    kept = (ONE, TWO, THREE) if cut == 1 else (ONE, THREE)
+    assert read_curve(path).evaluations == kept
+    assert all(json.loads(line) for line in path.read_text().splitlines())
