@@ -26,12 +26,14 @@ class Text:
         name: In words.
         tokens: How many it has; an estimate where it is long.
         is_exact: Whether all of it was tokenized.
+        is_plain: Whether it is plain text, each file of which is taken for one document.
     """
 
     train: dict[str, Any]
     name: str
     tokens: int
     is_exact: bool
+    is_plain: bool
 
 
 def measure_text(names: Sequence[str], tokenizer: Any) -> Text:
@@ -49,7 +51,9 @@ def measure_text(names: Sequence[str], tokenizer: Any) -> Text:
     tokens, is_exact = _count(documents, tokenizer)
     if not tokens:
         raise DataError(f"{documents.name}: there is no text in it")
-    return Text(train, documents.name, tokens, is_exact)
+    paths = [path for name in train.get("files", ()) for path in files_in(path_of(name))]
+    are_plain = bool(paths) and all(map(is_plain, paths))
+    return Text(train, documents.name, tokens, is_exact, are_plain)
 
 
 def _written(names: Sequence[str]) -> dict[str, Any]:

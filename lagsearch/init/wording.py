@@ -1,13 +1,11 @@
 """The space file as text, every value with the reason for it."""
 
-import io
 from collections.abc import Iterable
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from lagsearch.init.growths import Listed
 from lagsearch.progress import clock
+from lagsearch.space import dump_flow
 
 
 def space_text(
@@ -26,11 +24,13 @@ def space_text(
         if isinstance(value, dict) and key not in ("target", "objective", "evaluation"):
             lines.append(f"{key}:")
             inner = value.items()
-            lines += [f"  {each}: {_flow(it)}{_note(notes, f'{key}.{each}')}" for each, it in inner]
+            lines += [
+                f"  {each}: {dump_flow(it)}{_note(notes, f'{key}.{each}')}" for each, it in inner
+            ]
         elif isinstance(value, list):
-            lines += [f"{key}:", *(f"  - {_flow(each)}" for each in value)]
+            lines += [f"{key}:", *(f"  - {dump_flow(each)}" for each in value)]
         else:
-            lines.append(f"{key}: {_flow(value)}{_note(notes, key)}")
+            lines.append(f"{key}: {dump_flow(value)}{_note(notes, key)}")
         if key == "target":
             lines += _candidates(listed)
     return "\n".join(lines) + "\n"
@@ -40,9 +40,9 @@ def _candidates(listed: Iterable[Listed]) -> list[str]:
     can, cannot = ["candidates:"], []
     for each in listed:
         if each.reason is None:
-            can.append(f"  - {_flow(each.entry)}  # {_one_line(each.summary)}")
+            can.append(f"  - {dump_flow(each.entry)}  # {_one_line(each.summary)}")
         else:
-            cannot.append(f"  # - {_flow(each.entry)}  # left out: {_one_line(each.reason)}")
+            cannot.append(f"  # - {dump_flow(each.entry)}  # left out: {_one_line(each.reason)}")
     return can + cannot
 
 
@@ -53,16 +53,6 @@ def _note(notes: dict[str, str], key: str) -> str:
 def _one_line(text: str) -> str:
     """Return text as a comment can hold it: in one line, without control characters."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
-
-
-def _flow(value: Any) -> str:
-    """Return a value as YAML in one line."""
-    yaml = YAML()
-    yaml.default_flow_style = True
-    yaml.width = 1 << 20
-    stream = io.StringIO()
-    yaml.dump(value, stream)
-    return stream.getvalue().removesuffix("\n").removesuffix("\n...")
 
 
 def about(seconds: float) -> str:

@@ -137,13 +137,13 @@ def dump_yaml(values: Any) -> str:
 
 
 def dump_flow(values: Any) -> str:
-    """Return plain values as YAML in one line, e.g. `{operator: lag, index: 0}`."""
+    """Return a plain value as YAML in one line, e.g. `{operator: lag, index: 0}`."""
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = True
-    yaml.width = 10_000
+    yaml.width = 1 << 20
     yaml.dump(values, stream)
-    return stream.getvalue().strip()
+    return stream.getvalue().strip().removesuffix("\n...")  # what ends a single value
 
 
 def written_out(part: BaseModel) -> dict[str, Any]:

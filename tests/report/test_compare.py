@@ -190,7 +190,7 @@ def test_all_text_of_runs_is_escaped(tmp_path):
     [
         (["one.csv"], "compare: name two runs or more"),
         (["one.csv", "one.csv"], "one.csv comes twice"),
-        (["one.csv", "none"], "not a run folder, it has no space.yaml"),
+        (["one.csv", "none"], "none: no such folder"),
         (["one.csv", "other"], "not a run folder, it has no space.yaml"),
         (["one.csv", "none.csv"], "no such file"),
     ],
