@@ -330,3 +330,13 @@ def test_a_winner_that_is_a_link_is_refused(call, whole, copied, tmp_path):
     assert code == 2
     assert f"{copied / 'winner'}: a link" in line
     assert (tmp_path / "mine" / "model.safetensors").is_file()
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_winner_goes_on(call, whole, copied):
+    """The half written checkpoint is a folder; one file of the tables was half written, too."""
+    (copied / "winner").rename(copied / ".winner.tmp")
+    (copied / "tables" / ".loss.csv.abcdefgh.tmp").write_text("half")
+    assert run(call, whole, copied) == (0, "")
+    assert numbers(copied) == json.loads((whole / "report.json").read_text())
+    assert not (copied / ".winner.tmp").exists()
+    assert not (copied / "tables" / ".loss.csv.abcdefgh.tmp").exists()
