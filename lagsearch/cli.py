@@ -14,6 +14,7 @@ from lagsearch.errors import (
     InterruptedRunError,
     LagsearchError,
     brief,
+    in_short,
     is_out_of_memory,
     words_of,
 )
@@ -405,7 +406,7 @@ def main() -> None:
 
 
 def _stop(line: str, code: int) -> NoReturn:
-    sys.stderr.write(f"lagsearch: {line}\n")
+    sys.stderr.write(f"lagsearch: {in_short(line)}\n")
     sys.stderr.flush()
     raise SystemExit(code)
 
@@ -460,7 +461,7 @@ def _lag(text: str | None) -> "int | Literal['auto'] | None":
     if text is None or text == "auto":
         return "auto" if text else None
     if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise LagsearchError(f"--lag {brief(text, 40)}: write a number of steps, or auto")
+        raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
     return int(text)
 
 

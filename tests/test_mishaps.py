@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from random import Random
 
+import mishaps
 import pytest
 from conftest import SPACE
 from mishaps import BOMB, CACHE, CURVES, RECORDS, mutated
@@ -204,10 +205,10 @@ def check_mutant(call, path, seed, corpus):
 @pytest.mark.parametrize(
     "seeds",
     [
-        pytest.param(range(25), id="25"),
+        pytest.param(range(10), id="0-9"),
         *(
-            pytest.param(range(begin, begin + 25), id=f"{begin}", marks=pytest.mark.slow)
-            for begin in range(25, 500, 25)
+            pytest.param(range(at, at + 35), id=f"{at}-{at + 34}", marks=pytest.mark.slow)
+            for at in range(10, 500, 35)
         ),
     ],
 )
@@ -242,6 +243,22 @@ def test_a_file_that_is_no_space(call, tmp_path, kind, verb):
     assert code == 2
     assert str(path) in line
     assert [each.name for each in tmp_path.iterdir()] == ["odd.yaml"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--lag", mishaps.BIG),
+        ("--seeds", f"0,{mishaps.BIG}"),
+        ("--set", f"training.steps={mishaps.BIG}"),
+    ],
+    ids=["lag", "seeds", "set"],
+)
+def test_a_number_of_5000_digits(call, write_space, tmp_path, option):
+    code, line = call("run", write_space(), "--out", tmp_path / "run", "--serial", *option)
+    assert code == 2
+    assert line.startswith(option[0])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_name_that_is_too_long(call, tmp_path):
