@@ -10,7 +10,7 @@ from random import Random
 import mishaps
 import pytest
 from conftest import SPACE
-from mishaps import BOMB, CACHE, CURVES, RECORDS, mutated
+from mishaps import BOMB, CACHE, CURVES, RECORDS, SMALL, mutated
 from staged import STAGED, as_list
 from test_pipeline import without_times
 
@@ -18,14 +18,6 @@ import lagsearch
 from lagsearch import cli
 from lagsearch.progress import Watch
 from lagsearch.space import load_any
-
-SMALL = (
-    ("steps: 20", "steps: 4"),
-    ("steps: 24", "steps: 6"),
-    ("lag: 10", "lag: 2"),
-    ("index: [0, 2]", "index: 0"),
-    ("batches: 4", "batches: 2"),
-)
 
 pytestmark = pytest.mark.timeout(1200)
 """Seconds for many small runs on a busy machine; none of them waits for anything."""
