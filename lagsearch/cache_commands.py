@@ -22,11 +22,11 @@ _KEPT = 60
 @cache_app.command("list")
 def list_command() -> None:
     """Show what is in the cache: what made it, its size, and when it was last used."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     found = entries()
     if found:
-        table = Table("entry", "made of", "size", "last used")
+        table = Table(Column("entry", no_wrap=True), "made of", "size", "last used")
         for each in found:
             used = each.used_at
             when = f"{used.astimezone():%Y-%m-%d %H:%M}" if used else ""

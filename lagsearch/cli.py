@@ -16,6 +16,7 @@ from lagsearch.errors import (
     InterruptedRunError,
     LagsearchError,
     brief,
+    in_short,
     is_out_of_memory,
     words_of,
 )
@@ -586,7 +587,7 @@ def _call() -> None:
 def _stop(line: str, code: int) -> NoReturn:
     interrupts.ignore()
     with suppress(NobodyReads, OSError):
-        write(f"lagsearch: {line}", sys.stderr)
+        write(f"lagsearch: {in_short(line)}", sys.stderr)
     raise SystemExit(code)
 
 
@@ -642,7 +643,7 @@ def _lag(text: str | None) -> "int | Literal['auto'] | None":
     if text is None or text == "auto":
         return "auto" if text else None
     if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise LagsearchError(f"--lag {brief(text, 40)}: write a number of steps, or auto")
+        raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
     return int(text)
 
 

@@ -131,6 +131,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(each in str(error) for each in said)
 
 
+def in_short(line: str) -> str:
+    """Return a line that a person can read: of one that a value of theirs makes long, both ends."""
+    return line if len(line) <= 2 * _END else f"{line[:_END]} ... {line[-_END:]}"
+
+
+_END = 500
+"""Characters of each end of a line that is too long."""
+
+
 def brief(error: Exception | str, width: int = 200) -> str:
     """Return an error's message, or words, in one line, cut between words where it is long."""
     words = (str(error).strip() or repr(error)).split()

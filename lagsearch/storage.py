@@ -100,11 +100,19 @@ def replacing(path: Path, *, is_lasting: bool = True) -> Iterator[Path]:
 
 def unfinished(path: Path) -> list[Path]:
     """Return what a killed process left of writing a file, and no other file's."""
-    name = re.escape(path.name[:_KEPT])
+    return _named(path.parent, re.escape(path.name[:_KEPT]))
+
+
+def unfinished_in(folder: Path) -> list[Path]:
+    """Return what killed processes left of writing any file of a folder; none behind a link."""
+    return [] if folder.is_symlink() else _named(folder, ".+")
+
+
+def _named(folder: Path, name: str) -> list[Path]:
     pattern = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}")
-    if not path.parent.is_dir():
+    if not folder.is_dir():
         return []
-    return sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
+    return sorted(each for each in folder.iterdir() if pattern.fullmatch(each.name))
 
 
 def make_lasting(folder: Path) -> None:

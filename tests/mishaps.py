@@ -5,6 +5,15 @@ import json
 import re
 import shutil
 
+SMALL = (
+    ("steps: 20", "steps: 4"),
+    ("steps: 24", "steps: 6"),
+    ("lag: 10", "lag: 2"),
+    ("index: [0, 2]", "index: 0"),
+    ("batches: 4", "batches: 2"),
+)
+"""What makes the tiny space of `conftest` a smaller one, for many runs."""
+
 BIG = "9" * 5000
 BOMB = "".join(
     f"{name}: &{name} [{', '.join([f'*{below}'] * 10)}]\n"

@@ -3,11 +3,12 @@
 import json
 import multiprocessing
 import os
+import signal
 import time
 from random import Random
 
 import pytest
-from test_mishaps import SMALL
+from mishaps import SMALL
 from test_pipeline import without_times
 
 import lagsearch
@@ -74,6 +75,7 @@ def test_killed_anywhere_and_continued_equals_uninterrupted(write_space, tmp_pat
             process.join(random.uniform(0, duration))
             process.kill()
             process.join()
+            assert process.exitcode in (0, -signal.SIGKILL)
             n_killed += process.exitcode != 0
         lasting(start(space, *places))
         assert numbers(places[0]) == right, seed

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from random import Random
 
+import mishaps
 import pytest
 from conftest import SPACE
-from mishaps import BOMB, CACHE, CURVES, RECORDS, mutated
+from mishaps import BOMB, CACHE, CURVES, RECORDS, SMALL, mutated
 from staged import STAGED, as_list
 from test_pipeline import without_times
 
@@ -17,14 +18,6 @@ import lagsearch
 from lagsearch import cli
 from lagsearch.progress import Watch
 from lagsearch.space import load_any
-
-SMALL = (
-    ("steps: 20", "steps: 4"),
-    ("steps: 24", "steps: 6"),
-    ("lag: 10", "lag: 2"),
-    ("index: [0, 2]", "index: 0"),
-    ("batches: 4", "batches: 2"),
-)
 
 pytestmark = pytest.mark.timeout(1200)
 """Seconds for many small runs on a busy machine; none of them waits for anything."""
@@ -204,10 +197,10 @@ def check_mutant(call, path, seed, corpus):
 @pytest.mark.parametrize(
     "seeds",
     [
-        pytest.param(range(25), id="25"),
+        pytest.param(range(10), id="0-9"),
         *(
-            pytest.param(range(begin, begin + 25), id=f"{begin}", marks=pytest.mark.slow)
-            for begin in range(25, 500, 25)
+            pytest.param(range(at, at + 35), id=f"{at}-{at + 34}", marks=pytest.mark.slow)
+            for at in range(10, 500, 35)
         ),
     ],
 )
@@ -242,6 +235,22 @@ def test_a_file_that_is_no_space(call, tmp_path, kind, verb):
     assert code == 2
     assert str(path) in line
     assert [each.name for each in tmp_path.iterdir()] == ["odd.yaml"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--lag", mishaps.BIG),
+        ("--seeds", f"0,{mishaps.BIG}"),
+        ("--set", f"training.steps={mishaps.BIG}"),
+    ],
+    ids=["lag", "seeds", "set"],
+)
+def test_a_number_of_5000_digits(call, write_space, tmp_path, option):
+    code, line = call("run", write_space(), "--out", tmp_path / "run", "--serial", *option)
+    assert code == 2
+    assert line.startswith(option[0])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_name_that_is_too_long(call, tmp_path):
@@ -330,3 +339,13 @@ def test_a_winner_that_is_a_link_is_refused(call, whole, copied, tmp_path):
     assert code == 2
     assert f"{copied / 'winner'}: a link" in line
     assert (tmp_path / "mine" / "model.safetensors").is_file()
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_winner_goes_on(call, whole, copied):
+    """The half written checkpoint is a folder; one file of the tables was half written, too."""
+    (copied / "winner").rename(copied / ".winner.tmp")
+    (copied / "tables" / ".loss.csv.abcdefgh.tmp").write_text("half")
+    assert run(call, whole, copied) == (0, "")
+    assert numbers(copied) == json.loads((whole / "report.json").read_text())
+    assert not (copied / ".winner.tmp").exists()
+    assert not (copied / "tables" / ".loss.csv.abcdefgh.tmp").exists()

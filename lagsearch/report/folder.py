@@ -24,11 +24,9 @@ from lagsearch.report.records import (
 )
 from lagsearch.report.seeds import mean_curve
 from lagsearch.space import Space, dump_space, evaluation_steps, load_space, written_out
-from lagsearch.storage import write_json, write_text
+from lagsearch.storage import unfinished_in, write_json, write_text
 from lagsearch.training.curve import MEND, Curve, pack, read_curve
 from lagsearch.training.job import operator_record
-
-_UNFINISHED = ".*.tmp"
 
 PHASES = ("sources", "search", "winner", "report")
 
@@ -322,8 +320,9 @@ class RunFolder:
         is_begun = self.environment_file.is_file()
         if is_begun:
             self.refuse(differences(self.environment()["inputs"], inputs))
-        for place in (self.path, self.path / "curves", self.path / "profile"):
-            for left in place.glob(_UNFINISHED):
+        curves, profile = self.path / "curves", self.path / "profile"
+        for place in (self.path, curves, profile, self.tables, self.figures):
+            for left in unfinished_in(place):
                 left.unlink()
         write_text(self.space_file, text)
         if is_begun:
@@ -354,7 +353,7 @@ class RunFolder:
 
     def holds_files(self) -> bool:
         """Return whether anything but a lock and unfinished writes is in the folder."""
-        own = {self.path / "run.lock", *self.path.glob(_UNFINISHED)}
+        own = {self.path / "run.lock", *unfinished_in(self.path)}
         return any(each not in own for each in self.path.iterdir())
 
 

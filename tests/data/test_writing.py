@@ -243,7 +243,7 @@ def test_a_store_holds_every_token_of_every_document_and_separators(name, corpus
     counts = share.store.facts["corpus"]["tokens"], share.store.facts["validation"]["tokens"]
     assert sum(counts) == sum(map(len, ENCODERS[name](ALL))) + len(ALL)
     left = {path.name for path in share.folder.iterdir()}
-    assert left == {"train.bin", "validation.bin", "store.json", "tokenizer", "lock"}
+    assert left == {"train.bin", "validation.bin", "store.json", "tokenizer", "lock", "seal.json"}
 
 
 def test_pieces_are_small_whatever_the_size_of_the_file(tmp_path, small):
@@ -390,7 +390,7 @@ def test_a_text_that_is_broken_leaves_nothing_behind_and_names_its_key(tmp_path,
     ]
     assert sorted(left) == [
         ["lock"],
-        ["lock", "store.json", "tokenizer", "train.bin", "validation.bin"],
+        ["lock", "seal.json", "store.json", "tokenizer", "train.bin", "validation.bin"],
     ]
 
 
