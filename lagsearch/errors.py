@@ -131,9 +131,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(each in str(error) for each in said)
 
 
-def in_short(line: str) -> str:
-    """Return a line that a person can read: of one that a value of theirs makes long, both ends."""
-    return line if len(line) <= 2 * _END else f"{line[:_END]} ... {line[-_END:]}"
+def in_short(message: str) -> str:
+    """Return lines that a person can read: of one that a value of theirs makes long, both ends."""
+    return "\n".join(
+        line if len(line) <= 2 * _END else f"{line[:_END]} ... {line[-_END:]}"
+        for line in message.split("\n")
+    )
 
 
 _END = 500
