@@ -119,8 +119,9 @@ def two_sources(write_space, texts, *overrides, part=""):
         for name, path in zip("ab", texts, strict=True)
     )
     candidates = "candidates=[{operator: multi-stack, order: all, boundary: attached}]"
+    train = [] if any(each.startswith("data.train=") for each in overrides) else ["data.train=null"]
     return lagsearch.load_space(
-        write_space(), ["data.train=null", f"sources=[{sources}]", candidates, *overrides]
+        write_space(), [*train, f"sources=[{sources}]", candidates, *overrides]
     )
 
 
@@ -208,9 +209,9 @@ def test_a_text_that_two_sources_share_is_one_text_and_may_be_parted(write_space
     short = tmp_path / "short.txt"
     short.write_text("abc" * 15)
     own = ["data.train={corpus: python-stdlib}", "data.sequence_length=16"]
-    with pytest.raises(SpaceError, match=r"sources\[1\]\.pretrain\.corpus.*but 66 are needed"):
+    with pytest.raises(SpaceError, match=r"sources\[1\]\.pretrain\.corpus.*46 tokens to train on"):
         space = two_sources(write_space, [texts[0], short], *own, part=", part: 1/2")
-        _open_data(space, byte_tokenizer(), Watch())
+        _open_data([space], byte_tokenizer(), Watch())
 
 
 def test_a_text_that_would_hardly_be_seen_is_refused(write_space, texts, tmp_path):
@@ -219,7 +220,7 @@ def test_a_text_that_would_hardly_be_seen_is_refused(write_space, texts, tmp_pat
     space = two_sources(write_space, [texts[1], short], f"data.validation={{files: [{texts[0]}]}}")
     message = r"sources\[1\]\.pretrain\.corpus.*46 tokens are less than a thousandth"
     with pytest.raises(SpaceError, match=message):
-        _open_data(space, byte_tokenizer(), Watch())
+        _open_data([space], byte_tokenizer(), Watch())
 
 
 def test_a_missing_text_of_a_source_is_named_before_anything_runs(write_space, texts, tmp_path):

@@ -107,7 +107,7 @@ def made_report(
     terms = terms_of(space, [baseline])
     searched = (terms, curves, by_seed, measured, choice, ranking)
     ungrown = {name: made_baseline(name, generator, seeds) for name in beside}
-    run = Recorded(*searched, space, plans, environment, {}, {}, False, None, ungrown)
+    run = Recorded(*searched, space, plans, environment, {}, {}, False, None, baselines=ungrown)
     return build_numbers(run)
 
 

@@ -37,9 +37,10 @@ def test_a_number_of_examples_is_that_of_all_and_a_task_is_asked_for_once():
 
 
 def test_candidates_are_chosen_by_name_and_pattern_in_the_order_of_the_space():
-    names = ["lag-i0", "lag-i1", "stack", "scratch"]
+    names = {name: name for name in ("lag-i0", "lag-i1", "stack", "scratch")} | {"last": "lag-i1"}
     harness = Harness(tasks=("a",), candidates=("s*k", "lag-i1", "*-i1"))
     assert chosen_candidates(harness, names) == ("lag-i1", "stack")
+    assert chosen_candidates(Harness(tasks=("a",), candidates=("las*",)), names) == ("lag-i1",)
     assert chosen_candidates(Harness(tasks=("a",)), names) == ()
 
 
