@@ -396,9 +396,9 @@ def test_the_norm_is_of_the_said_kind(model):
     """Layer norms see no shift of their input; RMS norms do."""
     built, table = stirred(model), table_of(model)
     first = built.get_submodule(f"{STACKS[MODELS[model][0]]}.0")
-    layer = {name for name, _ in first.named_parameters()}
+    layer = {name for name, _ in first.named_modules()}
     norms = (w.name for w in table.layer if w.role == "norm" and w.axes == ("residual",))
-    name = next(name for name in norms if name in layer)
+    name = next(name for name in norms if name.rpartition(".")[0] in layer)
     norm = built.get_submodule(f"{STACKS[MODELS[model][0]]}.0.{name.rpartition('.')[0]}")
     x_TD = torch.randn(5, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     with torch.no_grad():
