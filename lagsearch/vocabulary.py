@@ -9,6 +9,7 @@ from lagsearch.data.corpora import Opener, check_corpora
 from lagsearch.data.objectives import add_tokens, tokens_of
 from lagsearch.data.tokenizers import (
     TRAINED_SPECIAL,
+    byte_tokenizer,
     comes_from_text,
     differing_part,
     make_tokenizer,
@@ -107,7 +108,9 @@ def _unseen(space: Space) -> Vocabulary | None:
         return None
     added = len(tokens_of(space.objective, space.data.sequence_length))
     numbers = dict(zip(SPECIAL, TRAINED_SPECIAL, strict=True))
-    return Vocabulary(space.tokenizer.train_bpe + added, numbers, added)
+    # tokenizers that are made here have the same special tokens, and add none themselves
+    words = boundaries_of(byte_tokenizer(), space.data.separators).words
+    return Vocabulary(space.tokenizer.train_bpe + added, numbers, added, words)
 
 
 def _missing_texts(file: SpaceFile) -> tuple[str, ...]:

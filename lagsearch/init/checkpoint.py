@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lagsearch.data.tokenizers import tokenizer_in
 from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, n_parameters
-from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.checkpoints import load_config, locate_checkpoint, read_config
 from lagsearch.models.configs import n_layers
 
 Kind = Literal["causal", "masked"]
@@ -76,12 +76,13 @@ def open_checkpoint(name: str) -> Checkpoint:
     """
     try:
         folder = locate_checkpoint(name)
+        kind = _kind(read_config(folder))
         config = load_config(folder)
         n_layers(config)
         if (tokenizer := tokenizer_in(folder)) is None:
             message = "brings no tokenizer: put its tokenizer.json beside config.json"
             raise ModelError(message)
-        return Checkpoint(name, folder, config, _kind(config), tokenizer)
+        return Checkpoint(name, folder, config, kind, tokenizer)
     except ModelError as error:
         message = str(error)
         raise ModelError(message if message.startswith(name) else f"{name}: {message}") from None

@@ -10,8 +10,9 @@ from conftest import SHARED
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lagsearch import cli
+from lagsearch import cli, run
 from lagsearch.data import writing
+from lagsearch.data.batches import validation_rows
 from lagsearch.data.boundaries import boundaries_of
 from lagsearch.data.store import open_stores
 from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer
@@ -179,3 +180,36 @@ def test_a_trained_model_is_measured_with_its_own_boundaries(tmp_path):
     plain = np.concatenate([tokenizer(text).input_ids for text in texts])
     assert abs(measured("auto") - loss(plain)) < 1e-4
     assert measured("eos") > measured("auto") + 0.05
+
+
+@pytest.mark.shared
+def test_a_run_measures_the_source_as_transformers_does(tmp_path):
+    """`identity` computes what the source does: its loss at growth is that of the source."""
+    folder = SHARED / "data" / "stories260K"
+    texts = stories()[:300]
+    for name, some in (("train", texts[:40]), ("validation", texts[40:])):
+        lines = (json.dumps({"text": text}) + "\n" for text in some)
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    (tmp_path / "space.yaml").write_text(f"""
+name: own
+data:
+  train: {{files: [{tmp_path}/train.jsonl]}}
+  validation: {{files: [{tmp_path}/validation.jsonl]}}
+  sequence_length: 256
+sources: [{{name: stories, checkpoint: {folder}}}]
+target: {{num_hidden_layers: 10}}
+candidates: [{{operator: identity}}]
+training: {{steps: 2, batch_size: 8, optimizer: {{name: adamw, lr: 1.0e-4}}}}
+evaluation: {{batches: 8}}
+search: {{lag: 1}}
+""")
+    [candidate] = run(tmp_path / "space.yaml", out=tmp_path / "run", serial=True).candidates
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokens = np.concatenate([tokenizer(text).input_ids for text in texts[40:]])
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    losses = []
+    for rows in validation_rows([(tokens, 1.0)], 256, 8, 8):
+        ids = torch.from_numpy(rows.astype(np.int64))
+        with torch.no_grad():
+            losses.append(float(model(ids, labels=ids).loss))
+    assert abs(candidate.val_loss[0] - np.mean(losses)) < 1e-4

@@ -43,6 +43,13 @@ OPT = {
 }
 AXES = {"residual": 16, "ffn": 20, "vocabulary": 50, "position": 18}
 EQUAL_HEADS = {**AXES, "query": 16, "key_value": 16}
+SHARED_HEADS = {**AXES, "query": 16, "key_value": 8}
+FALCON = {**SIZES, "ffn_hidden_size": 20}
+DISTILBERT = {
+    **{"dim": 16, "hidden_dim": 20, "n_heads": 4, "n_layers": 3, "vocab_size": 50},
+    **{"max_position_embeddings": 18, "pad_token_id": 1},
+}
+ENCODERS = ("bert", "roberta", "distilbert", "electra")
 WIDE_HEADS = {**AXES, "query": 24, "key_value": 12, "head_dim": 6}
 
 # name: model type, keys, size of each axis
@@ -72,6 +79,31 @@ MODELS = {
     ),
     "bert": ("bert", ENCODER, EQUAL_HEADS),
     "roberta": ("roberta", ENCODER, EQUAL_HEADS),
+    "granite": ("granite", GATED, SHARED_HEADS),
+    "smollm3": ("smollm3", {**GATED, "pad_token_id": 1}, SHARED_HEADS),
+    "gemma2": ("gemma2", {**FREE_HEADS, "attention_bias": True}, WIDE_HEADS),
+    "gemma3_text": ("gemma3_text", FREE_HEADS, WIDE_HEADS),
+    "olmo2": ("olmo2", {**GATED, "attention_bias": True, "pad_token_id": 1}, SHARED_HEADS),
+    "phi3": (
+        "phi3",
+        {**GATED, "pad_token_id": 1},
+        {**SHARED_HEADS, "qkv_blocks": 32, "gate_up": 40},
+    ),
+    "starcoder2": ("starcoder2", GATED, SHARED_HEADS),
+    "stablelm": ("stablelm", {**GATED, "use_qkv_bias": True}, SHARED_HEADS),
+    "falcon": (
+        "falcon",
+        {**FALCON, "multi_query": False, "bias": True, "parallel_attn": False},
+        {**EQUAL_HEADS, "qkv_per_head": 48},
+    ),
+    "falcon-one-key": ("falcon", FALCON, {**EQUAL_HEADS, "qkv_per_head": 24}),
+    "falcon-new": (
+        "falcon",
+        {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2},
+        {**EQUAL_HEADS, "qkv_per_head": 32},
+    ),
+    "distilbert": ("distilbert", DISTILBERT, EQUAL_HEADS),
+    "electra": ("electra", {**ENCODER, "embedding_size": 16}, EQUAL_HEADS),
 }
 STACKS = {
     "llama": "model.layers",
@@ -83,6 +115,13 @@ STACKS = {
     "opt": "model.decoder.layers",
     "bert": "bert.encoder.layer",
     "roberta": "roberta.encoder.layer",
+    **dict.fromkeys(
+        ("granite", "smollm3", "gemma2", "gemma3_text", "olmo2", "phi3", "starcoder2", "stablelm"),
+        "model.layers",
+    ),
+    "falcon": "transformer.h",
+    "distilbert": "distilbert.transformer.layer",
+    "electra": "electra.encoder.layer",
 }
 TOKEN_TYPES = "embeddings.token_type_embeddings.weight"  # 3 rows, no axis of growth
 
@@ -91,7 +130,7 @@ every_tying = pytest.mark.parametrize("is_tied", [True, False], ids=["tied", "un
 
 
 def kind_of(model):
-    return "masked" if MODELS[model][0] in ("bert", "roberta") else "causal"
+    return "masked" if MODELS[model][0] in ENCODERS else "causal"
 
 
 def config_of(model, is_tied=False, **keys):
@@ -261,6 +300,8 @@ IDLE = {
     ("opt", "self_attn.k_proj.bias"),
     ("bert", "attention.self.key.bias"),
     ("roberta", "attention.self.key.bias"),
+    ("electra", "attention.self.key.bias"),
+    ("distilbert", "attention.k_lin.bias"),
 }
 IDLE_UNTIED = {("bert", "cls.predictions.bias"), ("roberta", "lm_head.bias")}
 PRE_NORM = [model for model in MODELS if kind_of(model) == "causal"]
@@ -303,7 +344,7 @@ def test_all_that_a_layer_adds_comes_from_its_writers(model):
             if parts and parts[1] in writers:
                 tensor.zero_()
     before, behind, _ = run(built, model)
-    assert table.is_post_norm == (MODELS[model][0] in ("bert", "roberta"))
+    assert table.is_post_norm == (MODELS[model][0] in ENCODERS)
     if table.is_post_norm:
         assert (before - behind).abs().max() > 1e-2
     else:
@@ -337,6 +378,7 @@ def test_roles_fit_the_axes(family):
             others = [axis for axis in weight.axes if axis != "residual"]
             assert len(others) == 1, weight.name
             units = {"reader": {"query", "key_value", "ffn", "qkv_blocks", "qkv_per_head"}}
+            units["reader"].add("gate_up")
             units["writer"] = {"query", "ffn"}
             assert others[0] in units[weight.role], weight.name
         elif weight.role == "writer":
@@ -353,7 +395,10 @@ def test_roles_fit_the_axes(family):
 def test_the_norm_is_of_the_said_kind(model):
     """Layer norms see no shift of their input; RMS norms do."""
     built, table = stirred(model), table_of(model)
-    name = next(w.name for w in table.layer if w.role == "norm" and w.axes == ("residual",))
+    first = built.get_submodule(f"{STACKS[MODELS[model][0]]}.0")
+    layer = {name for name, _ in first.named_modules()}
+    norms = (w.name for w in table.layer if w.role == "norm" and w.axes == ("residual",))
+    name = next(name for name in norms if name.rpartition(".")[0] in layer)
     norm = built.get_submodule(f"{STACKS[MODELS[model][0]]}.0.{name.rpartition('.')[0]}")
     x_TD = torch.randn(5, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     with torch.no_grad():

@@ -157,18 +157,6 @@ def test_against_calflops(name, by_calflops):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (
-            {
-                "model_type": "mixtral",
-                "num_hidden_layers": 2,
-                "hidden_size": 16,
-                "intermediate_size": 24,
-                "num_attention_heads": 2,
-                "num_key_value_heads": 1,
-                "num_local_experts": 2,
-            },
-            "mixtral: the FLOPs of .* are not known",
-        ),
         ({"model_type": "mamba", "num_hidden_layers": 2, "hidden_size": 16}, "mamba: the FLOPs of"),
     ],
 )

@@ -12,6 +12,11 @@ def _of(*parts: str) -> tuple[Weight, ...]:
     return tuple(weight for weight in LLAMA.layer if weight.name.startswith(parts))
 
 
+def _unbiased(*parts: str) -> tuple[Weight, ...]:
+    """Return the same without biases."""
+    return tuple(weight for weight in _of(*parts) if not weight.name.endswith(".bias"))
+
+
 def _norms(*names: str) -> tuple[Weight, ...]:
     """Return the gains of norms on the residual stream."""
     return tuple(Weight(f"{name}.weight", ("residual",), "norm") for name in names)
@@ -24,7 +29,8 @@ GEMMA = replace(
     name="gemma",
     model_types=("gemma2", "gemma3_text"),
     layer=(
-        *_of("self_attn.", "mlp."),
+        *_of("self_attn."),
+        *_unbiased("mlp."),
         Weight("self_attn.q_norm.weight", ("head_dim",), "norm"),
         Weight("self_attn.k_norm.weight", ("head_dim",), "norm"),
         *_norms("input_layernorm", *_AROUND),
@@ -37,7 +43,8 @@ OLMO2 = replace(
     name="olmo2",
     model_types=("olmo2",),
     layer=(
-        *_of("self_attn.", "mlp."),
+        *_of("self_attn."),
+        *_unbiased("mlp."),
         Weight("self_attn.q_norm.weight", ("query",), "norm"),
         Weight("self_attn.k_norm.weight", ("key_value",), "norm"),
         *_norms("post_attention_layernorm", "post_feedforward_layernorm"),
@@ -52,9 +59,9 @@ PHI3 = replace(
     layer=(
         *_norms("input_layernorm", "post_attention_layernorm"),
         Weight("self_attn.qkv_proj.weight", ("qkv_blocks", "residual"), "reader"),
-        *_of("self_attn.o_proj"),
+        *_unbiased("self_attn.o_proj"),
         Weight("mlp.gate_up_proj.weight", ("gate_up", "residual"), "reader"),
-        *_of("mlp.down_proj"),
+        *_unbiased("mlp.down_proj"),
     ),
     equal_in_width=(("num_key_value_heads", "num_attention_heads"),),
 )
@@ -81,7 +88,8 @@ STABLELM = replace(
     model_types=("stablelm",),
     layer=(
         *layer_norm("input_layernorm"),
-        *_of("self_attn.", "mlp."),
+        *_of("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        *_unbiased("self_attn.o_proj", "mlp."),
         *layer_norm("post_attention_layernorm"),
     ),
     top=(*layer_norm("model.norm"), *LLAMA.top[1:]),
@@ -126,6 +134,7 @@ DISTILBERT = Family(
     bottom=tuple(
         replace(weight, name=weight.name.replace("bert.", "distilbert.", 1))
         for weight in BERT.bottom
+        if "token_type" not in weight.name
     ),
     top=(
         *linear("vocab_transform", ("residual", "residual"), "inner"),
