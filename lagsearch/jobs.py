@@ -185,9 +185,9 @@ def sizes_wanted(space: Space) -> list[ValidationSize]:
 
 
 def with_validation(plan: RunPlan, store: Stores, objective: Predicts) -> RunPlan:
-    """Return a plan that knows how many sequences an evaluation takes."""
+    """Return a plan that knows how many validation batches there are."""
     size = _size(plan.space, store, objective, plan.space.training.batch_size)
-    return replace(plan, validation_rows=size.batches * size.rows)
+    return replace(plan, validation=(size.batches, size.rows))
 
 
 def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:

@@ -151,7 +151,8 @@ class RunPlan:
         domain: What candidates are sampled from; None where they are listed.
         notes: What is taken where the space leaves it out, and what could not be looked at.
         left_out: Candidates that do not fit, where the space says that they are left out.
-        validation_rows: Sequences of an evaluation; as many as asked for until the text is seen.
+        validation: Validation batches and the sequences in each; those that are asked for until the
+            text is seen.
         baselines: What the candidates are compared with, and what is not ranked among them.
     """
 
@@ -163,7 +164,7 @@ class RunPlan:
     domain: Domain | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    validation_rows: int | None = None
+    validation: tuple[int, int] | None = None
     baselines: tuple[PlannedCandidate, ...] = ()
 
     @property
@@ -663,8 +664,8 @@ def _batch_size(source: Source) -> int | None:
 
 def recorded(plan: RunPlan) -> dict[str, Any]:
     """Return what `plans.json` holds: the growth and cost of every candidate and baseline."""
-    wanted = plan.space.evaluation.batches * plan.space.training.batch_size
-    taken = plan.validation_rows or wanted
+    asked = plan.space.evaluation.batches, plan.space.training.batch_size
+    batches, rows = plan.validation or asked
 
     def record(planned: PlannedCandidate) -> dict[str, Any]:
         return {
@@ -677,11 +678,12 @@ def recorded(plan: RunPlan) -> dict[str, Any]:
             "plan": planned.candidate.plan.to_dict(),
             "steps": planned.steps,
             **asdict(planned.cost),
-            "evaluation_flops": planned.cost.evaluation_flops * taken // wanted,
+            "evaluation_flops": planned.cost.evaluation_flops * batches * rows // math.prod(asked),
         }
 
     return {
         "format": 1,
+        "validation_batches": batches,
         "candidates": [record(each) for each in plan.candidates],
         "baselines": [record(each) for each in plan.baselines],
         "left_out": [asdict(each) for each in plan.left_out],

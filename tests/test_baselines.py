@@ -122,7 +122,7 @@ def test_its_schedule_is_its_own(write_space, tmp_path):
     file = lagsearch.load_space(path)
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
-    store, objective = _open_data(file, tokenizer, Watch())
+    store, objective = _open_data([file], tokenizer, Watch())
     compute, _ = _resources(file, plan)
     make = JobMaker(plan, store, objective, RunFolder(tmp_path / "x"), compute, 1)
     jobs = make.candidates({file.space.seed: []})

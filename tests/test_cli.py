@@ -106,7 +106,7 @@ def test_run_and_report_end_with_winner_cost_report_and_checkpoint(
     code, out, _ = call(monkeypatch, capsys, "run", write_space(), "--serial", "--out", folder)
     report = json.loads((folder / "report.json").read_text())
     assert code == 0
-    assert out.startswith(f"Winner at step 10: {report['winner']['name']}, validation loss")
+    assert f"\nWinner at step 10: {report['winner']['name']}, validation loss" in f"\n{out}"
     assert out.splitlines()[-4].startswith("Next: ")
     assert out.splitlines()[-3].startswith("  lagsearch run ")
     assert out.splitlines()[-2:] == [

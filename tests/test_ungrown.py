@@ -80,7 +80,7 @@ def test_it_begins_as_the_source_with_its_optimizer(write_space, tmp_path):
     file = lagsearch.load_space(write_space())
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
-    store, objective = _open_data(file, tokenizer, Interrupt("never"))
+    store, objective = _open_data([file], tokenizer, Interrupt("never"))
     compute, _ = _resources(file, [0])
     make = JobMaker(plan, store, objective, RunFolder(tmp_path / "x"), compute, 1)
     job = make.candidates({3: [source]})["continue"]

@@ -80,7 +80,7 @@ def make_draft(
     }
     notes = {
         "data.train": f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens"
-        + ("; `documents: lines` makes each line one" if text.is_plain else ""),
+        + ("; add `documents: lines` if each line is a document" if text.is_plain else ""),
         "data.validation": "held out of the text, to measure losses on",
         "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
         "training.steps": f"after growth, for the winner: limited by {length.limit}",

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,8 @@ class RunFolder:
         return tuple(self._checked(space, name) for name in space.trials(candidate))
 
     def _checked(self, space: Space, name: str) -> Curve:
-        curve, wanted = self.curve(name), space.evaluation.batches
+        curve = self.curve(name)
+        wanted = self._validation_batches or space.evaluation.batches
         last = curve.evaluations[-1].step if curve.evaluations else -1
         there = {each.step for each in curve.evaluations}
         wrong = [
@@ -152,6 +154,11 @@ class RunFolder:
         if wrong:
             raise RunFolderError(f"{self.curve_file(name)}: {wrong[0]}; {MEND}")
         return curve
+
+    @cached_property
+    def _validation_batches(self) -> int | None:
+        """How many there are, where the run has said so."""
+        return self.plans().get("validation_batches") if self.plans_file.is_file() else None
 
     def curve_of(self, space: Space, candidate: str) -> Curve:
         """Read a candidate's evaluations as their mean over the seeds."""

@@ -49,6 +49,7 @@ class _Planned(TypedDict):
 class Plans(TypedDict):
     """The shape of `plans.json`."""
 
+    validation_batches: NotRequired[int]
     candidates: list[_Planned]
 
 

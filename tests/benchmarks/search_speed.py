@@ -49,7 +49,7 @@ def one_job(folder):
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
     compute, slots = pipeline._resources(file, plan)
-    store, objective = pipeline._open_data(file, tokenizer, Watch())
+    store, objective = pipeline._open_data([file], tokenizer, Watch())
     run_folder = RunFolder(folder)
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
     run_folder.begin(file.space, recorded(plan), {}, make.inputs())
