@@ -98,7 +98,8 @@ def test_without_an_oracle_the_winner_alone_goes_on_and_under_the_first_seed(wri
         path.stem: json.loads(path.read_text().splitlines()[-1])["step"]
         for path in (result.folder / "curves").glob("*.jsonl")
     }
-    expected = dict.fromkeys(lengths, 10) | {result.winner: 24}
+    # and what growths are compared with, to its end
+    expected = dict.fromkeys(lengths, 10) | {result.winner: 24, "continue": 24}
     assert lengths == expected
     assert not (result.folder / "states").exists()
     schedule = run(result.folder / "schedule.yaml", tmp_path / "schedule")
