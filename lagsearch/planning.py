@@ -134,7 +134,8 @@ class RunPlan:
         steps: Evaluated steps.
         planner: Plans further candidates.
         domain: What candidates are sampled from; None where they are listed.
-        notes: What could not be looked at.
+        notes: What could not be looked at, and what of a checkpoint is not read.
+        documents: What stands between documents, where that is known.
     """
 
     space: Space
@@ -144,6 +145,7 @@ class RunPlan:
     planner: "Planner"
     domain: Domain | None = None
     notes: tuple[str, ...] = ()
+    documents: str = ""
 
     @property
     def read_notes(self) -> tuple[str, ...]:
@@ -225,12 +227,8 @@ def plan(space: str | Path | SpaceFile, *, lag: "int | Literal['auto'] | None" =
     file = with_lag(space, lag, oracle=False)
     vocabulary, notes = vocabulary_without_data(file)
     made = make_plan(file, vocabulary)
-    return replace(made, notes=said(vocabulary, (*made.read_notes, *notes)))
-
-
-def said(vocabulary: Vocabulary | None, notes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a plan says beside its figures: what stands between documents, and notes."""
-    return (vocabulary.documents, *notes) if vocabulary and vocabulary.documents else notes
+    documents = vocabulary.documents if vocabulary else ""
+    return replace(made, notes=(*made.read_notes, *notes), documents=documents)
 
 
 def with_lag(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from lagsearch.errors import ModelError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
-from lagsearch.planning import RunPlan, make_plan, said
+from lagsearch.planning import RunPlan, make_plan
 from lagsearch.planning import plan as plan_growth
 from lagsearch.space import (
     Source,
@@ -30,12 +30,14 @@ class StagedPlan:
         file: What was asked for, under the first seed.
         stages: Each stage; one behind the first is planned from the first candidate of the stage
             before, and planned again from the winner.
-        notes: What could not be looked at.
+        notes: What could not be looked at, and what of a checkpoint is not read.
+        documents: What stands between documents, where that is known.
     """
 
     file: StagedFile
     stages: tuple[RunPlan, ...]
     notes: tuple[str, ...] = ()
+    documents: str = ""
 
     @property
     def space(self) -> Whole:
@@ -77,7 +79,8 @@ def plan(
     file = with_options(space, lag)
     vocabulary, notes = vocabulary_without_data(file.stages[0])
     made = plan_stages(file, vocabulary)
-    return replace(made, notes=said(vocabulary, (*made.stages[0].read_notes, *notes)))
+    documents = vocabulary.documents if vocabulary else ""
+    return replace(made, notes=(*made.stages[0].read_notes, *notes), documents=documents)
 
 
 def with_options(
