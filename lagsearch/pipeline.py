@@ -261,7 +261,6 @@ def _open_data(
     try:
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
-        watch.say(boundaries_of(tokenizer, space.data.separators).words)
         objective = make_objective(space.objective, tokenizer, size, length)
         say = (watch.say, watch.passing)
         store = open_stores(space.data, tokenizer, *say, sources=space.sources, opener=opener)
@@ -271,6 +270,7 @@ def _open_data(
         check_length(store, space.data, rows, space.sources)
     except DataError as error:
         raise file.error(error.at, str(error)) from None
+    watch.say(boundaries_of(tokenizer, space.data.separators).words)
     return store, objective
 
 
