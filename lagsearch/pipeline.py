@@ -305,7 +305,6 @@ def _open_data(
     try:
         length = space.data.sequence_length
         size = vocabulary_size(tokenizer)
-        watch.say(boundaries_of(tokenizer, space.data.separators).words)
         objective = make_objective(space.objective, tokenizer, size, length)
         say = (watch.say, watch.passing)
         with watch.doing("reading the text", is_brief=True):
@@ -315,6 +314,7 @@ def _open_data(
             check_text(store, objective, length, wanted, each.space.sources)
     except DataError as error:
         raise file.error(error.at, str(error)) from None
+    watch.say(boundaries_of(tokenizer, space.data.separators).words)
     for line in dict.fromkeys(tell_size(each.space, store, objective) for each in files):
         if line:
             watch.say(line)

@@ -149,11 +149,13 @@ class RunPlan:
         steps: Evaluated steps.
         planner: Plans further candidates.
         domain: What candidates are sampled from; None where they are listed.
-        notes: What is taken where the space leaves it out, and what could not be looked at.
+        notes: What is taken where the space leaves it out, what could not be looked at, and what of
+            a checkpoint is not read.
         left_out: Candidates that do not fit, where the space says that they are left out.
         validation: Validation batches and the sequences in each; those that are asked for until the
             text is seen.
         baselines: What the candidates are compared with, and what is not ranked among them.
+        documents: What stands between documents, where that is known.
     """
 
     space: Space
@@ -166,6 +168,7 @@ class RunPlan:
     left_out: tuple[LeftOut, ...] = ()
     validation: tuple[int, int] | None = None
     baselines: tuple[PlannedCandidate, ...] = ()
+    documents: str = ""
 
     @property
     def read_notes(self) -> tuple[str, ...]:

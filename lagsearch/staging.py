@@ -30,12 +30,14 @@ class StagedPlan:
         file: What was asked for, under the first seed.
         stages: Each stage; one behind the first is planned from the first candidate of the stage
             before, and planned again from the winner.
-        notes: What could not be looked at.
+        notes: What could not be looked at, and what of a checkpoint is not read.
+        documents: What stands between documents, where that is known.
     """
 
     file: StagedFile
     stages: tuple[RunPlan, ...]
     notes: tuple[str, ...] = ()
+    documents: str = ""
 
     def __repr__(self) -> str:
         count, steps = len(self.stages), self.file.steps
@@ -106,8 +108,8 @@ def plan(
     else:
         found = make_plan(file, vocabulary)
         brought = found.read_notes
-    documents = (vocabulary.documents,) if vocabulary and vocabulary.documents else ()
-    return replace(found, notes=(*file.notes, *documents, *brought, *notes))
+    documents = vocabulary.documents if vocabulary else ""
+    return replace(found, notes=(*file.notes, *brought, *notes), documents=documents)
 
 
 def plan_stages(file: StagedFile, vocabulary: Vocabulary | None) -> StagedPlan:

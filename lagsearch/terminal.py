@@ -75,8 +75,9 @@ def show_plan(plan: "RunPlan") -> None:
     share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)
-    for line in (plan.advice(), *plan.notes):
-        console.print(line)
+    for line in (plan.advice(), plan.documents, *plan.notes):
+        if line:
+            console.print(line)
 
 
 def show_staged_plan(plan: "StagedPlan") -> None:
@@ -102,8 +103,9 @@ def show_staged_plan(plan: "StagedPlan") -> None:
     ]
     if len(plan.file.seeds) > 1:
         lines.append(f"All of it under each of {len(plan.file.seeds)} seeds.")
-    for line in (*lines, *plan.notes):
-        console.print(line)
+    for line in (*lines, plan.documents, *plan.notes):
+        if line:
+            console.print(line)
 
 
 def show_run(folder: Path, report: dict[str, Any]) -> None:
