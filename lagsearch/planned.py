@@ -24,7 +24,7 @@ def plain_plan(plan: RunPlan | StagedPlan) -> dict[str, Any]:
         plan: Of one growth, or of stages: then the same for each of them, in `stages`.
     """
     if isinstance(plan, RunPlan):
-        return {"format": FORMAT, "kind": "growth", **_growth(plan), "notes": list(plan.notes)}
+        return {"format": FORMAT, "kind": "growth", **_growth(plan), **_told(plan)}
     stages = [{"number": number, **_growth(each)} for number, each in enumerate(plan.stages, 1)]
     return {
         "format": FORMAT,
@@ -35,8 +35,12 @@ def plain_plan(plan: RunPlan | StagedPlan) -> dict[str, Any]:
         "extra_steps": plan.extra_steps,
         "flops": {"training": plan.training_flops(), "search": plan.search_flops()},
         "stages": stages,
-        "notes": list(plan.notes),
+        **_told(plan),
     }
+
+
+def _told(plan: RunPlan | StagedPlan) -> dict[str, Any]:
+    return {"documents": plan.documents, "notes": list(plan.notes)}
 
 
 def _growth(plan: RunPlan) -> dict[str, Any]:
