@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_pipeline import without_times
+from reported import without_times
 
 import lagsearch
 from lagsearch.progress import Watch

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 from mishaps import SMALL
-from test_pipeline import without_times
+from reported import without_times
 
 import lagsearch
 from lagsearch.progress import Watch

@@ -59,8 +59,11 @@ def test_a_dictionary_runs(write_space, tmp_path, silent):
     ("change", "message"),
     [
         ({"training": {"stepps": 3}}, r"^training\.stepps 3: unknown key; did you mean 'steps'\?"),
-        ({"training": {"steps": "3"}}, r'^training\.steps "3": must be a valid integer$'),
-        ({"candidates": "lag"}, r'^candidates "lag": must be a list$'),
+        (
+            {"training": {"steps": "3"}},
+            r'^training\.steps "3": must be a valid integer: write it',
+        ),
+        ({"candidates": "lag"}, r'^candidates "lag": must be a list, e.g. '),
         ({"seed": {1}}, r"^the space holds what no space file can: \{1\} of type set$"),
     ],
 )

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from reported import without_times
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
@@ -34,15 +35,6 @@ MASKED = ("{name: causal}", "{name: masked}")
 
 def run(path, folder, **options):
     return lagsearch.run(path, out=folder, serial=True, watch=Watch(), **options)
-
-
-def without_times(report):
-    """Return a report's numbers but for seconds."""
-    report = json.loads(json.dumps(report))
-    report["cost"].pop("wall_s")
-    for candidate in report["candidates"]:
-        candidate.pop("wall_s")
-    return report
 
 
 class Interrupt(Watch):

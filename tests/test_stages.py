@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from reported import without_times
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
@@ -41,14 +42,6 @@ def chosen(report, folder="adaptive"):
 def stage_curve(folder, stage, name):
     text = (folder / "adaptive" / f"stage-{stage}" / "curves" / f"{name}.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
-
-
-def without_times(report):
-    report = json.loads(json.dumps(report))
-    report["cost"].pop("wall_s")
-    for course in report["courses"]:
-        course.pop("wall_s")
-    return report
 
 
 @pytest.fixture

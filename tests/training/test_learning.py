@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reported import without_times
 
 import lagsearch
 from lagsearch.errors import CandidateFailed, OperatorError
@@ -36,14 +37,6 @@ LONGER = ("      steps: 20\n", "      steps: 150\n")
 def run(path, folder, **options):
     options.setdefault("watch", Watch())
     return lagsearch.run(path, out=folder, serial=True, **options)
-
-
-def without_times(report):
-    report = json.loads(json.dumps(report))
-    report["cost"].pop("wall_s")
-    for candidate in report["candidates"]:
-        candidate.pop("wall_s")
-    return report
 
 
 def entry(result, name):

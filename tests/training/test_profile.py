@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from reported import without_times
 from safetensors.torch import load_file
 
 import lagsearch
@@ -91,15 +92,6 @@ def profiled(write_space, tmp_path_factory):
     if not RUNS:
         RUNS.append(run(write_space(*LONGER), tmp_path_factory.mktemp("profiled"), profile=True))
     return RUNS[0]
-
-
-def without_times(report):
-    report = json.loads(json.dumps(report))
-    report.pop("profile", None)
-    report["cost"].pop("wall_s")
-    for candidate in report["candidates"]:
-        candidate.pop("wall_s")
-    return report
 
 
 def test_figures_on_a_clock_turned_by_hand(tmp_path, monkeypatch):
