@@ -613,10 +613,10 @@ def _init(
     checkpoint: str, texts: list[str], wanted: Wanted, out: Path | None, watch: Watch
 ) -> "Written":
     with _loading(watch):
-        from lagsearch.init import HOURS, Request, init_space
+        from lagsearch.init import Request, init_space
 
     layers, hidden, hours = wanted
-    request = Request(checkpoint, tuple(texts), layers, hidden, HOURS if hours is None else hours)
+    request = Request(checkpoint, tuple(texts), layers, hidden, hours)
     return init_space(request, out, watch)
 
 

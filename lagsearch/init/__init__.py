@@ -4,11 +4,12 @@ Everything in the file comes from the checkpoint, from the text, or from a short
 machine, and a comment says from where.
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from lagsearch.errors import LagsearchError, SpaceError
-from lagsearch.init.checkpoint import open_checkpoint
+from lagsearch.init.checkpoint import open_checkpoint, safe_name
 from lagsearch.init.draft import make_draft, name_of, target_of
 from lagsearch.init.growths import Plain
 from lagsearch.init.text import corpus_of, measure_text
@@ -31,14 +32,14 @@ class Request:
         layers: Layers of the target; where neither this nor `hidden` is given, 1.5 to 2 times the
             checkpoint's.
         hidden: Width of the target.
-        hours: Hours that the whole search may take on this machine.
+        hours: Hours that the whole search may take on this machine; `HOURS` when left out.
     """
 
     checkpoint: str
     texts: tuple[str, ...]
     layers: int | None = None
     hidden: int | None = None
-    hours: float = HOURS
+    hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     watch = watch or Watch()
     if out is not None and out.exists():
         raise SpaceError(f"{out} is there already: give another name with --out, or remove it")
-    if not request.hours > 0:
-        raise SpaceError(f"--hours {request.hours:g}: give a number above 0, e.g. 0.5")
+    if (hours := HOURS if request.hours is None else request.hours) <= 0:
+        raise SpaceError(f"--hours {hours:g}: give a number above 0, e.g. 0.5")
     try:
         watch.passing(f"reading {request.checkpoint}")
         checkpoint = open_checkpoint(request.checkpoint)
@@ -80,13 +81,16 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
             return _earlier(path, request, target)
         watch.passing(f"reading {', '.join(request.texts[:3])}")
         text = measure_text(request.texts, checkpoint.tokenizer)
-        draft = make_draft(checkpoint, text, target, request.hours, watch)
+        name = name_of(checkpoint, target)
+        if out is not None and out.stem != "space":
+            name = safe_name(out.stem) or name
+        draft = make_draft(checkpoint, text, target, hours, name, watch)
     finally:
         watch.passing("")
-    how_long = about(draft.length.seconds)
+    how_long, quoted = about(draft.length.seconds), shlex.quote(str(path))
     head = (
         f"Grows {checkpoint.written} on {text.name}. Written by `lagsearch init`.",
-        f"A run takes {how_long} on the machine that wrote this: lagsearch run {path}",
+        f"A run takes {how_long} on the machine that wrote this: lagsearch run {quoted}",
     )
     write_text(path, space_text(head, draft.parts, draft.notes, draft.growths.listed))
     try:
@@ -112,7 +116,10 @@ def _earlier(path: Path, request: Request, target: Plain) -> Written:
     )
     if not is_same:
         raise SpaceError(
-            f"{path} is there already, and is of another checkpoint, text or target: run it with "
-            f"`lagsearch run {path}`, or remove it"
+            f"{path} is there already, and is of another checkpoint, text or target: write yours "
+            "to another file with `lagsearch init ... --out OTHER.yaml`"
         )
-    return Written(file, (f"{path} is there from before and is used as it is.",))
+    lines = [f"{path} is there from before and is used as it is."]
+    if request.hours is not None:
+        lines.append(f"--hours {request.hours:g} changes nothing in it: remove it to have it anew.")
+    return Written(file, tuple(lines))

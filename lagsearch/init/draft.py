@@ -6,11 +6,20 @@ from math import ceil
 from lagsearch.errors import DataError
 from lagsearch.init.checkpoint import Checkpoint, rate_of
 from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
-from lagsearch.init.sizes import FEWEST_STEPS, FEWEST_TOKENS, Length, Shape, Work, longest, shapes
+from lagsearch.init.sizes import (
+    FEWEST_STEPS,
+    FEWEST_TOKENS,
+    THE_TIME,
+    Length,
+    Shape,
+    Work,
+    longest,
+    shapes,
+)
 from lagsearch.init.speed import Speed, measure_speed
 from lagsearch.init.text import Text
 from lagsearch.models.build import empty_model, usable_positions
-from lagsearch.models.configs import rebuild_config
+from lagsearch.models.configs import rebuild_config, stored_name
 from lagsearch.progress import Watch
 from lagsearch.search.slots import decide
 from lagsearch.space import Resources
@@ -48,6 +57,7 @@ def make_draft(
     text: Text,
     target: Plain,
     hours: float,
+    name: str,
     watch: Watch,
 ) -> Draft:
     """Decide on everything in a space.
@@ -57,13 +67,15 @@ def make_draft(
         text: What is trained on.
         target: Its configuration keys that differ.
         hours: Hours that the search may take.
+        name: Of the space.
         watch: Is told what goes on.
 
     Raises:
         LagsearchError: Target or text cannot be.
     """
     fitting = _shapes(checkpoint, text)
-    plain = _plain(checkpoint, text, target)
+    watch.passing("looking for the growths that fit")
+    plain = {"name": name, **_plain(checkpoint, text, target)}
     growths = find_growths(_sized(plain, fitting[-1], None, {}))
     watch.passing("measuring how fast this machine trains the target")
     speed, is_measured = _speed(growths, checkpoint, fitting[-1])
@@ -80,7 +92,9 @@ def make_draft(
     }
     notes = {
         "data.train": f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens"
-        + ("; add `documents: lines` if each line is a document" if text.is_plain else ""),
+        + (
+            "; {files: [...], documents: lines} if each line is a document" if text.is_plain else ""
+        ),
         "data.validation": "held out of the text, to measure losses on",
         "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
         "training.steps": f"after growth, for the winner: limited by {length.limit}",
@@ -109,8 +123,11 @@ def target_of(checkpoint: Checkpoint, layers: int | None, hidden: int | None) ->
 
 
 def name_of(checkpoint: Checkpoint, target: Plain) -> str:
-    """Return the name of a space that grows a checkpoint to a target."""
-    return f"{checkpoint.name}-to-{next(iter(target.values()))}"
+    """Return the name of a space that grows a checkpoint to a target: its depth, its width."""
+    depth = stored_name(checkpoint.config, "num_hidden_layers")
+    width = next((value for key, value in target.items() if key != depth), None)
+    sizes = [each for each in (target.get(depth), width) if each is not None]
+    return f"{checkpoint.name}-to-{'x'.join(map(str, sizes))}"
 
 
 def _shapes(checkpoint: Checkpoint, text: Text) -> list[Shape]:
@@ -130,7 +147,6 @@ def _shapes(checkpoint: Checkpoint, text: Text) -> list[Shape]:
 def _plain(checkpoint: Checkpoint, text: Text, target: Plain) -> Plain:
     """Return what depends neither on the machine nor on the batch."""
     return {
-        "name": name_of(checkpoint, target),
         "seed": 0,
         "data": {"train": text.train},
         "objective": {"name": checkpoint.kind},
@@ -193,6 +209,11 @@ def _warnings(length: Length, hours: float, speed: Speed, *, is_measured: bool) 
         found.append(
             "The target is too large to be measured here: the time is a guess. `lagsearch plan` "
             "says what memory it needs."
+        )
+    if length.limit != THE_TIME and length.seconds < hours * 1800:
+        found.append(
+            f"The text allows no more than {length.steps:,} steps ({length.limit}): more text "
+            f"would use more of --hours {hours:g}."
         )
     if length.seconds > hours * 3600 * 1.05:
         found.append(

@@ -19,6 +19,9 @@ FEWEST_TOKENS = 3200
 OVERHEAD_S = 45.0
 """Seconds of starting, of the report and of saving the winner."""
 
+THE_TIME = "the time"
+"""What keeps a training from being longer, where it is not the text."""
+
 MARGIN = 1.25
 """What other processes, evaluation batches and the search itself take beyond bare steps."""
 
@@ -124,7 +127,7 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
     best = fitting[0]
     for steps in fitting:
         if seconds(steps, shape, work, speed) > budget_s:
-            return _length(best, shape, work, speed, "the time")
+            return _length(best, shape, work, speed, THE_TIME)
         best = steps
     passes = f"{MOST_PASSES} passes over the text"
     return _length(best, shape, work, speed, passes)

@@ -69,8 +69,17 @@ def _written(names: Sequence[str]) -> dict[str, Any]:
             f"{missing[0]}: no such file or folder; give text files (.txt, .jsonl, .parquet, .gz), "
             f"folders of them, one dataset of the hub (owner/name), or {STDLIB}"
         )
+    for name, path in zip(names, paths, strict=True):
+        if (path / "config.json").is_file():
+            raise DataError(f"{name} is a checkpoint, not a text: the checkpoint comes first")
+    files = [file for path in paths for file in files_in(path)]
+    seen: set[Path] = set()
+    for file in files:
+        if file.resolve() in seen:
+            raise DataError(f"{file} is named twice, by itself or by its folder: name it once")
+        seen.add(file.resolve())
     train: dict[str, Any] = {"files": list(names)}
-    if column := _column([file for path in paths for file in files_in(path)]):
+    if column := _column(files):
         train["column"] = column
     return train
 

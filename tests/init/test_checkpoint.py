@@ -105,6 +105,7 @@ def test_widths_grow_in_proportion(opened):
     both = {**target_of(checkpoint, None, 96), "num_hidden_layers": 6}
     assert target_of(checkpoint, 6, 96) == both
     assert name_of(checkpoint, {"hidden_size": 96}) == "mine-to-96"
+    assert name_of(checkpoint, both) == "mine-to-6x96"
     assert target_of(opened(GPT2, name="gpt2"), None, 64) == {"n_embd": 64, "n_head": 8}
 
 

@@ -113,7 +113,11 @@ def test_reasons_stand_beside_values(checkpoint, corpus, tmp_path):
     lines = (tmp_path / "space.yaml").read_text().splitlines()
     notes = {line.split(":")[0].strip(): line.partition("#")[2] for line in lines if "  #" in line}
     n_tokens = len(corpus.read_bytes())
-    assert notes["train"].strip().startswith(f"{n_tokens:,} tokens; add `documents: lines`")
+    assert (
+        notes["train"]
+        .strip()
+        .startswith(f"{n_tokens:,} tokens; {{files: [...], documents: lines}}")
+    )
     assert "no trainer_state.json" in notes["optimizer"]
     assert "quarter" in notes["lag"]
 
@@ -186,6 +190,8 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
     other.write_text(corpus.read_text())
     code, _, err = call("run", "mine", other)
     assert (code, "of another checkpoint, text or target" in err) == (2, True)
+    _, out, _ = call(*words, "--hours", 2)
+    assert "--hours 2 changes nothing in it" in out
 
 
 @pytest.mark.parametrize(
@@ -204,6 +210,13 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
         (("init", "mine", "text.txt", "--hours", "0"), "--hours 0: give a number above 0"),
         (("init", "mine", "text.txt", "--hours", "x"), "Invalid value for '--hours'"),
         (("init", "bare", "text.txt"), "bare: brings no tokenizer: put its tokenizer.json"),
+        (("init", "mine", "text.txt", "text.txt"), "text.txt is named twice"),
+        (("init", "mine", "mine"), "mine is a checkpoint, not a text"),
+        (("init", "text.txt", "mine"), "text.txt is a file: first comes the checkpoint's folder"),
+        (
+            ("init", "mine/config.json", "text.txt"),
+            "is a file of a checkpoint: give its folder, mine",
+        ),
         (("run", "mine"), "mine is a checkpoint: give a text, too: lagsearch run mine TEXT"),
         (("run", "space.yaml", "--layers", "4"), "--layers is for a checkpoint and a text"),
         (("run", "nowhere.yaml"), "nowhere.yaml: no such file"),
