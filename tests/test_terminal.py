@@ -119,7 +119,7 @@ def test_a_dumb_terminal_gets_plain_lines(write_space, tmp_path):
     assert "\x1b" not in shown.text
     lines = [line.strip() for line in shown.text.splitlines()]
     assert lines[0] == "loading torch and transformers"
-    assert "search: 4 candidates to step 10" in lines
+    assert "search: 5 trainings to step 10" in lines
     assert "source small to step 20" in lines
 
 
