@@ -37,7 +37,7 @@ SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
 
 
 def space(steps, candidates, *more):
-    """Return the quickstart with fewer steps, and so many candidates: its three layers and others."""
+    """Return the quickstart with fewer steps and so many candidates, its layers in other orders."""
     orders = [[0, 1, 2, *rest] for rest in product(range(3), repeat=3)][:candidates]
     shorter = [f"training.steps={steps}", f"search.lag={steps}"]
     return load_space(
