@@ -72,7 +72,7 @@ def test_an_example_makes_the_growth_that_is_drawn(operator):
     assert set(entry) - {"operator"} <= set(operator.settings.model_fields)
     grown = small_growth(operator)
     assert grown.operator == operator.name
-    depth = 4 if operator.grows == "width" else 6
+    depth = 4 if operator.grows == "width" or operator.reaches == "source" else 6
     assert len(grown.plan.layers) == depth
     assert bool(grown.plan.width) == ("width" in operator.grows)
 

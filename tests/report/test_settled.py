@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lagsearch.report.elsewhere import Asked, read_curves, read_searched
+from lagsearch.report.searched import conclude
 from lagsearch.report.statistics import statistics
 from lagsearch.report.verdict import judge
 
@@ -34,6 +35,22 @@ def test_a_ranking_that_only_agrees_with_itself_has_not_settled(name, word):
     found = verdict(read_searched(REPORTS / name))
     assert found.trust == word
     assert "settled" not in found.lines[-1].replace("NOT settled", "")
+
+
+@pytest.mark.parametrize(
+    ("seed", "word", "tied"),
+    [(0, "settled", []), (1, "settled", []), (2, "open", ["identity-stacked", "identity"])],
+)
+def test_the_quickstart_is_right_under_each_seed_and_says_so_or_names_the_tie(seed, word, tied):
+    run = read_searched(REPORTS / "quickstart-oracle")
+    curves = {name: (found[seed],) for name, found in run.by_seed.items()}
+    terms = replace(run.terms, seed=seed, seeds=(seed,), has_oracle=False)
+    one = conclude(terms, curves, REPORTS)
+    ends = {name: found.at(600).val_loss for name, (found,) in curves.items()}
+    assert one.winner == min(ends, key=ends.get) == "stack"
+    report = statistics(one) | {"curves": None}
+    assert judge(report).trust == word
+    assert report["doubt"]["indistinguishable_from_winner"] == tied
 
 
 @pytest.mark.shared

@@ -150,7 +150,11 @@ def test_a_watch_that_cannot_be_pickled_follows_a_search(write_space, tmp_path):
 
 
 @pytest.mark.ray
-def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd):
+def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd, monkeypatch):
+    from lagsearch.search import ray_runner
+
+    monkeypatch.setattr(ray_runner, "_TRIES", 0)  # as if it had been tried often enough
+
     class Kills(Watch):
         def __init__(self):
             self.failures = {}
