@@ -56,7 +56,8 @@ def jobs(write_space, tmp_path, monkeypatch):
 
         monkeypatch.setattr("lagsearch.pipeline.open_serial", lambda: nullcontext(stop))
         with pytest.raises(KeyboardInterrupt):
-            run(write_space(*replacements), tmp_path / "jobs")
+            without = ["search.baselines=[]"]
+            run(write_space(*replacements), tmp_path / "jobs", overrides=without)
         monkeypatch.undo()
         return found
 

@@ -70,7 +70,8 @@ def job(path, **compute):
 
 
 def run(path, folder, **options):
-    return lagsearch.run(path, out=folder, serial=True, watch=Watch(), **options)
+    options = {"watch": Watch(), "overrides": ["search.baselines=[]"], **options}
+    return lagsearch.run(path, out=folder, serial=True, **options)
 
 
 def read(path):
@@ -249,7 +250,7 @@ def test_profiling_is_no_other_space(write_space, tmp_path):
     path, folder = write_space(), tmp_path / "run"
     plain = run(path, folder)
     told = Told()
-    late = lagsearch.run(path, out=folder, serial=True, profile=True, watch=told)
+    late = run(path, folder, profile=True, watch=told)
     assert "profile" not in late.report
     assert without_times(late.report) == without_times(plain.report)
     assert [line for line in told.lines if line.startswith("profile: 4 candidates")]
@@ -276,7 +277,7 @@ def test_interrupted_in_the_traced_steps_and_resumed(write_space, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         run(path, tmp_path / "cut", profile=True)
     monkeypatch.setattr(loop._Run, "_update", update)
-    left = tmp_path / "cut" / "profile" / ".x.json.abc.tmp"  # of a process that was killed
+    left = tmp_path / "cut" / "profile" / ".x.json.abcdefg_.tmp"  # of a process that was killed
     left.write_text("{")
     resumed = run(path, tmp_path / "cut", profile=True)
     assert not left.exists()
