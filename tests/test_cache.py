@@ -129,6 +129,7 @@ def test_list_shows_what_made_it_its_size_and_its_last_use(cache, monkeypatch, c
     config = {"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 16}
     facts = {"kind": "pretrained", "steps": 2000, "made_of": {"config": config}}
     source, _ = made(cache, "sources", "fedcba9876543210", b"x" * 2_000_000, facts)
+    monkeypatch.setenv("COLUMNS", "120")
     code, out, _ = call(monkeypatch, capsys, "list")
     assert code == 0
     (tokens,) = [line for line in out.splitlines() if "tokens/0123456789abcdef" in line]

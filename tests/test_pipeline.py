@@ -265,6 +265,7 @@ def test_an_oracle_on_top_of_a_run_agrees_with_it(write_space, tmp_path):
         "first_steps",
         "rank_correlation",
         "importance",
+        "loss_and_flops",
     }
     # and the plain command afterwards neither loses the oracle nor trains again
     third = run(path, tmp_path / "run")
@@ -510,7 +511,7 @@ def test_a_schedule_that_continues_over_source_and_candidates(write_space, tmp_p
     whole = Schedule(name="cosine", warmup_steps=2)
     expected = [learning_rate(step, 44, 3e-3, whole) for step in range(44)]
     assert used[:20] == expected[:20]
-    assert len(used) == 20 + 4 * 24
-    # candidates take turns at K = 10
-    assert sorted(used[20:]) == sorted(expected[20:] * 4)
+    # four candidates, which take turns at K = 10, and the source trained on
+    assert len(used) == 20 + 5 * 24
+    assert sorted(used[20:]) == sorted(expected[20:] * 5)
     assert used[20:30] == expected[20:30]

@@ -333,7 +333,7 @@ class RunFolder:
                 left.unlink()
         write_text(self.space_file, text)
         if is_begun:
-            self.note(seeds=list(seeds))
+            self.note(seeds=list(seeds), end=None)
         else:
             write_json(self.environment_file, first_environment(devices, inputs, seeds))
 

@@ -18,7 +18,7 @@ from lagsearch.report.statistics import losses_at, statistics, strategy_rows
 from lagsearch.selection import EVALUATOR, Order, importance
 from lagsearch.space import Space, annealed_steps
 from lagsearch.storage import derive_seed
-from lagsearch.training.curve import Curve
+from lagsearch.training.curve import MEND, Curve
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,40 @@ def read_run(folder: RunFolder) -> Recorded:
             f"step {found.step}, e.g. {found.candidates[0]}; `lagsearch run` with the same --out "
             "goes on"
         )
+    environment = folder.environment()
+    baselines = _baselines(folder, space)
+    if environment.get("end"):
+        _check_ends(folder, space, found.winner)
     return Recorded(
         **vars(found),
         space=space,
         plans=plans,
-        environment=folder.environment(),
+        environment=environment,
         operators={name: learnt for name in plans if (learnt := folder.operator(name)) is not None},
         profiles={name: seen for name in plans if (seen := folder.profile(name)) is not None},
         has_winner=any(folder.winner.glob("*.safetensors")),
         harness=folder.harness(),
         left_out=tuple(recorded.get("left_out", ())),
-        baselines=_baselines(folder, space),
+        baselines=baselines,
     )
+
+
+def _check_ends(folder: RunFolder, space: Space, winner: str) -> None:
+    """Check that what a run that is over trained to an end is recorded until there.
+
+    Raises:
+        RunFolderError: A curve ends before.
+    """
+    ends = {space.trials(winner)[0]: space.training.steps}
+    for plan in folder.plans().get("baselines", ()):
+        ends |= dict.fromkeys(space.trials(plan["name"]), plan["steps"])
+    for trial, step in ends.items():
+        curve = folder.curve(trial)
+        if curve.failure is None and curve.at(step) is None:
+            raise RunFolderError(
+                f"{folder.curve_file(trial)}: the run is over, but the evaluation at step {step} "
+                f"is missing; {MEND}"
+            )
 
 
 def _baselines(folder: RunFolder, space: Space) -> dict[str, Baseline]:
