@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         name: What it is of.
-        layer_map: Its layers drawn, e.g. `1 2 1* 2* 3`; None where they are not known.
+        layer_map: Its layers drawn, e.g. `0 1 0* 1* 2`; None where they are not known.
         numbers: What else is known, as texts.
     """
 

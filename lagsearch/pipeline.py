@@ -64,7 +64,7 @@ class RankedCandidate:
         name: Unique in its run.
         operator: The operator's name.
         settings: The operator's settings.
-        layer_map: Its layers drawn, e.g. `1 2 1* 2* 3`.
+        layer_map: Its layers drawn, e.g. `0 1 0* 1* 2`.
         rank: 1 is the lowest loss at K; failed ones come last.
         status: `ok`, `stopped` (in a race) or `failed`.
         val_loss: Nats per predicted token, by step.

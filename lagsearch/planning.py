@@ -118,7 +118,7 @@ class PlannedCandidate:
 
     @property
     def layer_map(self) -> str:
-        """The layers drawn, e.g. `1 2 1* 2* 3`."""
+        """The layers drawn, e.g. `0 1 0* 1* 2`."""
         return self.candidate.plan.layer_map()
 
     @property

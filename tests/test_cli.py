@@ -47,8 +47,8 @@ def test_plan_shows_maps_sizes_and_costs(monkeypatch, capsys, write_space):
         "lag-i2-b1-duplicate",
         "lag-i2-b1-random",
     ]
-    assert "1 1* 2 3 " in rows["lag-i0-b1-duplicate"]
-    assert "1 2 3 R " in rows["lag-i2-b1-random"]
+    assert "0 0* 1 2 " in rows["lag-i0-b1-duplicate"]
+    assert "0 1 2 R " in rows["lag-i2-b1-random"]
     # by hand: per layer q 16x16, k and v 16x8, o 16x16, three of 16x32 and two norms; 259 tokens
     # in an embedding and a head of their own, and the last norm
     parameters = 4 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32 + 2 * 16) + 2 * 259 * 16 + 16

@@ -80,13 +80,13 @@ def test_an_example_makes_the_growth_that_is_drawn(operator):
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [
-        ("stack", "1 2 3 4 3* 4*"),
-        ("interleave", "1 1* 2 3 3* 4"),
-        ("identity", "1 1° 2 3 3° 4"),
-        ("lag", "1 2 3 2* 3* 4"),
-        ("random", "1 2 3 4 R R"),
-        ("multi-interleave", "a1 b1 a2 b2 a3 b3"),
-        ("net2net", "1 2 3 4"),
+        ("stack", "0 1 2 3 2* 3*"),
+        ("interleave", "0 0* 1 2 2* 3"),
+        ("identity", "0 0° 1 2 2° 3"),
+        ("lag", "0 1 2 1* 2* 3"),
+        ("random", "0 1 2 3 R R"),
+        ("multi-interleave", "a0 b0 a1 b1 a2 b2"),
+        ("net2net", "0 1 2 3"),
     ],
 )
 def test_a_growth_is_drawn(monkeypatch, capsys, name, drawn):
@@ -231,7 +231,7 @@ def test_a_plan_as_json(monkeypatch, capsys, write_space):
     assert (told["format"], told["kind"], told["name"]) == (1, "growth", "tiny")
     assert (told["lag"], told["steps"], told["seeds"]) == (10, 24, [3])
     assert [each["name"] for each in told["candidates"]] == [each.name for each in plan.candidates]
-    assert told["candidates"][0]["layer_map"] == "1 1* 2 3"
+    assert told["candidates"][0]["layer_map"] == "0 0* 1 2"
     per_step = told["candidates"][0]["flops_per_step"]
     assert told["flops"]["search"] == 4 * 10 * per_step
     assert told["flops"]["winner"] == 14 * per_step
@@ -267,7 +267,7 @@ def test_the_readmes_operator_runs(monkeypatch):
     exec("\n".join(line[3:] for line in code.splitlines()), module.__dict__)
     shapes = ModelShape(3, {"hidden_size": 8}, "llama"), ModelShape(5, {"hidden_size": 8}, "llama")
     made = make_candidate("tail", {"layer": 1}, shapes[:1], shapes[1])
-    assert (made.name, made.plan.layer_map()) == ("tail-layer1", "1 2 3 2* 2*")
+    assert (made.name, made.plan.layer_map()) == ("tail-layer1", "0 1 2 1* 1*")
     assert meanings(registry.find_operator("tail")) == {
         "layer": "The layer that is repeated, 0-based."
     }

@@ -45,7 +45,7 @@ def test_a_stack_copies_every_tensor(checkpoint, call, tmp_path):
     source, out = checkpoint(), tmp_path / "grown"
     code, text, _ = call(source, "--operator", "stack", "--set", "factor=2", "--out", out)
     assert code == 0
-    assert "Layers: 1 2 3 1* 2* 3*" in text
+    assert "Layers: 0 1 2 0* 1* 2*" in text
     assert "the function is NOT preserved" in text
     old, new = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
     assert len(new) == len(old) + 3 * sum(name.startswith("model.layers.0.") for name in old)
@@ -188,7 +188,7 @@ def test_several_sources(checkpoint, call, tmp_path):
     options = ("--operator", "multi-stack", "--set", "order=b a", "--set", "boundary=average")
     code, text, _ = call(one, two, *options, "--out", out)
     assert code == 0
-    assert "b1 b2 b3 a1 a2 a3" in text
+    assert "b0 b1 b2 a0 a1 a2" in text
     assert "no one function" in text
     new = load_file(out / "model.safetensors")
     both = [load_file(folder / "model.safetensors") for folder in (one, two)]
@@ -236,12 +236,12 @@ base_model: {source}
     file.write_text(slices.replace("parameters_of: none\n", ""))
     code, text, error = call(*options)
     assert code == 0, error
-    assert "Layers: 1 2 3 3°" in text and "the function is preserved" in text
+    assert "Layers: 0 1 2 2°" in text and "the function is preserved" in text
     again = tmp_path / "again.yaml"
     call(source, "--operator", "identity", "--set", "factor=2", "--to-mergekit", again)
     code, text, error = call("--from-mergekit", again, "--out", tmp_path / "again")
     assert code == 0, error
-    assert "Layers: 1 1° 2 2° 3 3°" in text and "the function is preserved" in text
+    assert "Layers: 0 0° 1 1° 2 2°" in text and "the function is preserved" in text
     file.write_text(slices.replace("parameters_of: none\n", "").replace("float32", "bfloat16"))
     error = refused(call, "--from-mergekit", file, "--out", tmp_path / "other")
     assert "dtype bfloat16 is not honoured" in error and "in float32" in error
@@ -258,7 +258,7 @@ def test_a_spaces_candidate(checkpoint, call, write_space, tmp_path):
     candidate = ("--space", path, "--candidate", "lag-i2-b1-duplicate")
     code, text, _ = call(*candidate, "--out", out)
     assert code == 0
-    assert "1 2 3 3*" in text
+    assert "0 1 2 2*" in text
     code, _, error = call("--space", path, "--candidate", "nothing", "--out", tmp_path / "x")
     assert code == 2
     assert "no candidate 'nothing'; it has lag-i0-b1-duplicate" in error

@@ -92,7 +92,7 @@ def test_a_plan_with_stages_as_a_table(write_stages):
 
 
 def test_names_are_text():
-    row = Row("<script>alert(1)</script>", "1 2*", ("<b>",))
+    row = Row("<script>alert(1)</script>", "0 1*", ("<b>",))
     html = table_html("a <i> & b", ("<u>", "</table>"), [row])
     parsed(html)
     for each in ("<script", "<b>", "<i>", "<u>", "</table><"):
@@ -106,11 +106,11 @@ def test_a_long_table_counts_the_rest():
 
 
 def test_blocks_can_be_told_apart_without_colour():
-    text = "1 2* 3° 4~ R [residual 32-64]"
+    text = "0 1* 2° 3~ R [residual 32-64]"
     html = drawn_blocks(text, palette_of([text]))
     root = parsed(html)
     groups = list(root.iter("g"))
-    assert [group[-1].text for group in groups] == ["1", "2*", "3°", "4~", "R"]
+    assert [group[-1].text for group in groups] == ["0", "1*", "2°", "3~", "R"]
     assert [len(group) for group in groups] == [2, 3, 2, 3, 2]
     assert (groups[1][1].get("height"), groups[1][1].get("fill")) == ("3", "currentColor")
     assert groups[2][0].get("fill") == "none"
@@ -122,7 +122,7 @@ def test_blocks_can_be_told_apart_without_colour():
 
 
 def test_the_same_layer_has_one_colour_in_all_maps():
-    maps = ["1 2", "2 1*"]
+    maps = ["0 1", "1 0*"]
     palette = palette_of(maps)
     first, second = (
         [each[0].get("fill") for each in parsed(drawn_blocks(text, palette)).iter("g")]

@@ -189,7 +189,7 @@ def test_a_wider_target_is_planned_with_its_eps(write_space):
     )
     eps = [each.config["rms_norm_eps"] for each in plan.candidates]
     assert eps == [pytest.approx(1e-6 * 2 / 3), 1e-6, pytest.approx(1e-6 * 2 / 3)]
-    assert plan.candidates[0].layer_map.startswith("1 2 3 [residual 16-24, ")
+    assert plan.candidates[0].layer_map.startswith("0 1 2 [residual 16-24, ")
     assert len({each.cost.parameters for each in plan.candidates}) == 1
 
 

@@ -245,7 +245,7 @@ def test_baselines_share_what_is_the_same_training(write_stages, tmp_path, monke
     # from 1 layer to 2 there is one copy: last, middle and doubling are one training there
     assert by_name["middle"]["stages"][1]["folder"] == by_name["last"]["stages"][1]["folder"]
     last = by_name["last"]["stages"]
-    assert [each["layer_map"] for each in last] == ["R", "1 1*", "1 2 2*"]
+    assert [each["layer_map"] for each in last] == ["R", "0 0*", "0 1 1*"]
     adaptive = by_name["adaptive"]
     for name in ("last", "scratch", "continue"):
         row = next(row for row in report["table"] if row["course"] == name)
@@ -385,7 +385,7 @@ def test_the_plan_shows_every_stage(write_stages):
         "Stage 2: 20 steps; 2 candidates, K = 10",
         "Stage 3: 24 steps; 4 candidates, K = 10",
         "lag-i1-b1-random",
-        "1 2 2*",
+        "0 1 1*",
         "Training: 64 steps",
         "Search: 40 more steps",
     ):

@@ -52,7 +52,7 @@ def test_every_space_has_it_and_it_is_no_candidate(write_space, tmp_path):
     report = result.report
     own = baselines_of(result)["continue"]
     assert (own["rank"], own["source"], own["status"]) == (None, "small", "ok")
-    assert own["layer_map"] == "1 2 3"
+    assert own["layer_map"] == "0 1 2"
     assert max(map(int, own["val_loss"])) == 24 > report["lag"]
     assert {each["name"] for each in report["candidates"]} == {
         each.name for each in planned.candidates

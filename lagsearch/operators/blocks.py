@@ -42,14 +42,14 @@ class Palette:
 def palette_of(layer_maps: Iterable[str]) -> Palette:
     """Return what the blocks of these maps share."""
     blocks = [block for each in layer_maps for block in _blocks(each)]
-    deepest = max((block.layer for block in blocks), default=1)
+    deepest = max((block.layer for block in blocks), default=0)
     longest = max((len(block.token) for block in blocks), default=1)
     several = any(block.token[:1].islower() for block in blocks)
-    return Palette(max(1, deepest), longest, several)
+    return Palette(deepest, longest, several)
 
 
 def drawn_blocks(layer_map: str, palette: Palette) -> str:
-    """Draw one map, e.g. `1 2 1* 2* 3`; what grows in width stands below it as text."""
+    """Draw one map, e.g. `0 1 0* 1* 2`; what grows in width stands below it as text."""
     blocks = _blocks(layer_map)
     has_text = len(blocks) <= _LABELLED
     gap = 2.0 if has_text else 1.0
@@ -83,7 +83,7 @@ def _blocks(layer_map: str) -> list[_Block]:
 def _draw(block: _Block, x: float, width: float, palette: Palette, *, has_text: bool) -> str:
     is_tall = block.mark in ("*", "°", "R")
     y, height = (0, _HEIGHT) if is_tall else (5, _HEIGHT - 5)
-    share = (block.layer - 1) / (palette.deepest - 1) if palette.deepest > 1 else 0.4
+    share = block.layer / palette.deepest if palette.deepest else 0.4
     hue = _HUES[block.source % len(_HUES)] if palette.several else 275 - 165 * share
     light = 0.5 + 0.32 * share
     fill, ink = f"oklch({light:.3f} 0.11 {hue:.0f})", "#fff" if light < 0.66 else "#15191d"

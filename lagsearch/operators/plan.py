@@ -115,11 +115,11 @@ class GrowthPlan:
         return max(self.ramp_steps, width.ramp_steps * len(width.fading) if width else 0)
 
     def layer_map(self) -> str:
-        """Draw the plan, 1-based, from the embedding up: `1 2 3 1* 2* 3* 4`.
+        """Draw the plan, 0-based, from the embedding up: `0 1 2 0* 1* 2* 3`.
 
         A star marks a new copy, a ring (°) a new one that adds nothing yet, a tilde (~) a learned
         mix that begins as the layer named, `R` a random layer; letters before the numbers tell
-        several sources apart: `a1 b1 a2 b2`. Widths that grow stand behind: `1 2 3 [residual
+        several sources apart: `a0 b0 a1 b1`. Widths that grow stand behind: `0 1 2 [residual
         64-128]`.
         """
         is_mixed = len({layer.source for layer in self.layers}) > 1
@@ -185,7 +185,7 @@ def legend(layer_maps: Iterable[str], quote: str = "") -> str:
     }
     drawn = " ".join(layer_map.partition("[")[0] for layer_map in layer_maps)
     parts = [f"{quote}{mark}{quote} {word}" for mark, word in words.items() if mark in drawn]
-    return ", ".join(["Layers are the source's, from the embedding up", *parts])
+    return ", ".join(["Layers are the source's, numbered from 0 at the embedding", *parts])
 
 
 def layers_of(plain: dict[str, Any]) -> tuple[LayerOrigin, ...]:
@@ -217,4 +217,4 @@ def _draw(layer: LayerOrigin, is_mixed: bool) -> str:
     letter = chr(ord("a") + layer.source) if is_mixed else ""
     marks = {"zero_output": "°", "learned": "~"}
     mark = marks.get(layer.treatment, "*" if layer.is_new else "")
-    return f"{letter}{layer.layer + 1}{mark}"
+    return f"{letter}{layer.layer}{mark}"

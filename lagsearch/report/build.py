@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from lagsearch.errors import CurvesError, RunFolderError
+from lagsearch.errors import CurvesError
 from lagsearch.report.elsewhere import AS_FOUND, Asked, read_curves
 from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import Recorded, build_numbers, read_run
+from lagsearch.report.numbers import build_numbers, read_run
 from lagsearch.report.records import AnyReport
 from lagsearch.report.statistics import statistics
 from lagsearch.report.tables import write_tables
@@ -28,7 +28,6 @@ def build_report(path: Path) -> dict[str, Any]:
     began = time.monotonic()
     folder = RunFolder(path)
     run = read_run(folder)
-    _check_end(run, folder)
     report = build_numbers(run)
     _write_pages(report, folder)
     schedule = _alone(run.space, run.plans[run.winner])
@@ -36,18 +35,6 @@ def build_report(path: Path) -> dict[str, Any]:
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
-
-
-def _check_end(run: Recorded, folder: RunFolder) -> None:
-    """Refuse a run that came to its end, and whose winner's curve has lost it since."""
-    winner, steps = str(run.environment.get("winner")), run.space.training.steps
-    if run.environment.get("end") and winner in run.by_seed:
-        curve = run.by_seed[winner][0]
-        if curve.failure is None and curve.at(steps) is None:
-            message = (
-                f"has lost its end, step {steps}; `lagsearch run` with the same --out mends it"
-            )
-            raise RunFolderError(f"{folder.curve_file(winner)}: {message}")
 
 
 def _alone(space: Space, winner: dict[str, Any]) -> Space:

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lagsearch.errors import RunFolderError
+from lagsearch.operators.plan import GrowthPlan
 from lagsearch.report.records import (
     Environment,
     Harness,
@@ -21,6 +22,7 @@ from lagsearch.report.records import (
     Plans,
     Profile,
     Report,
+    misshapen,
     read_record,
 )
 from lagsearch.report.seeds import mean_curve
@@ -204,7 +206,14 @@ class RunFolder:
         Raises:
             RunFolderError: There is none.
         """
-        return read_record(self.plans_file, Plans)
+        found = read_record(self.plans_file, Plans)
+        try:
+            for entry in (*found["candidates"], *found.get("baselines", ())):
+                # drawn anew: folders of before 2026-11-28 count layers from 1
+                entry["layer_map"] = GrowthPlan.from_dict(entry["plan"]).layer_map()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise misshapen(self.plans_file, f"a growth that cannot be read: {error!r}") from None
+        return found
 
     def environment(self) -> dict[str, Any]:
         """Read versions, host, devices, sources and seconds.

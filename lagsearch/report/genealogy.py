@@ -66,10 +66,10 @@ def _grown(layer: LayerOrigin, before: list[Ancestry], number: int) -> Ancestry:
 
 
 def drawn(layers: Sequence[Ancestry]) -> str:
-    """Draw the layers of a stage by what they go back to, 1-based: `1 2 1* 2*`, `R` for random."""
+    """Draw the layers of a stage by what they go back to, 0-based: `0 1 0* 1*`, `R` for random."""
     several = len({each.source for each in layers}) > 1
     return " ".join(
-        ("R" if each.root is None else f"{_letter(each, several)}{each.root + 1}")
+        ("R" if each.root is None else f"{_letter(each, several)}{each.root}")
         + ("*" if each.is_new else "")
         for each in layers
     )

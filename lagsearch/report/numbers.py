@@ -18,7 +18,7 @@ from lagsearch.report.statistics import losses_at, statistics, strategy_rows
 from lagsearch.selection import EVALUATOR, Order, importance
 from lagsearch.space import Space, annealed_steps
 from lagsearch.storage import derive_seed
-from lagsearch.training.curve import MEND, Curve
+from lagsearch.training.curve import Curve
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def _check_ends(folder: RunFolder, space: Space, winner: str) -> None:
         curve = folder.curve(trial)
         if curve.failure is None and curve.at(step) is None:
             raise RunFolderError(
-                f"{folder.curve_file(trial)}: the run is over, but the evaluation at step {step} "
-                f"is missing; {MEND}"
+                f"{folder.curve_file(trial)}: has lost its end, step {step}; `lagsearch run` with "
+                "the same --out mends it"
             )
 
 

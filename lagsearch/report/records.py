@@ -168,7 +168,12 @@ def read_record(path: Path, shape: Any) -> dict[str, Any]:
         found = f"not valid JSON: {brief(error)}"
     else:
         return value
-    raise RunFolderError(f"{path}: {found}; {_MEND.get(path.name, _MEND_OTHERS)}")
+    raise misshapen(path, found)
+
+
+def misshapen(path: Path, found: str) -> RunFolderError:
+    """Return the error of a record that cannot be used, with what mends it."""
+    return RunFolderError(f"{path}: {found}; {_MEND.get(path.name, _MEND_OTHERS)}")
 
 
 @cache

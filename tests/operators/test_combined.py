@@ -94,7 +94,7 @@ def test_names_and_json():
     candidate = make({"operator": "zero", "form": "gstack"}, "stack")
     assert candidate.name == "combined-zero-gstack-stack"
     assert GrowthPlan.from_dict(candidate.plan.to_dict()) == candidate.plan
-    assert candidate.plan.layer_map().startswith("1 2 1* 2* [residual 16-32")
+    assert candidate.plan.layer_map().startswith("0 1 0* 1* [residual 16-32")
 
 
 @pytest.mark.parametrize(

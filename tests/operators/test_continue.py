@@ -15,7 +15,7 @@ def test_it_is_the_source_itself():
     made = make_candidate("continue", {}, (SMALL,), TARGET)
     assert made.name == "continue"
     assert made.is_baseline
-    assert made.plan.layer_map() == "1 2 3"
+    assert made.plan.layer_map() == "0 1 2"
     assert not any(layer.is_new for layer in made.plan.layers)
     assert made.plan.width is None
     assert made.plan.steps is None

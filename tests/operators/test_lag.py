@@ -10,32 +10,32 @@ from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
 from lagsearch.operators.plan import Origin
 
 SIX_TO_NINE = {
-    (0, 1): "1 1* 2 2* 3 3* 4 5 6",
-    (0, 3): "1 2 3 1* 2* 3* 4 5 6",
-    (1, 1): "1 2 2* 3 3* 4 4* 5 6",
-    (1, 3): "1 2 3 4 2* 3* 4* 5 6",
-    (2, 1): "1 2 3 3* 4 4* 5 5* 6",
-    (2, 3): "1 2 3 4 5 3* 4* 5* 6",
-    (3, 1): "1 2 3 4 4* 5 5* 6 6*",
-    (3, 3): "1 2 3 4 5 6 4* 5* 6*",
+    (0, 1): "0 0* 1 1* 2 2* 3 4 5",
+    (0, 3): "0 1 2 0* 1* 2* 3 4 5",
+    (1, 1): "0 1 1* 2 2* 3 3* 4 5",
+    (1, 3): "0 1 2 3 1* 2* 3* 4 5",
+    (2, 1): "0 1 2 2* 3 3* 4 4* 5",
+    (2, 3): "0 1 2 3 4 2* 3* 4* 5",
+    (3, 1): "0 1 2 3 3* 4 4* 5 5*",
+    (3, 3): "0 1 2 3 4 5 3* 4* 5*",
 }
 SIX_TO_NINE_RANDOM = {
-    (0, 1): "1 R 2 R 3 R 4 5 6",
-    (0, 3): "1 2 3 R R R 4 5 6",
-    (1, 1): "1 2 R 3 R 4 R 5 6",
-    (1, 3): "1 2 3 4 R R R 5 6",
-    (2, 1): "1 2 3 R 4 R 5 R 6",
-    (2, 3): "1 2 3 4 5 R R R 6",
-    (3, 1): "1 2 3 4 R 5 R 6 R",
-    (3, 3): "1 2 3 4 5 6 R R R",
+    (0, 1): "0 R 1 R 2 R 3 4 5",
+    (0, 3): "0 1 2 R R R 3 4 5",
+    (1, 1): "0 1 R 2 R 3 R 4 5",
+    (1, 3): "0 1 2 3 R R R 4 5",
+    (2, 1): "0 1 2 R 3 R 4 R 5",
+    (2, 3): "0 1 2 3 4 R R R 5",
+    (3, 1): "0 1 2 3 R 4 R 5 R",
+    (3, 3): "0 1 2 3 4 5 R R R",
 }
 TWELVE_TO_SIXTEEN = {
-    (0, 1): "1 1* 2 2* 3 3* 4 4* 5 6 7 8 9 10 11 12",
-    (0, 2): "1 2 1* 2* 3 4 3* 4* 5 6 7 8 9 10 11 12",
-    (0, 4): "1 2 3 4 1* 2* 3* 4* 5 6 7 8 9 10 11 12",
-    (4, 2): "1 2 3 4 5 6 5* 6* 7 8 7* 8* 9 10 11 12",
-    (8, 1): "1 2 3 4 5 6 7 8 9 9* 10 10* 11 11* 12 12*",
-    (8, 4): "1 2 3 4 5 6 7 8 9 10 11 12 9* 10* 11* 12*",
+    (0, 1): "0 0* 1 1* 2 2* 3 3* 4 5 6 7 8 9 10 11",
+    (0, 2): "0 1 0* 1* 2 3 2* 3* 4 5 6 7 8 9 10 11",
+    (0, 4): "0 1 2 3 0* 1* 2* 3* 4 5 6 7 8 9 10 11",
+    (4, 2): "0 1 2 3 4 5 4* 5* 6 7 6* 7* 8 9 10 11",
+    (8, 1): "0 1 2 3 4 5 6 7 8 8* 9 9* 10 10* 11 11*",
+    (8, 4): "0 1 2 3 4 5 6 7 8 9 10 11 8* 9* 10* 11*",
 }
 # 9 rows: where each of the nine layers of `lag-i1-b3` comes from, 0-based, and whether it is new.
 I1_B3 = [
@@ -112,12 +112,12 @@ def test_name_and_settings_of_a_candidate():
 @pytest.mark.parametrize(
     ("depths", "index", "block_size", "init", "expected"),
     [
-        pytest.param((4, 8), 0, 4, "duplicate", "1 2 3 4 1* 2* 3* 4*", id="stack"),
-        pytest.param((4, 8), 0, 1, "duplicate", "1 1* 2 2* 3 3* 4 4*", id="interleave"),
-        pytest.param((6, 8), 4, 2, "duplicate", "1 2 3 4 5 6 5* 6*", id="last"),
-        pytest.param((6, 8), 4, 2, "random", "1 2 3 4 5 6 R R", id="random-on-top"),
-        pytest.param((6, 8), 2, 2, "duplicate", "1 2 3 4 3* 4* 5 6", id="midas"),
-        pytest.param((1, 2), 0, 1, "duplicate", "1 1*", id="one-layer"),
+        pytest.param((4, 8), 0, 4, "duplicate", "0 1 2 3 0* 1* 2* 3*", id="stack"),
+        pytest.param((4, 8), 0, 1, "duplicate", "0 0* 1 1* 2 2* 3 3*", id="interleave"),
+        pytest.param((6, 8), 4, 2, "duplicate", "0 1 2 3 4 5 4* 5*", id="last"),
+        pytest.param((6, 8), 4, 2, "random", "0 1 2 3 4 5 R R", id="random-on-top"),
+        pytest.param((6, 8), 2, 2, "duplicate", "0 1 2 3 2* 3* 4 5", id="midas"),
+        pytest.param((1, 2), 0, 1, "duplicate", "0 0*", id="one-layer"),
     ],
 )
 def test_special_cases(depths, index, block_size, init, expected):

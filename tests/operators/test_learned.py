@@ -337,7 +337,7 @@ def test_first_version_in_depth_copies_and_learns(name, operator):
     assert copied == {"stack-ligo": [0, 1, 2], "cross-ligo": [0, 2, 4]}[operator]
     assert (
         plan.layer_map()
-        == {"stack-ligo": "1 2 3 1~ 2~ 3~", "cross-ligo": "1 1~ 2 2~ 3 3~"}[operator]
+        == {"stack-ligo": "0 1 2 0~ 1~ 2~", "cross-ligo": "0 0~ 1 1~ 2 2~"}[operator]
     )
     stack = find_layers(target, target.config)
     old, new = tensors_of(source), tensors_of(target)
@@ -574,7 +574,7 @@ def test_layers_that_differ_cannot_be_mixed():
 
 def test_a_plan_in_words():
     plan = make_plan([make_source("llama")], "ligo", wider("llama", layers=4))
-    assert plan.layer_map() == "1~ 2~ 3~ 3~ [residual 16-32, key_value 2-4, heads 4-8, ffn 24-48]"
+    assert plan.layer_map() == "0~ 1~ 2~ 2~ [residual 16-32, key_value 2-4, heads 4-8, ffn 24-48]"
     assert plan.bottom == plan.top == Origin(treatment="learned")
     assert plan.of_source(2).learned.pool == ((2, 0), (2, 1), (2, 2))
     assert plan.connection_rate() == 0.0

@@ -99,7 +99,7 @@ def test_two_models():
     value = config(slices=[*slices((0, 2), model="x"), *slices((1, 3), model="y")])
     growth, models, *_ = from_mergekit(value)
     assert models == ["x", "y"]
-    assert growth.layer_map() == "a1 a2 b2 b3"
+    assert growth.layer_map() == "a0 a1 b1 b2"
     assert (growth.bottom.sources, growth.top.sources) == ((0,), (1,))
     assert to_mergekit(growth, models) == value
 
@@ -107,7 +107,7 @@ def test_two_models():
 def test_lines_that_change_nothing_are_read():
     value = config(tokenizer_source="base", base_model="m", const_tag=0.0, dtype="float32")
     read = from_mergekit(value)
-    assert (read.plan.layer_map(), read.dtype) == ("1 2 1* 2*", "float32")
+    assert (read.plan.layer_map(), read.dtype) == ("0 1 0* 1*", "float32")
     assert from_mergekit(config(tokenizer_source="union")).models == ["m"]
 
 

@@ -32,12 +32,12 @@ def make(name, depths, target=None, **settings):
 @pytest.mark.parametrize(
     ("name", "depths", "order", "expected"),
     [
-        ("multi-stack", (2, 2), "a b", "a1 a2 b1 b2"),
-        ("multi-stack", (2, 2), "b a", "b1 b2 a1 a2"),
-        ("multi-stack", (2, 3), "b a", "b1 b2 b3 a1 a2"),
-        ("multi-stack", (2, 2, 2), "c a b", "c1 c2 a1 a2 b1 b2"),
-        ("multi-interleave", (2, 2), "a b", "a1 b1 a2 b2"),
-        ("multi-interleave", (2, 2, 2), "b c a", "b1 c1 a1 b2 c2 a2"),
+        ("multi-stack", (2, 2), "a b", "a0 a1 b0 b1"),
+        ("multi-stack", (2, 2), "b a", "b0 b1 a0 a1"),
+        ("multi-stack", (2, 3), "b a", "b0 b1 b2 a0 a1"),
+        ("multi-stack", (2, 2, 2), "c a b", "c0 c1 a0 a1 b0 b1"),
+        ("multi-interleave", (2, 2), "a b", "a0 b0 a1 b1"),
+        ("multi-interleave", (2, 2, 2), "b c a", "b0 c0 a0 b1 c1 a1"),
     ],
 )
 def test_sequences_by_hand(name, depths, order, expected):

@@ -115,7 +115,7 @@ def test_entered_operator_is_found_checked_and_named(scratch_table):
     assert "top" in [each.name for each in all_operators()]
     candidate = make_candidate("top", {}, (shape(2),), shape(4))
     assert dict(candidate.settings) == {"copies": 2}
-    assert candidate.plan.layer_map() == "1 2 2* 2*"
+    assert candidate.plan.layer_map() == "0 1 1* 1*"
     with pytest.raises(OperatorError, match=r"top.*copies.*integer"):
         make_candidate("top", {"copies": "3"}, (shape(2),), shape(5))
 
@@ -134,7 +134,7 @@ def test_layer_map_marks_new_copies_and_random_layers():
             LayerOrigin(layer=9),
         )
     )
-    assert plan.layer_map() == "1 1* R 10"
+    assert plan.layer_map() == "0 0* R 9"
 
 
 def test_plans_do_not_change():

@@ -596,7 +596,7 @@ def test_gpt2s_feed_forward_follows_where_no_key_says_it():
 
 def test_drawn():
     plan = make_plan(make_source("llama"), "net2net", changes_of("llama", hidden=32, heads=8))
-    assert plan.layer_map() == "1 2 [residual 16-32, key_value 2-4, heads 4-8]"
+    assert plan.layer_map() == "0 1 [residual 16-32, key_value 2-4, heads 4-8]"
 
 
 @pytest.mark.parametrize("operator", ["net2net", "aki", "lemon", "zero", "random-width"])

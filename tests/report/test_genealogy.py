@@ -18,16 +18,16 @@ def grown(source, target, **settings):
 def test_layers_are_followed_through_all_stages():
     plans = [
         scratch(shape(2), shape(2)).to_dict(),
-        grown(2, 4, index=0, block_size=2, init="duplicate"),  # 1 2 1* 2*
-        grown(4, 6, index=1, block_size=1, init="duplicate"),  # 1 2 2* 3 3* 4
-        grown(6, 7, index=4, block_size=1, init="random"),  # 1 2 3 4 5 R 6
+        grown(2, 4, index=0, block_size=2, init="duplicate"),  # 0 1 0* 1*
+        grown(4, 6, index=1, block_size=1, init="duplicate"),  # 0 1 1* 2 2* 3
+        grown(6, 7, index=4, block_size=1, init="random"),  # 0 1 2 3 4 R 5
     ]
     lines = genealogy(plans)
     assert [drawn(line) for line in lines] == [
-        "1 2",
-        "1 2 1* 2*",
-        "1 2 2* 1 1* 2",
-        "1 2 2 1 1 R* 2",
+        "0 1",
+        "0 1 0* 1*",
+        "0 1 1* 0 0* 1",
+        "0 1 1 0 0 R* 1",
     ]
     assert [each.born for each in lines[3]] == [1, 1, 3, 2, 3, 4, 2]
     assert [each.parent for each in lines[3]] == [0, 1, 2, 3, 4, 4, 5]
@@ -43,4 +43,4 @@ def test_sources_keep_their_letters():
     sources = {"a": shape(2), "b": shape(1)}
     first = multi_stack(sources, shape(3), order="b a").to_dict()
     lines = genealogy([first, grown(3, 4, index=2, block_size=1, init="duplicate")])
-    assert drawn(lines[1]) == "b1 a1 a2 a2*"
+    assert drawn(lines[1]) == "b0 a0 a1 a1*"

@@ -18,7 +18,7 @@
     return { blocks, width: width ? width.replace("]", "") : "" };
   };
 
-  let deepest = 1;
+  let deepest = 0;
   let longest = 1;
   let several = false;
   for (const row of data.ranking.rows) {
@@ -30,7 +30,7 @@
   }
 
   const blockColor = (block) => {
-    const share = deepest > 1 ? (block.layer - 1) / (deepest - 1) : 0.4;
+    const share = deepest > 0 ? block.layer / deepest : 0.4;
     const hue = several ? HUES[block.source % HUES.length] : 275 - 165 * share;
     const light = 0.5 + 0.32 * share;
     return { fill: `oklch(${light.toFixed(3)} 0.11 ${hue.toFixed(0)})`, ink: light < 0.66 ? "#fff" : "#15191d" };
@@ -90,7 +90,7 @@
     }
     if (!seen.size) return;
     const legend = document.getElementById("legend");
-    legend.append(make("span", "", "From the embedding (left) up; colour: where a layer comes from."));
+    legend.append(make("span", "", "From the embedding (left) up, numbered from 0; colour: where a layer comes from."));
     for (const mark of Object.keys(words)) {
       if (!seen.has(mark)) continue;
       const item = make("span");
