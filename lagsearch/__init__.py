@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from lagsearch.pipeline import RunResult, run
-    from lagsearch.planning import RunPlan
+    from lagsearch.planning.run import StagedPlan, plan
+    from lagsearch.planning.stage import RunPlan
+    from lagsearch.running.run import RunResult, run
     from lagsearch.space import Space, SpaceFile, StagedFile, load_any, load_space
-    from lagsearch.staging import StagedPlan, plan
 
 __all__ = [
     "RunPlan",
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RunPlan": "lagsearch.planning",
-    "RunResult": "lagsearch.pipeline",
+    "RunPlan": "lagsearch.planning.stage",
+    "RunResult": "lagsearch.running.run",
     "Space": "lagsearch.space",
     "SpaceFile": "lagsearch.space",
     "StagedFile": "lagsearch.space",
-    "StagedPlan": "lagsearch.staging",
+    "StagedPlan": "lagsearch.planning.run",
     "load_any": "lagsearch.space",
     "load_space": "lagsearch.space",
-    "plan": "lagsearch.staging",
-    "run": "lagsearch.pipeline",
+    "plan": "lagsearch.planning.run",
+    "run": "lagsearch.running.run",
 }
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import settings
 from staged import STAGED, as_list
 
-from lagsearch import interrupts
-from lagsearch.progress import Watch
+from lagsearch.display.watch import Watch
+from lagsearch.running import interrupts
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a test process for each core is enough

@@ -6,8 +6,8 @@ import math
 import pytest
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.progress import Watch
 
 
 class Interrupt(Watch):
@@ -110,11 +110,11 @@ def test_steps_of_its_own(write_space, tmp_path):
 
 def test_its_schedule_is_its_own(write_space, tmp_path):
     """It ends where its own training ends, and does not go on where the source's stopped."""
-    from lagsearch.jobs import JobMaker
-    from lagsearch.pipeline import _open_data, _resources
-    from lagsearch.planning import make_plan
-    from lagsearch.report.folder import RunFolder
-    from lagsearch.vocabulary import find_tokenizer, vocabulary_of
+    from lagsearch.planning.stage import make_plan
+    from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
+    from lagsearch.records.folder import RunFolder
+    from lagsearch.running.jobs import JobMaker
+    from lagsearch.running.run import _open_data, _resources
 
     text = space(write_space, tmp_path).read_text()
     path = tmp_path / "cosine.yaml"

@@ -8,9 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lagsearch import cli
-from lagsearch.cache import Entry, clear, entries, holding, provide
-from lagsearch.storage import write_json
+from lagsearch.cli import commands as cli
+from lagsearch.storage.cache import (
+    Entry,
+    clear,
+    entries,
+    holding,
+    provide,
+)
+from lagsearch.storage.files import write_json
 
 
 def made(cache, kind="tokens", name="0123456789abcdef", content=b"abc", facts=None):
@@ -30,7 +36,7 @@ def made(cache, kind="tokens", name="0123456789abcdef", content=b"abc", facts=No
 def again(entry):
     """Provide it as another process would, which has not looked at it; return what was said."""
     code = (
-        "import sys; from pathlib import Path; from lagsearch.cache import Entry, provide;"
+        "import sys; from pathlib import Path; from lagsearch.storage.cache import Entry, provide;"
         "provide(Entry(Path(sys.argv[1])), lambda: print('built'), print)"
     )
     command = [sys.executable, "-c", code, str(entry.folder)]
@@ -100,8 +106,8 @@ def test_a_cache_that_can_only_be_read_will_do(cache, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(30, "Read-only file system")
 
-    monkeypatch.setattr("lagsearch.cache.alone", refuse)
-    monkeypatch.setattr("lagsearch.cache.write_json", refuse)
+    monkeypatch.setattr("lagsearch.storage.cache.alone", refuse)
+    monkeypatch.setattr("lagsearch.storage.cache.write_json", refuse)
     monkeypatch.setattr(os, "utime", refuse)
     _, told = made(cache)
     assert told == []

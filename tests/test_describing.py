@@ -11,7 +11,7 @@ import pytest
 from test_cli import call
 
 import lagsearch
-from lagsearch.editing import dump_schema, space_schema
+from lagsearch.cli.schema import dump_schema, space_schema
 from lagsearch.operators import all_operators, make_candidate
 from lagsearch.operators.described import (
     example,

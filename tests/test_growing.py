@@ -13,7 +13,7 @@ from transformers import (
     BertForPreTraining,
 )
 
-from lagsearch.models import shards
+from lagsearch.grow import shards
 from lagsearch.models.configs import build_config
 
 GPT2 = {

@@ -9,7 +9,7 @@ from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, fresh_model
 from lagsearch.models.configs import grown_config, rebuild_config, shape_of, target_shape
 from lagsearch.operators import make_candidate
-from lagsearch.training.flops import forward_flops_per_token, matrix_parameters
+from lagsearch.planning.flops import forward_flops_per_token, matrix_parameters
 
 SMALL = {
     **{"vocab_size": 96, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2},

@@ -2,7 +2,11 @@
 
 import pytest
 
-from lagsearch.guideline import advise, growth_timing, is_fitted
+from lagsearch.planning.guideline import (
+    advise,
+    growth_timing,
+    is_fitted,
+)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from reported import without_times
 
 import lagsearch
-from lagsearch.progress import Watch
+from lagsearch.display.watch import Watch
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 """Seconds that a busy machine may take for several runs."""
@@ -24,7 +24,7 @@ NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate",
 
 
 def command(path, folder):
-    return [sys.executable, "-m", "lagsearch.cli", "run", str(path), "--out", str(folder)]
+    return [sys.executable, "-m", "lagsearch", "run", str(path), "--out", str(folder)]
 
 
 def finish(path, folder):

@@ -12,7 +12,7 @@ from mishaps import SMALL
 from reported import without_times
 
 import lagsearch
-from lagsearch.progress import Watch
+from lagsearch.display.watch import Watch
 
 pytestmark = pytest.mark.timeout(1800)
 """Seconds for many small runs on a busy machine."""
@@ -30,7 +30,7 @@ def run(space, folder, cache):
 def start():
     """Start a run in a process of its own, in which all modules are there already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lagsearch.pipeline", "transformers.models.llama"])
+    context.set_forkserver_preload(["lagsearch.running.run", "transformers.models.llama"])
 
     def started(*arguments):
         process = context.Process(target=run, args=arguments)

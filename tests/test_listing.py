@@ -6,8 +6,8 @@ import json
 import pytest
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.progress import Watch
 from lagsearch.space import Harness, chosen_candidates
 
 LISTED = "  - {operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}\n"

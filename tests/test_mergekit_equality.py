@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from lagsearch import cli
-from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.cli import commands as cli
+from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.models.build import fresh_model
 from lagsearch.models.checkpoints import open_checkpoint
 from lagsearch.models.configs import build_config

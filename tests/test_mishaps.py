@@ -15,8 +15,8 @@ from reported import without_times
 from staged import STAGED, as_list
 
 import lagsearch
-from lagsearch import cli
-from lagsearch.progress import Watch
+from lagsearch.cli import commands as cli
+from lagsearch.display.watch import Watch
 from lagsearch.space import load_any
 
 pytestmark = pytest.mark.timeout(1200)
@@ -153,7 +153,7 @@ def test_a_damaged_cache(call, whole, copied, cache, tmp_path, capsys, kind):
 @pytest.mark.parametrize("state", ["damaged", "lost"])
 def test_a_damaged_state_is_trained_again(whole, tmp_path, cache, monkeypatch, state):
     """After the ranking, before the winner goes on, a bit of its state turns over."""
-    from lagsearch import phases
+    from lagsearch.running import phases
 
     shutil.copytree(whole / "cache", cache, dirs_exist_ok=True)
     real = phases.Phases.winner

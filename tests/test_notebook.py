@@ -6,9 +6,13 @@ import xml.etree.ElementTree as ET
 import pytest
 
 import lagsearch
+from lagsearch.display.layer_blocks import drawn_blocks, palette_of
+from lagsearch.display.notebook import (
+    Row,
+    result_html,
+    table_html,
+)
 from lagsearch.errors import SpaceError
-from lagsearch.notebook import Row, result_html, table_html
-from lagsearch.operators.blocks import drawn_blocks, palette_of
 from lagsearch.space import read_yaml
 
 

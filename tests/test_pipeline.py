@@ -11,11 +11,11 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import lagsearch
-from lagsearch.data.batches import validation_rows
-from lagsearch.data.objectives import Masked, example_seed
-from lagsearch.data.store import TokenStore
+from lagsearch.data.objectives.masking import Masked, example_seed
+from lagsearch.data.tokens.batches import validation_rows
+from lagsearch.data.tokens.store import TokenStore
+from lagsearch.display.watch import Watch
 from lagsearch.errors import NoSurvivorError, RunFolderError, SpaceError
-from lagsearch.progress import Watch
 from lagsearch.space import Schedule
 from lagsearch.training import loop
 from lagsearch.training.optimizer import learning_rate
@@ -135,7 +135,7 @@ def test_the_winner_loads_and_reproduces_its_loss(write_space, tmp_path, replace
 
 
 def tmp_path_cache():
-    from lagsearch.storage import cache_root
+    from lagsearch.storage.files import cache_root
 
     return cache_root()
 
@@ -172,7 +172,7 @@ def test_a_finished_run_is_not_run_again(write_space, tmp_path, monkeypatch):
     def train(job, until):
         raise AssertionError(f"{job.name} trains again")
 
-    monkeypatch.setattr("lagsearch.search.serial.train", train)
+    monkeypatch.setattr("lagsearch.running.workers.serial.train", train)
     monkeypatch.setattr("lagsearch.training.sources.train", train)
     again = run(path, tmp_path / "run")
     assert without_times(again.report) == without_times(first.report)
@@ -299,7 +299,7 @@ def test_a_changed_space_on_an_old_folder_is_refused(write_space, tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(write_space, tmp_path):
-    from lagsearch.report.folder import RunFolder
+    from lagsearch.records.folder import RunFolder
 
     lock = RunFolder(tmp_path / "run").lock()
     with pytest.raises(RunFolderError, match="another process is running in it"):

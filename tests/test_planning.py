@@ -6,11 +6,15 @@ import pytest
 import torch
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError, SpaceError
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
-from lagsearch.progress import Watch
-from lagsearch.vocabulary import find_tokenizer, vocabulary_of, vocabulary_without_data
+from lagsearch.planning.vocabulary import (
+    find_tokenizer,
+    vocabulary_of,
+    vocabulary_without_data,
+)
 
 CONFIG = "sources.0.pretrain.config="
 ROBERTA = (
@@ -153,7 +157,7 @@ class Stop(Watch):
 
 
 def test_a_report_of_an_unfinished_search_is_refused(write_space, tmp_path):
-    from lagsearch.report.build import build_report
+    from lagsearch.report.write import build_report
 
     with pytest.raises(KeyboardInterrupt):
         lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Stop(25))
@@ -162,7 +166,7 @@ def test_a_report_of_an_unfinished_search_is_refused(write_space, tmp_path):
 
 
 def test_a_report_without_weights_names_no_checkpoint(write_space, tmp_path):
-    from lagsearch.report.build import build_report
+    from lagsearch.report.write import build_report
 
     result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
     assert result.report["winner"]["checkpoint"] == "winner"
@@ -171,7 +175,7 @@ def test_a_report_without_weights_names_no_checkpoint(write_space, tmp_path):
 
 
 def test_a_curve_with_a_foreign_line_is_refused(write_space, tmp_path):
-    from lagsearch.report.build import build_report
+    from lagsearch.report.write import build_report
 
     result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
     path = result.folder / "curves" / f"{result.winner}.jsonl"

@@ -18,7 +18,7 @@ from transformers import (
 
 from lagsearch import load_space, plan
 from lagsearch.errors import ModelError, SpaceError
-from lagsearch.growing import measuring
+from lagsearch.grow import measuring
 from lagsearch.models.build import fresh_model
 from lagsearch.models.checkpoints import load_checkpoint, load_config, open_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config
@@ -260,7 +260,7 @@ def test_what_belongs_to_a_model_goes_along(checkpoint, call, tmp_path):
 
 
 def test_an_error_that_comes_late_leaves_nothing(checkpoint, call, tmp_path, monkeypatch):
-    from lagsearch.growing import writing
+    from lagsearch.grow import writing
 
     def fail(*_):
         raise ModelError("too late")
@@ -314,7 +314,7 @@ def space_of(write_space, source, *replacements):
 
 def headless(folder):
     torch.manual_seed(0)
-    from lagsearch.data.tokenizers import byte_tokenizer
+    from lagsearch.data.tokens.tokenizers import byte_tokenizer
 
     BertModel(build_config({**BERT, "num_hidden_layers": 3})).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
@@ -338,7 +338,7 @@ def test_a_masked_space_gives_a_headless_encoder_one_new_head(write_space, tmp_p
 
 def test_a_causal_space_refuses_what_has_no_head(write_space, tmp_path):
     source = tmp_path / "source"
-    from lagsearch.data.tokenizers import byte_tokenizer
+    from lagsearch.data.tokens.tokenizers import byte_tokenizer
 
     LlamaModel(build_config(LLAMA)).save_pretrained(source)
     byte_tokenizer().save_pretrained(source)
@@ -393,7 +393,7 @@ def test_masked_and_causal_models_are_read_alike(checkpoint):
 
 
 def test_a_tokenizer_without_its_library_names_it(checkpoint, write_space, monkeypatch):
-    from lagsearch.data import tokenizers
+    from lagsearch.data.tokens import tokenizers
 
     source = checkpoint()
     for name in ("tokenizer.json", "tokenizer_config.json"):

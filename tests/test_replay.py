@@ -7,9 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lagsearch.replay import MEANS, lag_outcome, recordings, replay_runs, rival_outcome, summary
+from lagsearch.replay.replay import (
+    MEANS,
+    lag_outcome,
+    recordings,
+    replay_runs,
+    rival_outcome,
+    summary,
+)
 from lagsearch.selection import mean_interval
-from lagsearch.storage import derive_seed
+from lagsearch.storage.files import derive_seed
 
 ROOT = Path(__file__).parents[1]
 STEPS = (0, 10, 20, 40, 80)

@@ -10,16 +10,16 @@ import optuna
 import pytest
 
 import lagsearch
-from lagsearch.domain import make_domain
+from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators import drawn
-from lagsearch.planning import make_plan
-from lagsearch.progress import Watch
-from lagsearch.report.folder import RunFolder
-from lagsearch.sampling import Sampling, study_name
-from lagsearch.search.study import Study
-from lagsearch.vocabulary import vocabulary_without_data
+from lagsearch.planning.sampling_domain import make_domain
+from lagsearch.planning.stage import make_plan
+from lagsearch.planning.vocabulary import vocabulary_without_data
+from lagsearch.records.folder import RunFolder
+from lagsearch.running.optuna_study import Study
+from lagsearch.running.sampling import Sampling, study_name
 
 PLAIN = "search: {lag: 10}"
 LISTED = "  - {operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}\n"
@@ -224,7 +224,7 @@ def test_baselines_are_not_sampled_and_always_there(write_space, tmp_path):
 
 
 def test_a_failed_candidate_is_told_as_one(write_space, tmp_path, monkeypatch):
-    from lagsearch.search import serial
+    from lagsearch.running.workers import serial
 
     real = serial.train
 
@@ -342,7 +342,7 @@ def test_words_and_lists_of_lists_have_readable_labels(write_space):
 
 
 def test_the_plan_shows_the_domain(write_space, capsys):
-    from lagsearch.cli import app
+    from lagsearch.cli.commands import app
 
     path = write_space((LISTED, MANY), asked(5))
     plan = lagsearch.plan(path)

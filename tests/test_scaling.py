@@ -4,9 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 import lagsearch
-from lagsearch.cli import app
+from lagsearch.cli.commands import app
 from lagsearch.errors import LagsearchError
-from lagsearch.scaling import scaled_schedule
+from lagsearch.planning.scale_schedule import scaled_schedule
 from lagsearch.space import read_yaml
 
 SCHEDULE = """\

@@ -8,10 +8,14 @@ import signal
 import pytest
 from rich.table import Table
 
-from lagsearch import interrupts
-from lagsearch.console import make_console, print_rows
-from lagsearch.progress import LiveWatch, PlainWatch
-from lagsearch.screen import NobodyReads, printable, write
+from lagsearch.display.console import make_console, print_rows
+from lagsearch.display.screen import (
+    NobodyReads,
+    printable,
+    write,
+)
+from lagsearch.display.watch import LiveWatch, PlainWatch
+from lagsearch.running import interrupts
 from lagsearch.training.loop import Progress
 
 HOSTILE = "a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"

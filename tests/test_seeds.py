@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.progress import Watch
-from lagsearch.report.folder import RunFolder
+from lagsearch.records.folder import RunFolder
 from lagsearch.training import loop
 
 SEEDS = ("search: {lag: 10}", "search: {lag: 10, seeds: [3, 5]}")

@@ -14,14 +14,18 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 import lagsearch
-from lagsearch import downstream
-from lagsearch.cli import app
-from lagsearch.courses import at_once, baseline_courses, doubled
-from lagsearch.data.batches import training_rows
-from lagsearch.data.store import TokenStore
+from lagsearch.cli.commands import app
+from lagsearch.data.tokens.batches import training_rows
+from lagsearch.data.tokens.store import TokenStore
+from lagsearch.display.watch import Watch
 from lagsearch.errors import HarnessError, RunFolderError, SpaceError
-from lagsearch.progress import Watch
-from lagsearch.report.build import build_report
+from lagsearch.evaluate import downstream
+from lagsearch.report.write import build_report
+from lagsearch.running.baselines import (
+    at_once,
+    baseline_courses,
+    doubled,
+)
 from lagsearch.training import examples, loop
 
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lagsearch.storage import replacing, unfinished, unfinished_in, write_json, write_text
+from lagsearch.storage.files import (
+    replacing,
+    unfinished,
+    unfinished_in,
+    write_json,
+    write_text,
+)
 
 values = some.recursive(
     some.none()

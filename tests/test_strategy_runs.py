@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.progress import Watch
-from lagsearch.report import figures
-from lagsearch.report.choice import strategy_of
-from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import read_run
-from lagsearch.report.verdict import judge
+from lagsearch.records.choice import strategy_of
+from lagsearch.records.folder import RunFolder
+from lagsearch.report.numbers.stage import read_run
+from lagsearch.report.pictures import figures
+from lagsearch.report.words.verdict import judge
 from lagsearch.selection import Choice, decide
 
 PLAIN = "search: {lag: 10}"

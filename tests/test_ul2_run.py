@@ -5,10 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
-from lagsearch.progress import Watch
 
 LLAMA = {
     "model_type": "llama",

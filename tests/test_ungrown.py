@@ -12,11 +12,11 @@ from transformers import AutoConfig
 
 import lagsearch
 from lagsearch.errors import LagsearchError, OperatorError, SpaceError
-from lagsearch.growing import Request, find_growth
-from lagsearch.report.build import build_report
-from lagsearch.report.folder import RunFolder
+from lagsearch.grow import Request, find_growth
+from lagsearch.records.folder import RunFolder
+from lagsearch.report.write import build_report
 from lagsearch.space import read_yaml
-from lagsearch.storage import cache_root, write_json
+from lagsearch.storage.files import cache_root, write_json
 
 PLAIN = "search: {lag: 10}"
 OFF = (PLAIN, "search: {lag: 10, baselines: []}")
@@ -71,11 +71,11 @@ def test_it_begins_as_the_source_with_its_optimizer(write_space, tmp_path):
     facts = json.loads((source.parent / "source.json").read_text())
     first = read(tmp_path / "run", "continue")[0]
     assert first["val_loss"] == facts["val_loss"]  # to the bit: weights and batches are the same
-    from lagsearch.jobs import JobMaker
-    from lagsearch.pipeline import _open_data, _resources
-    from lagsearch.planning import make_plan
+    from lagsearch.planning.stage import make_plan
+    from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
+    from lagsearch.running.jobs import JobMaker
+    from lagsearch.running.run import _open_data, _resources
     from lagsearch.training.loop import train
-    from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
     file = lagsearch.load_space(write_space())
     tokenizer = find_tokenizer(file)

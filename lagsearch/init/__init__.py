@@ -8,15 +8,15 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from lagsearch.display.watch import Watch
 from lagsearch.errors import LagsearchError, SpaceError
 from lagsearch.init.checkpoint import open_checkpoint, safe_name
 from lagsearch.init.draft import make_draft, name_of, target_of
 from lagsearch.init.growths import Plain
 from lagsearch.init.text import corpus_of, measure_text
 from lagsearch.init.wording import about, space_text
-from lagsearch.progress import Watch
 from lagsearch.space import SpaceFile, load_space
-from lagsearch.storage import write_text
+from lagsearch.storage.files import write_text
 
 HOURS = 0.1
 """Hours that a search may take where nothing is said: a first look."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lagsearch.data.tokenizers import tokenizer_in
+from lagsearch.data.tokens.tokenizers import tokenizer_in
 from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, n_parameters
 from lagsearch.models.checkpoints import load_config, locate_checkpoint, read_config
 from lagsearch.models.configs import n_layers
-from lagsearch.storage import path_of
+from lagsearch.storage.files import path_of
 
 Kind = Literal["causal", "masked"]
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
+from lagsearch.display.watch import Watch
 from lagsearch.errors import DataError
 from lagsearch.init.checkpoint import Checkpoint, rate_of
 from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
@@ -20,8 +21,7 @@ from lagsearch.init.speed import Speed, measure_speed
 from lagsearch.init.text import Text
 from lagsearch.models.build import empty_model, usable_positions
 from lagsearch.models.configs import rebuild_config, stored_name
-from lagsearch.progress import Watch
-from lagsearch.search.slots import decide
+from lagsearch.running.workers.slots import decide
 from lagsearch.space import Resources
 
 _ENOUGH_STEPS = 400

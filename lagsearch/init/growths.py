@@ -11,10 +11,14 @@ from lagsearch.init.checkpoint import Checkpoint
 from lagsearch.models.configs import shape_of, stored_name
 from lagsearch.models.families import family_of
 from lagsearch.operators import find_operator
-from lagsearch.planning import PlannedCandidate, Planner, make_planner
+from lagsearch.planning.stage import (
+    PlannedCandidate,
+    Planner,
+    make_planner,
+)
+from lagsearch.planning.vocabulary import vocabulary_without_data
 from lagsearch.space import Entry, Space, expand
 from lagsearch.space.reading import check_space
-from lagsearch.vocabulary import vocabulary_without_data
 
 Plain = dict[str, Any]
 

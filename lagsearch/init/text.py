@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.data.corpora import Documents, Opener, parts_of
-from lagsearch.data.files import files_in, first_record, is_plain, unit_of
+from lagsearch.data.text.corpora import (
+    Documents,
+    Opener,
+    parts_of,
+)
+from lagsearch.data.text.files import (
+    files_in,
+    first_record,
+    is_plain,
+    unit_of,
+)
 from lagsearch.errors import DataError
 from lagsearch.space import Corpus
-from lagsearch.storage import path_of
+from lagsearch.storage.files import path_of
 
 STDLIB = "python-stdlib"
 _SAMPLE = 1 << 21

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from lagsearch.display.watch import clock
 from lagsearch.init.growths import Listed
-from lagsearch.progress import clock
 from lagsearch.space import dump_flow
 
 

@@ -10,7 +10,11 @@ from lagsearch.errors import ModelError, brief
 from lagsearch.models.build import empty_model, fresh_model, own_kind, quiet, tensors_of
 from lagsearch.models.files import ALONG, check_fetched, weight_files
 from lagsearch.models.stored import CheckpointTensors
-from lagsearch.storage import digest, file_digest, path_of
+from lagsearch.storage.files import (
+    digest,
+    file_digest,
+    path_of,
+)
 
 
 def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = True) -> Path:

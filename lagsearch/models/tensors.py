@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lagsearch.errors import ModelError
-from lagsearch.storage import replacing
+from lagsearch.storage.files import replacing
 
 _DIGEST = "sha256"
 """What a file of ours says its content hashes to."""

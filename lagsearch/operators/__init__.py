@@ -1,22 +1,11 @@
-"""Operator settings to growth plans. A new operator is a module imported here."""
+"""Operator settings to growth plans. A new operator is a module in `catalog`."""
 
-from lagsearch.operators import (  # noqa: F401  (importing enters them into the table)
-    combined,
-    identity,
-    lag,
-    ligo,
-    mango,
-    multi,
-    multi_ligo,
-    net2net,
-    partial,
-    random,
-    scratch,
-    stack,
-    ungrown,
-    zero,
+from lagsearch.operators import catalog as _catalog  # noqa: F401 (registers them)
+from lagsearch.operators.plan.growth import (
+    GrowthPlan,
+    LayerOrigin,
+    Origin,
 )
-from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin
 from lagsearch.operators.registry import (
     ANY,
     SOURCE,

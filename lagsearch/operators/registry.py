@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from lagsearch.errors import MistakeError, OperatorError, did_you_mean
 from lagsearch.models.configs import ModelShape, numbered
-from lagsearch.operators.plan import GrowthPlan
+from lagsearch.operators.plan.growth import GrowthPlan
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.handed import read_handed
-from lagsearch.report.staged_numbers import ADAPTIVE, build_whole_numbers
-from lagsearch.report.staged_tables import write_whole_tables
-from lagsearch.report.whole import WholeFolder
+from lagsearch.records.stage_result import read_handed
+from lagsearch.records.whole import WholeFolder
+from lagsearch.report.numbers.course import ADAPTIVE, build_whole_numbers
+from lagsearch.report.numbers.staged_tables import write_whole_tables
 from lagsearch.space import StagedFile, chosen_stages, dump_yaml, with_stages
-from lagsearch.storage import write_json, write_text
+from lagsearch.storage.files import write_json, write_text
 
 
 def build_whole(path: Path) -> dict[str, Any]:
@@ -28,8 +28,8 @@ def build_whole(path: Path) -> dict[str, Any]:
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
             _write_schedule(folder, file.under(course["seed"]), course["folder"])
-    from lagsearch.report.staged_figures import draw_whole
-    from lagsearch.report.staged_page import write_markdown, write_page
+    from lagsearch.report.pages.course import write_markdown, write_page
+    from lagsearch.report.pictures.staged_figures import draw_whole
 
     figures = draw_whole(report, folder.figures)
     write_whole_tables(report, folder.tables)

@@ -1,10 +1,13 @@
 """YAML to frozen objects to the list of candidates. No torch, no ray."""
 
-from lagsearch.space.asked import AskedTask, asked_tasks, chosen_candidates, matching
 from lagsearch.space.candidates import Entry, expand, expand_baselines
+from lagsearch.space.evaluation_steps import (
+    annealed_steps,
+    evaluation_steps,
+    log_ladder,
+    rungs,
+)
 from lagsearch.space.fixed import chosen_stages, with_stages
-from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder, rungs
-from lagsearch.space.overrides import Said, read_yaml, said
 from lagsearch.space.reading import (
     SpaceFile,
     Written,
@@ -46,6 +49,17 @@ from lagsearch.space.staged import (
     with_said,
 )
 from lagsearch.space.stages import STRIDES, Ladder, Stage, Whole, depth_key
+from lagsearch.space.tasks import (
+    AskedTask,
+    asked_tasks,
+    chosen_candidates,
+    matching,
+)
+from lagsearch.space.yaml_tree import (
+    Said,
+    read_yaml,
+    said,
+)
 
 __all__ = [
     "OF_ALL_STAGES",

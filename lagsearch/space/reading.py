@@ -12,9 +12,16 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 from lagsearch.errors import SpaceError, did_you_mean
-from lagsearch.space.overrides import Key, Said, put_in, read_text, read_yaml, said
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
+from lagsearch.space.yaml_tree import (
+    Key,
+    Said,
+    put_in,
+    read_text,
+    read_yaml,
+    said,
+)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from math import floor
 from typing import get_args
 
-from lagsearch.space.asked import repeated_task
 from lagsearch.space.schema import (
     Corpus,
     NewParameters,
@@ -16,6 +15,7 @@ from lagsearch.space.schema import (
     Space,
     Validation,
 )
+from lagsearch.space.tasks import repeated_task
 
 Place = tuple[str | int, ...]
 Broken = tuple[Place, str]

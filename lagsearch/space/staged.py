@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from lagsearch.errors import SpaceError
-from lagsearch.space.overrides import Key, Said, put_in
 from lagsearch.space.reading import (
     SpaceFile,
     Written,
@@ -33,6 +32,11 @@ from lagsearch.space.stages import (
     ladder_places,
     spell_out,
     stage_places,
+)
+from lagsearch.space.yaml_tree import (
+    Key,
+    Said,
+    put_in,
 )
 
 Lines = dict[Key, int | str]

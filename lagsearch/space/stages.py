@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lagsearch.space.overrides import Key
 from lagsearch.space.schema import Name, Part, PositiveInt
+from lagsearch.space.yaml_tree import Key
 
 DEPTH = "num_hidden_layers"
 _DEPTHS = (DEPTH, "n_layer", "n_layers", "num_layers")

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lagsearch.data.batches import part_of, training_rows, validation_rows
-from lagsearch.data.objectives import example_seed
-from lagsearch.data.predicting import IGNORED
-from lagsearch.storage import derive_seed
+from lagsearch.data.objectives.base import IGNORED
+from lagsearch.data.objectives.masking import example_seed
+from lagsearch.data.tokens.batches import (
+    part_of,
+    training_rows,
+    validation_rows,
+)
+from lagsearch.storage.files import derive_seed
 from lagsearch.training.job import Job
 
 Batch = tuple[torch.Tensor, torch.Tensor]

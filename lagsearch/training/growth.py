@@ -11,7 +11,11 @@ from lagsearch.models.checks import check_model
 from lagsearch.models.configs import rebuild_config
 from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
-from lagsearch.operators.execute import add_noise, fill, new_parameters
+from lagsearch.operators.execute.fill import (
+    add_noise,
+    fill,
+    new_parameters,
+)
 from lagsearch.training.job import Job
 from lagsearch.training.learning import learn
 from lagsearch.training.optimizer import AnyOptimizer, begin_anew, grow_state

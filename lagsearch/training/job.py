@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lagsearch.data.predicting import Predicts
-from lagsearch.data.store import Stores
-from lagsearch.operators.plan import GrowthPlan
+from lagsearch.data.objectives.base import Predicts
+from lagsearch.data.tokens.store import Stores
+from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.space import Training
 
 

@@ -12,10 +12,14 @@ from torch.func import functional_call
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
-from lagsearch.operators.learned_plan import Learned
-from lagsearch.operators.mix import Mix, make_mix, n_operator_parameters
+from lagsearch.operators.execute.mix import (
+    Mix,
+    make_mix,
+    n_operator_parameters,
+)
+from lagsearch.operators.plan.learned import Learned
 from lagsearch.space import Schedule
-from lagsearch.storage import derive_seed, write_json
+from lagsearch.storage.files import derive_seed, write_json
 from lagsearch.training.examples import (
     Dropout,
     Examples,

@@ -15,8 +15,15 @@ from torch import nn
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
+from lagsearch.records.curve import (
+    Curve,
+    Evaluation,
+    Failure,
+    append,
+    read_curve,
+    rewrite,
+)
 from lagsearch.training.average import Average
-from lagsearch.training.curve import Curve, Evaluation, Failure, append, read_curve, rewrite
 from lagsearch.training.examples import (
     Dropout,
     Examples,
@@ -29,7 +36,12 @@ from lagsearch.training.growth import build, grow
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
 from lagsearch.training.pace import Pace
-from lagsearch.training.profile import OFF, Off, Profile, profiling
+from lagsearch.training.profiling.profile import (
+    OFF,
+    Off,
+    Profile,
+    profiling,
+)
 from lagsearch.training.ramp import Ramp
 from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from lagsearch.models.layers import LayerStack
-from lagsearch.operators.execute import new_parameters
-from lagsearch.operators.plan import GrowthPlan
+from lagsearch.operators.execute.fill import new_parameters
+from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.space import NewParameters
 
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from lagsearch.models.families import UNITS, Weight
 from lagsearch.models.layers import LayerStack
-from lagsearch.operators.places import new_places
-from lagsearch.operators.plan import GrowthPlan
-from lagsearch.operators.width_plan import Width
+from lagsearch.operators.execute.places import new_places
+from lagsearch.operators.plan.growth import GrowthPlan
+from lagsearch.operators.plan.width import Width
 
 
 class Ramp:

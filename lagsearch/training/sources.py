@@ -9,10 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lagsearch.cache import Entry, provide
 from lagsearch.models.checkpoints import checkpoint_digest, load_checkpoint
-from lagsearch.storage import cache_root, digest, write_json
-from lagsearch.training.curve import read_curve
+from lagsearch.records.curve import read_curve
+from lagsearch.storage.cache import Entry, provide
+from lagsearch.storage.files import (
+    cache_root,
+    digest,
+    write_json,
+)
 from lagsearch.training.job import Job
 from lagsearch.training.loop import Progress, train
 from lagsearch.training.state import SavedAt, save_state

@@ -20,9 +20,9 @@ from lagsearch.models.build import fresh_model, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
-from lagsearch.operators.execute import add_noise, fill
-from lagsearch.operators.mix import make_mix
-from lagsearch.storage import write_text
+from lagsearch.operators.execute.fill import add_noise, fill
+from lagsearch.operators.execute.mix import make_mix
+from lagsearch.storage.files import write_text
 from lagsearch.training.ramp import Ramp
 
 EXACT = 1e-10

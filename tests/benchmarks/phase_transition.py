@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import read_run
-from lagsearch.report.whole import is_whole
+from lagsearch.records.folder import RunFolder
+from lagsearch.records.whole import is_whole
+from lagsearch.report.numbers.stage import read_run
 from lagsearch.selection import phase_transition
 from lagsearch.selection.scores import relative_regret
 

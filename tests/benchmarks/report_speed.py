@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lagsearch.operators.plan import GrowthPlan, copies
-from lagsearch.report import build
-from lagsearch.report.folder import RunFolder
+from lagsearch.operators.plan.growth import GrowthPlan, copies
+from lagsearch.records.folder import RunFolder
+from lagsearch.report import write as build
 from lagsearch.space import dump_space, load_space
-from lagsearch.storage import write_json, write_text
+from lagsearch.storage.files import write_json, write_text
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
 
@@ -103,7 +103,9 @@ def main():
         path = given.out or Path(temporary) / "run"
         n_steps = make_run(path, given.candidates, given.steps)
         print(f"{given.candidates} candidates x {n_steps} evaluations")
-        from lagsearch.report import figures, markdown, page
+        from lagsearch.report.pages import markdown
+        from lagsearch.report.pages import stage as page
+        from lagsearch.report.pictures import figures
 
         times = {}
         timed(times, build, "read_run", "read and rank")

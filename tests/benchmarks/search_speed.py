@@ -20,18 +20,18 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 import lagsearch
-from lagsearch import pipeline
-from lagsearch.downstream import open_downstream
-from lagsearch.jobs import JobMaker
-from lagsearch.phases import Phases
-from lagsearch.planning import make_plan, recorded
-from lagsearch.progress import Watch
-from lagsearch.report.folder import RunFolder
-from lagsearch.search.serial import open_serial
+from lagsearch.display.watch import Watch
+from lagsearch.evaluate.downstream import open_downstream
+from lagsearch.planning.stage import make_plan, recorded
+from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
+from lagsearch.records.folder import RunFolder
+from lagsearch.running import run as pipeline
+from lagsearch.running.jobs import JobMaker
+from lagsearch.running.phases import Phases
+from lagsearch.running.workers.serial import open_serial
 from lagsearch.space import load_space
 from lagsearch.training.job import Job
 from lagsearch.training.loop import _Run
-from lagsearch.vocabulary import find_tokenizer, vocabulary_of
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
 

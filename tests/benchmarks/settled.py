@@ -21,8 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lagsearch.replay import Recording, recordings
-from lagsearch.report.whole import is_whole
+from lagsearch.records.whole import is_whole
+from lagsearch.replay.replay import Recording, recordings
 from lagsearch.selection import indistinguishable, outlook, stability
 from lagsearch.selection.outlook import LEAST
 

@@ -14,8 +14,8 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
-from lagsearch.replay import lag_outcome, recordings
-from lagsearch.report.whole import is_whole
+from lagsearch.records.whole import is_whole
+from lagsearch.replay.replay import lag_outcome, recordings
 
 
 def given_away(path, signal, first):

@@ -30,7 +30,7 @@ def load(folder):
 
 def store(path, folder):
     """Return the tokens that the store has of a file, and what making it took."""
-    from lagsearch.data.store import open_stores
+    from lagsearch.data.tokens.store import open_stores
     from lagsearch.space import Corpus, Data, Validation
 
     tokenizer = load(folder)
@@ -43,8 +43,12 @@ def store(path, folder):
 
 def bare(path, folder):
     """Return how many tokens a text has, and what encoding it took."""
-    from lagsearch.data.pieces import PIECE, cut_anywhere, in_pieces
-    from lagsearch.data.writing import _PORTION
+    from lagsearch.data.text.documents import (
+        PIECE,
+        cut_anywhere,
+        in_pieces,
+    )
+    from lagsearch.data.tokens.writing import _PORTION
 
     backend = load(folder).backend_tokenizer
     pieces = list(in_pieces(Path(path).read_bytes().decode(), cut_anywhere))

@@ -1,6 +1,6 @@
 """Opens what a space says of a text, as a run does."""
 
-from lagsearch.data.corpora import Opener, parts_of
+from lagsearch.data.text.corpora import Opener, parts_of
 
 
 def open_corpus(corpus, part="train"):

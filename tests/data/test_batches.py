@@ -3,7 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lagsearch.data.batches import TrainingRows, training_rows, validation_rows
+from lagsearch.data.tokens.batches import (
+    TrainingRows,
+    training_rows,
+    validation_rows,
+)
 
 
 def rows_of(n_tokens=101, length=5, batch=3, seed=0, stream="growth"):

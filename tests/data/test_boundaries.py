@@ -10,12 +10,13 @@ from conftest import SHARED
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lagsearch import cli, run
-from lagsearch.data import writing
-from lagsearch.data.batches import validation_rows
-from lagsearch.data.boundaries import boundaries_of
-from lagsearch.data.store import open_stores
-from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer
+from lagsearch import run
+from lagsearch.cli import commands as cli
+from lagsearch.data.tokens import writing
+from lagsearch.data.tokens.batches import validation_rows
+from lagsearch.data.tokens.boundaries import boundaries_of
+from lagsearch.data.tokens.store import open_stores
+from lagsearch.data.tokens.tokenizers import byte_tokenizer, character_tokenizer
 from lagsearch.errors import DataError
 from lagsearch.space import Corpus, Data, Validation, load_space
 

@@ -10,10 +10,14 @@ import pytest
 from datasets import load_dataset
 from opening import open_corpus
 
-from lagsearch.data import corpora, files, hub
-from lagsearch.data.corpora import Opener, Part
-from lagsearch.data.overlaps import apart
-from lagsearch.data.pieces import END, cut_anywhere
+from lagsearch.data.text import (
+    corpora,
+    files,
+    hub,
+)
+from lagsearch.data.text.corpora import Opener, Part
+from lagsearch.data.text.documents import END, cut_anywhere
+from lagsearch.data.text.overlaps import apart
 from lagsearch.errors import DataError, brief
 from lagsearch.space import Corpus, Ingredient
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lagsearch.data.batches import (
+from lagsearch.data.tokens.batches import (
     BLOCK,
     MixedRows,
     TrainingRows,
@@ -11,7 +11,7 @@ from lagsearch.data.batches import (
     training_rows,
     validation_rows,
 )
-from lagsearch.storage import derive_seed
+from lagsearch.storage.files import derive_seed
 
 SPACING = 1_000_000
 """Tokens of text c count from c times this, so that a row tells where it is from."""

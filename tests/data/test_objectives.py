@@ -6,9 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lagsearch.data.objectives import Causal, Masked, make_objective
-from lagsearch.data.predicting import IGNORED
-from lagsearch.data.tokenizers import byte_tokenizer, vocabulary_size
+from lagsearch.data.objectives.base import IGNORED
+from lagsearch.data.objectives.masking import (
+    Causal,
+    Masked,
+    make_objective,
+)
+from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Objective
 

@@ -12,14 +12,14 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import lagsearch
-from lagsearch.data.batches import validation_rows
-from lagsearch.data.store import TokenStore
-from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer
+from lagsearch.data.tokens.batches import validation_rows
+from lagsearch.data.tokens.store import TokenStore
+from lagsearch.data.tokens.tokenizers import byte_tokenizer, character_tokenizer
+from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.pipeline import _open_data
-from lagsearch.progress import Watch
+from lagsearch.planning.vocabulary import find_tokenizer
+from lagsearch.running.run import _open_data
 from lagsearch.training.examples import Examples
-from lagsearch.vocabulary import find_tokenizer
 
 
 class Interrupt(Watch):

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opening import open_corpus
 
-from lagsearch.data.batches import validation_rows
-from lagsearch.data.corpora import Opener, Part
-from lagsearch.data.objectives import Causal
-from lagsearch.data.overlaps import apart
-from lagsearch.data.store import (
+from lagsearch.data.objectives.masking import Causal
+from lagsearch.data.objectives.ul2 import make_ul2
+from lagsearch.data.text.corpora import Opener, Part
+from lagsearch.data.text.overlaps import apart
+from lagsearch.data.tokens.batches import validation_rows
+from lagsearch.data.tokens.store import (
     Stores,
     TokenStore,
     ValidationSize,
@@ -20,11 +21,14 @@ from lagsearch.data.store import (
     open_stores,
     validation_size,
 )
-from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
-from lagsearch.data.ul2 import make_ul2
+from lagsearch.data.tokens.tokenizers import (
+    byte_tokenizer,
+    character_tokenizer,
+    make_tokenizer,
+)
 from lagsearch.errors import DataError
 from lagsearch.space import Corpus, Data, Ingredient, Objective, Pretrain, Source, Validation
-from lagsearch.storage import digest, write_json
+from lagsearch.storage.files import digest, write_json
 
 END = 256  # the byte tokenizer's separator
 

@@ -6,8 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from lagsearch.data.encoding import Encoder
-from lagsearch.data.tokenizers import (
+from lagsearch.data.tokens.encoding import Encoder
+from lagsearch.data.tokens.tokenizers import (
     byte_tokenizer,
     character_tokenizer,
     is_bytes,

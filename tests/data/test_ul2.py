@@ -9,11 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from lagsearch.data.encoding import Encoder
-from lagsearch.data.objectives import add_tokens, make_objective, tokens_of
-from lagsearch.data.predicting import IGNORED
-from lagsearch.data.tokenizers import byte_tokenizer, vocabulary_size
-from lagsearch.data.ul2 import Ul2, make_ul2, span_sizes, tokens_of_ul2
+from lagsearch.data.objectives.base import IGNORED
+from lagsearch.data.objectives.masking import (
+    add_tokens,
+    make_objective,
+    tokens_of,
+)
+from lagsearch.data.objectives.ul2 import (
+    Ul2,
+    make_ul2,
+    span_sizes,
+    tokens_of_ul2,
+)
+from lagsearch.data.tokens.encoding import Encoder
+from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Objective
 from lagsearch.space.schema import Ul2Weights

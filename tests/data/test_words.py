@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from opening import open_corpus
 from transformers import PreTrainedTokenizerFast
 
-from lagsearch.data.encoding import Encoder
-from lagsearch.data.objectives import Masked, make_objective
-from lagsearch.data.predicting import IGNORED
-from lagsearch.data.tokenizers import (
+from lagsearch.data.objectives.base import IGNORED
+from lagsearch.data.objectives.masking import Masked, make_objective
+from lagsearch.data.objectives.whole_words import find_words
+from lagsearch.data.tokens.encoding import Encoder
+from lagsearch.data.tokens.tokenizers import (
     byte_tokenizer,
     character_tokenizer,
     make_tokenizer,
     vocabulary_size,
 )
-from lagsearch.data.words import find_words
 from lagsearch.space import Corpus, Objective, TrainBpe
 
 TEXT = (

@@ -21,13 +21,19 @@ from hypothesis import strategies as st
 from opening import open_corpus
 from transformers import GPT2TokenizerFast, PreTrainedTokenizerFast
 
-from lagsearch.data import files, pieces, writing
-from lagsearch.data.encoding import Encoder
-from lagsearch.data.pieces import cut_anywhere, in_pieces
-from lagsearch.data.store import open_stores
-from lagsearch.data.tokenizers import byte_tokenizer, character_tokenizer, make_tokenizer
+from lagsearch.data.text import documents as pieces
+from lagsearch.data.text import files
+from lagsearch.data.text.documents import cut_anywhere, in_pieces
+from lagsearch.data.tokens import writing
+from lagsearch.data.tokens.encoding import Encoder
+from lagsearch.data.tokens.store import open_stores
+from lagsearch.data.tokens.tokenizers import (
+    byte_tokenizer,
+    character_tokenizer,
+    make_tokenizer,
+)
+from lagsearch.display.watch import LiveWatch, PlainWatch
 from lagsearch.errors import DataError
-from lagsearch.progress import LiveWatch, PlainWatch
 from lagsearch.space import Corpus, Data, Ingredient, TrainBpe, Validation
 
 LINES = (

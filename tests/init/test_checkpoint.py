@@ -5,7 +5,7 @@ import json
 import pytest
 from transformers import AutoConfig
 
-from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.errors import ModelError
 from lagsearch.init.checkpoint import open_checkpoint, rate_of
 from lagsearch.init.draft import name_of, target_of

@@ -9,14 +9,14 @@ from ruamel.yaml import YAML
 from test_checkpoint import BERT, GPT2, LLAMA
 
 import lagsearch
-from lagsearch import cli
-from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.cli import commands as cli
+from lagsearch.data.tokens.tokenizers import byte_tokenizer
+from lagsearch.display.watch import Watch
 from lagsearch.errors import DataError, LagsearchError
 from lagsearch.init import Request, init_space, speed
 from lagsearch.init.text import measure_text
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
-from lagsearch.progress import Watch
 
 QWEN3 = {**LLAMA, "model_type": "qwen3", "num_hidden_layers": 2, "head_dim": 8}
 FAMILIES = {

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import BertModel
 
-from lagsearch.models import streaming
+from lagsearch.grow import streaming
+from lagsearch.grow.streaming import StreamedModel
 from lagsearch.models.build import auto_class, fresh_model
 from lagsearch.models.configs import build_config
-from lagsearch.models.streaming import StreamedModel
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 4,
          "intermediate_size": 24, "vocab_size": 40, "max_position_embeddings": 32}  # fmt: skip

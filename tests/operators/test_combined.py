@@ -4,13 +4,13 @@ import pytest
 import torch
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import OperatorError, SpaceError
 from lagsearch.models.build import fresh_model, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, make_candidate
-from lagsearch.operators.execute import fill
-from lagsearch.progress import Watch
+from lagsearch.operators.execute.fill import fill
 
 LLAMA = {
     "model_type": "llama",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lagsearch.errors import ModelError, OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
-from lagsearch.operators.plan import Origin
+from lagsearch.operators.plan.growth import Origin
 
 MAPS = [
     # operator, settings, L, T, layers from the embedding up

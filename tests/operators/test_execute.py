@@ -12,8 +12,8 @@ from lagsearch.models.build import fresh_model, n_parameters, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
-from lagsearch.operators.execute import fill, new_parameters
-from lagsearch.operators.plan import Origin
+from lagsearch.operators.execute.fill import fill, new_parameters
+from lagsearch.operators.plan.growth import Origin
 
 GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_head": 2, "n_positions": 16, "vocab_size": 32}
 LLAMA = {  # 4 query heads share 2 key/value heads

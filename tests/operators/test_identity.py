@@ -11,7 +11,7 @@ from lagsearch.models.build import fresh_model, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
-from lagsearch.operators.execute import add_noise, fill
+from lagsearch.operators.execute.fill import add_noise, fill
 from lagsearch.training.optimizer import zero_state
 from lagsearch.training.ramp import Ramp
 

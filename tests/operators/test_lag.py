@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
-from lagsearch.operators.plan import Origin
+from lagsearch.operators.plan.growth import Origin
 
 SIX_TO_NINE = {
     (0, 1): "0 0* 1 1* 2 2* 3 4 5",

@@ -13,11 +13,19 @@ from lagsearch.models.configs import build_config, grown_config, shape_of, targe
 from lagsearch.models.families import Family, Weight
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
-from lagsearch.operators.execute import check_fit, fill, recipe
-from lagsearch.operators.learned_plan import Learned
-from lagsearch.operators.mix import forming_flops, make_mix, n_operator_parameters
-from lagsearch.operators.plan import LayerOrigin, Origin
-from lagsearch.operators.width_plan import Lift, Width
+from lagsearch.operators.execute.fill import (
+    check_fit,
+    fill,
+    recipe,
+)
+from lagsearch.operators.execute.mix import (
+    forming_flops,
+    make_mix,
+    n_operator_parameters,
+)
+from lagsearch.operators.plan.growth import LayerOrigin, Origin
+from lagsearch.operators.plan.learned import Learned
+from lagsearch.operators.plan.width import Lift, Width
 
 COMMON = {"num_hidden_layers": 3, "vocab_size": 32, "max_position_embeddings": 16}
 SIZES = {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24}

@@ -17,10 +17,10 @@ from lagsearch.errors import OperatorError
 from lagsearch.models.families import Family, Weight
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators import GrowthPlan
-from lagsearch.operators.learned_plan import Learned
-from lagsearch.operators.mix import make_mix
-from lagsearch.operators.plan import LayerOrigin
-from lagsearch.operators.width_plan import Lift, Width
+from lagsearch.operators.execute.mix import make_mix
+from lagsearch.operators.plan.growth import LayerOrigin
+from lagsearch.operators.plan.learned import Learned
+from lagsearch.operators.plan.width import Lift, Width
 
 NAMES = ["llama", "llama-tied", "qwen3", "gpt2", "bert"]
 

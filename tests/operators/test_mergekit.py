@@ -3,9 +3,13 @@
 import pytest
 
 from lagsearch.errors import OperatorError
+from lagsearch.grow.mergekit import (
+    check_zeroed,
+    from_mergekit,
+    to_mergekit,
+)
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators import make_candidate
-from lagsearch.operators.mergekit import check_zeroed, from_mergekit, to_mergekit
 
 
 def plan(name, n_source, n_target, **settings):

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import lagsearch
-from lagsearch.data.batches import TrainingRows, part_of
+from lagsearch.data.tokens.batches import TrainingRows, part_of
+from lagsearch.display.watch import Watch
 from lagsearch.errors import OperatorError, SpaceError
 from lagsearch.models.configs import ModelShape
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators import GrowthPlan, alternatives, make_candidate
-from lagsearch.operators.execute import fill
-from lagsearch.operators.plan import Origin
-from lagsearch.progress import Watch
+from lagsearch.operators.execute.fill import fill
+from lagsearch.operators.plan.growth import Origin
 
 NAMES = ("a", "b", "c")
 

@@ -2,13 +2,26 @@
 
 import numpy as np
 
-from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin, copies
-from lagsearch.report.growing import Baseline
-from lagsearch.report.numbers import Recorded, build_numbers, terms_of
-from lagsearch.report.seeds import mean_curve
+from lagsearch.operators.plan.growth import (
+    GrowthPlan,
+    LayerOrigin,
+    Origin,
+    copies,
+)
+from lagsearch.records.curve import (
+    Curve,
+    Evaluation,
+    Failure,
+)
+from lagsearch.records.seeds import mean_curve
+from lagsearch.report.numbers.growing import Baseline
+from lagsearch.report.numbers.stage import (
+    Recorded,
+    build_numbers,
+    terms_of,
+)
 from lagsearch.selection import Choice, LossTable, Measured, rank_candidates
 from lagsearch.space import Corpus, Data, Pretrain, Search, Source, Space, Training
-from lagsearch.training.curve import Curve, Evaluation, Failure
 
 STEPS = (0, 1, 2, 5, 10, 20, 50)
 HOSTILE = (

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from made_up import HOSTILE, made_importance, made_report
 
-from lagsearch.report.elsewhere import Asked, read_curves
-from lagsearch.report.page import write_html
-from lagsearch.report.staged_figures import draw_whole
-from lagsearch.report.staged_page import write_page
-from lagsearch.report.statistics import statistics
+from lagsearch.records.imported_curves import Asked, read_curves
+from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.pages.course import write_page
+from lagsearch.report.pages.stage import write_html
+from lagsearch.report.pictures.staged_figures import draw_whole
 
 pytestmark = pytest.mark.browser
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lagsearch.report.folder import RunFolder
-from lagsearch.report.markdown import bold
-from lagsearch.report.numbers import build_numbers, read_run
-from lagsearch.report.verdict import judge
+from lagsearch.records.folder import RunFolder
+from lagsearch.report.numbers.stage import build_numbers, read_run
+from lagsearch.report.pages.markdown import bold
+from lagsearch.report.words.verdict import judge
 
 REPORTS = Path(__file__).parents[2] / "reports"
 KEYS = ("lag", "steps", "doubt", "oracle", "phase_transition", "baselines", "savings", "importance")

@@ -13,11 +13,11 @@ import pytest
 from scipy import stats
 
 from lagsearch.errors import LagsearchError
-from lagsearch.report.build import report_curves
-from lagsearch.report.compare import compare
-from lagsearch.report.compared import sections, write_comparison
-from lagsearch.report.elsewhere import Asked
-from lagsearch.report.markdown import markdown_section
+from lagsearch.records.imported_curves import Asked
+from lagsearch.report.numbers.comparison import compare
+from lagsearch.report.pages.markdown import markdown_section
+from lagsearch.report.words.comparison import sections, write_comparison
+from lagsearch.report.write import report_curves
 
 REPORTS = Path(__file__).parents[2] / "reports"
 STEPS = (0, 2, 5, 10, 20, 50, 100)
@@ -199,7 +199,7 @@ def test_all_text_of_runs_is_escaped(tmp_path):
 def test_what_cannot_be_compared_is_one_line(two, tmp_path, names, message):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "report.json").write_text("{}")  # of another program
-    command = [sys.executable, "-m", "lagsearch.cli", "compare", *(tmp_path / n for n in names)]
+    command = [sys.executable, "-m", "lagsearch", "compare", *(tmp_path / n for n in names)]
     command += ["--out", tmp_path / "out"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stdout) == (2, "")
@@ -210,7 +210,7 @@ def test_what_cannot_be_compared_is_one_line(two, tmp_path, names, message):
 
 def test_the_terminal_shows_what_the_page_holds(two, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "lagsearch.cli", "compare", *two[:2], "--out", out]
+    command = [sys.executable, "-m", "lagsearch", "compare", *two[:2], "--out", out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     told, _, last = done.stdout.rpartition("\n\nComparison: ")

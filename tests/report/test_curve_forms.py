@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lagsearch.report.build import curves_table, report_curves
-from lagsearch.report.curve_files import read_rows
-from lagsearch.report.elsewhere import read_curves
-from lagsearch.report.verdict import judge
+from lagsearch.records.imported_curves import read_curves
+from lagsearch.records.imported_rows import read_rows
+from lagsearch.report.words.verdict import judge
+from lagsearch.report.write import curves_table, report_curves
 
 STEPS = (0, 10, 20, 40, 80)
 
@@ -120,7 +120,7 @@ def test_bytes_that_are_no_text_are_said_to_be(tmp_path):
     path = tmp_path / "curves.csv"
     path.write_bytes(b"candidate,step,val_loss\n\xff\xe9,1,2.0\n")
     done = subprocess.run(
-        [sys.executable, "-m", "lagsearch.cli", "report", str(path)], capture_output=True, text=True
+        [sys.executable, "-m", "lagsearch", "report", str(path)], capture_output=True, text=True
     )
     assert done.returncode == 2
     assert done.stderr == (

@@ -14,16 +14,20 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lagsearch.errors import CurvesError, LagsearchError, RunFolderError
-from lagsearch.report.build import report_curves
-from lagsearch.report.curve_files import read_rows
-from lagsearch.report.elsewhere import Asked, read_curves
-from lagsearch.report.folder import RunFolder
-from lagsearch.report.numbers import build_numbers, read_run
-from lagsearch.report.searched import Terms, conclude
-from lagsearch.report.statistics import statistics
-from lagsearch.report.verdict import advise, judge
+from lagsearch.records.curve import (
+    Curve,
+    Evaluation,
+    Failure,
+)
+from lagsearch.records.folder import RunFolder
+from lagsearch.records.imported_curves import Asked, read_curves
+from lagsearch.records.imported_rows import read_rows
+from lagsearch.records.search import Terms, conclude
+from lagsearch.report.numbers.stage import build_numbers, read_run
+from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.words.verdict import advise, judge
+from lagsearch.report.write import report_curves
 from lagsearch.selection import Strategy
-from lagsearch.training.curve import Curve, Evaluation, Failure
 
 REPORTS = Path(__file__).parents[2] / "reports"
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "curves"
@@ -426,7 +430,7 @@ def test_what_to_do_next_names_the_file_and_another_step(tmp_path):
 
 
 def lagsearch(*arguments):
-    command = [sys.executable, "-m", "lagsearch.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "lagsearch", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 
@@ -449,7 +453,7 @@ def test_the_command_line(tmp_path):
 
 
 def test_replay_takes_them_too(tmp_path):
-    from lagsearch.replay import lag_outcome, recordings
+    from lagsearch.replay.replay import lag_outcome, recordings
 
     frame = made_frame(seeds=(0, 1))
     found = recordings(written(frame, tmp_path))
@@ -465,7 +469,7 @@ def test_replay_takes_them_too(tmp_path):
 
 @pytest.mark.parametrize("steps", [(1, 10, 100), (900, 1000)])
 def test_replay_needs_neither_the_first_step_nor_one_before_half(tmp_path, steps):
-    from lagsearch.replay import plays, recordings
+    from lagsearch.replay.replay import plays, recordings
 
     [recording] = recordings(written(made_frame(n=3, steps=steps), tmp_path))
     judged = [
@@ -476,7 +480,7 @@ def test_replay_needs_neither_the_first_step_nor_one_before_half(tmp_path, steps
 
 
 def test_replay_refuses_what_it_cannot_replay(tmp_path):
-    from lagsearch.replay import replay_runs
+    from lagsearch.replay.replay import replay_runs
 
     path = written(made_frame(n=3, steps=(0, 100)), tmp_path)
     with pytest.raises(RunFolderError, match="no step between growth and completion"):
@@ -487,7 +491,7 @@ def test_replay_refuses_what_it_cannot_replay(tmp_path):
 
 
 def test_replay_tells_runs_of_one_name_apart(tmp_path, monkeypatch):
-    from lagsearch import replay
+    from lagsearch.replay import replay
 
     monkeypatch.setattr(replay, "RIVALS", {})
     for name in ("a", "b"):
@@ -497,7 +501,7 @@ def test_replay_tells_runs_of_one_name_apart(tmp_path, monkeypatch):
 
 
 def test_rank_right_after_growth_where_asked_for(tmp_path, monkeypatch):
-    from lagsearch import cli
+    from lagsearch.cli import commands as cli
 
     path = written(made_frame(), tmp_path)
     monkeypatch.setattr("sys.argv", ["lagsearch", "report", str(path), "--lag", "0"])

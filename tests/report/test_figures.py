@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_up import made_importance, made_report
 
-from lagsearch.report import figures
+from lagsearch.report.pictures import figures
 
 pytestmark = pytest.mark.draws
 

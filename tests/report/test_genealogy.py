@@ -1,10 +1,10 @@
 """Which layer came from where, against growths followed by hand."""
 
 from lagsearch.models.configs import ModelShape
-from lagsearch.operators.lag import lag
-from lagsearch.operators.multi import multi_stack
-from lagsearch.operators.scratch import scratch
-from lagsearch.report.genealogy import drawn, genealogy
+from lagsearch.operators.catalog.lag import lag
+from lagsearch.operators.catalog.multi import multi_stack
+from lagsearch.operators.catalog.scratch import scratch
+from lagsearch.report.numbers.layer_ancestry import drawn, genealogy
 
 
 def shape(n):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lagsearch.report.markdown import bold, plain
+from lagsearch.report.pages.markdown import bold, plain
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from made_up import HOSTILE, STEPS, made_importance, made_report
 
-from lagsearch.report.page import write_html
-from lagsearch.report.style import DRAWN_BEST, DRAWN_SAMPLE
-from lagsearch.report.tables import write_tables
-from lagsearch.report.verdict import advise, judge
+from lagsearch.report.numbers.tables import write_tables
+from lagsearch.report.pages.stage import write_html
+from lagsearch.report.pictures.style import DRAWN_BEST, DRAWN_SAMPLE
+from lagsearch.report.words.verdict import advise, judge
 
 VOID = {"meta", "link", "input", "br", "img"}
 

@@ -4,13 +4,22 @@ from dataclasses import fields, replace
 
 import pytest
 
-from lagsearch.operators.learned_plan import Learned
-from lagsearch.operators.plan import GrowthPlan, LayerOrigin, Origin, copies
-from lagsearch.report.numbers import Recorded, terms_of
-from lagsearch.report.savings import savings
+from lagsearch.operators.plan.growth import (
+    GrowthPlan,
+    LayerOrigin,
+    Origin,
+    copies,
+)
+from lagsearch.operators.plan.learned import Learned
+from lagsearch.records.curve import (
+    Curve,
+    Evaluation,
+    Failure,
+)
+from lagsearch.report.numbers.savings import savings
+from lagsearch.report.numbers.stage import Recorded, terms_of
 from lagsearch.selection import Choice, LossTable, Measured
 from lagsearch.space import Corpus, Data, Pretrain, Search, Source, Space, Training
-from lagsearch.training.curve import Curve, Evaluation, Failure
 
 SOURCES = (
     Source(name="small", pretrain=Pretrain(config={"model_type": "llama"}, steps=20, batch_size=8)),

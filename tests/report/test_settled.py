@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from lagsearch.report.elsewhere import Asked, read_curves, read_searched
-from lagsearch.report.searched import conclude
-from lagsearch.report.statistics import statistics
-from lagsearch.report.verdict import judge
+from lagsearch.records.imported_curves import (
+    Asked,
+    read_curves,
+    read_searched,
+)
+from lagsearch.records.search import conclude
+from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.words.verdict import judge
 
 REPORTS = Path(__file__).parents[2] / "reports"
 STORIES = Path(__file__).parents[3] / "shared" / "data" / "curves" / "stories260K_5to8.csv"

@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from lagsearch.report.handed import Handed
-from lagsearch.report.staged_numbers import Point, Told, _behind, _row
-from lagsearch.report.staged_style import Spread, over_seeds
-from lagsearch.report.staged_verdict import claim, side
-from lagsearch.training.curve import Evaluation
+from lagsearch.records.curve import Evaluation
+from lagsearch.records.stage_result import Handed
+from lagsearch.report.numbers.course import (
+    Point,
+    Told,
+    _behind,
+    _row,
+)
+from lagsearch.report.pictures.staged_style import Spread, over_seeds
+from lagsearch.report.words.staged_verdict import claim, side
 
 
 def course(name, seed, points, batches=(1.0, 1.0)):

@@ -8,10 +8,14 @@ import pytest
 from made_up import made_importance, made_report
 from scipy import stats
 
-from lagsearch.report.elsewhere import Asked, read_curves
-from lagsearch.report.ranked import varied
-from lagsearch.report.sections import cost, importance, strategies
-from lagsearch.report.statistics import statistics
+from lagsearch.records.imported_curves import Asked, read_curves
+from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.numbers.view import varied
+from lagsearch.report.words.stage import (
+    cost,
+    importance,
+    strategies,
+)
 
 
 def curves(tmp_path, losses, batches=1):

@@ -6,8 +6,8 @@ import json
 import pytest
 from made_up import HOSTILE, STEPS, made_importance, made_report
 
-from lagsearch.report.curve_files import as_written
-from lagsearch.report.tables import write_csv, write_tables
+from lagsearch.records.imported_rows import as_written
+from lagsearch.report.numbers.tables import write_csv, write_tables
 
 
 def read(folder, name):

@@ -1,6 +1,6 @@
 """The table of times, from figures whose meaning is plain."""
 
-from lagsearch.report.times import tell_times
+from lagsearch.report.words.profile import tell_times
 
 
 def figures(step_s, *, busy=None, peak=2**30, before=2**28):

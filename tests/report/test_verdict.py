@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lagsearch.report.verdict import advise, judge
+from lagsearch.report.words.verdict import advise, judge
 
 PLAIN = {
     "strategy": "lag",

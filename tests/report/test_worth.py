@@ -3,8 +3,8 @@
 import pytest
 from test_verdict import report
 
-from lagsearch.report.verdict import advise, judge
-from lagsearch.report.worth import judge_growing
+from lagsearch.report.numbers.worth import judge_growing
+from lagsearch.report.words.verdict import advise, judge
 
 
 def point(growth, other, p_value, **more):

@@ -1,8 +1,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lagsearch.search.keep import BestStateOnly, let_go
-from lagsearch.training.curve import Evaluation, append
+from lagsearch.records.curve import Evaluation, append
+from lagsearch.running.states import BestStateOnly, let_go
 
 
 @dataclass

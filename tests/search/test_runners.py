@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import ResourceError
-from lagsearch.progress import Watch
-from lagsearch.search import serial
-from lagsearch.search.slots import Slots
+from lagsearch.running.workers import serial
+from lagsearch.running.workers.slots import Slots
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ from lagsearch.search.slots import Slots
     ],
 )
 def test_slots_of_a_cluster(nodes, cpus, gpus, number):
-    from lagsearch.search.ray_runner import _slots_in
+    from lagsearch.running.workers.ray_tune import _slots_in
 
     assert _slots_in(nodes, Slots(cpus, gpus, 1)) == number
 
 
 def test_a_cluster_without_room_is_refused():
-    from lagsearch.search.ray_runner import _slots_in
+    from lagsearch.running.workers.ray_tune import _slots_in
 
     with pytest.raises(ResourceError, match=r"no node of the cluster holds one candidate"):
         _slots_in([{"CPU": 3}, {"CPU": 3}], Slots(4, 0, 1))
@@ -122,7 +122,7 @@ def losses(result):
 
 
 def test_ray_that_cannot_start_is_one_line(monkeypatch):
-    from lagsearch.search import ray_runner
+    from lagsearch.running.workers import ray_tune as ray_runner
 
     def late(**options):
         raise TimeoutError("no node came up\nin 60 seconds")
@@ -151,7 +151,7 @@ def test_a_watch_that_cannot_be_pickled_follows_a_search(write_space, tmp_path):
 
 @pytest.mark.ray
 def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd, monkeypatch):
-    from lagsearch.search import ray_runner
+    from lagsearch.running.workers import ray_tune as ray_runner
 
     monkeypatch.setattr(ray_runner, "_TRIES", 0)  # as if it had been tried often enough
 

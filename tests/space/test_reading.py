@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lagsearch.data.tokenizers import byte_tokenizer
-from lagsearch.data.ul2 import make_ul2
+from lagsearch.data.objectives.ul2 import make_ul2
+from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.errors import SpaceError
 from lagsearch.space import (
     Corpus,

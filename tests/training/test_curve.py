@@ -7,7 +7,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lagsearch.errors import RunFolderError
-from lagsearch.training.curve import Curve, Evaluation, Failure, append, pack, read_curve, rewrite
+from lagsearch.records.curve import (
+    Curve,
+    Evaluation,
+    Failure,
+    append,
+    pack,
+    read_curve,
+    rewrite,
+)
 
 ONE = Evaluation(step=0, val_loss=2.5, val_loss_batches=(2.0, 3.0), wall_s=0.1, flops=0)
 TWO = Evaluation(step=50, val_loss=1.7823, val_loss_batches=(1.7, 1.8646), wall_s=3.5, flops=12**15)

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model
 from lagsearch.models.configs import build_config
-from lagsearch.training.flops import forward_flops_per_token, training_flops
+from lagsearch.planning.flops import forward_flops_per_token, training_flops
 
 LENGTH = 12  # T, and not a width of any model below
 GPT2 = {

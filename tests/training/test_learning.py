@@ -10,17 +10,17 @@ import torch
 from reported import without_times
 
 import lagsearch
+from lagsearch.display.watch import PlainWatch, Watch
 from lagsearch.errors import CandidateFailed, OperatorError
-from lagsearch.growing import Request, find_growth
+from lagsearch.grow import Request, find_growth
 from lagsearch.models.build import tensors_of
-from lagsearch.progress import PlainWatch, Watch
-from lagsearch.storage import file_digest
+from lagsearch.planning.flops import operator_flops
+from lagsearch.planning.memory import learning_bytes
+from lagsearch.records.curve import read_curve
+from lagsearch.storage.files import file_digest
 from lagsearch.training import learning, loop
-from lagsearch.training.curve import read_curve
-from lagsearch.training.flops import operator_flops
 from lagsearch.training.growth import build, grow
 from lagsearch.training.loop import train
-from lagsearch.training.memory import learning_bytes
 from lagsearch.training.optimizer import make_optimizer, state_tensors
 
 DEPTH = "  - {operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}\n"
@@ -54,7 +54,7 @@ def jobs(write_space, tmp_path, monkeypatch):
             found.update({job.name: job for job in jobs})
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("lagsearch.pipeline.open_serial", lambda: nullcontext(stop))
+        monkeypatch.setattr("lagsearch.running.run.open_serial", lambda: nullcontext(stop))
         with pytest.raises(KeyboardInterrupt):
             without = ["search.baselines=[]"]
             run(write_space(*replacements), tmp_path / "jobs", overrides=without)

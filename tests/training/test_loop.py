@@ -8,11 +8,15 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from lagsearch.data.batches import validation_rows
-from lagsearch.data.objectives import add_tokens, example_seed, make_objective
-from lagsearch.data.predicting import IGNORED, Whole
-from lagsearch.data.store import open_stores
-from lagsearch.data.tokenizers import byte_tokenizer, vocabulary_size
+from lagsearch.data.objectives.base import IGNORED, Whole
+from lagsearch.data.objectives.masking import (
+    add_tokens,
+    example_seed,
+    make_objective,
+)
+from lagsearch.data.tokens.batches import validation_rows
+from lagsearch.data.tokens.store import open_stores
+from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.models.build import fresh_model, n_parameters
 from lagsearch.models.configs import (
     build_config,
@@ -23,7 +27,8 @@ from lagsearch.models.configs import (
 )
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators import make_candidate
-from lagsearch.operators.scratch import fresh_plan
+from lagsearch.operators.catalog.scratch import fresh_plan
+from lagsearch.records.curve import read_curve
 from lagsearch.space import (
     Corpus,
     Data,
@@ -36,7 +41,6 @@ from lagsearch.space import (
 )
 from lagsearch.training import loop
 from lagsearch.training.average import Average
-from lagsearch.training.curve import read_curve
 from lagsearch.training.job import Compute, Job, Text
 from lagsearch.training.loop import train
 from lagsearch.training.optimizer import lacking

@@ -10,7 +10,7 @@ from lagsearch.models.build import fresh_model, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
-from lagsearch.operators.execute import fill, new_parameters
+from lagsearch.operators.execute.fill import fill, new_parameters
 from lagsearch.space import Optimizer
 from lagsearch.training.optimizer import (
     begin_anew,

@@ -12,7 +12,7 @@ from lagsearch.models.configs import build_config, grown_config, shape_of, targe
 from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators import make_candidate
-from lagsearch.operators.execute import fill
+from lagsearch.operators.execute.fill import fill
 from lagsearch.space import Optimizer, Schedule
 from lagsearch.training.optimizer import (
     grow_state,

@@ -9,9 +9,9 @@ from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
-from lagsearch.operators.execute import new_parameters
-from lagsearch.operators.plan import GrowthPlan, copies
-from lagsearch.operators.scratch import fresh_plan
+from lagsearch.operators.catalog.scratch import fresh_plan
+from lagsearch.operators.execute.fill import new_parameters
+from lagsearch.operators.plan.growth import GrowthPlan, copies
 from lagsearch.space import NewParameters, Optimizer
 from lagsearch.training.optimizer import lacking, make_optimizer
 from lagsearch.training.pace import Pace

@@ -14,13 +14,19 @@ from reported import without_times
 from safetensors.torch import load_file
 
 import lagsearch
-from lagsearch.progress import Watch
-from lagsearch.report.build import build_report
-from lagsearch.storage import cache_root
-from lagsearch.training import loop, machine, profile
+from lagsearch.display.watch import Watch
+from lagsearch.report.write import build_report
+from lagsearch.storage.files import cache_root
+from lagsearch.training import loop
 from lagsearch.training.job import Compute
-from lagsearch.training.machine import PeakMemory, peak_flops_per_s
-from lagsearch.training.profile import OFF, PARTS, Profile, profiling
+from lagsearch.training.profiling import machine, profile
+from lagsearch.training.profiling.machine import PeakMemory, peak_flops_per_s
+from lagsearch.training.profiling.profile import (
+    OFF,
+    PARTS,
+    Profile,
+    profiling,
+)
 
 NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate", "random")]
 GPT2 = (
@@ -289,7 +295,7 @@ def test_interrupted_in_the_traced_steps_and_resumed(write_space, tmp_path, monk
 @pytest.mark.slow
 def test_workers_of_ray_leave_the_same_files(write_space, tmp_path):
     path = write_space(*LONGER)
-    command = [sys.executable, "-m", "lagsearch.cli", "run", str(path), "--profile", "--out"]
+    command = [sys.executable, "-m", "lagsearch", "run", str(path), "--profile", "--out"]
     folder = tmp_path / "ray"
     done = subprocess.run(
         [*command, str(folder)], check=True, capture_output=True, text=True, timeout=250

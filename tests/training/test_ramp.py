@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.models.build import fresh_model, tensors_of
 from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
 from lagsearch.models.families import family_of
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, make_candidate
-from lagsearch.operators.execute import fill
-from lagsearch.progress import Watch
+from lagsearch.operators.execute.fill import fill
 from lagsearch.training.ramp import Ramp
 
 COMMON = {"num_hidden_layers": 2, "vocab_size": 32, "max_position_embeddings": 16}

@@ -1,0 +1,5 @@
+"""The command line: `lagsearch`."""
+
+from lagsearch.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,684 @@
+"""The command line: verbs only. Nothing heavy is imported before a verb needs it."""
+
+import os
+import shlex
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
+
+import typer
+
+from lagsearch.cli.cache import cache_app
+from lagsearch.cli.tables import (
+    show_lines,
+    show_plan,
+    show_replay,
+    show_run,
+    show_staged_plan,
+)
+from lagsearch.display.screen import (
+    NOBODY_READS,
+    NobodyReads,
+    silence,
+    write,
+)
+from lagsearch.display.watch import (
+    Watch,
+    make_waiting_watch,
+    make_watch,
+)
+from lagsearch.errors import (
+    InterruptedRunError,
+    LagsearchError,
+    brief,
+    in_short,
+    is_out_of_memory,
+    words_of,
+)
+from lagsearch.running import interrupts
+
+if TYPE_CHECKING:
+    from lagsearch.init import Written
+    from lagsearch.planning.run import StagedPlan
+    from lagsearch.planning.stage import RunPlan
+
+app = typer.Typer(
+    help="Find the best way to grow a trained transformer, and say how sure that is.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+MOST_DIGITS = 18
+"""Of a number of steps, and of a seed."""
+
+SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE", help="The space file (YAML).")]
+LagOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lag",
+        metavar="K",
+        help="Rank after this many training steps; or auto: once the ranking is stable.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the space, e.g. training.steps=500. May be repeated.",
+    ),
+]
+
+
+LayersOption = Annotated[int | None, typer.Option("--layers", min=1, help="Layers of the target.")]
+HiddenOption = Annotated[
+    int | None, typer.Option("--hidden", min=1, help="Width (hidden size) of the target.")
+]
+HoursOption = Annotated[
+    float | None, typer.Option("--hours", help="Time that the whole search may take.")
+]
+SkipOption = Annotated[
+    bool,
+    typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
+]
+MODELINE = "# yaml-language-server: $schema="
+
+
+def _operator_names(begun: str) -> list[str]:
+    """Complete an operator's name."""
+    from lagsearch.operators import all_operators
+
+    return [each.name for each in all_operators() if each.name.startswith(begun)]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from lagsearch import __version__
+
+        write(f"lagsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """Find the best way to grow a trained transformer, and say how sure that is."""
+
+
+@app.command("plan")
+def plan_command(
+    space: SpaceArgument,
+    lag: LagOption = None,
+    skip_unfit: SkipOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write all of it as JSON, for other programs.")
+    ] = False,
+    set_: SetOption = None,
+) -> None:
+    """Show every candidate and the cost of the search; nothing is trained."""
+    from lagsearch.space import opened, said
+
+    loaded = opened(space, said(set_ or (), lag=_lag(lag), skip_unfit=skip_unfit))
+    watch = make_waiting_watch()
+    with _loading(watch):
+        from lagsearch.planning.run import plan
+    with watch.doing("planning"):
+        planned = plan(loaded)
+    if as_json:
+        from lagsearch.cli.plan_json import dump_plan
+
+        write(dump_plan(planned))
+        return
+    _show(planned)
+
+
+def _show(planned: "RunPlan | StagedPlan") -> None:
+    from lagsearch.planning.run import StagedPlan
+
+    if isinstance(planned, StagedPlan):
+        show_staged_plan(planned)
+    else:
+        show_plan(planned)
+
+
+@app.command("init")
+def init_command(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint folder or hub name.")
+    ],
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT",
+            help="Text files or folders, one dataset of the hub, or python-stdlib.",
+        ),
+    ],
+    layers: LayersOption = None,
+    hidden: HiddenOption = None,
+    hours: HoursOption = None,
+    out: Annotated[Path, typer.Option("--out", help="The space file to write.")] = Path(
+        "space.yaml"
+    ),
+) -> None:
+    """Write a space file for a checkpoint and a text, ready to run."""
+    watch = make_watch()
+    written = _init(checkpoint, texts, (layers, hidden, hours), out, watch)
+    with watch.doing("planning", is_brief=True):
+        from lagsearch.planning.run import plan
+
+        planned = plan(written.file)
+    _show(planned)
+    show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}")
+
+
+@app.command("run")
+def run_command(  # noqa: PLR0913 (each is an option of the command line)
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SPACE | CHECKPOINT TEXT...",
+            help="The space file (YAML); or a checkpoint and texts, for which `init` writes one.",
+        ),
+    ],
+    lag: LagOption = None,
+    oracle: Annotated[
+        bool,
+        typer.Option(
+            "--oracle",
+            help="Train every candidate to completion, and score the ranking by how they ended.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the run folder here, not to reports/NAME."),
+    ] = None,
+    serial: Annotated[
+        bool, typer.Option("--serial", help="Train one candidate at a time, without Ray.")
+    ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Report where the time goes, and trace a few steps of each candidate."
+        ),
+    ] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds", metavar="0,1,2", help="Train every candidate under each of these seeds."
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="For a space with stages: train what adaptive stacking is compared with, too.",
+        ),
+    ] = False,
+    layers: LayersOption = None,
+    hidden: HiddenOption = None,
+    hours: HoursOption = None,
+    skip_unfit: SkipOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Train all candidates K steps, rank them, and train the winner on.
+
+    If it is interrupted, the same command continues where it stopped.
+    """
+    from lagsearch.space import opened, said
+
+    options = said(
+        set_ or (),
+        lag=_lag(lag),
+        oracle=oracle,
+        seeds=_seeds(seeds),
+        profile=profile,
+        skip_unfit=skip_unfit,
+    )
+    watch = make_watch()
+    space = _space_for(what, (layers, hidden, hours), watch)
+    loaded = opened(space, options)
+    with _loading(watch):
+        from lagsearch.running.run import run
+
+    try:
+        result = run(loaded, out=out, serial=serial, baselines=baselines, watch=watch)
+    except KeyboardInterrupt:
+        interrupts.ignore()
+        message = "interrupted; the same command continues where this stopped"
+        raise InterruptedRunError(message) from None
+    show_run(result.folder, result.report)
+
+
+app.add_typer(cache_app, name="cache")
+
+schedule_app = typer.Typer(no_args_is_help=True, help="Work with the schedule.yaml of a run.")
+app.add_typer(schedule_app, name="schedule")
+
+
+@schedule_app.command("scale")
+def scale_command(
+    schedule: Annotated[
+        Path, typer.Argument(metavar="SCHEDULE", help="The schedule.yaml of a run.")
+    ],
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="Number of layers at the end.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps of all stages together.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The new file; by default it is written beside the old one."),
+    ] = None,
+) -> None:
+    """Scale a schedule to another depth or length, in proportion, and list what changes."""
+    from lagsearch.planning.scale_schedule import scale_schedule
+
+    changed = [f"{layers}-layers"] if layers else []
+    changed += [f"{steps}-steps"] if steps else []
+    out = out or schedule.with_name("-".join([schedule.stem, *changed]) + schedule.suffix)
+    lines = scale_schedule(schedule, layers, steps, out)
+    write("\n".join([*lines, f"Schedule: {out}"]))
+
+
+@app.command("report")
+def report_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUNFOLDER|CURVES",
+            help="A folder that a run left, or another trainer's losses (.csv, .parquet).",
+        ),
+    ],
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Compress the curves, to keep the folder or to send it.")
+    ] = False,
+    lag: Annotated[
+        str | None,
+        typer.Option("--lag", metavar="K", help="For curves: rank at this step, or auto."),
+    ] = None,
+    end: Annotated[
+        int | None,
+        typer.Option("--end", min=1, help="For curves: the step that counts as completion."),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="For curves: a candidate that is a baseline."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="For curves: the report's folder; by default beside the file."),
+    ] = None,
+) -> None:
+    """Build a run folder's report again, or that of the curves of another trainer."""
+    if pack and not path.is_dir():
+        raise LagsearchError("report: --pack is for run folders")
+    with make_waiting_watch().doing("building the report"):
+        folder, report = _report(path, {"--lag": lag, "--end": end, "--baseline": baseline}, out)
+        if pack:
+            _pack(path)
+    show_run(folder, report)
+
+
+def _report(path: Path, given: dict[str, Any], out: Path | None) -> tuple[Path, dict[str, Any]]:
+    """Build the report of a run folder, or of curves with what is given for them."""
+    from lagsearch.records.imported_curves import Asked
+    from lagsearch.records.imported_rows import is_curves
+    from lagsearch.records.whole import is_whole
+    from lagsearch.report.staged import build_whole
+    from lagsearch.report.write import build_report, report_curves
+
+    if is_curves(path):
+        found = _lag(given["--lag"])
+        baselines = tuple(given["--baseline"] or ())
+        asked = Asked("auto" if found is None else found, given["--end"], baselines)
+        return report_curves(path, asked, out)
+    if named := [option for option, value in {**given, "--out": out}.items() if value]:
+        raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
+    return path, build_whole(path) if is_whole(path) else build_report(path)
+
+
+def _pack(path: Path) -> None:
+    """Compress the curves of a run folder."""
+    from lagsearch.records.folder import RunFolder
+    from lagsearch.records.whole import is_whole
+
+    for each in sorted(path.glob("*/stage-*")) if is_whole(path) else [path]:
+        RunFolder(each).pack()
+
+
+@app.command("compare")
+def compare_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN", help="Run folders, files of curves, or the reports made from them."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write pages, tables and a figure to this folder."),
+    ] = None,
+) -> None:
+    """Show several runs side by side, and compare the candidates that they share."""
+    with make_waiting_watch().doing("comparing the runs"):
+        from lagsearch.report.numbers.comparison import compare
+        from lagsearch.report.pages.markdown import markdown_section
+        from lagsearch.report.words.comparison import sections, write_comparison
+
+        comparison = compare(paths)
+        if out is not None:
+            write_comparison(comparison, out)
+        text = "\n\n".join(map(markdown_section, sections(comparison)))
+    write(text)
+    if out is not None:
+        write(f"\nComparison: {out / 'compare.html'}, {out / 'compare.md'}")
+
+
+@app.command("replay")
+def replay_command(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Folders of runs with --oracle, or files of curves."),
+    ],
+    lag: Annotated[
+        int | None, typer.Option("--lag", min=1, help="Rank at this step, not at each run's own K.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Only strategies with this in their names.")
+    ] = None,
+    signal: Annotated[
+        str | None, typer.Option("--signal", help="Only strategies that judge by this signal.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write every single replay to this CSV file.")
+    ] = None,
+) -> None:
+    """Replay searches on recorded curves: what each would have chosen, and what it would cost."""
+    with make_waiting_watch().doing("replaying the searches"):
+        from lagsearch.replay.replay import replay_runs, summary
+        from lagsearch.report.numbers.tables import write_csv
+
+        table = replay_runs(folders, lag, strategy=strategy, signal=signal)
+        if out is not None:
+            write_csv(out, list(table.columns), table.astype(object).to_numpy().tolist())
+        shown = summary(table)
+    show_replay(shown, table["run"].nunique(), len(table.groupby(["run", "seed"])))
+
+
+@app.command("grow")
+def grow_command(  # noqa: PLR0913 (each is an option of the command line)
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Checkpoint folders or hub names."),
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            "--operator",
+            help="Name of the operator; `lagsearch operators` lists them.",
+            autocompletion=_operator_names,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of the operator, or factor=2 to double the depth.",
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            metavar="KEY=VALUE",
+            help="A configuration key to change, e.g. num_hidden_layers=12.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the grown checkpoint.")
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Take the growth from this space file: with --candidate."),
+    ] = None,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", help="Name of the candidate in --space.")
+    ] = None,
+    from_mergekit: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-mergekit", help="Take the growth from a passthrough file of mergekit."
+        ),
+    ] = None,
+    to_mergekit: Annotated[
+        Path | None,
+        typer.Option("--to-mergekit", help="Write the growth as a passthrough file for mergekit."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of new random weights and of noise.")
+    ] = 0,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Read *.bin checkpoints too; only weights are read."),
+    ] = False,
+) -> None:
+    """Grow one checkpoint by one operator, without training."""
+    watch = make_watch()
+    with _loading(watch):
+        from lagsearch.grow import (
+            Request,
+            check_free,
+            find_growth,
+            grow,
+        )
+        from lagsearch.grow.mergekit import to_mergekit as as_mergekit
+
+    request = Request(
+        sources=tuple(sources or ()),
+        operator=operator,
+        settings=_pairs("--set", set_),
+        target=_pairs("--target", target),
+        space=space,
+        candidate=candidate,
+        mergekit=from_mergekit,
+        allow_pickle=allow_pickle,
+    )
+    if out is None and to_mergekit is None:
+        raise LagsearchError("grow: give --out DIR for the new checkpoint, or --to-mergekit FILE")
+    with watch.doing("reading the checkpoint", is_brief=True):
+        growth = find_growth(request)
+    if out is not None:
+        check_free(out)
+    if to_mergekit is not None:
+        from lagsearch.space import dump_yaml
+        from lagsearch.storage.files import write_text
+
+        write_text(to_mergekit, dump_yaml(as_mergekit(growth.plan, growth.names, growth.writers)))
+        write(f"mergekit: {to_mergekit}")
+    if out is not None:
+        with watch.doing("growing", is_brief=True):
+            grown = grow(growth, out, seed=seed, allow_pickle=allow_pickle, watch=watch)
+        write(grown.text())
+
+
+@app.command("schema")
+def schema_command(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it to this file instead of the terminal.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of space files, which lets editors complete and check them."""
+    from lagsearch.cli.schema import dump_schema
+    from lagsearch.storage.files import write_text
+
+    if out is None:
+        write(dump_schema())
+        return
+    write_text(out, dump_schema() + "\n")
+    write(f"Schema: {out}\nFirst line of a space beside it: {MODELINE}{out.name}")
+
+
+@app.command("operators")
+def operators_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Describe this one in full.", autocompletion=_operator_names
+        ),
+    ] = None,
+) -> None:
+    """List the growth operators, or describe one: settings, an example, a growth drawn."""
+    from lagsearch.cli.describe import show_operator, show_operators
+
+    if name is None:
+        show_operators()
+    else:
+        show_operator(name)
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line on stderr."""
+    _prepare()
+    try:
+        _call()
+    except LagsearchError as error:
+        _stop(str(error), error.exit_code)
+    except (NobodyReads, BrokenPipeError):
+        interrupts.ignore()
+        for stream in (sys.stdout, sys.stderr):
+            _flush(stream)
+        raise SystemExit(NOBODY_READS) from None
+    except OSError as error:  # no permission, no space on the disk
+        _stop(words_of(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _stop("interrupted", 130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong command line, as click says it
+            if not (message := error.format_message()):  # the help was shown instead
+                raise SystemExit(2) from None
+            _stop(message, 2)
+        if is_out_of_memory(error):
+            _stop(f"not enough memory on this machine: {brief(error)}", 2)
+        raise
+
+
+def _prepare() -> None:
+    interrupts.heed()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show
+    # threads that wait must not starve those that work: by default they spin for so long that two
+    # threads on a busy machine are many times slower than one
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the same bits again on a GPU
+
+
+def _call() -> None:
+    """Call the verb; what it wrote must be out before it counts as done."""
+    try:
+        code = app(standalone_mode=False)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # how click takes it
+            raise NobodyReads from None
+        raise
+    if code == 130:  # how typer hands on a Ctrl-C
+        raise KeyboardInterrupt
+    sys.stdout.flush()
+    interrupts.ignore()
+
+
+def _stop(line: str, code: int) -> NoReturn:
+    interrupts.ignore()
+    with suppress(NobodyReads, OSError):
+        write(f"lagsearch: {in_short(line)}", sys.stderr)
+    raise SystemExit(code)
+
+
+def _flush(stream: TextIO) -> None:
+    """Have nothing left that Python would complain of when it ends."""
+    try:
+        stream.flush()
+    except OSError:
+        silence(stream)
+
+
+def _loading(watch: Watch) -> AbstractContextManager[None]:
+    """Say what the first seconds go into."""
+    what = "loading torch and transformers"
+    return nullcontext() if "torch" in sys.modules else watch.doing(what)
+
+
+Wanted = tuple[int | None, int | None, float | None]
+"""Layers, width and hours, as a command says them."""
+
+
+def _init(
+    checkpoint: str, texts: list[str], wanted: Wanted, out: Path | None, watch: Watch
+) -> "Written":
+    with _loading(watch):
+        from lagsearch.init import Request, init_space
+
+    layers, hidden, hours = wanted
+    request = Request(checkpoint, tuple(texts), layers, hidden, hours)
+    return init_space(request, out, watch)
+
+
+def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:
+    """Return the space file that is to be run; for a checkpoint and texts one is written."""
+    if len(what) > 1:
+        written = _init(what[0], what[1:], wanted, None, watch)
+        show_lines(f"Space: {written.file.path}", *written.lines)
+        return written.file.path
+    path = Path(what[0])
+    if (path / "config.json").is_file():
+        message = f"{path} is a checkpoint: give a text, too: lagsearch run {path} TEXT"
+        raise LagsearchError(message)
+    given = zip(("--layers", "--hidden", "--hours"), wanted, strict=True)
+    if named := [option for option, value in given if value is not None]:
+        raise LagsearchError(
+            f"{named[0]} is for a checkpoint and a text; what {path} grows to stands in it"
+        )
+    return path
+
+
+def _lag(text: str | None) -> "int | Literal['auto'] | None":
+    """Read K."""
+    if text is None or text == "auto":
+        return "auto" if text else None
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
+        raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
+    return int(text)
+
+
+def _seeds(text: str | None) -> list[int]:
+    """Read numbers between commas."""
+    if text is None:
+        return []
+    numbers = [each.strip() for each in text.split(",")]
+    if not all(each.isdecimal() and len(each) <= MOST_DIGITS for each in numbers):
+        raise LagsearchError(f"--seeds {text}: write whole numbers between commas, e.g. 0,1,2")
+    return [int(each) for each in numbers]
+
+
+def _pairs(flag: str, texts: list[str] | None) -> dict[str, Any]:
+    """Read `KEY=VALUE` texts, the values as YAML."""
+    from lagsearch.space import read_yaml
+
+    pairs = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise LagsearchError(f"{flag} {text}: write KEY=VALUE")
+        pairs[key] = read_yaml(value)[0]
+    return pairs

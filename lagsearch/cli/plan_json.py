@@ -1,0 +1,91 @@
+"""A plan as plain values, for other programs: `lagsearch plan --json`."""
+
+import json
+from typing import Any
+
+from lagsearch.planning.run import StagedPlan
+from lagsearch.planning.stage import RunPlan, recorded
+
+FORMAT = 1
+
+
+def dump_plan(plan: RunPlan | StagedPlan) -> str:
+    """Return a plan as JSON."""
+    return json.dumps(plain_plan(plan), indent=1, allow_nan=False)
+
+
+def plain_plan(plan: RunPlan | StagedPlan) -> dict[str, Any]:
+    """Return all that a plan knows as plain values.
+
+    `candidates` are as in `plans.json` of a run folder; what is not known is null. FLOPs are those
+    of training, counted as the space says; memory is an estimate in bytes.
+
+    Args:
+        plan: Of one growth, or of stages: then the same for each of them, in `stages`.
+    """
+    if isinstance(plan, RunPlan):
+        return {"format": FORMAT, "kind": "growth", **_growth(plan), **_told(plan)}
+    stages = [{"number": number, **_growth(each)} for number, each in enumerate(plan.stages, 1)]
+    return {
+        "format": FORMAT,
+        "kind": "stages",
+        "name": plan.space.name,
+        "seeds": list(plan.file.seeds),
+        "steps": plan.file.steps,
+        "extra_steps": plan.extra_steps,
+        "flops": {"training": plan.training_flops(), "search": plan.search_flops()},
+        "stages": stages,
+        **_told(plan),
+    }
+
+
+def _told(plan: RunPlan | StagedPlan) -> dict[str, Any]:
+    return {"documents": plan.documents, "notes": list(plan.notes)}
+
+
+def _growth(plan: RunPlan) -> dict[str, Any]:
+    space = plan.space
+    return {
+        "name": space.name,
+        "seeds": list(space.seeds),
+        "lag": plan.lag,
+        "is_lag_found": space.search.lag == "auto",
+        "steps": space.training.steps,
+        "evaluation_steps": list(plan.steps),
+        "sources": [
+            {
+                "name": each.source.name,
+                "checkpoint": each.source.checkpoint,
+                "steps": each.source.pretrain.steps if each.source.pretrain else None,
+                "parameters": each.cost.parameters,
+                "flops_per_step": each.cost.flops_per_step,
+                "memory_bytes": each.cost.memory_bytes,
+            }
+            for each in plan.sources
+        ],
+        "candidates": recorded(plan)["candidates"],
+        "sampled": None if plan.domain is None else _sampled(plan),
+        "flops": {
+            "sources": plan.source_flops(),
+            "search": plan.flops(plan.lag),
+            "winner": plan.winner_flops(),
+            "baselines": plan.baseline_flops(),
+            "every_candidate_to_completion": plan.flops(space.training.steps),
+        },
+        "advice": plan.advice(),
+    }
+
+
+def _sampled(plan: RunPlan) -> dict[str, Any]:
+    assert plan.domain is not None, "the space lists its candidates"
+    return {
+        "combinations": plan.domain.size,
+        "candidates": plan.n_sampled,
+        "entries": [
+            {
+                "name": branch.label,
+                "options": {name: list(each) for name, each in branch.parameters.items()},
+            }
+            for branch in plan.domain.branches
+        ],
+    }

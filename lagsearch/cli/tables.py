@@ -1,0 +1,229 @@
+"""What the verbs write on the terminal."""
+
+import shutil
+import sys
+import textwrap
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lagsearch.display.screen import write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lagsearch.planning.run import StagedPlan
+    from lagsearch.planning.stage import RunPlan
+
+_SHOWN_OPTIONS = 12
+
+
+_MAP_COLUMNS = 20  # that layers have at least, in a table
+
+
+def show_lines(*lines: str) -> None:
+    """Write sentences; a terminal has them wrapped between words, but for indented commands."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        lines = tuple(line if line.startswith(" ") else wrap.fill(line) for line in lines)
+    write("\n".join(lines))
+
+
+def show_plan(plan: "RunPlan") -> None:
+    """Show the candidates of a plan and what they cost."""
+    from rich.table import Table
+
+    from lagsearch.display.console import make_console
+    from lagsearch.operators.plan.growth import legend
+
+    console = make_console()
+    space = plan.space
+    _show_candidates(plan, console, has_memory=True)
+    for line in plan.remarks:
+        console.print(line[0].upper() + line[1:])
+    warned: dict[str, list[str]] = {}
+    for each in plan.candidates:
+        if each.candidate.plan.warning:
+            warned.setdefault(each.candidate.plan.warning, []).append(each.name)
+    for warning, names in warned.items():
+        console.print(f"Warning: {', '.join(names)}: {warning}")
+    lag, steps, count = plan.lag, space.training.steps, len(plan.candidates)
+    shown = f"{count} candidates"
+    if plan.domain is not None:
+        _show_domain(plan, console)
+        shown = f"Above are {count} examples"
+        count = len(plan.ranked_baselines) + (plan.n_sampled or 0)
+    search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
+    source = plan.source_flops()
+    console.print(
+        f"\n{shown}. {legend(each.layer_map for each in plan.candidates)}. Memory: "
+        "weights, gradients, moments and activations in fp32, an estimate."
+    )
+    rows = Table("training FLOPs", "", "", box=None, pad_edge=False)
+    rows.add_row("source", "not known" if source is None else f"{source:.2e}", "")
+    learning = sum(each.cost.operator_flops for each in plan.candidates)
+    learnt = f", and {learning:.2e} for operators that are learned" if learning else ""
+    under = f" x {len(space.seeds)} seeds" if len(space.seeds) > 1 else ""
+    rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps{under}{learnt}")
+    rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
+    if further := plan.baseline_flops():
+        told = [f"{each.name} {each.steps:,} steps" for each in plan.baselines]
+        longer = [each for each in plan.candidates if each.steps > steps]
+        told += [f"{each.name} from step {steps:,} to {each.steps:,}" for each in longer]
+        rows.add_row("baselines", f"{further:.2e}", ", ".join(told))
+    share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
+    rows.add_row("search + winner", f"{search + winner:.2e}", share)
+    console.print(rows)
+    for line in (plan.advice(), plan.documents, *plan.notes):
+        if line:
+            console.print(line)
+
+
+def show_staged_plan(plan: "StagedPlan") -> None:
+    """Show the candidates of each stage and what they cost."""
+    from lagsearch.display.console import make_console
+    from lagsearch.operators.plan.growth import legend
+
+    console = make_console()
+    for number, stage in enumerate(plan.stages, 1):
+        steps, count = stage.space.training.steps, len(stage.candidates)
+        chosen = f"{count} candidates, K = {stage.lag:,}" if count > 1 else "nothing to choose"
+        console.print(f"\nStage {number}: {steps:,} steps; {chosen}")
+        _show_candidates(stage, console, has_memory=False)
+        for line in stage.remarks:
+            console.print(line[0].upper() + line[1:])
+    maps = [each.layer_map for stage in plan.stages for each in stage.candidates]
+    search, training = plan.search_flops(), plan.training_flops()
+    lines = [
+        f"\n{legend(maps)}: in each stage, of the winner of the stage before.",
+        f"Training: {plan.file.steps:,} steps, {training:.2e} training FLOPs.",
+        f"Search: {plan.extra_steps:,} more steps, {search:.2e} training FLOPs, "
+        f"{search / training:.1%} of the training.",
+    ]
+    if len(plan.file.seeds) > 1:
+        lines.append(f"All of it under each of {len(plan.file.seeds)} seeds.")
+    for line in (*lines, plan.documents, *plan.notes):
+        if line:
+            console.print(line)
+
+
+def show_run(folder: Path, report: dict[str, Any]) -> None:
+    """Write the last lines of a run, with stages or without."""
+    if report.get("kind") != "stages":
+        show_result(folder, report)
+        return
+    from lagsearch.report.words.staged_verdict import tell
+
+    show_lines(*tell(report, folder))
+
+
+def _show_candidates(plan: "RunPlan", console: Any, *, has_memory: bool) -> None:
+    """Show each candidate with its layers and what it takes."""
+    from rich.table import Table
+
+    from lagsearch.display.console import print_rows
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("candidate", no_wrap=True)
+    table.add_column("layers", min_width=_MAP_COLUMNS)
+    for heading in ("parameters", "FLOPs/step", *(["memory"] if has_memory else [])):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in plan.candidates:
+        cost = each.cost
+        memory = f"{cost.memory_bytes / 2**20:,.0f} MiB" if cost.memory_bytes else "not known"
+        numbers = [f"{cost.parameters:,}", f"{cost.flops_per_step:.2e}"]
+        table.add_row(each.title, each.layer_map, *numbers, *([memory] if has_memory else []))
+    print_rows(console, table)
+
+
+def _show_domain(plan: "RunPlan", console: Any) -> None:
+    """Show what is sampled from."""
+    from rich.table import Table
+
+    assert plan.domain is not None, "the space lists its candidates"
+    table = Table("parameter", "options", box=None, pad_edge=False)
+    labels = [branch.label for branch in plan.domain.branches]
+    if len(labels) > 1:
+        table.add_row("entry", ", ".join(labels))
+    for branch in plan.domain.branches:
+        for name, options in branch.parameters.items():
+            listed = ", ".join(map(str, options[:_SHOWN_OPTIONS]))
+            more = len(options) - _SHOWN_OPTIONS
+            table.add_row(name, f"{listed} and {more} more" if more > 0 else listed)
+    console.print()
+    console.print(table)
+    search = plan.space.search
+    has_controls = search.single_model_control and len(plan.space.sources) > 1
+    controls = "; controls come on top" if has_controls else ""
+    console.print(
+        f"\n{plan.domain.size:,} combinations; {plan.n_sampled} different growths are sampled by "
+        f"{search.sampler}, {search.at_a_time} at a time{controls}."
+    )
+
+
+def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
+    """Show the means of replays (`lagsearch.replay.replay.summary`)."""
+    from rich.table import Table
+
+    from lagsearch.display.console import make_console, print_rows
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("strategy", "until", "signal"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (
+        *("candidate-steps", "of LAG at K", "relative regret", "95 %", "of best half"),
+        *("nats", "chose the best"),
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in summary.to_dict("records"):
+        table.add_row(
+            *(str(row[key]) for key in ("strategy", "until", "signal")),
+            *(f"{row['steps']:,.0f}", f"{row['share']:.0%}", f"{row['relative_regret']:.3f}"),
+            "" if isnan(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}",
+            *(f"{row['regret_of_best_half']:.3f}", f"{row['regret']:.4f}", f"{row['is_best']:.0%}"),
+        )
+    console = make_console()
+    print_rows(console, table)
+    console.print(
+        f"\nRecorded runs: {n_runs}; searches of one seed: {n_searches}; means over the runs, each "
+        "over its seeds. until: the last step, K, half of completion, or its end. Relative regret: "
+        "what the choice gives away as a share of the spread of final losses; then of that of the "
+        "best half. 95 %: of the relative regret in other runs like these, whatever its "
+        "distribution; one run tells nothing of that."
+    )
+
+
+def show_result(folder: Path, report: dict[str, Any]) -> None:
+    """Write what a report comes to, what to do next, and where its files are."""
+    from lagsearch.report.words.verdict import advise, judge
+
+    advice = advise(report, folder)
+    lines = list(judge(report).lines)
+    if report["cost"]:
+        lines += _cost(report)
+    lines += [
+        f"Next: {advice.line}",
+        *([f"  {advice.command}"] if advice.command else []),
+        f"Report: {folder / 'report.html'}, {folder / 'report.md'}",
+    ]
+    if report["winner"]["checkpoint"] is not None:
+        lines.append(f"Checkpoint: {folder / report['winner']['checkpoint']}")
+    show_lines(*lines)
+
+
+def _cost(report: dict[str, Any]) -> list[str]:
+    from lagsearch.display.watch import clock
+
+    cost = report["cost"]
+    wall = ", ".join(f"{phase} {clock(seconds)}" for phase, seconds in cost["wall_s"].items())
+    spent = cost["search_flops"] + cost["winner_flops"]
+    share = spent / cost["oracle_flops"]
+    lines = [
+        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all, and "
+        f"{cost['evaluation_flops']:.2e} for the search's evaluations; {wall}."
+    ]
+    if report["oracle"]:
+        every = f"{cost['oracle_flops']:.2e} training FLOPs"
+        lines.append(f"For the scores all were trained to completion: {every}.")
+    return lines

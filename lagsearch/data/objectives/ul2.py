@@ -1,0 +1,161 @@
+"""UL2 for decoder-only models: next tokens, prefixes, and spans taken out, in one mixture.
+
+Shape letters: B sequences in a batch, T tokens in a sequence.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lagsearch.data.objectives.base import IGNORED, Example
+from lagsearch.data.tokens.batches import shares
+from lagsearch.errors import DataError
+from lagsearch.space import Objective
+
+MODES = {"causal": "[NLG]", "prefix": "[S2S]", "span": "[NLU]"}
+"""Token that every sequence of a part begins with; the names are those of UL2's checkpoints."""
+
+
+@dataclass(frozen=True)
+class Ul2:
+    """Each sequence is of one part, which its first token names; loss on what is predicted only.
+
+    `causal`: all tokens. `prefix`: those behind a prefix whose length is drawn evenly; attention
+    stays causal. `span`: a text with spans taken out and sentinels in their places, then each
+    sentinel with what was there, and a last sentinel; the loss is on this second half. Sentinels
+    take room, so a sequence of T holds a text of n tokens with n + 2 spans + 1 <= T: what is
+    behind them in that row is not shown in that pass. What is left at the end is padding.
+
+    Attributes:
+        parts: Name and weight of each part; the weights' sum is 1.
+        modes: The mode token of each part.
+        sentinels: As many as a sequence may need.
+        pad: The padding token.
+        fraction: Share of the text that is taken out.
+        mean_span: Mean length of the spans, in tokens.
+
+    Source:
+        Tay et al. 2022, arXiv:2205.05131, section 3.1; the mixture as in LAG, section A.2.
+        Spans as in T5 (Raffel et al. 2020): their number is fixed, their lengths are random.
+    """
+
+    parts: tuple[tuple[str, float], ...]
+    modes: tuple[int, ...]
+    sentinels: tuple[int, ...]
+    pad: int
+    fraction: float
+    mean_span: float
+    kind: str = "causal"
+
+    def parts_of(self, n_rows: int, seed: int, *, exact: bool) -> NDArray[np.int64]:
+        """Return the part of each row; see `Predicts`."""
+        generator = np.random.default_rng([seed, 0])
+        weights = [weight for _, weight in self.parts]
+        if exact:
+            counts = shares(weights, n_rows)
+            return generator.permutation(np.repeat(np.arange(len(counts)), counts))
+        edges = np.cumsum(weights)[:-1]
+        return np.searchsorted(edges, generator.random(n_rows), side="right")
+
+    def example(self, rows: NDArray[np.int64], seed: int, *, exact: bool = False) -> Example:
+        """Return inputs and labels; see `Predicts`."""
+        length = rows.shape[1] - 1
+        inputs = np.full((len(rows), length), self.pad)
+        labels = np.full_like(inputs, IGNORED)
+        made = {"causal": self._causal, "prefix": self._prefix, "span": self._span}
+        for number, part in enumerate(self.parts_of(len(rows), seed, exact=exact)):
+            generator = np.random.default_rng([seed, 1, number])
+            text, n_given = made[self.parts[part][0]](rows[number], generator)
+            whole = np.concatenate([[self.modes[part]], text])
+            size = len(whole) - 1
+            inputs[number, :size] = whole[:-1]
+            labels[number, n_given:size] = whole[n_given + 1 :]
+        return inputs, labels
+
+    def _causal(
+        self, row: NDArray[np.int64], generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], int]:
+        """Return a text and how many of its tokens are given: none."""
+        return row[:-1], 0
+
+    def _prefix(
+        self, row: NDArray[np.int64], generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], int]:
+        text = row[:-1]
+        return text, int(generator.integers(1, len(text)))
+
+    def _span(
+        self, row: NDArray[np.int64], generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], int]:
+        size, n_out, n_spans = span_sizes(len(row) - 1, self.fraction, self.mean_span)
+        out = _split(n_out, n_spans, generator)
+        kept = _split(size - n_out, n_spans, generator)
+        given, asked = [], []
+        place = 0
+        for sentinel, left, taken in zip(self.sentinels, kept, out, strict=False):
+            given += [row[place : place + left], [sentinel]]
+            asked += [[sentinel], row[place + left : place + left + taken]]
+            place += left + taken
+        text = np.concatenate([*given, *asked, [self.sentinels[n_spans]]])
+        return text, size - n_out + n_spans
+
+
+def span_sizes(length: int, fraction: float, mean_span: float) -> tuple[int, int, int]:
+    """Return how much text a sequence holds when spans are taken out of it.
+
+    Args:
+        length: T, the tokens of the sequence.
+        fraction: Share of the text that is taken out.
+        mean_span: Mean length of the spans.
+
+    Returns:
+        Tokens of the text, how many of them are taken out, and in how many spans.
+    """
+    for size in range(length - 2, 1, -1):
+        n_out = min(size - 1, max(1, round(size * fraction)))
+        n_spans = min(size - n_out, n_out, max(1, round(n_out / mean_span)))
+        if size + 2 * n_spans + 1 <= length:
+            return size, n_out, n_spans
+    raise ValueError(length)
+
+
+def _split(total: int, n_parts: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Cut a number into positive parts, all ways being equally likely: (n_parts,)."""
+    cuts = np.sort(generator.choice(total - 1, n_parts - 1, replace=False)) + 1
+    return np.diff(np.concatenate([[0], cuts, [total]]))
+
+
+def sentinel(number: int) -> str:
+    """Return the name of a sentinel, counted from 0, as T5 has it."""
+    return f"<extra_id_{number}>"
+
+
+def tokens_of_ul2(objective: Objective, sequence_length: int) -> list[str]:
+    """Return the mode tokens and sentinels that sequences of this length may need."""
+    _, _, n_spans = span_sizes(sequence_length, objective.mask_fraction, objective.mean_span)
+    return [*MODES.values(), *(sentinel(number) for number in range(n_spans + 1))]
+
+
+def make_ul2(objective: Objective, tokenizer: Any, sequence_length: int) -> Ul2:
+    """Return the objective of a tokenizer that has its tokens.
+
+    Raises:
+        DataError: It has no padding token.
+    """
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is None:
+        raise DataError("ul2 needs a tokenizer with a padding token", ("objective", "name"))
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    weights = objective.weights.model_dump()
+    total = sum(weights.values())
+    _, _, n_spans = span_sizes(sequence_length, objective.mask_fraction, objective.mean_span)
+    number = tokenizer.convert_tokens_to_ids
+    return Ul2(
+        parts=tuple((part, weight / total) for part, weight in weights.items()),
+        modes=tuple(number(MODES[part]) for part in weights),
+        sentinels=tuple(number(sentinel(each)) for each in range(n_spans + 1)),
+        pad=pad,
+        fraction=objective.mask_fraction,
+        mean_span=objective.mean_span,
+    )

@@ -1,0 +1,1 @@
+"""Texts: from files and from the hub to documents."""

@@ -1,0 +1,1 @@
+"""Tokens: encoded, stored, and drawn as batches."""

@@ -1,0 +1,1 @@
+"""What people see while something goes on: lines and tables in a terminal, in a notebook."""

@@ -1,0 +1,366 @@
+"""What a person sees while a run goes on: a live table, or plain lines without a terminal."""
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from typing_extensions import override
+
+from lagsearch.display.screen import write
+
+if TYPE_CHECKING:
+    from lagsearch.training.loop import Progress
+
+_PLAIN_EVERY_S = 15.0
+_WIDE = 72  # columns from which a table has lines around it, and ranks
+_COLUMNS_BESIDE = (17, 38)  # of the table, beside names: in a narrow terminal, in a wide one
+_LINES_BESIDE = 8  # of the terminal, beside rows
+_PACE_AFTER_S = 5.0  # before that a pace says little
+
+
+class Watch:
+    """Follows a run. This one is silent; others override what they show."""
+
+    def say(self, line: str) -> None:
+        """Show one line that stays."""
+
+    def passing(self, line: str) -> None:
+        """Show one line until the next one takes its place; an empty one ends that."""
+
+    @contextmanager
+    def doing(self, what: str, *, is_brief: bool = False) -> Iterator[None]:
+        """Show what goes on for as long as a block lasts.
+
+        Args:
+            what: In a few words, e.g. `reading the text`.
+            is_brief: It takes seconds, and is not worth a line that stays.
+        """
+        yield
+
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        """Begin a phase in which each of the named models trains up to its step."""
+
+    @contextmanager
+    def during(self, phase: str, ends: Mapping[str, int]) -> Iterator[None]:
+        """Begin a phase, and end it whatever happens inside."""
+        try:
+            self.begin(phase, ends)
+            yield
+        finally:
+            self.end()
+
+    def progress(self, progress: "Progress") -> None:
+        """Note a sign of life."""
+
+    def finished(self, name: str) -> None:
+        """Note that a model reached its step."""
+
+    def failed(self, name: str, reason: str) -> None:
+        """Note that a model failed."""
+
+    def end(self) -> None:
+        """End the phase."""
+
+
+class _Phase(Watch):
+    """Keeps what both shown forms need: steps, losses, ranks so far and the time left."""
+
+    def __init__(self) -> None:
+        self._clear("", {})
+
+    @override
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        self._clear(phase, ends)
+
+    def _clear(self, phase: str, ends: Mapping[str, int]) -> None:
+        self.title, self.ends = phase, dict(ends)
+        self.steps = dict.fromkeys(ends, 0)
+        self.losses: dict[str, float] = {}
+        self.state = dict.fromkeys(ends, "")
+        self.learned: dict[str, int] = {}
+        self.began: float | None = None
+        self.skipped = 0
+
+    @override
+    def progress(self, progress: "Progress") -> None:
+        name = progress.name
+        if self.began is None:
+            self.began = time.monotonic()
+        if not self.state[name]:  # what a resumed model did before does not tell its pace
+            self.skipped += progress.step
+            self.state[name] = "running"
+        self.steps[name] = progress.step
+        if progress.val_loss is not None:
+            self.losses[name] = progress.val_loss
+        if progress.learned is not None:
+            self.learned[name] = progress.learned
+        else:
+            self.learned.pop(name, None)
+
+    @override
+    def finished(self, name: str) -> None:
+        self.state[name] = "done"
+        self.steps[name] = self.ends[name]
+
+    @override
+    def failed(self, name: str, reason: str) -> None:
+        self.state[name] = "failed"
+        self.losses.pop(name, None)
+
+    def step(self, name: str) -> str:
+        """Return how far a model is, in words."""
+        if name in self.learned:
+            return f"0 (learning, {self.learned[name]:,})"
+        return f"{self.steps[name]:,}"
+
+    def rank(self, name: str) -> int | None:
+        """Return the rank among the finished ones, where all are trained equally long."""
+        done = [each for each in self.ends if self.state[each] == "done"]
+        if name not in done or name not in self.losses or len({*self.ends.values()}) > 1:
+            return None
+        return 1 + sum(self.losses[each] < self.losses[name] for each in done)
+
+    def goal(self) -> str:
+        """Return how far the models are trained, in words."""
+        first, last = min(self.ends.values()), max(self.ends.values())
+        return f"to step {last:,}" if first == last else f"to steps {first:,} to {last:,}"
+
+    def time_left(self) -> str:
+        """Return `, m:ss left` from the pace so far, or nothing before there is one."""
+        if self.began is None:
+            return ""
+        alive = [name for name in self.ends if self.state[name] != "failed"]
+        total = sum(self.ends[name] for name in alive)
+        done = sum(self.steps[name] for name in alive)
+        elapsed = time.monotonic() - self.began
+        if done <= self.skipped or elapsed < _PACE_AFTER_S:
+            return ""
+        return f", {clock((total - done) * elapsed / (done - self.skipped))} left"
+
+
+class PlainWatch(_Phase):
+    """Writes a line when a model ends, and now and then in between."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+        self.wrote = time.monotonic()
+
+    @override
+    def say(self, line: str) -> None:
+        write(line, self.stream)
+
+    @override
+    def passing(self, line: str) -> None:
+        if line and time.monotonic() - self.wrote > _PLAIN_EVERY_S:
+            self.say(f"  {line}")
+            self.wrote = time.monotonic()
+
+    @override
+    @contextmanager
+    def doing(self, what: str, *, is_brief: bool = False) -> Iterator[None]:
+        if not is_brief:
+            self.say(what)
+        yield
+
+    @override
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        super().begin(phase, ends)
+        many = f"{len(ends)} trainings" if len(ends) > 1 else next(iter(ends))
+        self.say(
+            f"{phase}: {many} {self.goal()}" if many not in phase else f"{phase} {self.goal()}"
+        )
+        self.wrote = time.monotonic()
+
+    @override
+    def progress(self, progress: "Progress") -> None:
+        super().progress(progress)
+        if time.monotonic() - self.wrote > _PLAIN_EVERY_S:
+            self._line(progress.name)
+
+    @override
+    def finished(self, name: str) -> None:
+        super().finished(name)
+        self._line(name)
+
+    @override
+    def failed(self, name: str, reason: str) -> None:
+        super().failed(name, reason)
+        self.say(f"  {name}: failed, {reason}")
+
+    def _line(self, name: str) -> None:
+        self.wrote = time.monotonic()
+        ended = sum(state in ("done", "failed") for state in self.state.values())
+        parts = [f"  [{ended}/{len(self.ends)}] {name}", f"step {self.step(name)}"]
+        if name in self.losses:
+            parts.append(f"val loss {self.losses[name]:.4f}")
+        if (rank := self.rank(name)) and len(self.ends) > 1:
+            parts.append(f"rank {rank} so far")
+        left = self.time_left() if ended < len(self.ends) else ""
+        self.say(", ".join(parts) + left)
+
+
+class LiveWatch(_Phase):
+    """Shows in a terminal what goes on: one live table, and below it a line with a spinner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.spinner import Spinner
+
+        from lagsearch.display.console import make_console
+
+        self.console = make_console(sys.stderr)
+        self.live: Any = None
+        self.is_training = False
+        self.line = ""
+        self.doings: list[tuple[str, float]] = []
+        is_unicode = self.console.encoding.startswith("utf")
+        self.spinner = Spinner("dots" if is_unicode else "line")
+        atexit.register(self._leave)
+
+    @override
+    def say(self, line: str) -> None:
+        self.console.print(line)
+
+    @override
+    def passing(self, line: str) -> None:
+        self.line = line
+        self._show()
+
+    @override
+    @contextmanager
+    def doing(self, what: str, *, is_brief: bool = False) -> Iterator[None]:
+        before = list(self.doings)
+        try:
+            self.doings.append((what, time.monotonic()))
+            self._show()
+            yield
+        finally:
+            self.doings = before
+            self._show()
+
+    @override
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        super().begin(phase, ends)
+        self.is_training = True
+        self._show()
+
+    @override
+    def failed(self, name: str, reason: str) -> None:
+        super().failed(name, reason)
+        self.say(f"{name}: failed, {reason}")
+
+    @override
+    def end(self) -> None:
+        self.is_training = False
+        self._show()
+        ended = sum(state == "done" for state in self.state.values())
+        self.say(f"{self.title}: {ended} of {len(self.ends)} done")
+
+    def _leave(self) -> None:
+        """Give the terminal back, its cursor too, whatever an interrupt came between."""
+        if self.live is not None:
+            self.live.stop()
+
+    def _show(self) -> None:
+        """Show what there is to show, from now on; or nothing."""
+        from rich.live import Live
+
+        is_wanted = self.is_training or bool(self.doings) or bool(self.line)
+        if is_wanted and self.live is None:
+            self.live = Live(
+                get_renderable=self._shown,
+                console=self.console,
+                refresh_per_second=4,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self.live.start(refresh=True)
+        elif is_wanted:
+            self.live.refresh()
+        elif self.live is not None:
+            live, self.live = self.live, None
+            live.stop()
+
+    def _shown(self) -> Any:
+        from rich.console import Group
+
+        from lagsearch.display.console import plain
+
+        parts: list[Any] = []
+        if self.is_training:
+            parts += [plain(f"{self.title}, {self.goal()}{self.time_left()}"), self._table()]
+        if self.line or self.doings:
+            self.spinner.update(text=plain(self.line or self._doing()))
+            parts.append(self.spinner)
+        return Group(*parts)
+
+    def _doing(self) -> str:
+        if not self.doings:
+            return ""
+        what, since = self.doings[-1]
+        return f"{what}  {clock(time.monotonic() - since)}"
+
+    def _table(self) -> Any:
+        """Return the table of the models; in a narrow terminal without lines and ranks."""
+        from rich import box
+        from rich.table import Table
+
+        is_wide = self.console.width >= _WIDE
+        table = Table(box=box.ROUNDED if is_wide else None, pad_edge=is_wide)
+        table.add_column("candidate", overflow="fold")
+        for heading in ("step", "val loss", *(["rank so far"] if is_wide else [])):
+            table.add_column(heading, justify="right", no_wrap=heading != "step")
+        names = self._rows()
+        for name in names:
+            loss = f"{self.losses[name]:.4f}" if name in self.losses else ""
+            state = self.state[name]
+            step = "failed" if state == "failed" else self.step(name)
+            ranks = [str(self.rank(name) or "")] if is_wide else []
+            style = {"running": "bold", "": "dim"}.get(state)
+            table.add_row(name, step, loss, *ranks, style=style)
+        if more := len(self.ends) - len(names):
+            table.add_row(f"and {more} more", style="dim")
+        return table
+
+    def _rows(self) -> list[str]:
+        """Return the models that fit: running ones first, then by loss, then those to come."""
+        order = {"running": 0, "done": 1, "failed": 2, "": 3}
+        far = float("inf")
+        ranked = sorted(
+            self.ends, key=lambda name: (order[self.state[name]], self.losses.get(name, far))
+        )
+        room = max(8, self.console.height - _LINES_BESIDE)
+        beside = _COLUMNS_BESIDE[self.console.width >= _WIDE]
+        width = max(10, self.console.width - beside)
+        fitting: list[str] = []
+        for name in ranked:
+            room -= -(-len(name) // width)
+            if room < 0:
+                break
+            fitting.append(name)
+        return fitting
+
+
+def make_watch() -> Watch:
+    """Return what shows a run: live where stderr is a terminal that can, else in plain lines."""
+    is_live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    return LiveWatch() if is_live else PlainWatch(sys.stderr)
+
+
+def make_waiting_watch() -> Watch:
+    """Return what shows the waiting for a command of seconds: without a terminal it is silent."""
+    watch = make_watch()
+    return watch if isinstance(watch, LiveWatch) else Watch()
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as `m:ss` or `h:mm:ss`."""
+    whole = round(seconds)
+    minutes, seconds_left = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"

@@ -1,0 +1,1 @@
+"""Downstream tasks: lm-evaluation-harness over candidates and winners."""

@@ -1,0 +1,1 @@
+"""What makes a grown model of a plan: weights and the state of its optimizer."""

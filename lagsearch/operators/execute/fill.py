@@ -1,0 +1,210 @@
+"""The one executor: a plan and named source tensors fill named target tensors."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lagsearch.errors import ModelError
+from lagsearch.models.layers import LayerStack
+from lagsearch.operators.execute.mix import check_mix, make_mix
+from lagsearch.operators.execute.places import new_entries
+from lagsearch.operators.execute.widen import (
+    Widened,
+    widen,
+    widened_shape,
+)
+from lagsearch.operators.plan.growth import GrowthPlan
+from lagsearch.storage.files import derive_seed
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one target tensor is made.
+
+    Attributes:
+        copied: (source, tensor name) of what it copies; of several the mean.
+        is_zero: It becomes zero instead; what it would copy still tells its shape.
+        above: (source, tensor name) of the next layer, where a width takes rows from there.
+    """
+
+    copied: tuple[tuple[int, str], ...]
+    is_zero: bool = False
+    above: tuple[int, str] | None = None
+
+
+def recipe(plan: GrowthPlan, stack: LayerStack, name: str) -> Recipe | None:
+    """Return how the plan makes a target tensor, or None where it stays random or is learned."""
+    place = stack.split(name)
+    if place is None:
+        end = plan.top if name in stack.top else plan.bottom
+        if end.treatment != "copy" or plan.learns(end.treatment):
+            return None
+        return Recipe(tuple((source, name) for source in end.sources))
+    layer, rest = place
+    origin = plan.layers[layer]
+    if origin.treatment in ("random", "masked") or origin.layer is None:
+        return None
+    if plan.learns(origin.treatment):
+        return None
+    copied = ((origin.source, stack.join(origin.layer, rest)),)
+    role, above = stack.role(rest), None
+    if plan.width and plan.width.takes_from_next_layer and role == "reader":
+        above = (origin.source, stack.join(origin.layer + 1, rest))
+    return Recipe(copied, origin.treatment == "zero_output" and role == "writer", above)
+
+
+def check_fit(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    sources: Sequence[Mapping[str, torch.Tensor]],
+    target: Mapping[str, torch.Tensor],
+) -> None:
+    """Check that all that the plan copies or mixes is there and gets its target's shape.
+
+    Args:
+        plan: The growth.
+        stack: Where source and target keep their layers.
+        sources: Tensors of each source on `meta`, by name.
+        target: Tensors of the target, by name.
+
+    Raises:
+        ModelError: One is missing or has another shape; layers of one stack differ, say.
+    """
+    for _ in _found(plan, stack, sources, target):
+        pass
+    if plan.learned is not None:
+        check_mix(make_mix(plan, stack, sources, target), target)
+
+
+def fill(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    sources: Sequence[Mapping[str, torch.Tensor]],
+    target: Mapping[str, torch.Tensor],
+    power: int = 0,
+) -> None:
+    """Fill target tensors, in place and one by one, with what the plan copies.
+
+    Weights, moments and step counts of the optimizer all go through here: what the plan does not
+    copy keeps the value it has in `target` (fresh random weights, zero moments, step 0).
+
+    Args:
+        plan: The growth.
+        stack: Where source and target keep their layers.
+        sources: Tensors of each source, by name; read only as they are needed.
+        target: Tensors of the target, by name.
+        power: 1 for first moments and 2 for second ones, which are widened as gradients are.
+
+    Raises:
+        ModelError: A source lacks a tensor that the plan copies, or has it in another shape.
+    """
+    with torch.no_grad():
+        for name, made, found in _found(plan, stack, sources, target):
+            if made.is_zero:
+                target[name].zero_()
+                continue
+            value = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
+            weight = stack.weight(name)
+            if plan.width is not None and weight is not None:
+                above = sources[made.above[0]].get(made.above[1]) if made.above else None
+                is_last_norm = name in stack.top and weight.role in ("norm", "shift")
+                what = Widened(weight, value, above, is_last_norm)
+                value = widen(plan.width, what, target[name], power)
+            target[name].copy_(value)
+
+
+def new_parameters(
+    plan: GrowthPlan, stack: LayerStack, target: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return which entries of each target tensor are new, as opposed to the source's own.
+
+    New are all entries of a layer that the target has in addition to the source's own, copies
+    included, and of what begins random or is learned; in a wider tensor those in rows or columns
+    beyond the source's own, copies included. (The mean of several sources is their own.)
+
+    Args:
+        plan: The growth.
+        stack: Where source and target keep their layers.
+        target: Tensors of the target, by name.
+
+    Returns:
+        Of each tensor one truth for all of it, or one for each entry where they differ.
+    """
+    found = {}
+    for name, tensor in target.items():
+        place = stack.split(name)
+        is_added = place is not None and plan.layers[place[0]].is_new
+        is_new = torch.tensor(is_added or recipe(plan, stack, name) is None)
+        weight = stack.weight(name)
+        if not is_new and plan.width is not None and weight is not None:
+            entries = new_entries(plan.width, weight, tensor.shape)
+            is_new = entries if entries.any() else is_new
+        found[name] = is_new
+    return found
+
+
+def add_noise(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    target: Mapping[str, torch.Tensor],
+    width: int,
+    seed: int,
+) -> None:
+    """Replace a share of every copied matrix by noise, in place: W becomes (1 - a) W + a E.
+
+    E is normal with the variances of a fresh model of G_stack: 1 / (d l^2) for what writes to the
+    residual stream, 2 / (5 d) for all else, with d the width and l the number of layers.
+
+    Args:
+        plan: The growth; its `noise` is a.
+        stack: Where the target keeps its layers.
+        target: Tensors of the target, by name.
+        width: d.
+        seed: Each tensor's noise is drawn from it and the tensor's name.
+
+    Source:
+        Du et al. 2024, arXiv:2405.15319, section I.2.
+    """
+    if not plan.noise:
+        return
+    with torch.no_grad():
+        for name, tensor in target.items():
+            made = recipe(plan, stack, name)
+            if tensor.dim() < 2 or made is None or made.is_zero:
+                continue
+            place = stack.split(name)
+            is_writer = place is not None and stack.role(place[1]) == "writer"
+            variance = 1 / (width * len(plan.layers) ** 2) if is_writer else 2 / (5 * width)
+            generator = torch.Generator().manual_seed(derive_seed(seed, "noise", name))
+            noise = torch.randn(tensor.shape, generator=generator) * variance**0.5
+            tensor.mul_(1 - plan.noise).add_(noise.to(tensor), alpha=plan.noise)
+
+
+def _found(
+    plan: GrowthPlan,
+    stack: LayerStack,
+    sources: Sequence[Mapping[str, torch.Tensor]],
+    target: Mapping[str, torch.Tensor],
+) -> Iterator[tuple[str, Recipe, list[torch.Tensor]]]:
+    """Yield each target tensor that is not left random, its recipe, and what that copies."""
+    for name, tensor in target.items():
+        made = recipe(plan, stack, name)
+        if made is None:
+            continue
+        found = []
+        for source, copied in made.copied:
+            value = sources[source].get(copied)
+            if value is None:
+                raise ModelError(f"the target's {name} has no {copied} in the source to copy")
+            shape: tuple[int, ...] | None = tuple(value.shape)
+            if plan.width:
+                shape = widened_shape(plan.width, stack.weight(name), value.shape)
+            if shape != tuple(tensor.shape):
+                raise ModelError(
+                    f"the target's {name} is {tuple(tensor.shape)}, "
+                    f"but the source's {copied} is {tuple(value.shape)}"
+                    + (f", {shape} when it is widened" if plan.width and shape else "")
+                )
+            found.append(value)
+        yield name, made, found

@@ -1,0 +1,1 @@
+"""What a run would train, and at what cost, before anything is trained."""

@@ -1,0 +1,195 @@
+"""From a space with stages to all that can be known before training, stage by stage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from lagsearch.errors import ModelError
+from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
+from lagsearch.planning.stage import RunPlan, make_plan
+from lagsearch.planning.vocabulary import Vocabulary, vocabulary_without_data
+from lagsearch.space import (
+    STRIDES,
+    Source,
+    SpaceFile,
+    StagedFile,
+    StageFile,
+    Whole,
+    Written,
+    opened,
+    said,
+)
+
+
+@dataclass(frozen=True, repr=False)
+class StagedPlan:
+    """A whole run of several stages before it begins.
+
+    Attributes:
+        file: What was asked for, under the first seed.
+        stages: Each stage; one behind the first is planned from the first candidate of the stage
+            before, and planned again from the winner.
+        notes: What could not be looked at, and what of a checkpoint is not read.
+        documents: What stands between documents, where that is known.
+    """
+
+    file: StagedFile
+    stages: tuple[RunPlan, ...]
+    notes: tuple[str, ...] = ()
+    documents: str = ""
+
+    def __repr__(self) -> str:
+        count, steps = len(self.stages), self.file.steps
+        return f"StagedPlan({self.space.name!r}: {count} stages, {steps} steps)"
+
+    def _repr_html_(self) -> str:
+        from lagsearch.display.notebook import Row, table_html
+
+        rows = [
+            Row(
+                f"stage {number}: {each.name}",
+                each.layer_map,
+                (f"{each.cost.parameters:,}", f"{stage.lag:,}", f"{stage.space.training.steps:,}"),
+            )
+            for number, stage in enumerate(self.stages, 1)
+            for each in stage.candidates
+        ]
+        title = f"{self.space.name}: {len(self.stages)} stages, {self.file.steps:,} steps"
+        more = "In each stage, layers are those of the winner of the stage before."
+        return table_html(title, ("candidate", "parameters", "K", "steps"), rows, more)
+
+    @property
+    def space(self) -> Whole:
+        """What is the whole's own."""
+        return self.file.space
+
+    @property
+    def extra_steps(self) -> int:
+        """Steps of candidates that do not win: what section 4.2 of the LAG paper counts."""
+        return sum(
+            ((each.n_sampled or len(each.candidates)) - 1) * each.lag for each in self.stages
+        )
+
+    def search_flops(self) -> int:
+        """Return the training FLOPs of candidates that do not win, the dearest of a stage wins."""
+        return sum(each.flops(each.lag) - _dearest(each, each.lag) for each in self.stages)
+
+    def training_flops(self) -> int:
+        """Return the training FLOPs of the winners of all stages."""
+        return sum(_dearest(each, each.space.training.steps) for each in self.stages)
+
+
+def plan(
+    space: Written | SpaceFile | StagedFile,
+    *,
+    lag: int | Literal["auto"] | None = None,
+    skip_unfit: bool = False,
+    overrides: Sequence[str] = (),
+) -> RunPlan | StagedPlan:
+    """Work out every candidate and the cost of the search; nothing is trained.
+
+    Args:
+        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
+        lag: K, in place of the space's `search.lag`.
+        skip_unfit: Leave out candidates that do not fit, and name them.
+        overrides: `key.path=value` texts, as `--set` takes them.
+
+    Raises:
+        LagsearchError: Something in the space cannot be.
+    """
+    file = opened(space, said(overrides, lag=lag, skip_unfit=skip_unfit))
+    first = file.stages[0] if isinstance(file, StagedFile) else file
+    found: RunPlan | StagedPlan
+    vocabulary, notes = vocabulary_without_data(first)
+    if isinstance(file, StagedFile):
+        found = plan_stages(file, vocabulary)
+        brought = found.stages[0].read_notes
+    else:
+        found = make_plan(file, vocabulary)
+        brought = found.read_notes
+    documents = vocabulary.documents if vocabulary else ""
+    return replace(found, notes=(*file.notes, *brought, *notes), documents=documents)
+
+
+def plan_stages(file: StagedFile, vocabulary: Vocabulary | None) -> StagedPlan:
+    """Work out every stage without training anything.
+
+    Raises:
+        LagsearchError: Something cannot be; the message has the stage and the line.
+    """
+    plans: list[RunPlan] = []
+    config: dict[str, Any] | None = None
+    for each in file.stages:
+        plans.append(make_plan(ready(each, config), vocabulary))
+        config = plans[-1].candidates[0].config
+    return StagedPlan(file, tuple(plans))
+
+
+def ready(file: StageFile, config: Mapping[str, Any] | None) -> StageFile:
+    """Return a stage's space with the model that it begins with, and its indices spelt out.
+
+    Args:
+        file: The stage.
+        config: The last stage's winner's configuration; None for the first stage.
+
+    Raises:
+        SpaceError: Its target is not above the last stage's.
+    """
+    space = file.space
+    first = space.sources[0]
+    if first.before is not None and config is None:
+        return file  # it begins with random weights
+    model = rebuild_config(config) if config is not None else _config_of(first)
+    if model is None:
+        return file
+    depths = _depths(file, model)
+    changes: dict[str, Any] = {
+        "candidates": tuple(_spell(each, *depths) for each in space.candidates)
+    }
+    if first.before is not None:
+        before = first.before.model_copy(update={"config": dict(config or {})})
+        changes["sources"] = (first.model_copy(update={"before": before}),)
+    return replace(file, space=space.model_copy(update=changes))
+
+
+def _config_of(source: Source) -> Any:
+    """Return a source's configuration, or None where planning will say why there is none."""
+    try:
+        if source.pretrain is not None:
+            return build_config(source.pretrain.config)
+        return load_config(locate_checkpoint(source.checkpoint or ""))
+    except ModelError:
+        return None
+
+
+def _depths(file: StageFile, model: Any) -> tuple[int, int]:
+    """Return the depths before and after a stage's growth."""
+    source = shape_of(model)
+    written = file.whole.get("stages")
+    if file.number == 1 and isinstance(written, dict) and written["from"] != source.n_layers:
+        raise file.error(("stages", "from"), f"is not the source's depth, {source.n_layers}")
+    try:
+        target = target_shape(model, file.space.target)
+    except ModelError as error:
+        raise file.error(("target",), str(error)) from None
+    is_wider = bool(source.differences(target))
+    if target.n_layers < source.n_layers or (target.n_layers == source.n_layers and not is_wider):
+        before = "the stage before" if file.number > 1 else "the source"
+        message = f"is not above the {source.n_layers} layers of {before}"
+        raise file.error(("target",), message)
+    return source.n_layers, target.n_layers
+
+
+def _spell(entry: dict[str, Any], source: int, target: int) -> dict[str, Any]:
+    """Write out an index that is given as a word: `every` or `even` of those that there are."""
+    word = entry.get("index")
+    if not isinstance(word, str) or word not in STRIDES:
+        return entry
+    last = max(0, 2 * source - target)
+    return {**entry, "index": list(range(0, last + 1, STRIDES[word]))}
+
+
+def _dearest(plan: RunPlan, steps: int) -> int:
+    costs = [each.cost for each in plan.candidates]
+    return max(steps * cost.flops_per_step + cost.operator_flops for cost in costs)

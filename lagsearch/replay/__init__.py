@@ -1,0 +1,1 @@
+"""Other searches over curves that were recorded."""

@@ -1,0 +1,435 @@
+"""Searches on recorded curves: what a strategy would have chosen, and what it would have spent."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lagsearch.errors import LagsearchError, RunFolderError
+from lagsearch.records.imported_curves import read_searched
+from lagsearch.replay.rivals import (
+    Asha,
+    OptunaPruner,
+    Rival,
+)
+from lagsearch.replay.rivals import replay as replay_rival
+from lagsearch.selection import SIGNALS, Choice, Measured, Strategy, decide, mean_interval
+from lagsearch.selection.scores import ranks, regret, regret_of_best_half, relative_regret
+from lagsearch.storage.files import derive_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SLOTS = 2
+"""Candidates at a time in replays of strategies that look at one another on the way."""
+ORDERS = 20
+"""Orders of candidates that such a strategy is replayed in."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An oracle run as one search saw it, and what came of it.
+
+    Attributes:
+        run: Name of the run.
+        seed: The seed that the search had; None for all.
+        measured: Growths alone.
+        final: Their loss at completion, the mean over all seeds.
+        strategy: The run's own.
+        annealed: Steps of each decay, by the step at which it branches off.
+    """
+
+    run: str
+    seed: int | None
+    measured: Measured
+    final: dict[str, float]
+    strategy: Strategy
+    annealed: dict[int, int]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The growths."""
+        return self.measured.loss.candidates
+
+    @property
+    def completion(self) -> int:
+        """The last step."""
+        return self.strategy.completion
+
+    def given_away(self, chosen: Sequence[str]) -> "GivenAway":
+        """Return what a choice gives away, the mean over those that it may as well fall on."""
+        final_C = np.array([self.final[name] for name in self.names])
+        early_C = np.array([0.0 if name in chosen else 1.0 for name in self.names])
+        lost, relative, of_half = (
+            float(metric(early_C, final_C))
+            for metric in (regret, relative_regret, regret_of_best_half)
+        )
+        is_best = float(np.mean(final_C[early_C == 0] == final_C.min()))
+        return GivenAway(lost, relative, of_half, is_best)
+
+
+@dataclass(frozen=True)
+class GivenAway:
+    """What choices give away at completion, on average.
+
+    Attributes:
+        regret: In nats.
+        relative_regret: As a share of the range of final losses.
+        regret_of_best_half: As a share of the range of the better half of them.
+        is_best: Share of choices that fall on the best.
+    """
+
+    regret: float
+    relative_regret: float
+    regret_of_best_half: float
+    is_best: float
+
+    @staticmethod
+    def mean(found: "Sequence[GivenAway]") -> "GivenAway":
+        """Return the mean of several."""
+        rows = np.array([list(vars(each).values()) for each in found])
+        return GivenAway(*rows.mean(axis=0).tolist())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one strategy came to on one recording.
+
+    Attributes:
+        strategy: Its name.
+        until: What its last step is, in a word that is the same for all runs: `K`, `half` of
+            completion, `end`, or the number of the step.
+        signal: What it judged by.
+        lag: K: the last step that any candidate was trained to.
+        steps: Steps that all candidates were trained, decays included.
+        given_away: By its choice.
+    """
+
+    strategy: str
+    until: str
+    signal: str
+    lag: float
+    steps: float
+    given_away: GivenAway
+
+
+def recordings(path: Path) -> list[Recording]:
+    """Return what each seed of a run, or of curves from elsewhere, recorded: searches of one seed.
+
+    Raises:
+        RunFolderError: It is no complete oracle run.
+    """
+    run = read_searched(path)
+    names, terms = run.complete_growths, run.terms
+    if not terms.has_oracle or len(names) < 2:
+        message = "has no two candidates trained to completion: replay needs a run with --oracle"
+        raise RunFolderError(f"{path}: {message}")
+    if not any(0 < step < run.completion for step in run.table.only(names).shared().steps):
+        message = (
+            "no step between growth and completion at which all have a loss: nothing to replay"
+        )
+        raise RunFolderError(f"{path}: has {message}")
+    measured = run.measured.only(names)
+    measured = replace(measured, loss=measured.loss.shared())
+    final = dict(zip(names, measured.loss.at(run.completion).tolist(), strict=True))
+    return [
+        Recording(
+            terms.name, seed, measured.under(place), final, terms.strategy, dict(terms.annealed)
+        )
+        for place, seed in enumerate(terms.seeds)
+    ]
+
+
+def lag_outcome(recording: Recording, step: int, until: str, signal: str = "loss") -> Outcome:
+    """Return what LAG at a step comes to."""
+    strategy = replace(recording.strategy, rungs=(step,), signal=signal, first=None, evidence=None)
+    return _outcome(recording, strategy, "LAG", until)
+
+
+def search_outcome(
+    recording: Recording,
+    latest: int,
+    until: str,
+    *,
+    signal: str,
+    evidence: str | None,
+    is_auto: bool,
+) -> Outcome:
+    """Return what a search that decides on its way comes to.
+
+    Args:
+        recording: The recorded curves.
+        latest: K, or the largest that it may become.
+        until: What that is, in a word.
+        signal: What it judges by.
+        evidence: What it stops candidates on, if any.
+        is_auto: Whether it chooses once the ranking is stable.
+    """
+    steps = recording.measured.loss.steps
+    if signal == "annealed":
+        steps = tuple(step for step in steps if step in recording.annealed)
+    strategy = replace(
+        recording.strategy,
+        rungs=tuple(step for step in steps if 0 < step <= latest),
+        signal=signal,
+        evidence=evidence,
+        first=(recording.strategy.first or 20) if is_auto else None,
+    )
+    return _outcome(recording, strategy, SEARCHES[evidence, is_auto], until)
+
+
+def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) -> Outcome:
+    choice = decide(recording.measured, strategy)
+    assert isinstance(choice, Choice), name
+    spent = 0
+    for candidate in recording.names:
+        stop = choice.stopped.get(candidate)
+        reached = choice.step if stop is None else stop.step
+        spent += reached
+        if strategy.signal == "annealed":
+            judged = [step for step in strategy.rungs if step <= reached]
+            spent += sum(recording.annealed[step] for step in judged)
+    found = recording.given_away(_first(recording, strategy, choice))
+    return Outcome(name, until, strategy.signal, choice.step, spent, found)
+
+
+def _first(recording: Recording, strategy: Strategy, choice: Choice) -> list[str]:
+    """Return those that share the first place: which of them a list names first says nothing."""
+    names = [name for name in recording.names if name not in choice.stopped]
+    judged = SIGNALS[strategy.signal](
+        recording.measured.only(names), choice.step, recording.completion
+    )
+    is_first = ranks(judged.at(choice.step))[0] == 1
+    return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
+
+
+def random_outcome(recording: Recording) -> Outcome:
+    """Return what a choice at random comes to on average."""
+    return Outcome(RANDOM, "0", "none", 0, 0, recording.given_away(recording.names))
+
+
+RIVALS: dict[str, Callable[[int, int], Rival]] = {
+    "successive halving (Optuna)": lambda last, seed: OptunaPruner(
+        lambda pruners: pruners.SuccessiveHalvingPruner(min_resource=10, reduction_factor=3), seed
+    ),
+    "ASHA (Ray Tune)": lambda last, seed: Asha(
+        max_t=last + 1, grace_period=min(10, last), reduction_factor=3
+    ),
+    "Hyperband (Optuna)": lambda last, seed: OptunaPruner(
+        lambda pruners: pruners.HyperbandPruner(
+            min_resource=10, max_resource=last, reduction_factor=3
+        ),
+        seed,
+    ),
+    "median stopping (Optuna)": lambda last, seed: OptunaPruner(
+        lambda pruners: pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=9), seed
+    ),
+    "Wilcoxon (Optuna)": lambda last, seed: OptunaPruner(
+        lambda pruners: pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=5), seed
+    ),
+}
+"""Strategies of others by name: from the last step and a seed to a rival. Settings are the
+libraries' defaults but for the least steps (10) and, for all that halve, a reduction to a third."""
+
+
+def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Outcome:
+    """Return what a strategy of others comes to on average over orders of the candidates.
+
+    Args:
+        recording: The recorded curves.
+        name: One of `RIVALS`.
+        last: The step that those which are not stopped are trained to.
+        until: What that is, in a word.
+    """
+    table = recording.measured.loss
+    steps = [step for step in table.steps if 0 < step <= last]
+    losses = {
+        candidate: dict(zip(steps, row, strict=True))
+        for candidate, row in zip(
+            table.candidates, np.stack([table.at(step) for step in steps], axis=1).tolist(),
+            strict=True,
+        )
+    }  # fmt: skip
+    spent, found = [], []
+    for number in range(ORDERS):
+        seed = derive_seed(0, "replay", number) % 2**32
+        order = np.random.default_rng(seed).permutation(table.candidates).tolist()
+        one = replay_rival(RIVALS[name](last, seed), order, losses, SLOTS)
+        spent.append(one.steps)
+        found.append(recording.given_away([one.chosen]))
+    return Outcome(name, until, "loss", last, float(np.mean(spent)), GivenAway.mean(found))
+
+
+SEARCHES = {
+    ("batches", False): "race",
+    ("forecast", False): "race on forecasts",
+    (None, True): "LAG, K auto",
+    ("batches", True): "race, K auto",
+}
+"""Searches that decide on their way: what stops candidates and whether K is `auto`, to the name."""
+
+RANDOM = "random choice"
+
+
+MEANS = ["steps", "share", "regret", "relative_regret", "regret_of_best_half", "is_best"]
+"""What is averaged over replays."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """A search that may be replayed.
+
+    Attributes:
+        strategy: Its name.
+        signal: What it judges by.
+        play: Replays it.
+    """
+
+    strategy: str
+    signal: str
+    play: Callable[[], Outcome]
+
+
+def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Play]:
+    """Return all searches that may be replayed.
+
+    Args:
+        recording: The recorded curves.
+        lag: K of those that have one.
+        signals: Signals that were measured.
+    """
+    end = recording.completion
+    steps = [step for step in recording.measured.loss.steps if 0 < step < end]
+    half = max((step for step in steps if step <= end // 2), default=steps[0])
+    first = [step for step in recording.measured.loss.steps if step == 0]
+    ends = {"K": lag, "half": half}
+    yield Play(RANDOM, "none", partial(random_outcome, recording))
+    for signal in signals:
+        judged = [step for step in steps if signal != "annealed" or step in recording.annealed]
+        at = {str(step): step for step in ([*first, *judged] if signal == "loss" else judged)}
+        at |= {"K": lag} if lag in judged else {}
+        for until, step in at.items():
+            yield Play("LAG", signal, partial(lag_outcome, recording, step, until, signal))
+        if signal == "annealed":
+            continue
+        for until, last in ends.items():
+            for (evidence, is_auto), name in SEARCHES.items():
+                if not is_auto or until == "half":
+                    search = partial(search_outcome, recording, last, until, signal=signal)
+                    yield Play(name, signal, partial(search, evidence=evidence, is_auto=is_auto))
+    for name in RIVALS:
+        for until, last in {**ends, "end": end}.items():
+            yield Play(name, "loss", partial(rival_outcome, recording, name, last, until))
+
+
+def measured_signals(recording: Recording) -> list[str]:
+    """Return the signals that a recording has what it takes for."""
+    measured = recording.measured
+    lacking = {
+        name
+        for name, table in {"ema": measured.ema, "annealed": measured.annealed}.items()
+        if table is None
+    }
+    return [name for name in SIGNALS if name not in lacking]
+
+
+def replay_runs(
+    paths: Sequence[Path],
+    lag: int | None = None,
+    *,
+    strategy: str | None = None,
+    signal: str | None = None,
+) -> "pd.DataFrame":
+    """Replay strategies on all seeds of oracle runs.
+
+    Args:
+        paths: Run folders.
+        lag: K, in place of each run's own.
+        strategy: Those alone whose name has this in it.
+        signal: Those alone that judge by this.
+
+    Returns:
+        A row for each run, seed and strategy: run, seed, strategy, until, signal, lag, steps, share
+        (of the steps that LAG at K takes), regret, relative_regret, regret_of_best_half, is_best.
+
+    Raises:
+        RunFolderError: One is no complete oracle run, was not evaluated at K, or comes twice.
+        LagsearchError: There is no such strategy or signal.
+    """
+    import pandas as pd
+
+    whole_paths = [path.resolve() for path in paths]
+    for place, path in enumerate(paths):
+        if whole_paths[place] in whole_paths[:place]:
+            raise RunFolderError(f"{path}: comes twice")
+    recorded = [recordings(path) for path in paths]
+    names = [found[0].run for found in recorded]
+    rows = []
+    for path, found, name in zip(paths, recorded, names, strict=True):
+        label = name if names.count(name) == 1 else str(path)
+        for recording in found:
+            judged_at = lag or recording.strategy.rungs[-1]
+            if judged_at not in recording.measured.loss.steps:
+                raise RunFolderError(f"{path}: was not evaluated at step {judged_at}")
+            whole = judged_at * len(recording.names)
+            found_plays = list(plays(recording, judged_at, measured_signals(recording)))
+            for play in _asked_for(found_plays, strategy, signal):
+                each = play.play()
+                rows.append(
+                    {
+                        "run": label,
+                        "seed": recording.seed,
+                        "strategy": each.strategy,
+                        "until": each.until,
+                        "signal": each.signal,
+                        "lag": each.lag,
+                        "steps": each.steps,
+                        "share": each.steps / whole,
+                        **vars(each.given_away),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _asked_for(found: list[Play], strategy: str | None, signal: str | None) -> list[Play]:
+    """Return the searches whose names have words in them."""
+    for key, word in (("strategy", strategy), ("signal", signal)):
+        names = [getattr(each, key) for each in found]
+        if word is not None:
+            pairs = zip(found, names, strict=True)
+            found = [each for each, name in pairs if word.casefold() in name.casefold()]
+            if not found:
+                known = ", ".join(dict.fromkeys(names))
+                raise LagsearchError(f"--{key} {word}: there is none; known: {known}")
+    return found
+
+
+def summary(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a row for each strategy that all recordings have: means, and an interval of regret.
+
+    All means are over the runs, each run's over its seeds: those of one run are not independent.
+    The 95 % interval (`mean_interval`) is of what other runs like these would give away; `low` and
+    `high` are NaN for one run, which says nothing of others.
+
+    Args:
+        table: What `replay_runs` returned.
+    """
+    import pandas as pd
+
+    n_runs = table["run"].nunique()
+    rows = []
+    for key, group in table.groupby(["strategy", "until", "signal"], sort=False):
+        strategy, until, signal = map(str, key)
+        by_run = group.groupby("run")[MEANS].mean()
+        if until not in ("0", "K", "half", "end") or len(by_run) < n_runs:
+            continue
+        generator = np.random.default_rng(derive_seed(0, "replay", "interval"))
+        found = mean_interval(by_run["relative_regret"].tolist(), generator)
+        low, high = (nan, nan) if found is None else found
+        named = {"strategy": strategy, "until": until, "signal": signal}
+        rows.append(named | by_run.mean().to_dict() | {"low": low, "high": high})
+    return pd.DataFrame(rows)

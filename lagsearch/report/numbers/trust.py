@@ -1,0 +1,210 @@
+"""Whether a ranking is to be believed: by what all came to, or by the ranking at K alone."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal
+
+from lagsearch.report.numbers.view import (
+    first_step,
+    noun,
+    ranked,
+    stopped,
+    varied,
+)
+from lagsearch.selection.outlook import FEWEST
+from lagsearch.selection.scores import half
+
+Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "open", "unsettled"]
+"""The first four are known from an oracle, the last three from the ranking at K alone."""
+
+ONCE = "each loss was measured once, so that nothing tells what of this is chance"
+"""Said where there are neither seeds nor batches."""
+
+NAMED = 10
+"""Candidates that a sentence names."""
+
+ENOUGH = 5
+"""Growths from which on a rank correlation is worth a verdict."""
+
+USEFUL_REGRET = 0.25
+"""Largest regret, as a share of the spread of the best half, at which a choice counts as good."""
+USEFUL_SPEARMAN = 0.5
+"""Least correlation at which a ranking counts as good; its interval must lie above 0 too, or, where
+each loss was measured once, chance give as much with a probability of at most `BY_CHANCE`."""
+BY_CHANCE = 0.025
+
+
+HEADLINES: dict[Trust, str] = {
+    "useful": "The ranking did useful work",
+    "partly": "The ranking is to be trusted in part",
+    "misleading": "The ranking is NOT to be trusted",
+    "unknown": "Too few candidates to judge the ranking",
+    "settled": "The ranking has settled, as far as it can tell by itself",
+    "open": "The first places are open",
+    "unsettled": "The ranking is NOT settled",
+}
+
+
+def with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
+    """Judge the ranking at K by what all candidates came to."""
+    oracle, lag = report["oracle"], str(report["lag"])
+    rank, regret = oracle["spearman"][lag]["value"], oracle["regret"][lag]["value"]
+    first = first_step(report)
+    at_first = oracle["spearman"][first]["value"]
+    count, of = len(oracle["scored"]), Spread.of(report)
+    facts = (
+        f"over the {count} {noun(report)}s trained to completion, Spearman's correlation "
+        f"of the loss at step {lag} with the final loss is {_number(rank)}"
+        f"{_interval(oracle['spearman'][lag])} (at step {first}: {_number(at_first)}); the choice "
+        f"gives away {regret:.4f} nats, {_percent(of.half(regret))} of the spread of the best half "
+        f"of final losses ({of.best_half:.4f}) and {of.all(regret):.0%} of that of all "
+        f"({of.whole:.4f}), a choice at random {_percent(of.half(of.chance))} and "
+        f"{of.all(of.chance):.0%} on average{_tied_at_completion(report)}"
+    )
+    if count < ENOUGH:
+        return "unknown", facts
+    if rank is None or rank <= 0 or regret >= of.chance:
+        return "misleading", facts + " At this K the search chose no better than chance."
+    is_good = of.half(regret) <= USEFUL_REGRET and rank >= USEFUL_SPEARMAN
+    return ("useful" if is_good and _is_surely_above(oracle, lag) else "partly"), facts
+
+
+def _is_surely_above(oracle: dict[str, Any], lag: str) -> bool:
+    """Return whether the ranking correlates with the end beyond chance."""
+    interval, by_chance = oracle["spearman"][lag]["interval"], oracle.get("p_value")
+    if interval is not None:
+        return bool(interval[0] > 0)
+    return by_chance is not None and bool(by_chance <= BY_CHANCE)
+
+
+def _tied_at_completion(report: dict[str, Any]) -> str:
+    oracle = report["oracle"]
+    tied, others = oracle["indistinguishable_from_best"], len(oracle["scored"]) - 1
+    if tied is None:
+        if (by_chance := oracle.get("p_value")) is None:
+            return f"; {ONCE}."
+        return (
+            "; each loss was measured once, so that there are no intervals, but final losses dealt "
+            "out at random would correlate as much with a probability of "
+            f"{by_chance:.2g} (permutation test)."
+        )
+    return (
+        f". {len(tied)} of the other {others} cannot be told apart from the best at completion "
+        f"(paired t-test over {varied(report)}, Holm-corrected, 5 %)."
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far final losses lie apart, in nats.
+
+    Attributes:
+        whole: Best to worst: one that is far worse than all others sets it.
+        best_half: Of the better half.
+        chance: What a choice at random gives away on average.
+    """
+
+    whole: float
+    best_half: float
+    chance: float
+
+    @classmethod
+    def of(cls, report: dict[str, Any]) -> "Spread":
+        """Return that of a report with an oracle."""
+        scored, steps = set(report["oracle"]["scored"]), str(report["steps"])
+        every = report["candidates"]
+        finals = sorted(each["val_loss"][steps] for each in every if each["name"] in scored)
+        best = finals[0]
+        chance = sum(finals) / len(finals) - best
+        return cls(finals[-1] - best, finals[half(len(finals)) - 1] - best, chance)
+
+    def all(self, regret: float) -> float:
+        """Return regret as a share of the whole spread."""
+        return regret / self.whole if self.whole > 0 else 0.0
+
+    def half(self, regret: float) -> float:
+        """Return a share that is infinite where the best half is all equal, and the regret not."""
+        if self.best_half > 0:
+            return regret / self.best_half
+        return inf if regret > 0 else 0.0
+
+
+def without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
+    """Judge the ranking at K by its own noise and by how far candidates are still to move."""
+    found = report["doubt"].get("outlook")
+    tied = report["doubt"]["indistinguishable_from_winner"]
+    unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
+    caution = f"Only {_oracle(report)} shows how it ends{unseen}."
+    facts = f"{_ties_at_lag(report)}; {_still_to_move(report)}. {caution}"
+    if found is None or not found["is_clear"]:
+        return "unsettled", facts
+    return ("open" if tied or tied is None else "settled"), facts
+
+
+def _ties_at_lag(report: dict[str, Any]) -> str:
+    """Say who cannot be told apart from the winner at K."""
+    tied, lag = report["doubt"]["indistinguishable_from_winner"], report["lag"]
+    if tied is None:
+        return ONCE
+    others = len(ranked(report)) - 1
+    left = " that were not stopped" if stopped(report) else ""
+    named = ", ".join(tied[:NAMED])
+    named += f" and {len(tied) - NAMED:,} more" if len(tied) > NAMED else ""
+    return (
+        f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at "
+        f"step {lag:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
+        f"{': ' if tied else ''}{named}"
+    )
+
+
+def _still_to_move(report: dict[str, Any]) -> str:
+    """Say how far apart growths lie, how far they may still move, and where to."""
+    found, lag, steps = report["doubt"].get("outlook"), report["lag"], report["steps"]
+    if found is None:
+        return (
+            f"there are fewer than {FEWEST} {noun(report)}s, or no evaluation up to step "
+            f"{lag // 2:,}, to say whether the ranking still moves"
+        )
+    told = (
+        f"{noun(report)}s lie {found['apart']:.4f} nats apart at step {lag:,} (standard "
+        f"deviation) and are still to move by {found['to_come']:.4f} against one another, if each "
+        f"doubling of the steps up to {steps:,} moves them as steps {found['since']:,} to {lag:,} "
+        "did"
+    )
+    if found["forecast"] is None:
+        return f"{told}; too few evaluations since step {lag // 4:,} tell who will lead there"
+    if found["forecast"] == found["leader"]:
+        return f"{told}; {found['leader']} is forecast to lead there too"
+    return f"{told}; {found['forecast']} is forecast to lead there, not {found['leader']}"
+
+
+def _oracle(report: dict[str, Any]) -> str:
+    return "--oracle" if report["curves"] is None else "training all to the end"
+
+
+def _interval(score: dict[str, Any]) -> str:
+    if score["interval"] is None:
+        return ""
+    return f" [{score['interval'][0]:.2f}, {score['interval'][1]:.2f}]"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share <= 10 else "over 1,000%"
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.2f}"
+
+
+def good_from(report: dict[str, Any]) -> int | None:
+    """Return the step from which on every choice is good and every ranking too."""
+    oracle, first, of = report["oracle"], None, Spread.of(report)
+    for step in sorted(map(int, oracle["spearman"]), reverse=True):
+        rank = oracle["spearman"][str(step)]["value"]
+        regret = oracle["regret"].get(str(step), {"value": None})["value"]
+        if rank is None or regret is None or rank < USEFUL_SPEARMAN:
+            break
+        if of.half(regret) > USEFUL_REGRET:
+            break
+        first = step
+    return first

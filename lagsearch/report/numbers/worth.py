@@ -1,0 +1,169 @@
+"""Whether growing paid, in a sentence: the best growth beside what was trained on without it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lagsearch.report.numbers.view import beside
+
+LEVEL = 0.05
+"""Largest p-value at which two trainings are told apart."""
+
+
+Outcome = Literal["paid", "at equal steps alone", "not shown", "did not pay"]
+"""The best growth is ahead, at equal steps and, where that is known, at equal training FLOPs; at
+equal steps only; it cannot be told apart there; or it is behind there."""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What growing came to.
+
+    Attributes:
+        outcome: In a word.
+        line: In a sentence.
+    """
+
+    outcome: Outcome
+    line: str
+
+    @property
+    def pays(self) -> bool:
+        """Whether nothing speaks against growing."""
+        return self.outcome == "paid"
+
+
+def judge_growing(report: dict[str, Any]) -> list[Worth]:
+    """Judge the best growth against each kind of baseline that was trained beside the candidates.
+
+    The best growth is the one with the lowest loss at completion, of those that came there; it is
+    tested with Bonferroni's correction for their number where it is ahead.
+    """
+    kinds = dict.fromkeys(each["operator"] for each in beside(report))
+    found = [
+        _against(report, [x for x in beside(report) if x["operator"] == kind]) for kind in kinds
+    ]
+    return [each for each in found if each is not None]
+
+
+def failed_baselines(report: dict[str, Any]) -> list[str]:
+    """Say which baselines cannot be compared with anything, and why."""
+    every = (report.get("growing") or {}).get("baselines", ())
+    return [
+        f"Baseline {each['name']} failed, so that nothing is compared with it: {each['failure']}."
+        for each in every
+        if each["status"] == "failed"
+    ]
+
+
+def _against(report: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Worth | None:
+    names = {each["name"]: each for each in baselines}
+    known = [each for each in report["growing"]["comparisons"] if each["baseline"] in names]
+    points = [(each, each["equal_steps"]) for each in known if each["equal_steps"]]
+    points = [each for each in points if each[1]["is_fair"]]
+    last = max((point["step"] for _, point in points), default=None)
+    points = [each for each in points if each[1]["step"] == last]
+    if last is None:
+        return None
+    growth = min(points, key=lambda each: float(each[1]["val_loss"]))[0]["growth"]
+    n_growths = len({each["growth"] for each, _ in points})
+    of_best = [each for each in points if each[0]["growth"] == growth]
+    found, at_steps = min(of_best, key=lambda each: float(each[1]["baseline_val_loss"]))
+    budgets = [each["equal_flops"] for each in known if each["growth"] == growth]
+    fair = [each for each in budgets if each and each["is_fair"]]
+    at_flops = max(fair, key=lambda each: float(each["flops"]), default=None)
+    telling = _Telling(report, growth, names[found["baseline"]], n_growths)
+    return telling.worth(at_steps, at_flops)
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """A growth and a baseline, in words.
+
+    Attributes:
+        report: As `report.json`.
+        growth: Its name.
+        baseline: Its entry.
+        n_growths: Growths that the best was chosen among.
+    """
+
+    report: dict[str, Any]
+    growth: str
+    baseline: dict[str, Any]
+    n_growths: int
+
+    @property
+    def best(self) -> str:
+        """The growth, by what it is."""
+        is_winner = self.growth == self.report["winner"]["name"]
+        if self.n_growths > 1:
+            return f"the best growth, {self.growth}"
+        return f"the winner, {self.growth}" if is_winner else self.growth
+
+    @property
+    def other(self) -> str:
+        """The baseline, by what it is."""
+        if self.baseline["source"] is None:
+            return "the target trained from random weights"
+        several = len({each["name"] for each in self.report["sources"]}) > 1
+        named = f"source {self.baseline['source']}" if several else "the source"
+        return f"{named} trained on, ungrown,"
+
+    def worth(self, at_steps: dict[str, Any], at_flops: dict[str, Any] | None) -> Worth:
+        """Judge at equal steps first, then at equal training FLOPs."""
+        where, is_end = f"at step {at_steps['step']:,}", at_steps["step"] == self.report["steps"]
+        told, test = self._told(at_steps), self.test(at_steps)
+        if self.is_behind(at_steps):
+            verb = "ends lower" if is_end else "is lower"
+            line = f"{self.other} {verb} than {self.best}, {told} {where}{test}"
+            return Worth("did not pay", f"Growing did not pay here: {line}.")
+        if not self.is_ahead(at_steps):
+            line = f"{where} {self.other} cannot be told apart from {self.best}, {told}{test}"
+            return Worth("not shown", f"Growing is not shown to pay here: {line}.")
+        below = (
+            f"{self.best}, {'ends' if is_end else 'is'} {-at_steps['difference']:.4f} nats below"
+        )
+        line = f"{below} {self.other} {where}{test}"
+        if at_flops is None:
+            return Worth("paid", f"Growing pays here at equal steps: {line}.")
+        spent = f"at equal training FLOPs ({at_flops['flops']:.2e})"
+        if self.is_ahead(at_flops):
+            much = f"{-at_flops['difference']:.4f} nats {spent}{self.test(at_flops)}"
+            return Worth("paid", f"Growing pays here: {line}, and {much}.")
+        place = "behind it" if self.is_behind(at_flops) else "not shown to be below it"
+        much = f"{spent} it is {place}, {self._told(at_flops)}{self.test(at_flops)}"
+        line = f"Growing pays here at equal steps alone: {line}; {much}."
+        return Worth("at equal steps alone", line)
+
+    def _told(self, point: dict[str, Any]) -> str:
+        return f"{point['baseline_val_loss']:.4f} against {point['val_loss']:.4f}"
+
+    def corrected(self, point: dict[str, Any]) -> float | None:
+        """The p-value: corrected where the growth is ahead, as it was chosen among several."""
+        p_value = point["p_value"]
+        if p_value is None or point["difference"] >= 0:
+            return None if p_value is None else float(p_value)
+        return min(1.0, float(p_value) * self.n_growths)
+
+    def is_ahead(self, point: dict[str, Any]) -> bool:
+        """Whether the growth is below the baseline, beyond doubt where anything tells doubt."""
+        p_value = self.corrected(point)
+        return point["difference"] < 0 and (p_value is None or p_value < LEVEL)
+
+    def is_behind(self, point: dict[str, Any]) -> bool:
+        """Whether the baseline is below the growth in the same sense."""
+        p_value = self.corrected(point)
+        return point["difference"] >= 0 and (p_value is None or p_value < LEVEL)
+
+    def test(self, point: dict[str, Any]) -> str:
+        """Say what test there was."""
+        p_value, seeds = self.corrected(point), point["seeds"]
+        if p_value is None:
+            return " (each loss was measured once)"
+        parts = [f"{seeds} seeds"] if seeds > 1 else []
+        parts += ["the validation batches"] if self.report["batches"] > 1 else []
+        one = ", one seed" if seeds == 1 else ""
+        chosen = f", Bonferroni-corrected for {self.n_growths} growths"
+        is_corrected = self.n_growths > 1 and point["difference"] < 0
+        tested = f"paired t-test over {' and '.join(parts)}{one}{chosen if is_corrected else ''}"
+        return f" ({tested}: p = {p_value:.2g})"

@@ -1,0 +1,1 @@
+"""Pictures of the numbers, in the browser and on paper."""

@@ -1,0 +1,186 @@
+"""The report of several stages, part by part, as paragraphs and tables."""
+
+from typing import Any
+
+from lagsearch.report.words.stage import (
+    Grid,
+    Points,
+    Section,
+)
+from lagsearch.report.words.staged_verdict import interval
+
+
+def sections(report: dict[str, Any]) -> list[Section]:
+    """Return the parts in reading order."""
+    found = [courses(report), choices(report), ancestry(report), cost(report)]
+    return [*found, files(report)]
+
+
+def courses(report: dict[str, Any]) -> Section:
+    """Return the table of what is compared, at equal steps and at equal FLOPs."""
+    seeds = report["seeds"]
+    rows = []
+    for row in report["table"]:
+        mean = row["val_loss"]
+        spread = "" if mean["low"] is None else f"{mean['low']:.4f} to {mean['high']:.4f}"
+        rows.append(
+            [
+                f"`{row['course']}`",
+                row["says"],
+                f"{mean['value']:.4f}",
+                spread,
+                *_behind(row),
+                f"{row['spent']:.2e}",
+            ]
+        )
+    head = ["course", "how it grows", f"loss at step {report['steps']:,}", "95 %"]
+    head += ["above adaptive", "95 %", "above adaptive at equal FLOPs", "95 %"]
+    head += ["FLOPs, search and sources included"]
+    notes = [
+        f"Every course is trained {report['steps']:,} steps on the same batches"
+        + (f", under each of the seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else "."),
+        "Intervals are Student's over the seeds; differences are paired by seed."
+        if len(seeds) > 1
+        else "With one seed, differences have intervals over the validation batches: they tell "
+        "measurement from chance, not how another seed would end.",
+        "At equal FLOPs both are read at the smaller of the two costs, on a line between "
+        "evaluations, the search charged to adaptive where each stage begins, and the sources "
+        "from the start to all that grow them. Adaptive is read "
+        "before its end there: where the rate falls until the end, it has not fallen yet.",
+    ]
+    missing = [f"`{name}` is not here: {why}" for name, why in report["missing"].items()]
+    parts: list[str | Grid | Points] = [Grid(head, rows), " ".join(notes)]
+    return Section("Courses", tuple([*parts, Points(missing)] if missing else parts))
+
+
+def _behind(row: dict[str, Any]) -> list[str]:
+    if "behind" not in row:
+        return [""] * 4
+    found = []
+    for each in (row["behind"], row["behind_at_equal_flops"]):
+        found += [f"{each['value']:+.4f}", "" if each["low"] is None else interval(each)]
+    return found
+
+
+def choices(report: dict[str, Any]) -> Section:
+    """Return what was chosen in each stage, from what, by how much and how surely."""
+    rows = []
+    for course in adaptive(report):
+        for stage in course["stages"]:
+            rows.append(
+                [
+                    *([str(course["seed"])] if len(report["seeds"]) > 1 else []),
+                    str(stage["number"]),
+                    f"{stage['begins']:,}",
+                    str(stage["depth"]),
+                    f"`{stage['winner']}`",
+                    f"`{stage['layer_map']}`",
+                    *_choice(stage),
+                    f"{stage['val_loss']:.4f}",
+                ]
+            )
+    seed = ["seed"] if len(report["seeds"]) > 1 else []
+    head = [*seed, "stage", "from step", "layers", "winner", "from the stage before", "chosen from"]
+    head += ["K", "loss at K", "ahead of the next", "worst behind", "probability of being best"]
+    head += ["not to be told apart", "loss at the end"]
+    note = (
+        "Layers are numbered as in the stage before; a star marks a new copy, `R` a random layer. "
+        "Each stage's own report, in its folder, ranks all of its candidates."
+    )
+    return Section("Stage by stage", (Grid(head, rows), note))
+
+
+def _choice(stage: dict[str, Any]) -> list[str]:
+    if stage["lag"] is None:
+        return [str(stage["candidates"]), "", "", "", "", "", ""]
+    ahead, sure = stage["ahead_of_next"], stage["p_best"]
+    return [
+        str(stage["candidates"]),
+        f"{stage['lag']:,}",
+        f"{stage['val_loss_at_lag']:.4f}",
+        "" if ahead is None else f"{ahead:.4f}",
+        f"{stage['spread']:.4f}",
+        "" if sure is None else f"{sure:.2f}",
+        str(len(stage["tied"])),
+    ]
+
+
+def ancestry(report: dict[str, Any]) -> Section:
+    """Return which layer of the final model came from where, through all stages."""
+    rows = []
+    for course in first_seed(report):
+        for stage in course["stages"]:
+            rows.append([f"`{course['name']}`", str(stage["number"]), f"`{stage['layers']}`"])
+    note = (
+        "Every layer by the number of the layer that it goes back to: of the first stage's model "
+        "or of the source. A star: added in this stage. From the embedding up; first seed."
+    )
+    return Section("Genealogy", (Grid(["course", "stage", "layers"], rows), note))
+
+
+def cost(report: dict[str, Any]) -> Section:
+    """Return what the search took against the whole training."""
+    found = report["cost"]
+    rows = [
+        *_sources(found),
+        ["training through all stages", f"{found['steps']:,}", f"{found['training_flops']:.2e}"],
+        ["search: candidates that did not win", f"{found['extra_steps']:,}", _share(found)],
+    ]
+    stages = adaptive(report)[0]["stages"]
+    counted = [each for each in stages if each["lag"] is not None]
+    terms = " + ".join(f"{each['candidates'] - 1} x {each['lag']:,}" for each in counted) or "0"
+    whole = sum((each["candidates"] - 1) * each["lag"] for each in counted)
+    equals = (
+        f"= {whole:,}"
+        if whole == found["extra_steps"]
+        else (
+            f"= {whole:,}, of which those that failed or were stopped left {found['extra_steps']:,}"
+        )
+    )
+    notes = [
+        f"Candidates beside the winner, times K, over the stages: {terms} {equals} steps "
+        "(first seed).",
+        f"All courses of all seeds: {found['all_courses_flops']:.2e} training FLOPs.",
+    ]
+    return Section("Cost", (Grid(["", "steps", "training FLOPs"], rows), " ".join(notes)))
+
+
+def _sources(found: dict[str, Any]) -> list[list[str]]:
+    """Return the row of the sources' training, where there are any."""
+    spent = found["source_flops"]
+    shown = "not known: a checkpoint does not tell" if spent is None else f"{spent:.2e}"
+    return [] if spent == 0 else [["training of the sources", "", shown]]
+
+
+def _share(found: dict[str, Any]) -> str:
+    share = found["search_flops"] / found["training_flops"]
+    return f"{found['search_flops']:.2e}, {share:.1%} of the training"
+
+
+def files(report: dict[str, Any]) -> Section:
+    """Return what lies where."""
+    several = "; under other seeds `schedule@<seed>.yaml`" if len(report["seeds"]) > 1 else ""
+    return Section(
+        "Files",
+        (
+            Points(
+                [
+                    f"schedule.yaml: what was chosen, run without search{several}".replace("`", ""),
+                    "winner/: the final model, a Hugging Face checkpoint (first seed)",
+                    "<course>/stage-<n>/: a run folder for each stage; a stage.json alone names "
+                    "the folder of the same training in another course",
+                    "tables/*.csv: the numbers behind the figures",
+                ]
+            ),
+        ),
+    )
+
+
+def adaptive(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the adaptive courses, one for each seed."""
+    return [each for each in report["courses"] if each["name"] == "adaptive"]
+
+
+def first_seed(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all courses under the first seed."""
+    return [each for each in report["courses"] if each["seed"] == report["seeds"][0]]

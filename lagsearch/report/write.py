@@ -1,0 +1,133 @@
+"""A run folder's report, built or built again from its files."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lagsearch.errors import CurvesError
+from lagsearch.records.folder import RunFolder
+from lagsearch.records.imported_curves import (
+    AS_FOUND,
+    Asked,
+    read_curves,
+)
+from lagsearch.records.shapes import AnyReport
+from lagsearch.report.numbers.stage import build_numbers, read_run
+from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.numbers.tables import write_tables
+from lagsearch.space import Space, dump_space
+from lagsearch.storage.files import write_json, write_text
+
+
+def build_report(path: Path) -> dict[str, Any]:
+    """Write the report's files and return its numbers.
+
+    Those are `report.json`, `report.html`, `report.md`, `figures/`, `tables/` and `schedule.yaml`.
+
+    Raises:
+        RunFolderError: The folder is none of a run, or no candidate has reached K.
+    """
+    began = time.monotonic()
+    folder = RunFolder(path)
+    run = read_run(folder)
+    report = build_numbers(run)
+    _write_pages(report, folder)
+    schedule = _alone(run.space, run.plans[run.winner])
+    write_text(folder.path / "schedule.yaml", dump_space(schedule))
+    report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
+    write_json(folder.report_file, report)
+    return report
+
+
+def _alone(space: Space, winner: dict[str, Any]) -> Space:
+    """Return the space of one candidate: of a run without a search."""
+    settings = {
+        key: [value] if isinstance(value, list) else value  # a list alone would be several values
+        for key, value in winner["settings"].items()
+    }
+    search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False, "baselines": ()}
+    if space.search.strategy == "optuna":
+        fields = type(space.search).model_fields
+        sampling = ("strategy", "candidates", "sampler", "at_a_time")
+        search |= {key: fields[key].default for key in sampling}
+    return space.model_copy(
+        update={
+            "name": f"{space.name[:90]}-schedule",
+            "candidates": ({"operator": winner["operator"], **settings},),
+            "search": space.search.model_copy(update=search),
+            "resources": space.resources.model_copy(update={"profile": False}),
+        }
+    )
+
+
+def report_curves(
+    path: Path, asked: Asked = AS_FOUND, out: Path | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Write the report of curves that another trainer recorded.
+
+    Args:
+        path: A CSV or Parquet file (`read_curves`).
+        asked: What the file does not say.
+        out: The report's folder; by default one beside the file, named after it.
+
+    Returns:
+        The folder, and what `report.json` holds.
+
+    Raises:
+        CurvesError: The file is wrong, or the folder holds something else; nothing was written.
+    """
+    folder = RunFolder(path.with_suffix("") if out is None else out)
+    _check_free(folder)
+    run = read_curves(path, asked)
+    report = statistics(run) | {"curves": str(_place(path)), "ignored": list(run.terms.ignored)}
+    _write_pages(report, folder)
+    write_json(folder.report_file, report)
+    return folder.path, report
+
+
+def _check_free(folder: RunFolder) -> None:
+    """Refuse a folder that holds anything but an earlier report of curves."""
+    if folder.path.is_dir() and any(folder.path.iterdir()):
+        is_run = folder.space_file.exists() or not folder.report_file.is_file()
+        if is_run or folder.report(AnyReport).get("curves") is None:
+            message = "has files, but no report of curves; choose another folder with --out"
+            raise CurvesError(f"{folder.path}: {message}")
+    elif folder.path.exists() and not folder.path.is_dir():
+        raise CurvesError(f"{folder.path}: is no folder; choose another with --out")
+
+
+def _write_pages(report: dict[str, Any], folder: RunFolder) -> None:
+    from lagsearch.report.pages.markdown import write_page
+    from lagsearch.report.pages.stage import write_html
+    from lagsearch.report.pictures.figures import draw_figures
+
+    figures = draw_figures(report, folder.figures)
+    write_tables(report, folder.tables)
+    place = _place(folder.path)
+    write_text(folder.path / "report.md", write_page(report, figures, place))
+    write_text(folder.path / "report.html", write_html(report, place))
+
+
+def _place(path: Path) -> Path:
+    """Return how a command names the folder: from the working directory where it lies in there."""
+    whole, here = path.absolute(), Path.cwd()
+    return whole.relative_to(here) if whole.is_relative_to(here) else path
+
+
+def curves_table(path: Path) -> pd.DataFrame:
+    """Return all evaluations of a run: candidate, step, val_loss, wall_s, flops."""
+    folder = RunFolder(path)
+    rows = [
+        {
+            "candidate": entry["name"],
+            "step": each.step,
+            "val_loss": each.val_loss,
+            "wall_s": each.wall_s,
+            "flops": each.flops,
+        }
+        for entry in folder.plans()["candidates"]
+        for each in folder.curve(entry["name"]).evaluations
+    ]
+    return pd.DataFrame(rows, columns=["candidate", "step", "val_loss", "wall_s", "flops"])

@@ -1,0 +1,1 @@
+"""A run: stages, search, winners, in this process or in workers."""

@@ -1,0 +1,242 @@
+"""Courses: the trainings through all stages that a run compares, each a space with stages.
+
+The adaptive one searches at every stage. Each baseline has one candidate in each of its stages,
+and so has a schedule, which repeats a course without search.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lagsearch.errors import LagsearchError
+from lagsearch.models.configs import rebuild_config, shape_of
+from lagsearch.planning.run import StagedPlan, plan_stages
+from lagsearch.planning.stage import RunPlan
+from lagsearch.planning.vocabulary import Vocabulary
+from lagsearch.report.numbers.course import ADAPTIVE
+from lagsearch.space import StagedFile, chosen_stages, depth_key, with_stages
+from lagsearch.storage.files import derive_seed
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Course:
+    """One training through all stages, under one seed.
+
+    Attributes:
+        name: `adaptive`, `last`, ...
+        seed: Of the data's order and of random weights.
+        folder: Its folder in that of the run.
+        file: Its space.
+    """
+
+    name: str
+    seed: int
+    folder: str
+    file: StagedFile
+
+
+def course_folder(name: str, seed: int, first_seed: int) -> str:
+    """Return the name of a course's folder."""
+    return name if seed == first_seed else f"{name}@{seed}"
+
+
+def adaptive_course(file: StagedFile, seed: int) -> Course:
+    """Return the course that searches at every stage."""
+    folder = course_folder(ADAPTIVE, seed, file.space.seed)
+    return Course(ADAPTIVE, seed, folder, file.under(seed))
+
+
+def baseline_courses(
+    plan: StagedPlan, seed: int, first_seed: int, vocabulary: Vocabulary | None
+) -> tuple[list[Course], dict[str, str]]:
+    """Return the baselines that there can be, and why there are not the others.
+
+    Args:
+        plan: The adaptive course's, under the seed.
+        seed: The seed.
+        first_seed: The first seed of the run.
+        vocabulary: The tokenizer's.
+    """
+    courses, refused = [], {}
+    for name, stages in BASELINES.items():
+        try:
+            file = with_stages(plan.file, stages(plan), name)
+            plan_stages(file, vocabulary)
+        except LagsearchError as error:
+            refused[name] = str(error).partition(": ")[2] or str(error)
+            continue
+        courses.append(Course(name, seed, course_folder(name, seed, first_seed), file))
+    return courses, refused
+
+
+def _same(operator: str) -> Callable[[StagedPlan], list[Plain]]:
+    """Return stages that all grow by one operator."""
+
+    def stages(plan: StagedPlan) -> list[Plain]:
+        grown = [None if _is_random(each) else {"operator": operator} for each in plan.stages]
+        return chosen_stages(plan.file, grown)
+
+    return stages
+
+
+def _random(plan: StagedPlan) -> list[Plain]:
+    """Return stages that grow by a candidate drawn at random."""
+    chosen: list[Mapping[str, Any] | None] = []
+    for number, stage in enumerate(plan.stages):
+        seed = derive_seed(stage.space.seed, "random choice", number)
+        drawn = stage.candidates[int(np.random.default_rng(seed).integers(len(stage.candidates)))]
+        each = {"operator": drawn.candidate.operator, **drawn.candidate.settings}
+        chosen.append(None if _is_random(stage) else each)
+    return chosen_stages(plan.file, chosen)
+
+
+def _merged(depths: Callable[[Sequence[int], int], list[int]]) -> Callable[..., list[Plain]]:
+    """Return stages that stack to other depths than the adaptive ones; equal depths are one stage.
+
+    Args:
+        depths: From the depths of all stages and that before the first growth to its own.
+    """
+
+    def stages(plan: StagedPlan) -> list[Plain]:
+        own = chosen_stages(plan.file, [None if _is_random(each) else {} for each in plan.stages])
+        reached = [_depth(each.candidates[0].config) for each in plan.stages]
+        before = _depth_before(plan)
+        merged: list[Plain] = []
+        begin, last = 0, before
+        _check_alike(own)
+        for entry, stage, depth in zip(own, plan.stages, depths(reached, before), strict=True):
+            if "model" not in entry:
+                entry["target"] = _deeper(stage, depth)
+            if depth == last and merged:
+                merged[-1]["steps"] += entry["steps"]
+                _evaluate_alike(merged[-1], plan, begin)
+                continue
+            if "model" not in entry:
+                entry["candidates"] = [{"operator": "stack"}]
+            begin = sum(each["steps"] for each in merged)
+            merged.append(entry)
+            last = depth
+        return merged
+
+    return stages
+
+
+def _check_alike(stages: Sequence[Plain]) -> None:
+    """Check that stages can be one.
+
+    Raises:
+        LagsearchError: They are not trained alike.
+    """
+    if any(each.get("training", {}) != stages[0].get("training", {}) for each in stages):
+        raise LagsearchError("it has fewer stages, and these differ in their training")
+
+
+def _deeper(plan: RunPlan, depth: int) -> Plain:
+    """Return a target of another depth.
+
+    Raises:
+        LagsearchError: The stage grows in width, too.
+    """
+    target = plan.space.target
+    key = depth_key(target)
+    if key is None or len(target) > 1:
+        raise LagsearchError(f"the stages grow in {', '.join(target)}, not in depth alone")
+    return {key: depth}
+
+
+def doubled(depths: Sequence[int], before: int) -> list[int]:
+    """Return the depths of stacking by doubling: never deeper than the adaptive ones till the end.
+
+    Args:
+        depths: The adaptive course's, stage by stage.
+        before: The depth before the first growth.
+    """
+    own: list[int] = []
+    now = before
+    for depth in depths[:-1]:
+        while now * 2 <= depth:
+            now *= 2
+        if depth > before and not own and now == before:  # a source cannot train on as it is
+            now = min(2 * before, depths[-1])
+        own.append(now)
+    return [*own, depths[-1]]
+
+
+def at_once(depths: Sequence[int], before: int) -> list[int]:
+    """Return the depths of one growth to the end."""
+    return [depth if depth == before else depths[-1] for depth in depths]
+
+
+def _scratch(plan: StagedPlan) -> list[Plain]:
+    """Return the one stage of the full depth from random weights."""
+    return _one_stage(plan, plan.stages[-1])
+
+
+def _ungrown(plan: StagedPlan) -> list[Plain]:
+    """Return the one stage of the first stage's model, trained all the steps.
+
+    Raises:
+        LagsearchError: The first stage grows a source.
+    """
+    if not _is_random(plan.stages[0]):
+        raise LagsearchError("the stages begin with a source, not with random weights")
+    return _one_stage(plan, plan.stages[0])
+
+
+def _one_stage(plan: StagedPlan, shaped: RunPlan) -> list[Plain]:
+    """Return one stage of all steps that begins with random weights, of a stage's model."""
+    own = chosen_stages(plan.file, [None if _is_random(each) else {} for each in plan.stages])
+    _check_alike(own)
+    config = shaped.candidates[0].config
+    entry = {"model": dict(config), "steps": plan.file.steps}
+    if "training" in own[0]:
+        entry["training"] = own[0]["training"]
+    _evaluate_alike(entry, plan, 0)
+    return [entry]
+
+
+def _evaluate_alike(entry: Plain, plan: StagedPlan, begin: int) -> None:
+    """Have a long stage measured where the shorter ones of the adaptive course are.
+
+    Args:
+        entry: The stage as a space lists it, changed in place.
+        plan: The adaptive course.
+        begin: Steps before the long stage.
+    """
+    measured: set[int] = set()
+    behind = 0
+    for stage in plan.stages:
+        measured |= {behind + step - begin for step in stage.steps}
+        behind += stage.space.training.steps
+    own = sorted(step for step in measured if 0 <= step <= entry["steps"])
+    entry["evaluation"] = {**entry.get("evaluation", {}), "steps": own}
+
+
+BASELINES: Mapping[str, Callable[[StagedPlan], list[Plain]]] = {
+    "last": _same("last"),
+    "middle": _same("middle"),
+    "doubling": _merged(doubled),
+    "one-hop": _merged(at_once),
+    "random": _random,
+    "scratch": _scratch,
+    "continue": _ungrown,
+}
+"""From the plan of the adaptive course to a baseline's stages, as a space lists them; the report
+says what each does (`report.staged_numbers.SAYS`)."""
+
+
+def _is_random(plan: RunPlan) -> bool:
+    before = plan.space.sources[0].before
+    return before is not None and before.steps == 0
+
+
+def _depth(config: Mapping[str, Any]) -> int:
+    return shape_of(rebuild_config(config)).n_layers
+
+
+def _depth_before(plan: StagedPlan) -> int:
+    return shape_of(plan.stages[0].sources[0].config).n_layers

@@ -1,0 +1,250 @@
+"""From a plan to jobs: what the process of each source and each candidate needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lagsearch.data.objectives.base import Predicts
+from lagsearch.data.tokens.store import (
+    Stores,
+    ValidationSize,
+    validation_size,
+)
+from lagsearch.models.configs import plain_config
+from lagsearch.planning.stage import (
+    PlannedCandidate,
+    PlannedSource,
+    RunPlan,
+)
+from lagsearch.records.folder import RunFolder
+from lagsearch.space import Space, Training, annealed_steps, log_ladder, written_out
+from lagsearch.storage.files import derive_seed
+from lagsearch.training.job import Compute, Job, Text
+
+_NOT_GROWN = {"optimizer_state": "keep", "new_parameters": None}  # what a source has no use for
+
+
+@dataclass(frozen=True)
+class JobMaker:
+    """Makes the jobs of one run.
+
+    Attributes:
+        plan: What is run.
+        store: The tokens.
+        objective: What is predicted.
+        folder: Where candidates leave their files.
+        compute: What a candidate may use.
+        source_threads: Threads of a source's pretraining, which has the machine for itself.
+    """
+
+    plan: RunPlan
+    store: Stores
+    objective: Predicts
+    folder: RunFolder
+    compute: Compute
+    source_threads: int
+
+    def candidates(self, sources: Mapping[int, Sequence[Path]]) -> dict[str, Job]:
+        """Return the jobs of candidates and baselines under all seeds, by name (`Space.trial`).
+
+        The first seed comes last: when a candidate's job under it ends, its loss is known under
+        all, and with it whether its state is of use.
+
+        Args:
+            sources: State files of the sources, by seed.
+        """
+        jobs = [
+            self._candidate(each, seed, tuple(sources[seed]))
+            for seed in reversed(self.plan.space.seeds)
+            for each in (*self.plan.candidates, *self.plan.baselines)
+        ]
+        return {job.name: job for job in jobs}
+
+    def inputs(self) -> dict[str, Any]:
+        """Return what decides the losses beside the space and the sources, as plain values."""
+        return {
+            "tokens": self.store.identity,
+            "threads": self.compute.threads,
+            "source_threads": self.source_threads,
+            "device": self.compute.device,
+            "precision": self.compute.precision,
+            "versions": _versions(),
+        }
+
+    def source(self, planned: PlannedSource, seed: int) -> Job:
+        """Return the job that pretrains a source under a seed: a growth from nothing.
+
+        Its files are left for the cache to place.
+        """
+        pretrain, space, name = planned.source.pretrain, self.plan.space, planned.source.name
+        assert pretrain is not None, name
+        given = {key: value for key, value in pretrain.model_dump().items() if value is not None}
+        given.pop("config")
+        for key in ("part", "corpus"):
+            given.pop(key, None)
+        schedule: dict[str, Any] = {}
+        if space.training.schedule.continued:
+            schedule = space.training.schedule.model_dump()
+            schedule |= {"continue": False, "rewarm_steps": 0}  # a source was not grown
+            if space.training.schedule.falls and schedule["total_steps"] is None:
+                schedule["total_steps"] = pretrain.steps + space.training.steps
+        training = Training.model_validate(
+            {**space.training.model_dump(), **_NOT_GROWN, "schedule": schedule} | given
+        )
+        return Job(
+            name=name,
+            config=plain_config(planned.config),
+            plan=planned.plan,
+            sources=(),
+            n_parameters=planned.cost.parameters,
+            init_seed=derive_seed(seed, "init", "source", name),
+            training=training,
+            text=replace(
+                self._text(f"source {name}", seed, training.batch_size),
+                stores=self.store.of(name),
+                part=pretrain.place_in_text,
+            ),
+            compute=replace(self.compute, threads=self.source_threads),
+            evaluate_at=tuple(sorted({*log_ladder(pretrain.steps), pretrain.steps})),
+            curve=Path(),
+            state=Path(),
+            flops_per_step=planned.cost.flops_per_step,
+            profile=self.profile(f"sources/{name}"),
+        )
+
+    def profile(self, name: str) -> Path | None:
+        """Return the file of where a model's time goes, or None where nobody asks."""
+        if not self.plan.space.resources.profile:
+            return None
+        return self.folder.profile_file(name).absolute()
+
+    @property
+    def _stage(self) -> tuple[int, ...]:
+        """What tells the random weights of a later stage from those of the first."""
+        return (behind,) if (behind := self.plan.space.before.steps) else ()
+
+    def _candidate(self, planned: PlannedCandidate, seed: int, sources: tuple[Path, ...]) -> Job:
+        space = self.plan.space
+        name = space.trial(planned.name, seed)
+        return Job(
+            name=name,
+            config=planned.config,
+            plan=planned.candidate.plan,
+            sources=sources,
+            n_parameters=planned.cost.parameters,
+            init_seed=derive_seed(seed, "init", "target", *self._stage),
+            training=self._training(planned),
+            text=replace(
+                self._text("growth", seed, space.training.batch_size),
+                behind=space.before.steps,
+                rows_behind=space.before.sequences,
+            ),
+            compute=self.compute,
+            evaluate_at=_evaluated(self.plan.steps, planned.steps),
+            curve=self.folder.curve_file(name).absolute(),
+            state=self.folder.state_file(name).absolute(),
+            flops_per_step=planned.cost.flops_per_step,
+            operator_flops=planned.cost.operator_flops,
+            annealed=annealed_steps(space),
+            ema=space.evaluation.ema,
+            profile=self.profile(planned.name) if seed == space.seeds[0] else None,
+        )
+
+    def _training(self, planned: PlannedCandidate) -> Training:
+        """Return a candidate's training, with the steps behind it that a schedule counts.
+
+        The schedule of one that has steps of its own spans them; from random weights it goes on
+        from nothing.
+        """
+        training, first = self.plan.space.training, self.plan.space.sources[0]
+        plan = planned.candidate.plan
+        if plan.steps is not None:
+            own = {"total_steps": None} | ({} if plan.sources else {"continued": False})
+            schedule = training.schedule.model_copy(update=own)
+            training = training.model_copy(update={"schedule": schedule, "steps": planned.steps})
+        if training.schedule.continued is not True or first.pretrain is None:
+            return training
+        schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})
+        return training.model_copy(update={"schedule": schedule})
+
+    def _text(self, stream: str, seed: int, rows: int) -> Text:
+        space = self.plan.space
+        size = _size(space, self.store, self.objective, rows)
+        return Text(
+            stores=self.store,
+            sequence_length=space.data.sequence_length,
+            stream=stream,
+            validation_batches=size.batches,
+            validation_rows=None if size.rows == rows else size.rows,
+            objective=self.objective,
+            seed=seed,
+            validation_seed=space.seed if (own := space.evaluation.seed) is None else own,
+        )
+
+
+def sizes_wanted(space: Space) -> list[ValidationSize]:
+    """Return the validation batches that are asked for: of candidates, then of each source."""
+    pretrained = [each.pretrain for each in space.sources if each.pretrain is not None]
+    rows = space.training.batch_size
+    sizes = [rows, *(each.batch_size or rows for each in pretrained)]
+    return [ValidationSize(space.evaluation.batches, size) for size in sizes]
+
+
+def with_validation(plan: RunPlan, store: Stores, objective: Predicts) -> RunPlan:
+    """Return a plan that knows how many validation batches there are."""
+    size = _size(plan.space, store, objective, plan.space.training.batch_size)
+    return replace(plan, validation=(size.batches, size.rows))
+
+
+def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:
+    """Say how many validation batches there are, where they are not those that are asked for."""
+    batches, rows = space.evaluation.batches, space.training.batch_size
+    size = _size(space, store, objective, rows)
+    if (size.batches, size.rows) == (batches, rows):
+        return None
+    count = f"{size.batches} of {batches}" if size.batches < batches else f"{batches}"
+    noun = "sequence" if size.rows == 1 else "sequences"
+    smaller = f" of {size.rows} {noun} each, not {rows}" if size.rows < rows else ""
+    return f"validation: {count} batches{smaller}: the held-out text has no more"
+
+
+def _size(space: Space, store: Stores, objective: Predicts, rows: int) -> ValidationSize:
+    wanted = ValidationSize(space.evaluation.batches, rows)
+    return validation_size(store, objective, space.data.sequence_length, wanted)
+
+
+def _evaluated(steps: tuple[int, ...], until: int) -> tuple[int, ...]:
+    """Return all steps of evaluation; beyond those of all others, ten at equal distances."""
+    last = max(steps)
+    further = {last + (until - last) * tenth // 10 for tenth in range(1, 11)}
+    return tuple(sorted({*steps, *further}))
+
+
+def made_of(job: Job) -> dict[str, Any]:
+    """Return all that decides a pretrained source's weights, as plain values."""
+    return {
+        "config": job.config,
+        "training": written_out(job.training),
+        "text": {
+            "store": job.text.stores.identity,
+            "sequence_length": job.text.sequence_length,
+            "stream": job.text.stream,
+            "validation_batches": job.text.validation_batches,
+            "objective": repr(job.text.objective),
+            "seed": job.text.seed,
+            "validation_seed": job.text.validation_seed,
+            "part": job.text.part,
+            **({"validation_rows": rows} if (rows := job.text.validation_rows) else {}),
+            **({"behind": [job.text.behind, job.text.rows_behind]} if job.text.behind else {}),
+        },
+        "init_seed": job.init_seed,
+        "compute": [job.compute.threads, job.compute.device, job.compute.precision],
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the libraries that compute the losses."""
+    return {package: version(package) for package in ("torch", "transformers")}

@@ -1,0 +1,253 @@
+"""The phases of a run, in order: sources, search, winner, baselines, downstream tasks.
+
+Each first looks at what the run folder and the cache already hold.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lagsearch.display.watch import Watch
+from lagsearch.errors import (
+    CandidateFailed,
+    HarnessError,
+    ModelError,
+    NoSurvivorError,
+)
+from lagsearch.evaluate.downstream import Downstream
+from lagsearch.planning.stage import RunPlan
+from lagsearch.records.curve import Failure, append
+from lagsearch.records.folder import RunFolder
+from lagsearch.report.numbers.stage import read_run
+from lagsearch.report.write import build_report
+from lagsearch.running.jobs import JobMaker, made_of
+from lagsearch.running.search import Searching
+from lagsearch.running.states import let_go
+from lagsearch.running.workers.serial import (
+    OpenRunner,
+    Outcome,
+    Runner,
+    open_serial,
+)
+from lagsearch.storage.files import make_lasting
+from lagsearch.training.job import Job
+from lagsearch.training.sources import CachedSource, is_cached, pretrained
+from lagsearch.training.state import saved_at
+
+
+@dataclass(frozen=True)
+class Phases:
+    """The phases of one run.
+
+    Attributes:
+        plan: What is run.
+        make: Makes the jobs.
+        open_runner: Gives what trains several at a time.
+        watch: Follows.
+        brought: Sources that are checkpoints, by their names.
+        downstream: What is evaluated at the end.
+        tokenizer: The space's: it is saved with the winner.
+    """
+
+    plan: RunPlan
+    make: JobMaker
+    open_runner: OpenRunner
+    watch: Watch
+    brought: Mapping[str, CachedSource]
+    downstream: Downstream
+    tokenizer: Any
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run leaves its files."""
+        return self.make.folder
+
+    def sources(self) -> dict[int, list[CachedSource]]:
+        """Train or read every source, for each seed: the same ones unless they vary, too."""
+        space = self.plan.space
+        varies = space.search.vary_sources
+        with self._timed("sources"):
+            ready = {seed: self._ready(seed) for seed in (space.seeds if varies else [space.seed])}
+        self.folder.record_sources(
+            [
+                each.facts | ({"seed": seed} if varies else {})
+                for seed, found in ready.items()
+                for each in found
+            ]
+        )
+        for each in next(iter(ready.values())):
+            if space.training.optimizer_state != "reset" and not each.facts["has_optimizer_state"]:
+                self.watch.say(
+                    f"source {each.facts['name']}: brings no optimizer state; it starts from zero"
+                )
+        return {seed: ready[seed if varies else space.seed] for seed in space.seeds}
+
+    def _ready(self, seed: int) -> list[CachedSource]:
+        """Train or read the sources of a seed."""
+        return [
+            self.brought.get(planned.source.name)
+            or self._pretrained(self.make.source(planned, seed))
+            for planned in self.plan.sources
+        ]
+
+    def _pretrained(self, job: Job) -> CachedSource:
+        """Train a source, or take it from the cache."""
+        origin = made_of(job)
+        if is_cached(origin):
+            self.watch.say(f"source {job.name}: from the cache")
+            return pretrained(job, origin, self.watch.progress, self.watch.say)
+        with self.watch.during(f"source {job.name}", {job.name: job.training.steps}):
+            try:
+                source = pretrained(job, origin, self.watch.progress, self.watch.say)
+            except CandidateFailed as failed:
+                raise ModelError(
+                    f"source {job.name} cannot be trained: {failed}; "
+                    "mend its pretrain settings (optimizer.lr, schedule, config)"
+                ) from None
+            self.watch.finished(job.name)
+        return source
+
+    def search(self, jobs: Mapping[str, Job]) -> None:
+        """Train candidates until the strategy can choose; with an oracle all to completion."""
+        with self.open_runner() as runner:
+            self.searching(jobs, runner).search()
+
+    def searching(
+        self, jobs: Mapping[str, Job], runner: Runner, tried: frozenset[str] = frozenset()
+    ) -> Searching:
+        """Return the search phase.
+
+        Args:
+            jobs: Those of all candidates under all seeds.
+            runner: Trains several at a time.
+            tried: Jobs that this process trained before.
+        """
+        kept = frozenset({*self._further(), *self.downstream.chosen})
+        baselines = frozenset(each.name for each in self.plan.baselines)
+        space, folder = self.plan.space, self.folder
+        return Searching(space, folder, jobs, runner, self.watch, kept, tried, baselines)
+
+    def of(self, plan: RunPlan) -> "Phases":
+        """Return the phases of the same run with other candidates."""
+        return replace(self, plan=plan, make=replace(self.make, plan=plan))
+
+    def winner(self, jobs: dict[str, Job]) -> Job:
+        """Rank at K and train the best to completion; if it fails there, the next best."""
+        steps = self.plan.space.training.steps
+        while True:
+            self.search(jobs)
+            job = jobs[self._ranking()[0]]
+            if self.folder.is_over(job.name, steps) and (
+                self._is_saved(job) or saved_at(job.state) is not None
+            ):
+                return job
+            with self._timed("winner"), self.watch.during(f"winner {job.name}", {job.name: steps}):
+                profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
+                outcome = self._alone(profiled, steps)
+            for reason in outcome.failures.values():
+                if self.folder.curve(job.name).failure is None:
+                    append(job.curve, Failure(self.folder.reached(job.name), reason))
+
+    def save_winner(self, job: Job) -> None:
+        """Write the winner as a Hugging Face checkpoint, and let go of what nothing needs now."""
+        if not self._is_saved(job):
+            with self.watch.doing("saving the winner", is_brief=True):
+                self._write_winner(job)
+        needed = {*self._further(), *self.downstream.missing(job.name)} - {job.name}
+        let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
+
+    def _write_winner(self, job: Job) -> None:
+        from lagsearch.models.checkpoints import open_checkpoint
+        from lagsearch.models.files import ALONG, copy_along
+        from lagsearch.training.growth import build
+        from lagsearch.training.state import load_weights
+
+        model: Any = build(job)
+        load_weights(job.state, model)
+        making = self.folder.path / ".winner.tmp"
+        shutil.rmtree(making, ignore_errors=True)
+        first = self.plan.sources[0].checkpoint
+        if first is not None and self.plan.space.resources.save_dtype == "source":
+            model.to(open_checkpoint(first, self.plan.space.objective.kind).tensors.usual_type)
+        model.save_pretrained(making)
+        self.tokenizer.save_pretrained(making)
+        if first is not None:
+            copy_along(first, making, ALONG)
+        shutil.rmtree(self.folder.winner, ignore_errors=True)
+        make_lasting(making)  # before the states, which could make it again, are deleted
+        making.replace(self.folder.winner)
+        self.folder.note(winner=job.name)
+
+    def baselines(self, jobs: dict[str, Job]) -> None:
+        """Train those on that are no candidates, or have more steps than all others."""
+        for name in self._further():
+            job = jobs[name]
+            until = job.training.steps
+            if self.folder.is_over(job.name, until):
+                continue
+            with self._timed("baselines"), self.watch.during(f"baseline {name}", {name: until}):
+                profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
+                outcome = self._alone(profiled, until)
+            for reason in outcome.failures.values():
+                if self.folder.curve(name).failure is None:
+                    append(job.curve, Failure(self.plan.space.training.steps, reason, again=True))
+
+    def evaluate(self, winner: Job, jobs: Mapping[str, Job]) -> None:
+        """Evaluate the downstream tasks; whatever becomes of them, the report is there."""
+        if not self.downstream.missing(winner.name):
+            return
+        build_report(self.folder.path)
+        compute = replace(self.make.compute, threads=self.make.source_threads)
+        try:
+            self.downstream.evaluate(winner.name, jobs, self.tokenizer, compute, self.watch.say)
+        except HarnessError:
+            build_report(self.folder.path)
+            raise
+
+    def _further(self) -> list[str]:
+        """Return what is trained to its end whatever the search chooses."""
+        completion = self.plan.space.training.steps
+        longer = [each.name for each in self.plan.candidates if each.steps > completion]
+        return [*longer, *(each.name for each in self.plan.baselines)]
+
+    def _alone(self, job: Job, until: int) -> Outcome:
+        """Train one model: on this machine there is no need to start a worker for it."""
+        open_runner = self.open_runner if os.environ.get("RAY_ADDRESS") else open_serial
+        with open_runner() as runner:
+            return runner([job], until, self.watch, lambda job: None)
+
+    def _is_saved(self, job: Job) -> bool:
+        """Return whether `winner/` is this candidate's."""
+        is_named = self.folder.environment().get("winner") == job.name
+        return is_named and self.folder.winner.is_dir()
+
+    def _ranking(self) -> list[str]:
+        """Return the candidates that did not fail, best at K first.
+
+        Raises:
+            NoSurvivorError: All failed.
+        """
+        curves = [self.folder.curve_of(self.plan.space, name) for name in self._names()]
+        if all(curve.failure for curve in curves) and (first := curves[0].failure) is not None:
+            raise NoSurvivorError(
+                f"{self.folder.path}: no candidate survived; "
+                f"{self._names()[0]}: step {first.step}: {first.failed}"
+            )
+        run = read_run(self.folder)
+        return [name for name in run.ranking if name in run.table.candidates]
+
+    def _names(self) -> list[str]:
+        """Return the candidates' names."""
+        return [each.name for each in self.plan.candidates]
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.folder.spend(phase, time.monotonic() - began)

@@ -1,0 +1,377 @@
+"""The whole run, readable from top to bottom: space, sources, candidates, search, winner, report.
+
+`run` may be interrupted anywhere and called again: each phase first looks at what the run folder
+and the cache already hold.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lagsearch.data.objectives.base import Predicts
+from lagsearch.data.objectives.masking import make_objective
+from lagsearch.data.text.corpora import Opener
+from lagsearch.data.tokens.boundaries import boundaries_of
+from lagsearch.data.tokens.store import (
+    Stores,
+    check_text,
+    open_stores,
+)
+from lagsearch.data.tokens.tokenizers import vocabulary_size
+from lagsearch.display.watch import Watch, make_watch
+from lagsearch.errors import (
+    DataError,
+    ModelError,
+    ResourceError,
+    SpaceError,
+)
+from lagsearch.evaluate.downstream import open_downstream
+from lagsearch.planning.run import StagedPlan, plan_stages
+from lagsearch.planning.stage import (
+    RunPlan,
+    make_plan,
+    recorded,
+)
+from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
+from lagsearch.records.folder import RunFolder, now
+from lagsearch.records.whole import WholeFolder
+from lagsearch.report.numbers.course import ADAPTIVE
+from lagsearch.report.staged import build_whole
+from lagsearch.report.write import build_report, curves_table
+from lagsearch.running.jobs import (
+    JobMaker,
+    sizes_wanted,
+    tell_size,
+    with_validation,
+)
+from lagsearch.running.phases import Phases
+from lagsearch.running.sampling import open_sampling, sample
+from lagsearch.running.stage import Engine
+from lagsearch.running.stages import StagedRun
+from lagsearch.running.states import let_go
+from lagsearch.running.workers.serial import (
+    OpenRunner,
+    Runner,
+    open_serial,
+)
+from lagsearch.running.workers.slots import (
+    Slots,
+    decide,
+    describe,
+)
+from lagsearch.space import SpaceFile, StagedFile, Written, opened, said
+from lagsearch.storage.cache import holding
+from lagsearch.training.job import Compute
+from lagsearch.training.sources import CachedSource, from_checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WRITING = "writing the report"
+
+
+@dataclass(frozen=True)
+class RankedCandidate:
+    """A candidate and what it came to.
+
+    Attributes:
+        name: Unique in its run.
+        operator: The operator's name.
+        settings: The operator's settings.
+        layer_map: Its layers drawn, e.g. `0 1 0* 1* 2`.
+        rank: 1 is the lowest loss at K; failed ones come last.
+        status: `ok`, `stopped` (in a race) or `failed`.
+        val_loss: Nats per predicted token, by step.
+        parameters: Tied ones once.
+        flops: Training FLOPs up to K.
+        wall_s: Seconds of its own training and evaluation up to K.
+    """
+
+    name: str
+    operator: str
+    settings: dict[str, Any]
+    layer_map: str
+    rank: int
+    status: str
+    val_loss: dict[int, float]
+    parameters: int
+    flops: int
+    wall_s: float
+
+
+@dataclass(frozen=True, repr=False)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        folder: The run folder.
+        report: The numbers of `report.json`.
+    """
+
+    folder: Path
+    report: dict[str, Any]
+
+    def __repr__(self) -> str:
+        losses = self.report["winner"]["val_loss"]
+        step, loss = max((int(step), loss) for step, loss in losses.items())
+        ended = f"validation loss {loss:.4f} at step {step}"
+        return f"RunResult({self.winner}: {ended}; {self.folder})"
+
+    def _repr_html_(self) -> str:
+        from lagsearch.display.notebook import result_html
+
+        return result_html(self.report, self.folder)
+
+    @property
+    def stages(self) -> list["RunResult"]:
+        """The run of each stage that had a choice, under the first seed; none without stages."""
+        if self.report.get("kind") != "stages":
+            return []
+        folders = [
+            RunFolder(self.folder / each["folder"])
+            for each in self.report["courses"][0]["stages"]
+            if each["candidates"] > 1
+        ]
+        return [RunResult(each.path, each.report()) for each in folders]
+
+    @property
+    def candidates(self) -> list[RankedCandidate]:
+        """All candidates, best at K first; those of a run with `stages` are in these."""
+        names = [each.name for each in fields(RankedCandidate)]
+        ranked = []
+        for entry in self.report.get("candidates", ()):
+            losses = {int(step): loss for step, loss in entry["val_loss"].items()}
+            values = {name: entry[name] for name in names}
+            ranked.append(RankedCandidate(**{**values, "val_loss": losses}))
+        return ranked
+
+    @property
+    def winner(self) -> str:
+        """The winner's name."""
+        return str(self.report["winner"]["name"])
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the winner's Hugging Face checkpoint."""
+        return self.folder / "winner"
+
+    @property
+    def curves(self) -> "pd.DataFrame":
+        """All evaluations as a table: candidate, step, val_loss, wall_s, flops."""
+        return curves_table(self.folder)
+
+
+@holding()
+def run(  # noqa: PLR0913 (each is an option of the command)
+    space: Written | SpaceFile | StagedFile,
+    *,
+    lag: int | Literal["auto"] | None = None,
+    oracle: bool = False,
+    out: str | Path | None = None,
+    serial: bool = False,
+    profile: bool = False,
+    seeds: Sequence[int] = (),
+    baselines: bool = False,
+    skip_unfit: bool = False,
+    overrides: Sequence[str] = (),
+    watch: Watch | None = None,
+) -> RunResult:
+    """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
+
+    Args:
+        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
+        lag: K, in place of the space's `search.lag`.
+        oracle: Train all candidates to completion and score the ranking.
+        out: The run folder, in place of `reports/<name>`.
+        serial: Train one candidate after the other in this process, without Ray.
+        profile: Say where the time goes, and trace a few steps of every candidate.
+        seeds: Seeds to train every candidate under, in place of the space's `search.seeds`.
+        baselines: With stages: train what adaptive stacking is compared with, too.
+        skip_unfit: Leave out candidates that do not fit, and name them.
+        overrides: `key.path=value` texts, as `--set` takes them.
+        watch: Follows the run; a live table or plain lines when left out.
+
+    Raises:
+        LagsearchError: The space cannot be run; nothing was written.
+        NoSurvivorError: Every candidate failed.
+    """
+    watch = watch or make_watch()
+    flags = said(
+        overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
+    )
+    file = opened(space, flags)
+    if isinstance(file, StagedFile):
+        return _run_stages(file, out, watch, serial=serial, baselines=baselines)
+    if baselines:
+        raise SpaceError(
+            f"{file.path}: --baselines belongs to a space with stages; --oracle is "
+            "what compares the candidates of one growth"
+        )
+    folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
+    file = replace(file, space=folder.check(file.space))
+    if any(each.before is not None for each in file.space.sources):
+        message = "is what a stage begins with: run the space that has the stages"
+        raise file.error(("sources", 0), message)
+    opener = Opener(watch.say)
+    with watch.doing("planning", is_brief=True):
+        tokenizer = find_tokenizer(file, opener=opener)
+        plan = make_plan(file, vocabulary_of(tokenizer, file.space))
+    for line in (*file.notes, *plan.remarks):
+        watch.say(line)
+    downstream = open_downstream(file, plan.names, folder, watch.say)
+    compute, slots = _resources(file, [each.cost.memory_bytes for each in plan.candidates])
+    store, objective = _open_data([file], tokenizer, watch, opener)
+    plan = with_validation(plan, store, objective)
+    brought = _checkpoints(file, plan, objective.kind, watch)
+    threads = 1 if slots.gpus else slots.cpus * slots.number
+    make = JobMaker(plan, store, objective, folder, compute, threads)
+    lock = folder.lock()
+    try:
+        sampling = open_sampling(plan, folder)
+        plans = recorded(plan) if sampling is None else sampling.record()
+        folder.begin(file.space, plans, describe(compute), make.inputs())
+        open_runner = open_serial if serial else _open_ray(slots)
+        phases = Phases(plan, make, open_runner, watch, brought, downstream, tokenizer)
+        sources = phases.sources()
+        states = {seed: [each.state for each in found] for seed, found in sources.items()}
+        if sampling is not None:
+            phases = sample(sampling, phases, states)
+        jobs = phases.make.candidates(states)
+        phases.search(jobs)
+        winner = phases.winner(jobs)
+        phases.save_winner(winner)
+        phases.baselines(jobs)
+        phases.evaluate(winner, jobs)
+        let_go(folder.states)
+        began = time.monotonic()
+        with watch.doing(WRITING):
+            report = build_report(folder.path)
+        folder.spend("report", time.monotonic() - began)
+        folder.note(end=now())
+    finally:
+        lock.release()
+    return RunResult(folder.path, report)
+
+
+def _run_stages(
+    file: StagedFile, out: str | Path | None, watch: Watch, *, serial: bool, baselines: bool
+) -> RunResult:
+    """Run a space with stages; see `run`."""
+    folder = WholeFolder(Path(out) if out else Path("reports") / file.space.name)
+    file = folder.agree(file)
+    opener = Opener(watch.say)
+    first = file.stages[0]
+    with watch.doing("planning", is_brief=True):
+        tokenizer = find_tokenizer(first, opener=opener)
+        vocabulary = vocabulary_of(tokenizer, first.space)
+        plan = plan_stages(file, vocabulary)
+    for line in file.notes:
+        watch.say(line)
+    memory = [each.cost.memory_bytes for stage in plan.stages for each in stage.candidates]
+    compute, slots = _resources(first, memory)
+    _check_downstream(plan, folder, watch)
+    store, objective = _open_data(file.stages, tokenizer, watch, opener)
+    brought = _checkpoints(first, plan.stages[0], objective.kind, watch)
+    threads = 1 if slots.gpus else slots.cpus * slots.number
+    inputs = JobMaker(plan.stages[0], store, objective, folder, compute, threads).inputs()
+    lock = folder.lock()
+    try:
+        folder.start(file, describe(compute), inputs)
+        folder.note(slots=1 if serial else slots.number)
+        began = time.monotonic()
+        try:
+            with (open_serial if serial else _open_ray(slots))() as runner:
+                engine = Engine(
+                    *(tokenizer, vocabulary, store, objective, compute),
+                    *(threads, runner, brought, watch),
+                )
+                StagedRun(plan, folder, engine).run(baselines=baselines)
+        finally:
+            folder.spend("search", time.monotonic() - began)
+        with watch.doing(WRITING):
+            report = build_whole(folder.path)
+        folder.note(end=now())
+    finally:
+        lock.release()
+    return RunResult(folder.path, report)
+
+
+def _check_downstream(plan: StagedPlan, folder: WholeFolder, watch: Watch) -> None:
+    """Check the downstream tasks, which the last stage evaluates, before the first one trains."""
+    last = plan.stages[-1]
+    place = RunFolder(folder.path / ADAPTIVE / f"stage-{len(plan.stages)}")
+    open_downstream(plan.file.stages[-1], last.names, place, watch.say)
+
+
+def _open_data(
+    files: Sequence[SpaceFile], tokenizer: Any, watch: Watch, opener: Opener | None = None
+) -> tuple[Stores, Predicts]:
+    """Find the tokens and the objective, and check that there is text enough.
+
+    Args:
+        files: The space, or those of all stages.
+        tokenizer: Its.
+        watch: Is told what is made, and where there is less than asked for.
+        opener: Has perhaps opened some of the texts.
+    """
+    file = files[0]
+    space = file.space
+    try:
+        length = space.data.sequence_length
+        size = vocabulary_size(tokenizer)
+        objective = make_objective(space.objective, tokenizer, size, length)
+        say = (watch.say, watch.passing)
+        with watch.doing("reading the text", is_brief=True):
+            store = open_stores(space.data, tokenizer, *say, sources=space.sources, opener=opener)
+        for each in files:
+            wanted = sizes_wanted(each.space)
+            check_text(store, objective, length, wanted, each.space.sources)
+    except DataError as error:
+        raise file.error(error.at, str(error)) from None
+    watch.say(boundaries_of(tokenizer, space.data.separators).words)
+    for line in dict.fromkeys(tell_size(each.space, store, objective) for each in files):
+        if line:
+            watch.say(line)
+    return store, objective
+
+
+def _checkpoints(
+    file: SpaceFile, plan: RunPlan, kind: str, watch: Watch
+) -> dict[str, CachedSource]:
+    """Read the sources that are checkpoints into the cache, by their names."""
+    brought = {}
+    for note in plan.read_notes:
+        watch.say(note)
+    for index, planned in enumerate(plan.sources):
+        if planned.checkpoint is not None:
+            name = planned.source.name
+            try:
+                with watch.doing(f"reading the checkpoint of {name}", is_brief=True):
+                    brought[name] = from_checkpoint(
+                        name, planned.checkpoint, kind, planned.n_tokens, watch.say
+                    )
+            except ModelError as error:
+                raise file.error(("sources", index, "checkpoint"), str(error)) from None
+    return brought
+
+
+def _resources(file: SpaceFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
+    space = file.space
+    try:
+        return decide(space.resources, space.training.precision, memory)
+    except ResourceError as error:
+        raise file.error(error.at, str(error)) from None
+
+
+def _open_ray(slots: Slots) -> OpenRunner:
+    """Return what gives the runner that trains candidates in Ray."""
+
+    def opened() -> AbstractContextManager[Runner]:
+        from lagsearch.running.workers.ray_tune import open_ray
+
+        return open_ray(slots)
+
+    return opened

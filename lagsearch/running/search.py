@@ -1,0 +1,208 @@
+"""The search phase: candidates are trained as a strategy orders it, until it can choose."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from lagsearch.display.watch import Watch
+from lagsearch.errors import RunFolderError
+from lagsearch.records.choice import measured_of, strategy_of
+from lagsearch.records.curve import (
+    Curve,
+    Failure,
+    append,
+)
+from lagsearch.records.folder import RunFolder
+from lagsearch.running.states import BestStateOnly, Keeps
+from lagsearch.running.workers.serial import Runner
+from lagsearch.selection import SIGNALS, Choice, Order, Stop, Strategy, decide
+from lagsearch.space import Space
+from lagsearch.training.job import Job
+
+
+@dataclass(frozen=True)
+class Searching:
+    """The search phase of a run.
+
+    Attributes:
+        space: What is run.
+        folder: Where candidates leave their files.
+        jobs: Those of all candidates under all seeds, by their names (`Space.trial`).
+        runner: Trains several at a time.
+        watch: Follows.
+        asked_for: Candidates whose states stay whatever comes.
+        tried: Jobs that this process trained before: those whose worker died have failed.
+        baselines: Names of what is trained beside the candidates, and not chosen from.
+    """
+
+    space: Space
+    folder: RunFolder
+    jobs: Mapping[str, Job]
+    runner: Runner
+    watch: Watch
+    asked_for: frozenset[str]
+    tried: frozenset[str] = frozenset()
+    baselines: frozenset[str] = frozenset()
+
+    def search(self) -> None:
+        """Train candidates until the strategy can choose; with an oracle all to completion."""
+        space, strategy = self.space, strategy_of(self.space)
+        if space.search.oracle:
+            end = space.training.steps
+            self._say_unprofiled(end)
+            left = [job for name, job in self.jobs.items() if not self.folder.is_over(name, end)]
+            self._train([job for job in left if job.name not in self.tried], end)
+            return
+        self._say_unprofiled(strategy.rungs[0])
+        tried = set(self.tried)
+        told: set[str] = set()
+        while isinstance(order := self._order(strategy, tried), Order):
+            self._stop(order.stopped, told)
+            tried |= self._reach(order.step, [*order.candidates, *self.baselines], tried)
+        if order is not None:
+            self._stop(order.stopped, told)
+            self._reach(order.step, self.baselines, tried)
+
+    def _reach(self, step: int, names: Collection[str], tried: Collection[str]) -> set[str]:
+        """Train what has not come to a step up to there, under all seeds; return those jobs.
+
+        Args:
+            step: The step.
+            names: Candidates and baselines.
+            tried: Jobs of this process: those among them that failed are left as they are.
+        """
+        wanted = {trial for each in names for trial in self.space.trials(each)}
+        missing = [
+            job
+            for name, job in self.jobs.items()
+            if name in wanted
+            and not self.folder.is_over(name, step)
+            and not (name in tried and self.folder.curve(name).failure)
+        ]
+        self._train(missing, step)
+        return {job.name for job in missing}
+
+    def _stop(self, stopped: Mapping[str, Stop], told: set[str]) -> None:
+        """Let the states go of candidates that were stopped, and say so once."""
+        new = [name for name in stopped if name not in told]
+        for name in new:
+            for trial in self.space.trials(name):
+                self.folder.state_file(trial).unlink(missing_ok=True)
+        if new:
+            step = max(stopped[name].step for name in new)
+            self.watch.say(f"step {step:,}: {len(new)} stopped, worse than the leader beyond doubt")
+        told |= set(new)
+
+    def _order(self, strategy: Strategy, tried: Collection[str]) -> Order | Choice | None:
+        """Ask the strategy how to go on; None where no candidate is left.
+
+        Args:
+            strategy: The search's.
+            tried: Jobs of this process: those among them whose worker died have failed.
+        """
+        space = self.space
+        curves = {name: self.folder.curves_of(space, name) for name in self._names}
+        alive = {
+            name: found
+            for name, found in curves.items()
+            if not has_failed(space, name, found, tried)
+        }
+        return decide(measured_of(alive, space.training.steps), strategy) if alive else None
+
+    def _train(self, missing: Sequence[Job], until: int) -> None:
+        """Train jobs to a step, and let go of the states that are of no use."""
+        if not missing:
+            return
+        keep = self._keep()
+        for job in self.jobs.values():
+            if self.folder.curve(job.name).at(until) is not None:
+                keep.finished(job)
+        called = time.monotonic()
+        try:
+            with self.watch.during("search", {job.name: until for job in missing}):
+                outcome = self.runner(missing, until, self.watch, keep.finished)
+        except BaseException:
+            self.folder.spend("search", time.monotonic() - called)
+            raise
+        for name, reason in outcome.failures.items():
+            if self.folder.curve(name).failure is None:
+                append(
+                    self.jobs[name].curve, Failure(self.folder.reached(name), reason, again=True)
+                )
+        unseen = [job.name for job in missing if not self.folder.curve(job.name).seen]
+        if unseen:
+            raise RunFolderError(
+                f"{self.folder.path}: workers trained {unseen[0]}, but its curve cannot be seen "
+                "from here; run folder and cache (LAGSEARCH_CACHE) must be on shared storage"
+            )
+        self.folder.spend("search", time.monotonic() - outcome.began)
+        self.folder.note(slots=outcome.slots)
+
+    def _keep(self) -> Keeps:
+        """Return what decides which states stay: the best one's where K is known, else all."""
+        space, strategy = self.space, strategy_of(self.space)
+        if len(strategy.rungs) > 1:
+            return Keeps()
+        judge = partial(_judged, self.folder, space)
+        first = {*self._names, *self.baselines}
+        return BestStateOnly(judge, set(self.jobs) - first, self.asked_for, self.baselines)
+
+    def _say_unprofiled(self, until: int) -> None:
+        """Say so where profiling was asked for too late: the step was reached."""
+        unseen = [
+            job.name
+            for job in self.jobs.values()
+            if job.profile and job.name not in self.baselines
+            if not job.profile.is_file() and self.folder.is_over(job.name, until)
+        ]
+        if unseen:
+            self.watch.say(
+                f"profile: {len(unseen)} candidates are trained already and cannot be profiled, "
+                f"e.g. {unseen[0]}; another --out profiles all"
+            )
+
+    @property
+    def _names(self) -> list[str]:
+        """The candidates' names: those of the jobs under the first seed, but for baselines."""
+        first = [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
+        return [name for name in first if name not in self.baselines]
+
+
+def has_failed(
+    space: Space, candidate: str, curves: Sequence[Curve], tried: Collection[str]
+) -> bool:
+    """Return whether a candidate failed under any seed, for good.
+
+    Args:
+        space: What is run.
+        candidate: Its name.
+        curves: Its curves, under each seed.
+        tried: Jobs of this process: those among them whose worker died have failed.
+    """
+    return any(
+        curve.failure is not None and (not curve.failure.again or trial in tried)
+        for curve, trial in zip(curves, space.trials(candidate), strict=True)
+    )
+
+
+def judged_at_lag(space: Space, curves: Sequence[Curve]) -> float | None:
+    """Return what a candidate is judged by at K, where that is known beforehand.
+
+    Args:
+        space: What is run.
+        curves: The candidate's, under each seed.
+
+    Returns:
+        The signal, the mean over seeds; None where K was not reached under all.
+    """
+    strategy = strategy_of(space)
+    lag = strategy.rungs[0]
+    if not all(curve.at(lag) for curve in curves):
+        return None
+    measured = measured_of({"": curves}, strategy.completion)
+    return float(SIGNALS[strategy.signal](measured, lag, strategy.completion).at(lag)[0])
+
+
+def _judged(folder: RunFolder, space: Space, candidate: str) -> float | None:
+    return judged_at_lag(space, folder.curves_of(space, candidate))

@@ -1,0 +1,277 @@
+"""One stage of a course: an ordinary run of one growth, from the last stage's winner."""
+
+import shutil
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lagsearch.data.objectives.base import Predicts
+from lagsearch.data.tokens.store import Stores
+from lagsearch.display.watch import Watch
+from lagsearch.errors import RunFolderError
+from lagsearch.evaluate.downstream import open_downstream
+from lagsearch.planning.run import ready
+from lagsearch.planning.stage import (
+    RunPlan,
+    make_plan,
+    recorded,
+)
+from lagsearch.planning.vocabulary import Vocabulary
+from lagsearch.records.curve import Failure, append
+from lagsearch.records.folder import RunFolder, now
+from lagsearch.records.stage_result import Handed
+from lagsearch.report.numbers.stage import read_run
+from lagsearch.report.write import build_report
+from lagsearch.running.jobs import (
+    JobMaker,
+    made_of,
+    with_validation,
+)
+from lagsearch.running.phases import Phases
+from lagsearch.running.sampling import open_sampling, sample
+from lagsearch.running.states import let_go
+from lagsearch.running.workers.serial import Runner
+from lagsearch.running.workers.slots import describe
+from lagsearch.space import StageFile
+from lagsearch.storage.files import digest
+from lagsearch.training.job import Compute, Job
+from lagsearch.training.sources import CachedSource
+from lagsearch.training.state import saved_at
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What all stages of a run share.
+
+    Attributes:
+        tokenizer: The space's.
+        vocabulary: Its.
+        store: The tokens.
+        objective: What is predicted.
+        compute: What a candidate may use.
+        source_threads: Threads of a source's pretraining.
+        runner: Trains several at a time.
+        brought: Sources that are checkpoints, by their names.
+        watch: Follows.
+    """
+
+    tokenizer: Any
+    vocabulary: Vocabulary
+    store: Stores
+    objective: Predicts
+    compute: Compute
+    source_threads: int
+    runner: Runner
+    brought: Mapping[str, CachedSource]
+    watch: Watch
+
+
+class StageRun:
+    """A stage that is not finished."""
+
+    def __init__(
+        self, file: StageFile, before: Handed | None, root: Path, place: str, engine: Engine
+    ) -> None:
+        """Plan it; nothing is written.
+
+        Args:
+            file: Its space.
+            before: What the stage before handed on.
+            root: The folder of the whole run.
+            place: Its folder in there.
+            engine: What all stages share.
+
+        Raises:
+            LagsearchError: Something in it cannot be.
+        """
+        self.before, self.root, self.place, self.engine = before, root, place, engine
+        self.file = ready(file, before.config if before else None)
+        self.folder = RunFolder(root / place)
+        plan = make_plan(self.file, engine.vocabulary)
+        self.plan: RunPlan = with_validation(plan, engine.store, engine.objective)
+        self.make = JobMaker(
+            self.plan,
+            engine.store,
+            engine.objective,
+            self.folder,
+            engine.compute,
+            engine.source_threads,
+        )
+        self._jobs: dict[str, Job] | None = None
+        self._sources = ""
+
+    @property
+    def title(self) -> str:
+        """Course and stage in words."""
+        course, _, stage = self.place.rpartition("/")
+        return f"{course} {stage}"
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is anything to choose from."""
+        return len(self.plan.candidates) > 1
+
+    @property
+    def begins_random(self) -> bool:
+        """Whether it is the first stage, and begins with random weights."""
+        before = self.file.space.sources[0].before
+        return before is not None and self.before is None
+
+    def begin(self) -> None:
+        """Make its folder, or check that it is this stage's; have its sources ready.
+
+        Candidates that are sampled are trained to K thereby.
+        """
+        space, engine = self.file.space, self.engine
+        self.folder.check(space)
+        self._check_before()
+        for line in self.plan.remarks:
+            engine.watch.say(f"{self.title}: {line}")
+        sampling = open_sampling(self.plan, self.folder)
+        plans = recorded(self.plan) if sampling is None else sampling.record()
+        self.folder.begin(space, plans, describe(engine.compute), self.make.inputs())
+        if self.begins_random:
+            states: list[Path] = []
+        else:
+            sources = self.phases.sources()[space.seed]
+            states = [each.state for each in sources]
+            self._sources = digest([each.facts["digest"] for each in sources])
+        if sampling is not None:
+            found = sample(sampling, self.phases, {space.seed: states})
+            self.plan, self.make = found.plan, found.make
+        self._jobs = self.make.candidates({space.seed: states})
+
+    def _check_before(self) -> None:
+        """Check that the weights are whole that the stage before has left.
+
+        Raises:
+            RunFolderError: They are damaged, or gone.
+        """
+        if self.before is not None and saved_at(state := self.before.state(self.root)) is None:
+            course = self.root / Path(self.before.folder).parts[0]
+            raise RunFolderError(
+                f"{state}: damaged or gone; delete {course}, and the same command goes through its "
+                "stages again"
+            )
+
+    @property
+    def phases(self) -> Phases:
+        """The phases of an ordinary run."""
+        engine = self.engine
+        downstream = open_downstream(self.file, self.plan.names, self.folder, engine.watch.say)
+        return Phases(
+            self.plan,
+            self.make,
+            lambda: nullcontext(engine.runner),
+            engine.watch,
+            {**engine.brought, **self._brought()},
+            downstream,
+            engine.tokenizer,
+        )
+
+    def _brought(self) -> dict[str, CachedSource]:
+        """Return the last stage's winner as a source."""
+        before = self.before
+        if before is None:
+            return {}
+        name = self.file.space.sources[0].name
+        facts = {
+            "name": name,
+            "digest": before.identity,
+            "kind": "stage",
+            "steps": before.steps,
+            "val_loss": before.val_loss,
+            "flops": before.flops,
+            "wall_s": before.wall_s,
+            "has_optimizer_state": True,
+        }
+        return {name: CachedSource(before.state(self.root), facts)}
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """The jobs of its candidates; it must have begun."""
+        assert self._jobs is not None, self.place
+        return self._jobs
+
+    def search(self) -> None:
+        """Train all candidates until one can be chosen."""
+        self.engine.watch.say(f"{self.title}: {len(self.jobs)} candidates")
+        self.phases.search(self.jobs)
+
+    def chosen(self) -> Job | None:
+        """Return the job that is to be trained to completion; None where all failed."""
+        if not self.searches:
+            return next(iter(self.jobs.values()))
+        run = read_run(self.folder)
+        alive = [name for name in run.ranking if name in run.table.candidates]
+        return self.jobs[alive[0]] if alive else None
+
+    def identity(self, job: Job) -> str:
+        """Return a digest of all that decides a job's weights at completion."""
+        origin = self.before.identity if self.before else self._sources
+        return digest([origin, job.plan.to_dict(), made_of(job)])
+
+    def is_trained(self, job: Job) -> bool:
+        """Return whether a job has come to completion, and its weights are there."""
+        is_saved = (
+            self.folder.environment().get("winner") == job.name and self.folder.winner.is_dir()
+        )
+        is_over = self.folder.curve(job.name).at(job.training.steps) is not None
+        return is_over and (is_saved or job.state.is_file())
+
+    def note_trained(self, job: Job, failure: str | None, began_s: float) -> None:
+        """Note what came of training a job together with those of other stages."""
+        curve = self.folder.curve(job.name)
+        if failure is not None and curve.failure is None:
+            append(job.curve, Failure(self.folder.reached(job.name), failure))
+        spent = curve.evaluations[-1].wall_s if curve.evaluations else 0.0
+        self.folder.spend("winner", max(0.0, spent - began_s))
+
+    def finish(self, *, keeps_checkpoint: bool) -> Handed:
+        """Rank, train what is still to be trained, write the report, and hand on.
+
+        Args:
+            keeps_checkpoint: Whether to write the winner as a Hugging Face checkpoint.
+
+        Raises:
+            NoSurvivorError: Every candidate failed.
+        """
+        phases = self.phases
+        winner = phases.winner(self.jobs)
+        if self.searches:
+            build_report(self.folder.path)
+        if keeps_checkpoint:
+            phases.save_winner(winner)
+            phases.evaluate(winner, self.jobs)
+        let_go(self.folder.states, but=() if keeps_checkpoint else {winner.name})
+        self.folder.note(end=now())
+        handed = self._handed(winner)
+        handed.write(self.folder.path)
+        return handed
+
+    def share(self, handed: Handed) -> Handed:
+        """Take over what another course's stage handed on: it is the same training."""
+        shutil.rmtree(self.folder.path, ignore_errors=True)
+        self.folder.path.mkdir(parents=True)
+        shared = replace(handed, n_candidates=len(self.plan.candidates))
+        shared.write(self.folder.path)
+        return shared
+
+    def _handed(self, winner: Job) -> Handed:
+        before = self.before
+        last = self.folder.curve(winner.name).evaluations[-1]
+        planned = next(each for each in self.plan.candidates if each.name == winner.name)
+        return Handed(
+            folder=self.place,
+            winner=winner.name,
+            chosen={"operator": planned.candidate.operator, **planned.candidate.settings},
+            identity=self.identity(winner),
+            config=planned.config,
+            steps=last.step + (before.steps if before else 0),
+            flops=last.flops + (before.flops if before else 0),
+            val_loss=last.val_loss,
+            wall_s=round(last.wall_s + (before.wall_s if before else 0.0), 3),
+            n_candidates=len(self.plan.candidates),
+        )

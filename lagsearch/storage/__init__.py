@@ -1,0 +1,1 @@
+"""Files that matter: written at once or not at all, and the cache."""
