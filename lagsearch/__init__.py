@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from lagsearch.api import RunResult, run
     from lagsearch.planning.run import StagedPlan, plan
     from lagsearch.planning.stage import RunPlan
-    from lagsearch.running.run import RunResult, run
     from lagsearch.space import Space, SpaceFile, StagedFile, load_any, load_space
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 
 _HOMES = {
     "RunPlan": "lagsearch.planning.stage",
-    "RunResult": "lagsearch.running.run",
+    "RunResult": "lagsearch.api",
     "Space": "lagsearch.space",
     "SpaceFile": "lagsearch.space",
     "StagedFile": "lagsearch.space",
@@ -41,7 +41,7 @@ _HOMES = {
     "load_any": "lagsearch.space",
     "load_space": "lagsearch.space",
     "plan": "lagsearch.planning.run",
-    "run": "lagsearch.running.run",
+    "run": "lagsearch.api",
 }
 
 

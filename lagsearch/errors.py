@@ -1,5 +1,8 @@
 """The errors a user can meet: each is one line, and each has an exit code."""
 
+import traceback
+from pathlib import Path
+
 
 class LagsearchError(Exception):
     """Base of every error that is reported to the user as one line.
@@ -153,3 +156,12 @@ def brief(error: Exception | str, width: int = 200) -> str:
             return f"{line} ..."
         line = f"{line} {word}".lstrip()
     return line
+
+
+def reason_of(error: Exception) -> str:
+    """Say in one line why a candidate failed; what is not foreseen names its place in the code."""
+    if isinstance(error, LagsearchError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{place}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-LAGSEARCH = (sys.executable, "-m", "lagsearch")
+LAGSEARCH = (sys.executable, "-m", "lagsearch.cli")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def cluster(tmp_path_factory):
 
 
 def run_on(address, space, folder):
-    command = [sys.executable, "-m", "lagsearch", "run", str(space), "--out", str(folder)]
+    command = [sys.executable, "-m", "lagsearch.cli", "run", str(space), "--out", str(folder)]
     done = subprocess.run(
         command,
         env={**os.environ, "RAY_ADDRESS": address},

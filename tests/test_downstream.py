@@ -16,7 +16,7 @@ from lagsearch.display.watch import Watch
 from lagsearch.errors import HarnessError, RunFolderError, SpaceError
 from lagsearch.evaluate import downstream
 from lagsearch.records.folder import RunFolder
-from lagsearch.report.write import build_report
+from lagsearch.report.write import write_report
 
 NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate", "random")]
 
@@ -252,7 +252,7 @@ def test_the_report_is_built_again_without_lm_eval(write_space, tmp_path, measur
     result = run(write_space(harness("{tasks: [one]}")), tmp_path / "run")
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     (result.folder / "report.json").unlink()
-    assert build_report(result.folder)["harness"] == result.report["harness"]
+    assert write_report(result.folder)["harness"] == result.report["harness"]
 
 
 TASK = """\

@@ -24,7 +24,7 @@ NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate",
 
 
 def command(path, folder):
-    return [sys.executable, "-m", "lagsearch", "run", str(path), "--out", str(folder)]
+    return [sys.executable, "-m", "lagsearch.cli", "run", str(path), "--out", str(folder)]
 
 
 def finish(path, folder):

@@ -7,12 +7,9 @@ import pytest
 
 import lagsearch
 from lagsearch.display.layer_blocks import drawn_blocks, palette_of
-from lagsearch.display.notebook import (
-    Row,
-    result_html,
-    table_html,
-)
+from lagsearch.display.notebook import Row, table_html
 from lagsearch.errors import SpaceError
+from lagsearch.report.pages.notebook import result_html
 from lagsearch.space import read_yaml
 
 

@@ -157,31 +157,31 @@ class Stop(Watch):
 
 
 def test_a_report_of_an_unfinished_search_is_refused(write_space, tmp_path):
-    from lagsearch.report.write import build_report
+    from lagsearch.report.write import write_report
 
     with pytest.raises(KeyboardInterrupt):
         lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Stop(25))
     with pytest.raises(RunFolderError, match=r"\d of 4 candidates have not reached step 10"):
-        build_report(tmp_path / "run")
+        write_report(tmp_path / "run")
 
 
 def test_a_report_without_weights_names_no_checkpoint(write_space, tmp_path):
-    from lagsearch.report.write import build_report
+    from lagsearch.report.write import write_report
 
     result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
     assert result.report["winner"]["checkpoint"] == "winner"
     (result.checkpoint / "model.safetensors").unlink()
-    assert build_report(result.folder)["winner"]["checkpoint"] is None
+    assert write_report(result.folder)["winner"]["checkpoint"] is None
 
 
 def test_a_curve_with_a_foreign_line_is_refused(write_space, tmp_path):
-    from lagsearch.report.write import build_report
+    from lagsearch.report.write import write_report
 
     result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
     path = result.folder / "curves" / f"{result.winner}.jsonl"
     path.write_text(path.read_text() + json.dumps({"step": 3, "loss": 1.0}) + "\n")
     with pytest.raises(RunFolderError, match=r"\.jsonl:\d+: neither an evaluation nor a failure"):
-        build_report(result.folder)
+        write_report(result.folder)
 
 
 WIDER = "target={hidden_size: 24, num_attention_heads: 3, intermediate_size: 40}"

@@ -14,9 +14,8 @@ from lagsearch.display.screen import (
     printable,
     write,
 )
-from lagsearch.display.watch import LiveWatch, PlainWatch
+from lagsearch.display.watch import LiveWatch, PlainWatch, Progress
 from lagsearch.running import interrupts
-from lagsearch.training.loop import Progress
 
 HOSTILE = "a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
 HARMLESS = r"a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"

@@ -20,7 +20,7 @@ from lagsearch.data.tokens.store import TokenStore
 from lagsearch.display.watch import Watch
 from lagsearch.errors import HarnessError, RunFolderError, SpaceError
 from lagsearch.evaluate import downstream
-from lagsearch.report.write import build_report
+from lagsearch.report.write import write_report
 from lagsearch.running.baselines import (
     at_once,
     baseline_courses,
@@ -89,7 +89,7 @@ def test_the_report_reads_alone(whole):
 
 
 def test_a_stage_has_a_report_like_any_run(whole):
-    first = build_report(whole.folder / "adaptive" / "stage-1")
+    first = write_report(whole.folder / "adaptive" / "stage-1")
     assert first["winner"]["name"] == "scratch"
     last = json.loads((whole.folder / "adaptive" / "stage-3" / "report.json").read_text())
     assert last["sources"][0]["kind"] == "stage"

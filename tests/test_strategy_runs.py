@@ -13,7 +13,7 @@ from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
 from lagsearch.records.choice import strategy_of
 from lagsearch.records.folder import RunFolder
-from lagsearch.report.numbers.stage import read_run
+from lagsearch.records.run import read_run
 from lagsearch.report.pictures import figures
 from lagsearch.report.words.verdict import judge
 from lagsearch.selection import Choice, decide

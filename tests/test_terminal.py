@@ -164,7 +164,7 @@ def test_outputs_part_ways(write_space, tmp_path):
 )
 def test_a_closed_pipe_ends_a_command_without_a_word(write_space, tmp_path, words):
     words = words.replace("SPACE", str(write_space())).replace("RUN", str(tmp_path / "run"))
-    line = f"{sys.executable} -m lagsearch {words} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}"
+    line = f"{sys.executable} -m lagsearch.cli {words} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert done.returncode in (0, 141)
     assert done.stderr == ""

@@ -14,7 +14,7 @@ import lagsearch
 from lagsearch.errors import LagsearchError, OperatorError, SpaceError
 from lagsearch.grow import Request, find_growth
 from lagsearch.records.folder import RunFolder
-from lagsearch.report.write import build_report
+from lagsearch.report.write import write_report
 from lagsearch.space import read_yaml
 from lagsearch.storage.files import cache_root, write_json
 
@@ -181,7 +181,7 @@ def test_a_folder_from_before_goes_on_and_gains_it(write_space, tmp_path):
     plans = folder.plans()
     plans.pop("baselines")
     write_json(folder.plans_file, plans)
-    again = build_report(old.folder)
+    again = write_report(old.folder)
     again["cost"]["wall_s"] = old.report["cost"]["wall_s"]
     assert again == old.report
     new = run(write_space(), tmp_path / "run")

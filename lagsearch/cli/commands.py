@@ -247,7 +247,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     space = _space_for(what, (layers, hidden, hours), watch)
     loaded = opened(space, options)
     with _loading(watch):
-        from lagsearch.running.run import run
+        from lagsearch.api import run
 
     try:
         result = run(loaded, out=out, serial=serial, baselines=baselines, watch=watch)
@@ -333,9 +333,7 @@ def _report(path: Path, given: dict[str, Any], out: Path | None) -> tuple[Path, 
     """Build the report of a run folder, or of curves with what is given for them."""
     from lagsearch.records.imported_curves import Asked
     from lagsearch.records.imported_rows import is_curves
-    from lagsearch.records.whole import is_whole
-    from lagsearch.report.staged import build_whole
-    from lagsearch.report.write import build_report, report_curves
+    from lagsearch.report.write import report_curves, write_report
 
     if is_curves(path):
         found = _lag(given["--lag"])
@@ -344,7 +342,7 @@ def _report(path: Path, given: dict[str, Any], out: Path | None) -> tuple[Path, 
         return report_curves(path, asked, out)
     if named := [option for option, value in {**given, "--out": out}.items() if value]:
         raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
-    return path, build_whole(path) if is_whole(path) else build_report(path)
+    return path, write_report(path)
 
 
 def _pack(path: Path) -> None:

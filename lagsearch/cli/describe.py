@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from lagsearch.display.console import make_console, plain
+from lagsearch.display.layer_blocks import legend
 from lagsearch.display.screen import write
 from lagsearch.operators import Operator, all_operators, find_operator
 from lagsearch.operators.described import (
@@ -19,7 +20,6 @@ from lagsearch.operators.described import (
     small_growth,
     source_of,
 )
-from lagsearch.operators.plan.growth import legend
 from lagsearch.space import dump_flow
 
 _NARROW = 60

@@ -35,7 +35,7 @@ def show_plan(plan: "RunPlan") -> None:
     from rich.table import Table
 
     from lagsearch.display.console import make_console
-    from lagsearch.operators.plan.growth import legend
+    from lagsearch.display.layer_blocks import legend
 
     console = make_console()
     space = plan.space
@@ -83,7 +83,7 @@ def show_plan(plan: "RunPlan") -> None:
 def show_staged_plan(plan: "StagedPlan") -> None:
     """Show the candidates of each stage and what they cost."""
     from lagsearch.display.console import make_console
-    from lagsearch.operators.plan.growth import legend
+    from lagsearch.display.layer_blocks import legend
 
     console = make_console()
     for number, stage in enumerate(plan.stages, 1):

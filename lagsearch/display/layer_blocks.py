@@ -118,3 +118,16 @@ def _draw(block: _Block, x: float, width: float, palette: Palette, *, has_text: 
             f'font-family="sans-serif" text-anchor="middle">{escape(block.token)}</text>'
         )
     return f"<g>{body}</g>"
+
+
+def legend(layer_maps: Iterable[str], quote: str = "") -> str:
+    """Say what the marks in drawn plans mean, those that occur."""
+    words = {
+        "*": "a new copy",
+        "°": "a new copy that adds nothing yet",
+        "~": "a learned mix",
+        "R": "a new random layer",
+    }
+    drawn = " ".join(layer_map.partition("[")[0] for layer_map in layer_maps)
+    parts = [f"{quote}{mark}{quote} {word}" for mark, word in words.items() if mark in drawn]
+    return ", ".join(["Layers are the source's, numbered from 0 at the embedding", *parts])

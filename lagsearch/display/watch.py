@@ -6,20 +6,37 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 from typing_extensions import override
 
 from lagsearch.display.screen import write
-
-if TYPE_CHECKING:
-    from lagsearch.training.loop import Progress
 
 _PLAIN_EVERY_S = 15.0
 _WIDE = 72  # columns from which a table has lines around it, and ranks
 _COLUMNS_BESIDE = (17, 38)  # of the table, beside names: in a narrow terminal, in a wide one
 _LINES_BESIDE = 8  # of the terminal, beside rows
 _PACE_AFTER_S = 5.0  # before that a pace says little
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        name: The job's name.
+        step: Updates so far.
+        val_loss: The newest validation loss, nats per predicted token, if there is one.
+        wall_s: Seconds of training and evaluation so far.
+        learned: Steps so far of learning its operator, while that goes on.
+    """
+
+    name: str
+    step: int
+    val_loss: float | None
+    wall_s: float
+    learned: int | None = None
 
 
 class Watch:

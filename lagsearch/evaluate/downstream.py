@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lagsearch.errors import HarnessError, RunFolderError
+from lagsearch.errors import HarnessError, RunFolderError, reason_of
 from lagsearch.evaluate.harness import measure
 from lagsearch.evaluate.tasks import (
     Tasks,
@@ -14,7 +14,6 @@ from lagsearch.evaluate.tasks import (
 )
 from lagsearch.models.checkpoints import load_checkpoint
 from lagsearch.records.folder import RunFolder
-from lagsearch.running.workers.serial import reason_of
 from lagsearch.space import (
     AskedTask,
     Harness,

@@ -267,3 +267,8 @@ def _line(entry: Evaluation | Failure) -> str:
     empty = {each.name for each in fields(entry) if not getattr(entry, each.name)}
     plain = {key: value for key, value in asdict(entry).items() if key not in _OPTIONAL & empty}
     return json.dumps(plain, allow_nan=False) + "\n"
+
+
+def operator_record(curve: Path) -> Path:
+    """Return the file of what came of learning an operator, by that of the candidate's curve."""
+    return curve.with_suffix(".operator.json")

@@ -18,6 +18,7 @@ from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.records.curve import (
     MEND,
     Curve,
+    operator_record,
     pack,
     read_curve,
 )
@@ -38,7 +39,6 @@ from lagsearch.storage.files import (
     write_json,
     write_text,
 )
-from lagsearch.training.job import operator_record
 
 PHASES = ("sources", "search", "winner", "report")
 

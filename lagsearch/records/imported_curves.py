@@ -22,12 +22,12 @@ from lagsearch.records.imported_rows import (
     is_curves,
     read_rows,
 )
+from lagsearch.records.run import read_run
 from lagsearch.records.search import (
     Searched,
     Terms,
     conclude,
 )
-from lagsearch.report.numbers.stage import read_run
 from lagsearch.selection import Strategy
 from lagsearch.space import Search
 

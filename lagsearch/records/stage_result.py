@@ -8,6 +8,9 @@ from lagsearch.records.folder import RunFolder
 from lagsearch.records.shapes import read_record
 from lagsearch.storage.files import write_json
 
+ADAPTIVE = "adaptive"
+"""The course that searches at every stage; also the name of its folder."""
+
 RECORD = "stage.json"
 """What a finished stage hands on, in its folder."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from lagsearch.errors import RunFolderError
 from lagsearch.records.folder import RunFolder, differences
+from lagsearch.records.stage_result import RECORD, read_handed
 from lagsearch.space import SpaceFile, StagedFile, dump_yaml, load_any, with_said
 
 
@@ -20,6 +21,16 @@ class WholeFolder(RunFolder):
         if not is_whole(self.path):
             raise RunFolderError(f"{self.path}: not the folder of a run with stages")
         return _with_stages(load_any(self.space_file))
+
+    def stages(self) -> list[Path]:
+        """Return the folders of finished stages that had several candidates."""
+        found = []
+        for path in sorted(self.path.glob(f"*/stage-*/{RECORD}")):
+            result = read_handed(path.parent)
+            is_own = result is not None and self.path / result.folder == path.parent
+            if result is not None and is_own and result.n_candidates > 1:
+                found.append(path.parent)
+        return found
 
     def agree(self, file: StagedFile) -> StagedFile:
         """Return the space to run here: seeds and an oracle that were added before stay.

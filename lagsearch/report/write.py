@@ -13,22 +13,32 @@ from lagsearch.records.imported_curves import (
     Asked,
     read_curves,
 )
+from lagsearch.records.run import read_run
 from lagsearch.records.shapes import AnyReport
-from lagsearch.report.numbers.stage import build_numbers, read_run
+from lagsearch.records.stage_result import ADAPTIVE, read_handed
+from lagsearch.records.whole import WholeFolder, is_whole
+from lagsearch.report.numbers.course import build_whole_numbers
+from lagsearch.report.numbers.stage import build_numbers
+from lagsearch.report.numbers.staged_tables import write_whole_tables
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.tables import write_tables
-from lagsearch.space import Space, dump_space
+from lagsearch.space import Space, StagedFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
 
 
-def build_report(path: Path) -> dict[str, Any]:
+def write_report(path: Path) -> dict[str, Any]:
     """Write the report's files and return its numbers.
 
-    Those are `report.json`, `report.html`, `report.md`, `figures/`, `tables/` and `schedule.yaml`.
+    Those are `report.json`, `report.html`, `report.md`, `figures/`, `tables/` and `schedule.yaml`;
+    with stages also those of each stage that had a choice, and a schedule for each seed.
 
     Raises:
-        RunFolderError: The folder is none of a run, or no candidate has reached K.
+        RunFolderError: The folder is none of a run, or of one that has not come far enough.
     """
+    return _write_stages(path) if is_whole(path) else _write_stage(path)
+
+
+def _write_stage(path: Path) -> dict[str, Any]:
     began = time.monotonic()
     folder = RunFolder(path)
     run = read_run(folder)
@@ -39,6 +49,40 @@ def build_report(path: Path) -> dict[str, Any]:
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
+
+
+def _write_stages(path: Path) -> dict[str, Any]:
+    began = time.monotonic()
+    folder = WholeFolder(path)
+    file = folder.file()
+    for stage in folder.stages():
+        _write_stage(stage)
+    report = build_whole_numbers(folder, file)
+    for course in report["courses"]:
+        if course["name"] == ADAPTIVE:
+            _write_schedule(folder, file.under(course["seed"]), course["folder"])
+    from lagsearch.report.pages.course import write_markdown, write_page
+    from lagsearch.report.pictures.staged_figures import draw_whole
+
+    figures = draw_whole(report, folder.figures)
+    write_whole_tables(report, folder.tables)
+    write_text(folder.path / "report.md", write_markdown(report, figures))
+    write_text(folder.path / "report.html", write_page(report, figures, folder.figures))
+    report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
+    write_json(folder.report_file, report)
+    return report
+
+
+def _write_schedule(folder: WholeFolder, file: StagedFile, course: str) -> None:
+    """Write what a course chose as a space that repeats it without search."""
+    chosen: list[dict[str, Any] | None] = []
+    for number in range(1, len(file.stages) + 1):
+        handed = read_handed(folder.path / course / f"stage-{number}")
+        assert handed is not None, course
+        chosen.append(None if number == 1 and file.begins_random else handed.chosen)
+    made = with_stages(file, chosen_stages(file, chosen), "schedule")
+    name = course.replace(ADAPTIVE, "schedule")
+    write_text(folder.path / f"{name}.yaml", dump_yaml(made.plain))
 
 
 def _alone(space: Space, winner: dict[str, Any]) -> Space:

@@ -15,7 +15,7 @@ from lagsearch.models.configs import rebuild_config, shape_of
 from lagsearch.planning.run import StagedPlan, plan_stages
 from lagsearch.planning.stage import RunPlan
 from lagsearch.planning.vocabulary import Vocabulary
-from lagsearch.report.numbers.course import ADAPTIVE
+from lagsearch.records.stage_result import ADAPTIVE
 from lagsearch.space import StagedFile, chosen_stages, depth_key, with_stages
 from lagsearch.storage.files import derive_seed
 

@@ -6,9 +6,10 @@ Each first looks at what the run folder and the cache already hold.
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from lagsearch.display.watch import Watch
@@ -22,8 +23,7 @@ from lagsearch.evaluate.downstream import Downstream
 from lagsearch.planning.stage import RunPlan
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder
-from lagsearch.report.numbers.stage import read_run
-from lagsearch.report.write import build_report
+from lagsearch.records.run import read_run
 from lagsearch.running.jobs import JobMaker, made_of
 from lagsearch.running.search import Searching
 from lagsearch.running.states import let_go
@@ -51,6 +51,7 @@ class Phases:
         brought: Sources that are checkpoints, by their names.
         downstream: What is evaluated at the end.
         tokenizer: The space's: it is saved with the winner.
+        write_report: Writes the report of a run folder.
     """
 
     plan: RunPlan
@@ -60,6 +61,7 @@ class Phases:
     brought: Mapping[str, CachedSource]
     downstream: Downstream
     tokenizer: Any
+    write_report: Callable[[Path], Any]
 
     @property
     def folder(self) -> RunFolder:
@@ -200,12 +202,12 @@ class Phases:
         """Evaluate the downstream tasks; whatever becomes of them, the report is there."""
         if not self.downstream.missing(winner.name):
             return
-        build_report(self.folder.path)
+        self.write_report(self.folder.path)
         compute = replace(self.make.compute, threads=self.make.source_threads)
         try:
             self.downstream.evaluate(winner.name, jobs, self.tokenizer, compute, self.watch.say)
         except HarnessError:
-            build_report(self.folder.path)
+            self.write_report(self.folder.path)
             raise
 
     def _further(self) -> list[str]:

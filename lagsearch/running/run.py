@@ -5,11 +5,11 @@ and the cache already hold.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.objectives.masking import make_objective
@@ -21,7 +21,7 @@ from lagsearch.data.tokens.store import (
     open_stores,
 )
 from lagsearch.data.tokens.tokenizers import vocabulary_size
-from lagsearch.display.watch import Watch, make_watch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import (
     DataError,
     ModelError,
@@ -37,10 +37,8 @@ from lagsearch.planning.stage import (
 )
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.records.folder import RunFolder, now
+from lagsearch.records.stage_result import ADAPTIVE
 from lagsearch.records.whole import WholeFolder
-from lagsearch.report.numbers.course import ADAPTIVE
-from lagsearch.report.staged import build_whole
-from lagsearch.report.write import build_report, curves_table
 from lagsearch.running.jobs import (
     JobMaker,
     sizes_wanted,
@@ -67,101 +65,11 @@ from lagsearch.storage.cache import holding
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 WRITING = "writing the report"
 
 
-@dataclass(frozen=True)
-class RankedCandidate:
-    """A candidate and what it came to.
-
-    Attributes:
-        name: Unique in its run.
-        operator: The operator's name.
-        settings: The operator's settings.
-        layer_map: Its layers drawn, e.g. `0 1 0* 1* 2`.
-        rank: 1 is the lowest loss at K; failed ones come last.
-        status: `ok`, `stopped` (in a race) or `failed`.
-        val_loss: Nats per predicted token, by step.
-        parameters: Tied ones once.
-        flops: Training FLOPs up to K.
-        wall_s: Seconds of its own training and evaluation up to K.
-    """
-
-    name: str
-    operator: str
-    settings: dict[str, Any]
-    layer_map: str
-    rank: int
-    status: str
-    val_loss: dict[int, float]
-    parameters: int
-    flops: int
-    wall_s: float
-
-
-@dataclass(frozen=True, repr=False)
-class RunResult:
-    """What a run came to.
-
-    Attributes:
-        folder: The run folder.
-        report: The numbers of `report.json`.
-    """
-
-    folder: Path
-    report: dict[str, Any]
-
-    def __repr__(self) -> str:
-        losses = self.report["winner"]["val_loss"]
-        step, loss = max((int(step), loss) for step, loss in losses.items())
-        ended = f"validation loss {loss:.4f} at step {step}"
-        return f"RunResult({self.winner}: {ended}; {self.folder})"
-
-    def _repr_html_(self) -> str:
-        from lagsearch.display.notebook import result_html
-
-        return result_html(self.report, self.folder)
-
-    @property
-    def stages(self) -> list["RunResult"]:
-        """The run of each stage that had a choice, under the first seed; none without stages."""
-        if self.report.get("kind") != "stages":
-            return []
-        folders = [
-            RunFolder(self.folder / each["folder"])
-            for each in self.report["courses"][0]["stages"]
-            if each["candidates"] > 1
-        ]
-        return [RunResult(each.path, each.report()) for each in folders]
-
-    @property
-    def candidates(self) -> list[RankedCandidate]:
-        """All candidates, best at K first; those of a run with `stages` are in these."""
-        names = [each.name for each in fields(RankedCandidate)]
-        ranked = []
-        for entry in self.report.get("candidates", ()):
-            losses = {int(step): loss for step, loss in entry["val_loss"].items()}
-            values = {name: entry[name] for name in names}
-            ranked.append(RankedCandidate(**{**values, "val_loss": losses}))
-        return ranked
-
-    @property
-    def winner(self) -> str:
-        """The winner's name."""
-        return str(self.report["winner"]["name"])
-
-    @property
-    def checkpoint(self) -> Path:
-        """Folder of the winner's Hugging Face checkpoint."""
-        return self.folder / "winner"
-
-    @property
-    def curves(self) -> "pd.DataFrame":
-        """All evaluations as a table: candidate, step, val_loss, wall_s, flops."""
-        return curves_table(self.folder)
+WriteReport = Callable[[Path], dict[str, Any]]
+"""Writes the report of a run folder and returns its numbers."""
 
 
 @holding()
@@ -177,34 +85,34 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     baselines: bool = False,
     skip_unfit: bool = False,
     overrides: Sequence[str] = (),
-    watch: Watch | None = None,
-) -> RunResult:
-    """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
+    watch: Watch,
+    write_report: WriteReport,
+) -> tuple[Path, dict[str, Any]]:
+    """Run a space; see `lagsearch.run`.
 
     Args:
-        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
-        lag: K, in place of the space's `search.lag`.
-        oracle: Train all candidates to completion and score the ranking.
-        out: The run folder, in place of `reports/<name>`.
-        serial: Train one candidate after the other in this process, without Ray.
-        profile: Say where the time goes, and trace a few steps of every candidate.
-        seeds: Seeds to train every candidate under, in place of the space's `search.seeds`.
-        baselines: With stages: train what adaptive stacking is compared with, too.
-        skip_unfit: Leave out candidates that do not fit, and name them.
-        overrides: `key.path=value` texts, as `--set` takes them.
-        watch: Follows the run; a live table or plain lines when left out.
+        space: The space.
+        lag: K, in place of the space's.
+        oracle: Whether all candidates are trained to completion.
+        out: The run folder.
+        serial: Whether Ray is left out.
+        profile: Whether to say where the time goes.
+        seeds: Seeds, in place of the space's.
+        baselines: With stages: whether to train what the adaptive course is compared with.
+        skip_unfit: Whether candidates that do not fit are left out.
+        overrides: `key.path=value` texts.
+        watch: Follows the run.
+        write_report: Called when all is trained, also before downstream tasks.
 
-    Raises:
-        LagsearchError: The space cannot be run; nothing was written.
-        NoSurvivorError: Every candidate failed.
+    Returns:
+        The run folder, and what `report.json` holds.
     """
-    watch = watch or make_watch()
     flags = said(
         overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
     )
     file = opened(space, flags)
     if isinstance(file, StagedFile):
-        return _run_stages(file, out, watch, serial=serial, baselines=baselines)
+        return _run_stages(file, out, watch, write_report, serial=serial, baselines=baselines)
     if baselines:
         raise SpaceError(
             f"{file.path}: --baselines belongs to a space with stages; --oracle is "
@@ -234,7 +142,9 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         plans = recorded(plan) if sampling is None else sampling.record()
         folder.begin(file.space, plans, describe(compute), make.inputs())
         open_runner = open_serial if serial else _open_ray(slots)
-        phases = Phases(plan, make, open_runner, watch, brought, downstream, tokenizer)
+        phases = Phases(
+            plan, make, open_runner, watch, brought, downstream, tokenizer, write_report
+        )
         sources = phases.sources()
         states = {seed: [each.state for each in found] for seed, found in sources.items()}
         if sampling is not None:
@@ -248,17 +158,23 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         let_go(folder.states)
         began = time.monotonic()
         with watch.doing(WRITING):
-            report = build_report(folder.path)
+            report = write_report(folder.path)
         folder.spend("report", time.monotonic() - began)
         folder.note(end=now())
     finally:
         lock.release()
-    return RunResult(folder.path, report)
+    return folder.path, report
 
 
 def _run_stages(
-    file: StagedFile, out: str | Path | None, watch: Watch, *, serial: bool, baselines: bool
-) -> RunResult:
+    file: StagedFile,
+    out: str | Path | None,
+    watch: Watch,
+    write_report: WriteReport,
+    *,
+    serial: bool,
+    baselines: bool,
+) -> tuple[Path, dict[str, Any]]:
     """Run a space with stages; see `run`."""
     folder = WholeFolder(Path(out) if out else Path("reports") / file.space.name)
     file = folder.agree(file)
@@ -286,17 +202,17 @@ def _run_stages(
             with (open_serial if serial else _open_ray(slots))() as runner:
                 engine = Engine(
                     *(tokenizer, vocabulary, store, objective, compute),
-                    *(threads, runner, brought, watch),
+                    *(threads, runner, brought, watch, write_report),
                 )
                 StagedRun(plan, folder, engine).run(baselines=baselines)
         finally:
             folder.spend("search", time.monotonic() - began)
         with watch.doing(WRITING):
-            report = build_whole(folder.path)
+            report = write_report(folder.path)
         folder.note(end=now())
     finally:
         lock.release()
-    return RunResult(folder.path, report)
+    return folder.path, report
 
 
 def _check_downstream(plan: StagedPlan, folder: WholeFolder, watch: Watch) -> None:

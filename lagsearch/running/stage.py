@@ -1,7 +1,7 @@
 """One stage of a course: an ordinary run of one growth, from the last stage's winner."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +21,8 @@ from lagsearch.planning.stage import (
 from lagsearch.planning.vocabulary import Vocabulary
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder, now
+from lagsearch.records.run import read_run
 from lagsearch.records.stage_result import Handed
-from lagsearch.report.numbers.stage import read_run
-from lagsearch.report.write import build_report
 from lagsearch.running.jobs import (
     JobMaker,
     made_of,
@@ -55,6 +54,7 @@ class Engine:
         runner: Trains several at a time.
         brought: Sources that are checkpoints, by their names.
         watch: Follows.
+        write_report: Writes the report of a run folder.
     """
 
     tokenizer: Any
@@ -66,6 +66,7 @@ class Engine:
     runner: Runner
     brought: Mapping[str, CachedSource]
     watch: Watch
+    write_report: Callable[[Path], Any]
 
 
 class StageRun:
@@ -169,6 +170,7 @@ class StageRun:
             {**engine.brought, **self._brought()},
             downstream,
             engine.tokenizer,
+            engine.write_report,
         )
 
     def _brought(self) -> dict[str, CachedSource]:
@@ -230,7 +232,7 @@ class StageRun:
         self.folder.spend("winner", max(0.0, spent - began_s))
 
     def finish(self, *, keeps_checkpoint: bool) -> Handed:
-        """Rank, train what is still to be trained, write the report, and hand on.
+        """Rank, train what is still to be trained, and hand on.
 
         Args:
             keeps_checkpoint: Whether to write the winner as a Hugging Face checkpoint.
@@ -240,8 +242,6 @@ class StageRun:
         """
         phases = self.phases
         winner = phases.winner(self.jobs)
-        if self.searches:
-            build_report(self.folder.path)
         if keeps_checkpoint:
             phases.save_winner(winner)
             phases.evaluate(winner, self.jobs)

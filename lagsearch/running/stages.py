@@ -13,9 +13,8 @@ from pathlib import Path
 from lagsearch.errors import NoSurvivorError
 from lagsearch.planning.run import StagedPlan, plan_stages
 from lagsearch.records.folder import RunFolder
-from lagsearch.records.stage_result import Handed, read_handed
+from lagsearch.records.stage_result import ADAPTIVE, Handed, read_handed
 from lagsearch.records.whole import WholeFolder
-from lagsearch.report.numbers.course import ADAPTIVE
 from lagsearch.running.baselines import (
     Course,
     adaptive_course,

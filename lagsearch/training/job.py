@@ -8,6 +8,7 @@ from typing import Any
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.tokens.store import Stores
 from lagsearch.operators.plan.growth import GrowthPlan
+from lagsearch.records.curve import operator_record
 from lagsearch.space import Training
 
 
@@ -106,8 +107,3 @@ class Job:
     def operator_record(self) -> Path:
         """File of what came of learning the operator, beside the curve."""
         return operator_record(self.curve)
-
-
-def operator_record(curve: Path) -> Path:
-    """Return the file of what came of learning an operator, by that of the candidate's curve."""
-    return curve.with_suffix(".operator.json")

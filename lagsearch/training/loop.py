@@ -6,12 +6,12 @@ Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import fsum, isfinite
 
 import torch
 from torch import nn
 
+from lagsearch.display.watch import Progress
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
@@ -47,25 +47,6 @@ from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
 
 _CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
 _TELL_EVERY_S = 1.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sign of life.
-
-    Attributes:
-        name: The job's name.
-        step: Updates so far.
-        val_loss: The newest validation loss, nats per predicted token, if there is one.
-        wall_s: Seconds of training and evaluation so far.
-        learned: Steps so far of learning its operator, while that goes on.
-    """
-
-    name: str
-    step: int
-    val_loss: float | None
-    wall_s: float
-    learned: int | None = None
 
 
 def train(job: Job, until: int) -> Generator[Progress, None, None]:

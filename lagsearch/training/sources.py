@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lagsearch.display.watch import Progress
 from lagsearch.models.checkpoints import checkpoint_digest, load_checkpoint
 from lagsearch.records.curve import read_curve
 from lagsearch.storage.cache import Entry, provide
@@ -18,7 +19,7 @@ from lagsearch.storage.files import (
     write_json,
 )
 from lagsearch.training.job import Job
-from lagsearch.training.loop import Progress, train
+from lagsearch.training.loop import train
 from lagsearch.training.state import SavedAt, save_state
 
 FORMAT = 1

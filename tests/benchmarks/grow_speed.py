@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--mergekit", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    lagsearch = [sys.executable, "-m", "lagsearch", "grow"]
+    lagsearch = [sys.executable, "-m", "lagsearch.cli", "grow"]
     with tempfile.TemporaryDirectory() as root:
         root = Path(root)
         size = elsewhere(make, root / "source", options.megabytes)

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lagsearch.records.folder import RunFolder
+from lagsearch.records.run import read_run
 from lagsearch.records.whole import is_whole
-from lagsearch.report.numbers.stage import read_run
 from lagsearch.selection import phase_transition
 from lagsearch.selection.scores import relative_regret
 

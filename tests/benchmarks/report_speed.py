@@ -116,7 +116,7 @@ def main():
         timed(times, page, "write_html", "report.html")
         timed(times, build, "write_json", "report.json")
         began = time.perf_counter()
-        build.build_report(path)
+        build.write_report(path)
         whole = time.perf_counter() - began
         for label, seconds in times.items():
             print(f"{label:>28} {seconds:6.1f} s")

@@ -13,13 +13,9 @@ from lagsearch.records.curve import (
     Evaluation,
     Failure,
 )
+from lagsearch.records.run import Baseline, Recorded, terms_of
 from lagsearch.records.seeds import mean_curve
-from lagsearch.report.numbers.growing import Baseline
-from lagsearch.report.numbers.stage import (
-    Recorded,
-    build_numbers,
-    terms_of,
-)
+from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.selection import Choice, LossTable, Measured, rank_candidates
 from lagsearch.space import Corpus, Data, Pretrain, Search, Source, Space, Training
 

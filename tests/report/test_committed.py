@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lagsearch.records.folder import RunFolder
-from lagsearch.report.numbers.stage import build_numbers, read_run
+from lagsearch.records.run import read_run
+from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.pages.markdown import bold
 from lagsearch.report.words.verdict import judge
 

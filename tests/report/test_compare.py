@@ -199,7 +199,7 @@ def test_all_text_of_runs_is_escaped(tmp_path):
 def test_what_cannot_be_compared_is_one_line(two, tmp_path, names, message):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "report.json").write_text("{}")  # of another program
-    command = [sys.executable, "-m", "lagsearch", "compare", *(tmp_path / n for n in names)]
+    command = [sys.executable, "-m", "lagsearch.cli", "compare", *(tmp_path / n for n in names)]
     command += ["--out", tmp_path / "out"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stdout) == (2, "")
@@ -210,7 +210,7 @@ def test_what_cannot_be_compared_is_one_line(two, tmp_path, names, message):
 
 def test_the_terminal_shows_what_the_page_holds(two, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "lagsearch", "compare", *two[:2], "--out", out]
+    command = [sys.executable, "-m", "lagsearch.cli", "compare", *two[:2], "--out", out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     told, _, last = done.stdout.rpartition("\n\nComparison: ")

@@ -120,7 +120,7 @@ def test_bytes_that_are_no_text_are_said_to_be(tmp_path):
     path = tmp_path / "curves.csv"
     path.write_bytes(b"candidate,step,val_loss\n\xff\xe9,1,2.0\n")
     done = subprocess.run(
-        [sys.executable, "-m", "lagsearch", "report", str(path)], capture_output=True, text=True
+        [sys.executable, "-m", "lagsearch.cli", "report", str(path)], capture_output=True, text=True
     )
     assert done.returncode == 2
     assert done.stderr == (

@@ -22,8 +22,9 @@ from lagsearch.records.curve import (
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.imported_curves import Asked, read_curves
 from lagsearch.records.imported_rows import read_rows
+from lagsearch.records.run import read_run
 from lagsearch.records.search import Terms, conclude
-from lagsearch.report.numbers.stage import build_numbers, read_run
+from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.words.verdict import advise, judge
 from lagsearch.report.write import report_curves
@@ -430,7 +431,7 @@ def test_what_to_do_next_names_the_file_and_another_step(tmp_path):
 
 
 def lagsearch(*arguments):
-    command = [sys.executable, "-m", "lagsearch", *map(str, arguments)]
+    command = [sys.executable, "-m", "lagsearch.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 

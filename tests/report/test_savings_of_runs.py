@@ -16,8 +16,8 @@ from lagsearch.records.curve import (
     Evaluation,
     Failure,
 )
+from lagsearch.records.run import Recorded, terms_of
 from lagsearch.report.numbers.savings import savings
-from lagsearch.report.numbers.stage import Recorded, terms_of
 from lagsearch.selection import Choice, LossTable, Measured
 from lagsearch.space import Corpus, Data, Pretrain, Search, Source, Space, Training
 

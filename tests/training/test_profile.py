@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import lagsearch
 from lagsearch.display.watch import Watch
-from lagsearch.report.write import build_report
+from lagsearch.report.write import write_report
 from lagsearch.storage.files import cache_root
 from lagsearch.training import loop
 from lagsearch.training.job import Compute
@@ -239,7 +239,7 @@ def test_the_report_is_built_again_from_the_files(profiled):
     page = (result.folder / "report.md").read_text()
     for name in ("report.json", "report.md"):
         (result.folder / name).unlink()
-    again = build_report(result.folder)
+    again = write_report(result.folder)
     assert again["profile"] == result.report["profile"]
     assert (result.folder / "report.md").read_text() == page
     section = page.split("## Where the time goes\n")[1].split("\n## ")[0]
@@ -295,7 +295,7 @@ def test_interrupted_in_the_traced_steps_and_resumed(write_space, tmp_path, monk
 @pytest.mark.slow
 def test_workers_of_ray_leave_the_same_files(write_space, tmp_path):
     path = write_space(*LONGER)
-    command = [sys.executable, "-m", "lagsearch", "run", str(path), "--profile", "--out"]
+    command = [sys.executable, "-m", "lagsearch.cli", "run", str(path), "--profile", "--out"]
     folder = tmp_path / "ray"
     done = subprocess.run(
         [*command, str(folder)], check=True, capture_output=True, text=True, timeout=250

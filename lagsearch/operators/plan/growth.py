@@ -1,6 +1,6 @@
 """A growth as data: where every tensor of the target comes from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -173,19 +173,6 @@ class GrowthPlan:
             Learned.from_dict(plain["learned"]) if plain.get("learned") else None,
             plain.get("steps"),
         )
-
-
-def legend(layer_maps: Iterable[str], quote: str = "") -> str:
-    """Say what the marks in drawn plans mean, those that occur."""
-    words = {
-        "*": "a new copy",
-        "°": "a new copy that adds nothing yet",
-        "~": "a learned mix",
-        "R": "a new random layer",
-    }
-    drawn = " ".join(layer_map.partition("[")[0] for layer_map in layer_maps)
-    parts = [f"{quote}{mark}{quote} {word}" for mark, word in words.items() if mark in drawn]
-    return ", ".join(["Layers are the source's, numbered from 0 at the embedding", *parts])
 
 
 def layers_of(plain: dict[str, Any]) -> tuple[LayerOrigin, ...]:

@@ -10,8 +10,9 @@ from lagsearch.errors import LagsearchError, RunFolderError
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.imported_curves import read_curves
 from lagsearch.records.imported_rows import is_curves
+from lagsearch.records.run import read_run
 from lagsearch.records.shapes import AnyReport
-from lagsearch.report.numbers.stage import read_run, training_cost
+from lagsearch.report.numbers.stage import training_cost
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.view import alive, judged
 from lagsearch.report.words.verdict import judge

@@ -9,15 +9,13 @@ import numpy as np
 from lagsearch.errors import RunFolderError
 from lagsearch.records.curve import Evaluation
 from lagsearch.records.folder import RunFolder
-from lagsearch.records.stage_result import Handed, read_handed
+from lagsearch.records.stage_result import ADAPTIVE, Handed, read_handed
 from lagsearch.records.whole import WholeFolder
 from lagsearch.report.numbers.layer_ancestry import drawn, genealogy
 from lagsearch.selection.spread import mean_of
 from lagsearch.space import StagedFile
 
 FORMAT = 1
-
-ADAPTIVE = "adaptive"
 
 SAYS = {
     ADAPTIVE: "LAG at every stage",

@@ -1,41 +1,17 @@
 """Whether growing is worth it: growths beside what was not chosen from, part of `report.json`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.records.curve import Curve
+from lagsearch.records.run import Baseline, Recorded
 from lagsearch.selection import compare_losses, losses_when_spent
 
-if TYPE_CHECKING:
-    from lagsearch.report.numbers.stage import Recorded
 
-
-@dataclass(frozen=True)
-class Baseline:
-    """What candidates are compared with.
-
-    Attributes:
-        plan: Its entry in `plans.json`.
-        by_seed: Its evaluations under each seed.
-        curve: The mean over the seeds.
-    """
-
-    plan: dict[str, Any]
-    by_seed: tuple[Curve, ...]
-    curve: Curve
-
-    @property
-    def sources(self) -> list[int]:
-        """The places of the sources that it takes from."""
-        return sorted(GrowthPlan.from_dict(self.plan["plan"]).sources)
-
-
-def growing(run: "Recorded") -> dict[str, Any]:
+def growing(run: Recorded) -> dict[str, Any]:
     """Compare every growth with every baseline, at equal steps and at equal training FLOPs.
 
     At the last step that both came to: completion, or K for a growth that was trained no further.
@@ -60,7 +36,7 @@ def growing(run: "Recorded") -> dict[str, Any]:
     }
 
 
-def _entry(run: "Recorded", name: str) -> dict[str, Any]:
+def _entry(run: Recorded, name: str) -> dict[str, Any]:
     """Return a baseline as candidates are written, but without a rank."""
     baseline = run.baselines[name]
     evaluations, plan = baseline.curve.evaluations, baseline.plan
@@ -87,7 +63,7 @@ def _entry(run: "Recorded", name: str) -> dict[str, Any]:
     return entry | told
 
 
-def _sources(run: "Recorded") -> list[dict[str, Any]]:
+def _sources(run: Recorded) -> list[dict[str, Any]]:
     """Return each source's own loss on the validation batches, where it is known.
 
     An ungrown baseline begins with it. A source that was trained here on as many sequences a step
@@ -110,7 +86,7 @@ def _sources(run: "Recorded") -> list[dict[str, Any]]:
     return found
 
 
-def _comparison(run: "Recorded", growth: str, name: str, baseline: Baseline) -> dict[str, Any]:
+def _comparison(run: Recorded, growth: str, name: str, baseline: Baseline) -> dict[str, Any]:
     pairs = list(zip(run.by_seed[growth], baseline.by_seed, strict=True))
     last = max((step for pair in pairs for step in _shared(pair)), default=None)
     compared: dict[str, Any] = {"growth": growth, "baseline": name}
@@ -123,7 +99,7 @@ def _comparison(run: "Recorded", growth: str, name: str, baseline: Baseline) -> 
     return compared | {"equal_steps": at_steps, "equal_flops": _at_equal_flops(run, pairs)}
 
 
-def _at_equal_flops(run: "Recorded", pairs: Sequence[tuple[Curve, Curve]]) -> dict[str, Any] | None:
+def _at_equal_flops(run: Recorded, pairs: Sequence[tuple[Curve, Curve]]) -> dict[str, Any] | None:
     """Compare under the seeds under which both have spent what the first seed's two have."""
     ends = [curve.evaluations[-1] for curve in pairs[0]]
     flops = min(each.flops for each in ends)

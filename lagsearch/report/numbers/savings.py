@@ -1,16 +1,14 @@
 """What each growth saves against training from scratch: part of `report.json`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.records.curve import Curve
+from lagsearch.records.run import Recorded
 from lagsearch.selection import Spending, saving, speed_up
 
-if TYPE_CHECKING:
-    from lagsearch.report.numbers.stage import Recorded
 
-
-def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str, Any] | None:
+def savings(run: Recorded, growths: list[str], search_flops: int) -> dict[str, Any] | None:
     """Compare growths with the baseline that was trained longest, at equal validation loss.
 
     The loss is the one that both come to: the higher one of their last ones. Where the grown model
@@ -38,7 +36,7 @@ def savings(run: "Recorded", growths: list[str], search_flops: int) -> dict[str,
     }
 
 
-def _longest_baseline(run: "Recorded") -> str | None:
+def _longest_baseline(run: Recorded) -> str | None:
     listed = [name for name, plan in run.plans.items() if plan["is_baseline"]]
     beside = [name for name, each in run.baselines.items() if not each.sources]
     lengths = {
@@ -49,7 +47,7 @@ def _longest_baseline(run: "Recorded") -> str | None:
     return max(lengths, key=lambda name: lengths[name]) if lengths else None
 
 
-def _entry(run: "Recorded", reference: str, name: str, search_flops: int) -> dict[str, Any]:
+def _entry(run: Recorded, reference: str, name: str, search_flops: int) -> dict[str, Any]:
     """Return what both spend until they come to the same loss, and what that saves."""
     entry: dict[str, Any] = {"is_bound": False}
     sources, others = _sources(run, name), _others(run, name, search_flops)
@@ -76,11 +74,11 @@ def _entry(run: "Recorded", reference: str, name: str, search_flops: int) -> dic
     return entry
 
 
-def _curve(run: "Recorded", name: str) -> Curve:
+def _curve(run: Recorded, name: str) -> Curve:
     return run.curves[name] if name in run.curves else run.baselines[name].curve
 
 
-def _spending(run: "Recorded", name: str, unit: str) -> Spending:
+def _spending(run: Recorded, name: str, unit: str) -> Spending:
     evaluations = _curve(run, name).evaluations
     losses = [each.val_loss for each in evaluations]
     if unit == "flops":
@@ -91,7 +89,7 @@ def _spending(run: "Recorded", name: str, unit: str) -> Spending:
     return Spending([(each.step + learned) * per_step for each in evaluations], losses)
 
 
-def _sources(run: "Recorded", name: str) -> dict[str, int | None]:
+def _sources(run: Recorded, name: str) -> dict[str, int | None]:
     """Return what the sources took that a growth takes from; None where one is not known."""
     flops, tokens = [], []
     for place in sorted(GrowthPlan.from_dict(run.plans[name]["plan"]).sources):
@@ -105,7 +103,7 @@ def _sources(run: "Recorded", name: str) -> dict[str, int | None]:
     return {"flops": sum(flops), "tokens": sum(tokens)}
 
 
-def _others(run: "Recorded", name: str, search_flops: int) -> dict[str, int]:
+def _others(run: Recorded, name: str, search_flops: int) -> dict[str, int]:
     """Return what all other candidates took up to K, as far as each came."""
     own = run.curves[name].at(run.lag)
     tokens = 0.0

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lagsearch.report.numbers.course import ADAPTIVE
+from lagsearch.records.stage_result import ADAPTIVE
 from lagsearch.report.pictures.charts import Chart
 from lagsearch.report.pictures.staged_style import (
     ROLES,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lagsearch.report.numbers.course import ADAPTIVE
+from lagsearch.records.stage_result import ADAPTIVE
 
 ROLES = {
     ADAPTIVE: "winner",

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lagsearch.display.layer_blocks import legend
 from lagsearch.display.watch import clock
-from lagsearch.operators.plan.growth import legend
 from lagsearch.report.numbers.view import (
     behind,
     beside,

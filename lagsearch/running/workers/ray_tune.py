@@ -40,13 +40,13 @@ import ray  # noqa: E402  (ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
 from ray._private import worker as ray_worker  # noqa: E402
 
-from lagsearch.display.watch import Watch  # noqa: E402
-from lagsearch.errors import ResourceError, brief  # noqa: E402
+from lagsearch.display.watch import Progress, Watch  # noqa: E402
+from lagsearch.errors import ResourceError, brief, reason_of  # noqa: E402
 from lagsearch.running.interrupts import SIGNALS, kept  # noqa: E402
-from lagsearch.running.workers.serial import Finished, Outcome, Runner, reason_of  # noqa: E402
+from lagsearch.running.workers.serial import Finished, Outcome, Runner  # noqa: E402
 from lagsearch.running.workers.slots import Slots  # noqa: E402
 from lagsearch.training.job import Job  # noqa: E402
-from lagsearch.training.loop import Progress, train  # noqa: E402
+from lagsearch.training.loop import train  # noqa: E402
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failures are told by the watch
 

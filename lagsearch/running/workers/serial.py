@@ -1,14 +1,12 @@
 """Candidates one after the other in this process: for debugging, and bit-equal to Ray."""
 
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from lagsearch.display.watch import Watch
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import reason_of
 from lagsearch.training.job import Job
 from lagsearch.training.loop import train
 
@@ -35,15 +33,6 @@ Runner = Callable[[Sequence[Job], int, Watch, Finished], Outcome]
 
 OpenRunner = Callable[[], AbstractContextManager[Runner]]
 """Gives a runner for as long as a block lasts."""
-
-
-def reason_of(error: Exception) -> str:
-    """Say in one line why a candidate failed; what is not foreseen names its place in the code."""
-    if isinstance(error, LagsearchError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{place}"
 
 
 def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:

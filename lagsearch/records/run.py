@@ -1,0 +1,153 @@
+"""A run folder, read: its candidates, their curves, and the choice among them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lagsearch.errors import RunFolderError
+from lagsearch.operators.plan.growth import GrowthPlan
+from lagsearch.records.choice import strategy_of
+from lagsearch.records.curve import Curve
+from lagsearch.records.folder import RunFolder
+from lagsearch.records.search import Searched, Terms, conclude
+from lagsearch.records.seeds import mean_curve
+from lagsearch.selection import Order
+from lagsearch.space import Space, annealed_steps
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What candidates are compared with.
+
+    Attributes:
+        plan: Its entry in `plans.json`.
+        by_seed: Its evaluations under each seed.
+        curve: The mean over the seeds.
+    """
+
+    plan: dict[str, Any]
+    by_seed: tuple[Curve, ...]
+    curve: Curve
+
+    @property
+    def sources(self) -> list[int]:
+        """The places of the sources that it takes from."""
+        return sorted(GrowthPlan.from_dict(self.plan["plan"]).sources)
+
+
+@dataclass(frozen=True)
+class Recorded(Searched):
+    """A run folder, read.
+
+    Attributes:
+        space: What was run.
+        plans: `plans.json`: each candidate's entry by its name.
+        environment: `environment.json`.
+        operators: What came of learning the operators that are learned, by candidate.
+        profiles: Where the time went, by candidate, where somebody looked.
+        has_winner: Whether the winner's weights are there.
+        harness: `harness.json`, None where no downstream tasks were evaluated.
+        left_out: Candidates of the space that do not fit: name and reason of each.
+        baselines: What candidates are compared with, and were not chosen from.
+    """
+
+    space: Space
+    plans: Mapping[str, dict[str, Any]]
+    environment: Mapping[str, Any]
+    operators: Mapping[str, dict[str, Any]]
+    profiles: Mapping[str, dict[str, Any]]
+    has_winner: bool
+    harness: Mapping[str, Any] | None
+    left_out: tuple[dict[str, str], ...] = ()
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+
+
+def terms_of(space: Space, baselines: Iterable[str]) -> Terms:
+    """Return the terms on which a space compares its candidates."""
+    return Terms(
+        name=space.name,
+        seed=space.seed,
+        seeds=space.seeds,
+        strategy=strategy_of(space),
+        kind=space.search.strategy,
+        asked_lag=space.search.lag,
+        has_oracle=space.search.oracle,
+        baselines=frozenset(baselines),
+        annealed=annealed_steps(space),
+    )
+
+
+def read_run(folder: RunFolder) -> Recorded:
+    """Read a run folder.
+
+    Raises:
+        RunFolderError: It is none, or no candidate has reached K, or some are still to reach it.
+    """
+    space = folder.space()
+    recorded = folder.plans()
+    plans = {entry["name"]: entry for entry in recorded["candidates"]}
+    terms = terms_of(space, [name for name, plan in plans.items() if plan["is_baseline"]])
+    by_seed = {name: folder.curves_of(space, name) for name in plans}
+    found = conclude(terms, by_seed, folder.path)
+    if space.search.oracle and (late := _late(by_seed, space.training.steps)):
+        found = Order(space.training.steps, late)
+    if isinstance(found, Order):
+        raise RunFolderError(
+            f"{folder.path}: {len(found.candidates)} of {len(plans)} candidates have not reached "
+            f"step {found.step}, e.g. {found.candidates[0]}; `lagsearch run` with the same --out "
+            "goes on"
+        )
+    environment = folder.environment()
+    baselines = _baselines(folder, space)
+    if environment.get("end"):
+        _check_ends(folder, space, found.winner)
+    return Recorded(
+        **vars(found),
+        space=space,
+        plans=plans,
+        environment=environment,
+        operators={name: learnt for name in plans if (learnt := folder.operator(name)) is not None},
+        profiles={name: seen for name in plans if (seen := folder.profile(name)) is not None},
+        has_winner=any(folder.winner.glob("*.safetensors")),
+        harness=folder.harness(),
+        left_out=tuple(recorded.get("left_out", ())),
+        baselines=baselines,
+    )
+
+
+def _check_ends(folder: RunFolder, space: Space, winner: str) -> None:
+    """Check that what a run that is over trained to an end is recorded until there.
+
+    Raises:
+        RunFolderError: A curve ends before.
+    """
+    ends = {space.trials(winner)[0]: space.training.steps}
+    for plan in folder.plans().get("baselines", ()):
+        ends |= dict.fromkeys(space.trials(plan["name"]), plan["steps"])
+    for trial, step in ends.items():
+        curve = folder.curve(trial)
+        if curve.failure is None and curve.at(step) is None:
+            raise RunFolderError(
+                f"{folder.curve_file(trial)}: has lost its end, step {step}; `lagsearch run` with "
+                "the same --out mends it"
+            )
+
+
+def _baselines(folder: RunFolder, space: Space) -> dict[str, Baseline]:
+    """Return what was trained beside the candidates, as far as it came."""
+    found = {}
+    for plan in folder.plans().get("baselines", ()):
+        by_seed = folder.curves_of(space, plan["name"])
+        curve = mean_curve(by_seed, space.seeds)
+        if curve.seen:
+            found[plan["name"]] = Baseline(plan, by_seed, curve)
+    return found
+
+
+def _late(by_seed: Mapping[str, tuple[Curve, ...]], step: int) -> tuple[str, ...]:
+    """Return the candidates that did not fail and have not reached a step under all seeds."""
+    return tuple(
+        name
+        for name, curves in by_seed.items()
+        if not any(curve.failure for curve in curves) and not all(each.at(step) for each in curves)
+    )
