@@ -47,7 +47,7 @@ def net2net(
         (Wang et al. 2023) has random shares; these follow a fixed cycle.
     """
     growth = width_growth("net2net", source, target)
-    return growth.plan(growth.lifts(copied(split)), noise=noise)
+    return growth.plan(growth.lifts(copied(split)), noise=noise, warning=growth.spread_warning())
 
 
 @operator("aki", paper="arXiv:2110.07143", grows="width", preserves="no")
@@ -117,8 +117,11 @@ def lemon(
             f"(post-norm): set {growth.family.size_keys.residual[0]} to a multiple of {old}"
         )
     pad: Fill = "zero" if growth.family.norm == "rms" else "mean"
-    width = growth.lifts(copied(split), residual=_whole_copies(split, pad))
-    width = growth.with_norms(width)
+    lifts = {"residual": _whole_copies(split, pad)}
+    if growth.family.norms_span_heads:
+        lifts |= dict.fromkeys(("key_value", "heads"), _whole_heads(split))
+    width = growth.with_norms(growth.lifts(copied(split), **lifts))
+    growth.check_new_heads("lemon", width)
     return growth.plan(width, warning=growth.eps_warning(width))
 
 
@@ -126,6 +129,16 @@ def _whole_copies(split: Split, pad: Fill) -> MakeLift:
     def make(source: int, target: int) -> Lift:
         whole = target // source * source
         return Lift(source, target, whole, split, below=pad, right="random", corner=pad)
+
+    return make
+
+
+def _whole_heads(split: Split) -> MakeLift:
+    """Return lifts whose new heads add nothing to a norm over all of them."""
+
+    def make(source: int, target: int) -> Lift:
+        whole = target // source * source
+        return Lift(source, target, whole, split, below="zero", right="zero", corner="random")
 
     return make
 

@@ -60,10 +60,14 @@ def zero(
     growth = width_growth("zero", source, target)
     if form == "hybrid":
         residual, inside = padded("zero", "random", "zero"), padded("random", "zero", "random")
-        width = growth.with_norms(growth.lifts(inside, residual=residual))
+        heads = padded("zero", "zero", "random") if growth.family.norms_span_heads else inside
+        lifts = growth.lifts(inside, residual=residual, key_value=heads, heads=heads)
+        width = growth.with_norms(lifts)
+        growth.check_new_heads("zero", width)
         return growth.plan(width)
     if form == "gstack":
         width = growth.with_norms(growth.lifts(padded("zero", "random", "random")))
+        growth.check_new_heads("zero form gstack", width)
         return growth.plan(width, warning=_SHARED_GROUP if "heads" in growth.grown else None)
     if form == "v2":
         growth.check_doubled("zero form v2")
