@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from lagsearch.errors import ModelError, OperatorError
+from lagsearch.growing.growth import Growth
 from lagsearch.models.configs import build_config, shape_of, target_shape
 from lagsearch.operators import make_candidate
 
@@ -63,6 +65,40 @@ def test_identity_is_exact_where_norms_come_first(family):
         for placement in ("interleaved", "stacked", "pro"):
             assert difference(family, "identity", {"placement": placement}, "depth") <= 1e-10
         assert difference(family, "stack", {}, "depth") > 1e-3
+
+
+def gradient_norm(model):
+    logits = model(TOKENS).logits
+    cross_entropy(logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten()).backward()
+    return float(torch.stack([each.grad.norm() for each in model.parameters()]).norm())
+
+
+@pytest.mark.parametrize(("family", "gain"), [("gemma2", -1.0), ("gemma3_text", -1), ("olmo2", 0)])
+def test_identity_zeroes_the_gains_of_norms_behind_output_projections(family, gain):
+    """Zero projections in front of them would have gradients of 1 / sqrt(eps) times the size."""
+    source, target, _ = grow(family, "identity", {}, "depth")
+    behind = ("post_attention_layernorm", "post_feedforward_layernorm")
+    for place, layer in enumerate(target.model.layers):
+        is_new = place % 2 == 1
+        for name in behind:
+            assert bool((layer.get_submodule(name).weight == gain).all()) == is_new
+        for out in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            assert out.weight.count_nonzero() == out.weight.numel()
+    assert gradient_norm(target) < 3 * gradient_norm(source)
+
+
+def test_only_a_gain_that_counts_from_zero_can_be_said_to_mergekit():
+    """Its scale of 0 leaves a gain of one in Gemma."""
+    plan = plan_of(FAMILIES["olmo2"], "identity", {"num_hidden_layers": 8})
+    closing = {
+        family: Growth((), (), plan, build_config(FAMILIES[family])).closing
+        for family in ("llama", "olmo2", "gemma2")
+    }
+    assert closing == {
+        "llama": ["self_attn.o_proj", "mlp.down_proj"],
+        "olmo2": ["post_attention_layernorm", "post_feedforward_layernorm"],
+        "gemma2": [],
+    }
 
 
 @every_family

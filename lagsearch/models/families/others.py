@@ -24,10 +24,11 @@ def _unbiased(*parts: str) -> tuple[Weight, ...]:
     return tuple(weight for weight in _of(*parts) if not weight.name.endswith(".bias"))
 
 
-def _norms(*names: str, counts_from: float = 0.0) -> tuple[Weight, ...]:
+def _norms(*names: str, counts_from: float = 0.0, is_last: bool = False) -> tuple[Weight, ...]:
     """Return the gains of norms on the residual stream."""
     return tuple(
-        Weight(f"{name}.weight", ("residual",), "norm", counts_from=counts_from) for name in names
+        Weight(f"{name}.weight", ("residual",), "norm", None, counts_from, is_last)
+        for name in names
     )
 
 
@@ -42,14 +43,18 @@ def _normed(query: Axis, key: Axis, counts_from: float = 0.0) -> tuple[Weight, .
     )
 
 
+_BEFORE = ("input_layernorm", "pre_feedforward_layernorm")
 _BEHIND = ("post_attention_layernorm", "post_feedforward_layernorm")
-_AROUND = ("input_layernorm", "pre_feedforward_layernorm", *_BEHIND)
+_AROUND = (
+    *_norms(*_BEFORE, counts_from=1.0),
+    *_norms(*_BEHIND, counts_from=1.0, is_last=True),
+)
 
 GEMMA2 = replace(
     LLAMA,
     name="gemma2",
     model_types=("gemma2",),
-    layer=(*_of("self_attn."), *_unbiased("mlp."), *_norms(*_AROUND, counts_from=1.0)),
+    layer=(*_of("self_attn."), *_unbiased("mlp."), *_AROUND),
     top=(*_norms("model.norm", counts_from=1.0), *LLAMA.top[1:]),
     scales_embedding=True,
 )
@@ -61,7 +66,7 @@ GEMMA3 = replace(
     layer=(
         *_normed("head_dim", "head_dim", counts_from=1.0),
         *_unbiased("mlp."),
-        *_norms(*_AROUND, counts_from=1.0),
+        *_AROUND,
     ),
 )
 
@@ -69,7 +74,7 @@ OLMO2 = replace(
     LLAMA,
     name="olmo2",
     model_types=("olmo2",),
-    layer=(*_normed("query", "key_value"), *_unbiased("mlp."), *_norms(*_BEHIND)),
+    layer=(*_normed("query", "key_value"), *_unbiased("mlp."), *_norms(*_BEHIND, is_last=True)),
 )
 
 PHI3 = replace(

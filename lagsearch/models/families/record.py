@@ -78,6 +78,7 @@ class Weight:
         normed_over: A norm follows what it makes: over each head (`head_dim`, Qwen3's queries and
             keys) or over all of them (OLMo 2's).
         counts_from: What is added to the stored values where they are used: 1 in Gemma's norms.
+        is_last: A norm behind what writes, whose output is added to the residual stream.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Weight:
     role: Role
     normed_over: Axis | None = None
     counts_from: float = 0.0
+    is_last: bool = False
 
     @property
     def input_place(self) -> int | None:
@@ -164,6 +166,16 @@ class Family:
     requires: Mapping[str, Any] = field(default_factory=dict)
     equal: tuple[tuple[str, str], ...] = ()
     no_heads: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def closing(self) -> frozenset[str]:
+        """Names of a layer's tensors that let it add nothing where they count nothing.
+
+        They are what writes to the residual stream or, where norms follow that, these norms: they
+        would blow up whatever a projection that begins at zero learns first to its full size.
+        """
+        last = {weight.name for weight in self.layer if weight.is_last}
+        return frozenset(last or {weight.name for weight in self.layer if weight.role == "writer"})
 
     @property
     def norms_span_heads(self) -> bool:
