@@ -158,6 +158,12 @@ def width_growth(name: str, source: ModelShape, target: ModelShape) -> WidthGrow
     follow = {**dict.fromkeys(keys.residual[1:], width), **dict.fromkeys(keys.as_heads, heads)}
     followers = tuple((key, value) for key, value in follow.items() if source.keys[key] != value)
     _check_numbered(name, source, family, sizes)
+    for one, other in family.unequal:
+        if target.keys[one] == target.keys[other]:
+            raise OperatorError(
+                f"{name} cannot grow {source.model_type} to {other} {target.keys[other]}, its "
+                f"{one}: it would lose the projection between them"
+            )
     return WidthGrowth(source, family, sizes, followers)
 
 

@@ -104,9 +104,10 @@ OTHERS = {
         **{"max_position_embeddings": 32, **COMMON, "tie_word_embeddings": True},
     },
     "electra": {**BERT, "model_type": "electra", "embedding_size": 16},
+    "electra-projected": {**BERT, "model_type": "electra", "embedding_size": 8},
 }
 FAMILIES = {"llama": LLAMA, "gpt2": GPT2, "neox": NEOX, "opt": OPT, "bert": BERT, **OTHERS}
-KINDS = dict.fromkeys(("bert", "distilbert", "electra"), "masked")
+KINDS = dict.fromkeys(("bert", "distilbert", "electra", "electra-projected"), "masked")
 
 DEEPER = {"num_hidden_layers": 8}
 WIDTHS = {  # hidden size, heads, feed-forward

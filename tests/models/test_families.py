@@ -104,6 +104,11 @@ MODELS = {
     ),
     "distilbert": ("distilbert", DISTILBERT, EQUAL_HEADS),
     "electra": ("electra", {**ENCODER, "embedding_size": 16}, EQUAL_HEADS),
+    "electra-projected": (
+        "electra",
+        {**ENCODER, "embedding_size": 12},
+        {**EQUAL_HEADS, "embedding": 12},
+    ),
 }
 STACKS = {
     "llama": "model.layers",
@@ -212,7 +217,7 @@ def test_every_model_type_is_tried():
     """A new family enters these tests by a row in MODELS."""
     listed = [model_type for family in FAMILIES for model_type in family.model_types]
     several = {each for each in listed if listed.count(each) > 1}
-    assert several == {"falcon"}  # three tables, told apart by what they require
+    assert several == {"falcon", "electra"}  # tables that are told apart by what they require
     assert set(listed) == {model_type for model_type, _, _ in MODELS.values()}
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
@@ -269,8 +274,8 @@ def test_shapes_are_those_of_the_axes_as_stored(model, is_tied):
             n_seen += 1
             shape = tuple(parameters[name].shape)
             if name.endswith(TOKEN_TYPES):
-                assert shape == (3, 16)
-                assert weight.axes[1] == "residual"
+                assert weight.axes[1] == ("embedding" if "embedding" in sizes else "residual")
+                assert shape == (3, sizes[weight.axes[1]])
             else:
                 assert shape == tuple(sizes[axis] for axis in weight.axes), name
     assert n_seen > 3 * 6
@@ -461,10 +466,16 @@ def test_a_required_key_is_named(model, key, value):
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("falcon", "per-head"), ("falcon-one-key", "one-key"), ("falcon-new", None)],
+    [
+        ("falcon", "falcon-per-head"),
+        ("falcon-one-key", "falcon-one-key"),
+        ("falcon-new", "falcon"),
+        ("electra", "electra"),
+        ("electra-projected", "electra-projected"),
+    ],
 )
 def test_tables_of_one_type_are_told_apart(model, name):
-    assert table_of(model).name == ("falcon" if name is None else f"falcon-{name}")
+    assert table_of(model).name == name
 
 
 @pytest.mark.parametrize("model_type", ["phi", "", "Llama"])

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import function_preservation
 from function_preservation import FAMILIES, OTHERS, changes_of, grow
 
-POST_NORM = ("distilbert", "electra")
+POST_NORM = ("distilbert", "electra", "electra-projected")
 LAYER_NORM = ("starcoder2", "stablelm", "falcon", *POST_NORM)
 TOKENS = torch.arange(24).reshape(2, 12) * 7 % 40
 EXACT = [
@@ -214,6 +214,14 @@ def test_norms_over_all_heads_refuse_heads_that_would_stay_zero():
     with pytest.raises(OperatorError, match=r"zero for ever; set num_attention_heads and num_key"):
         plan_of(keys, "lemon", changes)
     assert plan_of(keys, "zero", changes).width is not None
+
+
+def test_a_projected_embedding_stays_and_its_projection_too():
+    keys = FAMILIES["electra-projected"]
+    _, target, _ = grow("electra-projected", "net2net", {}, "x2")
+    assert target.config.embedding_size == 8
+    with pytest.raises(OperatorError, match="it would lose the projection between them"):
+        plan_of({**keys, "embedding_size": 32}, "net2net", changes_of("electra-projected", "x2"))
 
 
 def test_norms_of_stablelms_heads_have_no_table():

@@ -210,6 +210,24 @@ ELECTRA = Family(
     equal=(("embedding_size", "hidden_size"),),
 )
 
+ELECTRA_PROJECTED = replace(
+    ELECTRA,
+    name="electra-projected",
+    bottom=(
+        *(replace(each, axes=(*each.axes[:-1], "embedding")) for each in ELECTRA.bottom),
+        *linear("electra.embeddings_project", ("residual", "embedding"), "embedding"),
+    ),
+    top=(
+        *linear("generator_predictions.dense", ("embedding", "residual"), "head"),
+        *layer_norm("generator_predictions.LayerNorm", "embedding"),
+        Weight("generator_lm_head.weight", ("vocabulary", "embedding"), "head"),
+        Weight("generator_lm_head.bias", ("vocabulary",), "head"),
+    ),
+    size_keys=SizeKeys(),
+    equal=(),
+    unequal=(("embedding_size", "hidden_size"),),
+)
+
 OTHERS = (
     GEMMA2,
     GEMMA3,
@@ -222,4 +240,5 @@ OTHERS = (
     FALCON_PER_HEAD,
     DISTILBERT,
     ELECTRA,
+    ELECTRA_PROJECTED,
 )

@@ -13,6 +13,7 @@ Axis = Literal[
     "query",
     "key_value",
     "ffn",
+    "embedding",
     "vocabulary",
     "position",
     "head_dim",
@@ -21,7 +22,8 @@ Axis = Literal[
     "qkv_per_group",
     "gate_up",
 ]
-"""`query` and `key_value` are the units of all heads; `head_dim` those of one head, which stay.
+"""`query` and `key_value` are the units of all heads; `head_dim` those of one head, which stay, as
+do those of an `embedding` that is projected to the residual stream.
 
 Fused projections: `qkv_blocks` holds all queries, all keys, all values (GPT-2, Phi-3);
 `qkv_per_head` holds query, key and value of each head in turn (GPT-NeoX), and `qkv_per_group` those
@@ -93,6 +95,8 @@ class Weight:
         """The dimension of what it reads (an embedding: tokens); None for a vector."""
         if len(self.axes) < 2:
             return None
+        if "residual" not in self.axes:
+            return 1
         residual = self.axes.index("residual")
         return {"writer": 1 - residual, "embedding": 1 - residual, "inner": 1}.get(
             self.role, residual
@@ -151,6 +155,7 @@ class Family:
         requires: Configuration keys that must have these values for the table to hold. Where a
             model type has several tables, they tell which of them does.
         equal: Pairs of configuration keys that must have the same value.
+        unequal: Pairs that must not, or the model would lack some of the weights.
         no_heads: Pairs of a key and the reason why no head can be added where it is set.
     """
 
@@ -165,6 +170,7 @@ class Family:
     scales_embedding: bool = False
     requires: Mapping[str, Any] = field(default_factory=dict)
     equal: tuple[tuple[str, str], ...] = ()
+    unequal: tuple[tuple[str, str], ...] = ()
     no_heads: tuple[tuple[str, str], ...] = ()
 
     @property
