@@ -99,11 +99,14 @@ def fill(
     with torch.no_grad():
         for name, made, found in _found(plan, stack, sources, target):
             weight = stack.weight(name)
-            if made.is_zero:
-                is_value = weight is not None and not power and target[name].dim() > 0
-                target[name].fill_(0.0 - weight.counts_from if weight and is_value else 0.0)
-                continue
             value = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
+            if made.is_zero:
+                is_gain = weight is not None and weight.role == "norm" and value.dim() > 0
+                if power or not is_gain:
+                    target[name].zero_()
+                    continue
+                # gains of new units stay: both they and what they scale at zero would never learn
+                value = torch.full_like(value, 0.0 - (weight.counts_from if weight else 0.0))
             if plan.width is not None and weight is not None:
                 above = sources[made.above[0]].get(made.above[1]) if made.above else None
                 is_last_norm = name in stack.top and weight.role in ("norm", "shift")

@@ -18,7 +18,7 @@ from lagsearch.operators import make_candidate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import function_preservation
-from function_preservation import FAMILIES, OTHERS, changes_of, grow
+from function_preservation import FAMILIES, OTHERS, changes_of, dead_entries, grow
 
 POST_NORM = ("distilbert", "electra", "electra-projected")
 LAYER_NORM = ("starcoder2", "stablelm", "falcon", *POST_NORM)
@@ -85,6 +85,15 @@ def test_identity_zeroes_the_gains_of_norms_behind_output_projections(family, ga
         for out in (layer.self_attn.o_proj, layer.mlp.down_proj):
             assert out.weight.count_nonzero() == out.weight.numel()
     assert gradient_norm(target) < 3 * gradient_norm(source)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "olmo2"])
+@pytest.mark.parametrize("width", ["net2net", "lemon", "zero"])
+def test_identity_in_depth_and_a_width_are_exact_and_all_of_it_learns(family, width):
+    settings = {"width": width, "depth": "identity"}
+    source, target, ramp = grow(family, "combined", settings, "depth, x2")
+    assert float((logits_of(source) - logits_of(target)).abs().max()) <= 1e-10
+    assert dead_entries(target, ramp, TOKENS)[-1] == 0
 
 
 def test_only_a_gain_that_counts_from_zero_can_be_said_to_mergekit():
