@@ -174,10 +174,18 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    ("name", "size"),
-    [("net2net", 2), ("duplicate-halves", 2), ("lemon", 2), ("lemon", 1.5), ("identity", 1)],
+    ("name", "settings", "size"),
+    [
+        ("net2net", {}, 2),
+        ("duplicate-halves", {}, 2),
+        ("lemon", {}, 2),
+        ("lemon", {}, 1.5),
+        ("random-width", {"ramp_steps": 1}, 1.5),
+        ("ligo", {"noise": 0.0}, 2),
+        ("identity", {}, 1),
+    ],
 )
-def test_every_layout_of_falcon(layout, name, size, monkeypatch):
+def test_every_layout_of_falcon(layout, name, settings, size, monkeypatch):
     monkeypatch.setitem(FAMILIES, "falcon", {**FALCON, **LAYOUTS[layout]})
     changes = {
         "hidden_size": int(16 * size),
@@ -187,7 +195,7 @@ def test_every_layout_of_falcon(layout, name, size, monkeypatch):
     if name == "identity":
         changes = {"num_hidden_layers": 8}
     monkeypatch.setattr(function_preservation, "changes_of", lambda *_: changes)
-    source, target, _ = grow("falcon", name, {}, "x2")
+    source, target, _ = grow("falcon", name, settings, "x2")
     assert float((logits_of(source) - logits_of(target)).abs().max()) <= 1e-10
     if "num_kv_heads" not in LAYOUTS[layout]:  # it follows, or the model could not be built
         assert target.config.num_kv_heads == target.config.num_attention_heads
@@ -207,6 +215,28 @@ def test_alibi_fixes_the_heads():
 
 
 OLMO2 = FAMILIES["olmo2"]
+
+
+@pytest.mark.parametrize("family", ["olmo2", "gemma2", "gemma3_text", "phi3"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("lemon", {}), ("zero", {}), ("random-width", {"ramp_steps": 1})],
+)
+def test_heads_within_groups(family, name, settings, monkeypatch):
+    """3 query heads share a key where 2 did, in a stream that is half as wide again."""
+    changes = {"hidden_size": 24, "num_attention_heads": 6}
+    monkeypatch.setattr(function_preservation, "changes_of", lambda *_: changes)
+    assert difference(family, name, settings, "x1.5") <= 1e-10
+
+
+@pytest.mark.parametrize("family", ["olmo2", "gemma2", "gemma3_text", "falcon", "phi3"])
+def test_ligo_without_noise_begins_as_net2net(family):
+    assert difference(family, "ligo", {"noise": 0.0}, "x2") <= 1e-10
+
+
+@pytest.mark.parametrize("family", ["olmo2", "gemma2", "gemma3_text", "phi3"])
+def test_ligo_without_noise_begins_as_zeros(family):
+    assert difference(family, "ligo", {"noise": 0.0, "width_init": "zero"}, "x1.5") <= 1e-10
 
 
 def test_norms_over_all_heads_warn_where_copies_are_not_even():
