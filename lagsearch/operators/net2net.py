@@ -15,7 +15,8 @@ from lagsearch.operators.width_plan import Fill, Lift, Split, Width
     "net2net",
     paper="arXiv:1511.05641, arXiv:2110.07143",
     grows="width",
-    preserves="exactly (whole multiples of the hidden size; heads and FFN: any)",
+    preserves="exactly (whole multiples of the hidden size, and of OLMo 2's heads; FFN and other "
+    "heads: any)",
 )
 def net2net(
     source: ModelShape,
@@ -94,7 +95,8 @@ def lemon(
     With k = floor(target / source), the units left over are new: zero where norms are RMSNorms,
     the mean of all units (average expansion) where they are LayerNorms. Gains are scaled by
     sqrt(k source / target) and the norms' eps by its square. Heads and FFN units are copied as in
-    `net2net`, exact for any number. Columns that read new units are random.
+    `net2net`, exact for any number; where norms span all heads (OLMo 2), heads are copied whole
+    times like the stream, and the others are zero. Columns that read new units are random.
 
     Args:
         source: Shape of the one source.
@@ -103,7 +105,7 @@ def lemon(
 
     Raises:
         OperatorError: The target does not fit; the hidden size of a post-norm model does not grow
-            by a whole factor.
+            by a whole factor; norms span all heads, and new ones would stay zero.
         ModelError: There is no table of the model's weights.
 
     Source:

@@ -341,9 +341,9 @@ def main():
         "units; `heads` are 2 more query heads for each key/value head; `depth` is 4 to 8 layers). "
         "**exact**: at most 1e-10. In brackets: entries of "
         "weights without a gradient at step 0, and those still without one after steps 0 to 3. "
-        "OPT's are those of ReLU units that no token reaches, and of key biases. RMSNorm is "
-        "computed in float64 here (transformers takes fp32: about 2e-6). `-`: refused. Operators "
-        "that are learned are shown as they begin.",
+        "OPT's are those of ReLU units that no token reaches, and of key biases. RMSNorm and "
+        "Gemma 2's softmax are computed in float64 here (transformers takes fp32: about 2e-6). "
+        "`-`: refused. Operators that are learned are shown as they begin.",
         "",
         f"| operator | grows | {' | '.join(FAMILIES)} |",
         f"|---|---|{'---|' * len(FAMILIES)}",
