@@ -182,6 +182,45 @@ def test_a_wider_model(checkpoint, call, tmp_path):
     assert "Warning: zero form v1" in text
 
 
+GEMMA = {**LLAMA, "model_type": "gemma3_text", "head_dim": 4, "query_pre_attn_scalar": 4}
+OLMO2 = {**LLAMA, "model_type": "olmo2"}
+FALCON = {
+    **{key: LLAMA[key] for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")},
+    **{"model_type": "falcon", "ffn_hidden_size": 24, "vocab_size": 259},
+    "initializer_range": 0.3,
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "operator"), [(GEMMA, "zero"), (OLMO2, "lemon"), (FALCON, "lemon")]
+)
+def test_a_wider_model_of_another_family(checkpoint, call, tmp_path, keys, operator):
+    source, out = checkpoint(keys), tmp_path / "grown"
+    groups = [] if keys is FALCON else ["--target", "num_key_value_heads=3"]
+    sizes = ("--target", "hidden_size=24", "--target", "num_attention_heads=6")
+    options = (source, "--operator", operator, *sizes, *groups, "--out", out)
+    code, text, error = call(*options)
+    assert code == 0, error
+    assert "the function is preserved" in text
+    assert torch.allclose(logits(source), logits(out), atol=1e-4)
+
+
+def test_gains_that_count_from_one_are_not_said_to_mergekit(checkpoint, call, tmp_path):
+    grown = ("--operator", "identity", "--set", "factor=2", "--to-mergekit")
+    olmo2, file, out = checkpoint(OLMO2, name="olmo2"), tmp_path / "grow.yaml", tmp_path / "grown"
+    code, _, error = call(olmo2, *grown, file)
+    assert code == 0, error
+    assert "filter: post_attention_layernorm" in file.read_text()
+    code, text, error = call("--from-mergekit", file, "--out", out)
+    assert code == 0, error
+    assert "the function is preserved" in text
+    gemma = checkpoint(GEMMA, name="gemma")
+    assert "does more than that" in refused(call, gemma, *grown, tmp_path / "gemma.yaml")
+    file.write_text(file.read_text().replace(str(olmo2), str(gemma)))
+    error = refused(call, "--from-mergekit", file, "--out", tmp_path / "other")
+    assert "count their gains from one" in error
+
+
 def test_several_sources(checkpoint, call, tmp_path):
     one, two = checkpoint(name="one"), checkpoint(name="two", seed=1)
     out = tmp_path / "grown"

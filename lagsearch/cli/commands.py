@@ -502,7 +502,7 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
         from lagsearch.space import dump_yaml
         from lagsearch.storage.files import write_text
 
-        write_text(to_mergekit, dump_yaml(as_mergekit(growth.plan, growth.names, growth.writers)))
+        write_text(to_mergekit, dump_yaml(as_mergekit(growth.plan, growth.names, growth.closing)))
         write(f"mergekit: {to_mergekit}")
     if out is not None:
         with watch.doing("growing", is_brief=True):

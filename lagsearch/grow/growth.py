@@ -26,11 +26,16 @@ class Growth:
     config: Any
 
     @property
-    def writers(self) -> list[str]:
-        """Modules of a layer that write to the residual stream; none where no table says it."""
+    def closing(self) -> list[str]:
+        """Modules that let a layer add nothing where they are zero.
+
+        There are none where no table says it, or where a stored zero counts more than nothing.
+        """
         family = find_family(self.config.model_type, self.config.to_dict())
-        names = [each.name for each in family.layer if each.role == "writer"] if family else []
-        return list(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
+        weights = [each for each in family.layer if each.name in family.closing] if family else []
+        if any(each.counts_from for each in weights):
+            return []
+        return list(dict.fromkeys(each.name.rsplit(".", 1)[0] for each in weights))
 
     @property
     def kind(self) -> str:

@@ -35,20 +35,21 @@ class Passthrough(NamedTuple):
 
 
 def to_mergekit(
-    plan: GrowthPlan, models: Sequence[str], writers: Sequence[str] = ()
+    plan: GrowthPlan, models: Sequence[str], closing: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return a plan as mergekit's configuration, plain values.
 
     Args:
-        plan: A growth that only copies, or sets what copies write to zero.
+        plan: A growth that only copies, or lets copies add nothing.
         models: Path or hub name of each source.
-        writers: Names of a layer's output projections, where they are known.
+        closing: Names of what is zero in a layer that adds nothing, where they are known: its
+            output projections, or the norms behind them.
 
     Raises:
         OperatorError: The plan does more than copy layers and ends.
     """
     first, last = plan.layers[0], plan.layers[-1]
-    known = {"copy", "zero_output"} if writers else {"copy"}
+    known = {"copy", "zero_output"} if closing else {"copy"}
     if any(layer.treatment not in known or layer.layer is None for layer in plan.layers):
         raise OperatorError("mergekit's passthrough copies layers; this growth does more than that")
     if plan.width:
@@ -67,7 +68,7 @@ def to_mergekit(
             slices[-1] = (*slices[-1][:3], number + 1)
         else:
             slices.append((layer.source, layer.treatment, number, number + 1))
-    scale = [*({"filter": name, "value": 0.0} for name in writers), {"value": 1.0}]
+    scale = [*({"filter": name, "value": 0.0} for name in closing), {"value": 1.0}]
     return {
         "slices": [
             {
@@ -131,12 +132,12 @@ def from_mergekit(config: Any) -> Passthrough:
     return Passthrough(GrowthPlan(tuple(layers), *ends), models, top.get("dtype"), filters)
 
 
-def check_zeroed(zeroed: frozenset[str], writers: Sequence[str], others: Sequence[str]) -> None:
-    """Check that what a file sets to zero is all that its layers write, and no more.
+def check_zeroed(zeroed: frozenset[str], closing: Sequence[str], others: Sequence[str]) -> None:
+    """Check that what a file sets to zero is all that lets a layer add nothing, and no more.
 
     Args:
         zeroed: Parts of names.
-        writers: Names of a layer's tensors that write to the residual stream.
+        closing: Names of a layer's tensors that are zero where it adds nothing.
         others: Names of its other tensors.
 
     Raises:
@@ -146,11 +147,12 @@ def check_zeroed(zeroed: frozenset[str], writers: Sequence[str], others: Sequenc
     def is_hit(name: str) -> bool:
         return any(part in name for part in zeroed)
 
-    wrong = [name for name in writers if not is_hit(name)] + list(filter(is_hit, others))
+    wrong = [name for name in closing if not is_hit(name)] + list(filter(is_hit, others))
     if zeroed and wrong:
         raise OperatorError(
             f"scale 0 on {', '.join(sorted(zeroed))} is not honoured: a growth sets a layer's "
-            f"output projections to zero, all of them and nothing else ({wrong[0]} is wrong)"
+            "output projections to zero, or the norms behind them where there are some, all of "
+            f"them and nothing else ({wrong[0]} is wrong)"
         )
 
 

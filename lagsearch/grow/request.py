@@ -134,7 +134,12 @@ def _check_asked(
             family = family_of(config.model_type, config.to_dict())
             names = {True: [], False: []}  # type: dict[bool, list[str]]
             for weight in family.layer:
-                names[weight.role == "writer"].append(weight.name)
+                names[weight.name in family.closing].append(weight.name)
+                if weight.is_last and weight.counts_from:
+                    raise OperatorError(
+                        f"scale 0 is not honoured in {config.model_type}: the norms behind its "
+                        "output projections count their gains from one"
+                    )
             check_zeroed(asked.zeroed, names[True], names[False])
         if asked.dtype is not None:
             opened = open_checkpoint(folder, config=config, allow_pickle=allow_pickle)

@@ -80,7 +80,7 @@ def wider(checkpoint: Checkpoint, hidden: int) -> Plain:
     shape = shape_of(checkpoint.config)
     keys = family_of(shape.model_type, shape.keys).size_keys
     own, heads = shape.keys[keys.residual[0]], shape.keys[keys.heads]
-    groups = shape.keys.get(keys.key_value) or heads
+    groups = heads if keys.key_value is None else keys.groups(shape.keys)
     step = own // gcd(own, groups)
     if hidden <= own:
         raise ModelError(f"--hidden {hidden}: {checkpoint.written} is {own} wide already")
@@ -92,7 +92,7 @@ def wider(checkpoint: Checkpoint, hidden: int) -> Plain:
             f"give {allowed}"
         )
     target: Plain = {keys.residual[0]: hidden, keys.heads: heads * hidden // own}
-    if shape.keys.get(keys.key_value):
+    if keys.key_value is not None and shape.keys.get(keys.key_value):
         target[keys.key_value] = groups * hidden // own
     if shape.keys.get(keys.ffn):
         target[keys.ffn] = shape.keys[keys.ffn] * hidden // own

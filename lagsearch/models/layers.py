@@ -32,6 +32,10 @@ class LayerStack:
         weight = _named(self.family.layer if self.family else (), rest)
         return weight.role if weight else None
 
+    def is_closing(self, rest: str) -> bool:
+        """Return whether a layer's tensor is one of those that let it add nothing."""
+        return self.family is not None and rest in self.family.closing
+
     def weight(self, name: str) -> Weight | None:
         """Return what a table says of a tensor, by its whole name."""
         if self.family is None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lagsearch.models.families import UNITS, Weight
+from lagsearch.models.families import Weight, units_of
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators.execute.places import new_places
 from lagsearch.operators.plan.growth import GrowthPlan
@@ -74,17 +74,17 @@ class Ramp:
         """Put a hook on a module whose output has new units."""
         place = 0 if weight.input_place is None else 1 - weight.input_place
         axis = weight.axes[place]
-        stages = [at for at, units in enumerate(width.fading) if units & {*UNITS.get(axis, ())}]
+        stages = [at for at, units in enumerate(width.fading) if units & units_of(axis)]
         if not stages:
             return
         stage = stages[0]
         is_new_O = new_places(width, axis, module.weight.shape[place])
-        is_norm = weight.role == "norm"
+        is_norm, offset = weight.role == "norm", weight.counts_from
 
         def fade(module: nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> Any:
             mask_O = self._mask_at(stage, is_new_O, output)
             if mask_O is not None and is_norm:
-                return _masked_norm(module, args[0], mask_O).to(output.dtype)
+                return _masked_norm(module, args[0], mask_O, offset).to(output.dtype)
             return None if mask_O is None else output * mask_O
 
         module.register_forward_hook(fade)
@@ -118,8 +118,13 @@ class Ramp:
         return torch.where(is_new.to(like.device), share, 1.0).to(like.dtype)
 
 
-def _masked_norm(norm: Any, x_BTD: torch.Tensor, mask_D: torch.Tensor) -> torch.Tensor:
-    """Return a norm's output where only `mask_D` of each place counts: a LayerNorm or RMSNorm."""
+def _masked_norm(
+    norm: Any, x_BTD: torch.Tensor, mask_D: torch.Tensor, offset: float
+) -> torch.Tensor:
+    """Return a norm's output where only `mask_D` of each place counts: a LayerNorm or RMSNorm.
+
+    The offset is what is added to its stored gains.
+    """
     x_BTD = x_BTD.to(torch.promote_types(x_BTD.dtype, torch.float32))
     mask_D = mask_D.to(x_BTD.dtype)
     eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
@@ -127,6 +132,7 @@ def _masked_norm(norm: Any, x_BTD: torch.Tensor, mask_D: torch.Tensor) -> torch.
         x_BTD = x_BTD - (x_BTD * mask_D).sum(-1, keepdim=True) / mask_D.sum()
     masked_BTD = x_BTD * mask_D
     mean_square_BT1 = masked_BTD.square().sum(-1, keepdim=True) / mask_D.sum()
-    gained_BTD: torch.Tensor = masked_BTD * torch.rsqrt(mean_square_BT1 + eps) * norm.weight
+    scaled_BTD = masked_BTD * torch.rsqrt(mean_square_BT1 + eps)
+    gained_BTD: torch.Tensor = scaled_BTD * (norm.weight + offset)
     bias: torch.Tensor | None = getattr(norm, "bias", None)
     return (gained_BTD if bias is None else gained_BTD + bias) * mask_D

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
 
 from lagsearch.errors import LagsearchError
 from lagsearch.models.build import fresh_model, tensors_of
@@ -79,28 +81,33 @@ BERT = {
     "tie_word_embeddings": True,
 }
 SMALL = {key: value for key, value in LLAMA.items() if key != "head_dim"}
-UNGROUPED = {key: value for key, value in NEOX.items() if key != "model_type"}
+GEMMA = {**LLAMA, "tie_word_embeddings": True, "query_pre_attn_scalar": 6, "sliding_window": 8}
 OTHERS = {
-    "gemma2": {**LLAMA, "model_type": "gemma2"},
-    "gemma3_text": {**LLAMA, "model_type": "gemma3_text"},
-    "phi3": {**UNGROUPED, "model_type": "phi3", "num_key_value_heads": 4, "pad_token_id": 0},
+    "gemma2": {**GEMMA, "model_type": "gemma2"},
+    "gemma3_text": {**GEMMA, "model_type": "gemma3_text"},
+    "phi3": {**SMALL, "model_type": "phi3", "pad_token_id": 0},
     "smollm3": {**SMALL, "model_type": "smollm3", "pad_token_id": 0},
     "olmo2": {**SMALL, "model_type": "olmo2", "pad_token_id": 0},
     "starcoder2": {**SMALL, "model_type": "starcoder2"},
     "falcon": {
         **{"model_type": "falcon", "num_hidden_layers": 4, "hidden_size": 16},
-        **{"num_attention_heads": 4, "ffn_hidden_size": 24, "bias": True, **COMMON},
+        **{"num_attention_heads": 4, "num_kv_heads": 2, "new_decoder_architecture": True},
+        **{"ffn_hidden_size": 24, "bias": True, **COMMON},
     },
-    "granite": {**SMALL, "model_type": "granite"},
+    "granite": {
+        **{**SMALL, "model_type": "granite", "embedding_multiplier": 3.0},
+        **{"attention_multiplier": 0.4, "residual_multiplier": 0.7, "logits_scaling": 2.0},
+    },
     "stablelm": {**SMALL, "model_type": "stablelm"},
     "distilbert": {
         **{"model_type": "distilbert", "n_layers": 4, "dim": 16, "hidden_dim": 24, "n_heads": 4},
         **{"max_position_embeddings": 32, **COMMON, "tie_word_embeddings": True},
     },
     "electra": {**BERT, "model_type": "electra", "embedding_size": 16},
+    "electra-projected": {**BERT, "model_type": "electra", "embedding_size": 8},
 }
 FAMILIES = {"llama": LLAMA, "gpt2": GPT2, "neox": NEOX, "opt": OPT, "bert": BERT, **OTHERS}
-KINDS = dict.fromkeys(("bert", "distilbert", "electra"), "masked")
+KINDS = dict.fromkeys(("bert", "distilbert", "electra", "electra-projected"), "masked")
 
 DEEPER = {"num_hidden_layers": 8}
 WIDTHS = {  # hidden size, heads, feed-forward
@@ -113,11 +120,14 @@ WIDTHS = {  # hidden size, heads, feed-forward
     "falcon": ("hidden_size", "num_attention_heads", "ffn_hidden_size"),
     "distilbert": ("dim", "n_heads", "hidden_dim"),
 }
-GROUPED = ("llama", "smollm3", "starcoder2", "granite", "stablelm")
+GROUPED = (
+    *("llama", "smollm3", "starcoder2", "granite", "stablelm"),
+    *("gemma2", "gemma3_text", "olmo2", "phi3"),
+)
 HALF = {"x2": {"num_key_value_heads": 4}, "x1.5": {"num_key_value_heads": 3}}
 EXTRA = {
     **{name: HALF for name in GROUPED},
-    "phi3": {"x2": {"num_key_value_heads": 8}, "x1.5": {"num_key_value_heads": 6}},
+    "falcon": {"x2": {"num_kv_heads": 4}, "x1.5": {"num_kv_heads": 3}},
 }
 SIZES = {"x2": (32, 8, 48), "x1.5": (24, 6, 40)}
 
@@ -201,9 +211,28 @@ def stirred(config, kind):
     return in_float64(model).eval()
 
 
+def softcapped(module, q_BHTD, k_BGTD, v_BGTD, mask, scaling, softcap=None, **_):
+    """Attend as Gemma 2 does, in the type of the input: transformers' softmax is in fp32."""
+    n_shared = module.num_key_value_groups
+    k_BHTD, v_BHTD = (each.repeat_interleave(n_shared, dim=1) for each in (k_BGTD, v_BGTD))
+    scores_BHTT = q_BHTD @ k_BHTD.mT * scaling
+    if softcap is not None:
+        scores_BHTT = torch.tanh(scores_BHTT / softcap) * softcap
+    found_BHTD = (scores_BHTT + mask).softmax(-1) @ v_BHTD
+    return found_BHTD.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("softcapped", softcapped)
+AttentionMaskInterface.register("softcapped", eager_mask)
+
+
 def in_float64(model):
-    """Let RMSNorms compute in float64: transformers computes them in fp32 whatever comes in."""
+    """Compute all in float64: transformers takes fp32 for RMSNorms and Gemma's factors."""
+    if model.config.model_type == "gemma2":
+        model.config._attn_implementation = "softcapped"
     for module in model.modules():
+        if hasattr(module, "scalar_embed_scale"):
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=torch.float64)
         if type(module).__name__.endswith("RMSNorm"):
             is_offset = type(module).__name__.startswith("Gemma")  # gains count from one
             eps = module.eps if is_offset else module.variance_epsilon
@@ -312,9 +341,9 @@ def main():
         "units; `heads` are 2 more query heads for each key/value head; `depth` is 4 to 8 layers). "
         "**exact**: at most 1e-10. In brackets: entries of "
         "weights without a gradient at step 0, and those still without one after steps 0 to 3. "
-        "OPT's are those of ReLU units that no token reaches, and of key biases. RMSNorm is "
-        "computed in float64 here (transformers takes fp32: about 2e-6). `-`: refused. Operators "
-        "that are learned are shown as they begin.",
+        "OPT's are those of ReLU units that no token reaches, and of key biases. RMSNorm and "
+        "Gemma 2's softmax are computed in float64 here (transformers takes fp32: about 2e-6). "
+        "`-`: refused. Operators that are learned are shown as they begin.",
         "",
         f"| operator | grows | {' | '.join(FAMILIES)} |",
         f"|---|---|{'---|' * len(FAMILIES)}",

@@ -1,7 +1,8 @@
 """Optimizer states through a growth, against the true gradients of the grown model, in float64."""
 
-import types
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,9 @@ from lagsearch.training.optimizer import (
     state_tensors,
     zero_state,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from function_preservation import in_float64
 
 STEPS = 50
 BETAS, MOMENTUM = (0.9, 0.99), 0.8
@@ -41,9 +45,18 @@ MODELS = {
         "model_type": "gpt_neox", "num_hidden_layers": 2, "vocab_size": 32, "hidden_size": 16,
         "max_position_embeddings": 16, "num_attention_heads": 4, "intermediate_size": 24,
     },
+    # tied, gains that count from one, embeddings scaled by the width, norms over each head
+    "gemma3": {**LLAMA, "model_type": "gemma3_text", "head_dim": 4, "rms_norm_eps": 1e-3,
+               "tie_word_embeddings": True, "query_pre_attn_scalar": 4, "pad_token_id": None},
+    "olmo2": {**LLAMA, "model_type": "olmo2", "rms_norm_eps": 1e-3, "pad_token_id": None},
+    "falcon": {
+        "model_type": "falcon", "num_hidden_layers": 2, "vocab_size": 32, "hidden_size": 16,
+        "num_attention_heads": 4, "num_kv_heads": 2, "new_decoder_architecture": True,
+        "ffn_hidden_size": 24, "bias": True,
+    },
 }  # fmt: skip
-RMS = ("llama", "llama-tied", "qwen3")
-FFN_KEY = {"gpt2": "n_inner"}
+RMS = ("llama", "llama-tied", "qwen3", "gemma3", "olmo2")
+FFN_KEY = {"gpt2": "n_inner", "falcon": "ffn_hidden_size"}
 
 
 def changes_of(name, hidden=16, heads=4, groups=None, ffn=24):
@@ -51,21 +64,9 @@ def changes_of(name, hidden=16, heads=4, groups=None, ffn=24):
     keys[FFN_KEY.get(name, "intermediate_size")] = ffn
     if name in RMS:
         keys["num_key_value_heads"] = groups or heads // 2
+    if name == "falcon":
+        keys["num_kv_heads"] = heads // 2
     return keys
-
-
-def in_float64(model):
-    """Let norms, too, compute in the type of their input; transformers' RMSNorms do it in fp32."""
-
-    def forward(self, x):
-        return (
-            self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
-        )
-
-    for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
-            module.forward = types.MethodType(forward, module)
-    return model.double()
 
 
 def batch(step):

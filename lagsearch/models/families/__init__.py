@@ -10,16 +10,31 @@ from lagsearch.models.families.llama import LLAMA, QWEN3
 from lagsearch.models.families.neox import NEOX
 from lagsearch.models.families.opt import OPT
 from lagsearch.models.families.others import OTHERS
-from lagsearch.models.families.record import UNITS, Axis, Family, Role, SizeKeys, Units, Weight
+from lagsearch.models.families.record import (
+    UNITS,
+    Axis,
+    Counted,
+    Family,
+    Role,
+    SizeKeys,
+    Units,
+    Weight,
+    units_of,
+)
 
 FAMILIES = (BERT, GPT2, LLAMA, NEOX, OPT, QWEN3, ROBERTA, *OTHERS)
 
-_BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
+_TYPES = sorted({model_type for family in FAMILIES for model_type in family.model_types})
+_BY_TYPE = {
+    model_type: tuple(family for family in FAMILIES if model_type in family.model_types)
+    for model_type in _TYPES
+}
 
 __all__ = [
     "FAMILIES",
     "UNITS",
     "Axis",
+    "Counted",
     "Family",
     "Role",
     "SizeKeys",
@@ -27,6 +42,7 @@ __all__ = [
     "Weight",
     "family_of",
     "find_family",
+    "units_of",
 ]
 
 
@@ -51,14 +67,23 @@ def family_of(model_type: str, keys: Mapping[str, Any]) -> Family:
     if model_type not in _BY_TYPE:
         raise ModelError(
             f"model_type {model_type} has no table of its weights; known: "
-            f"{', '.join(sorted(_BY_TYPE))}. To add one, write its weights down in a module of "
+            f"{', '.join(_TYPES)}. To add one, write its weights down in a module of "
             "lagsearch/models/families/ and enter it there"
         )
-    family = _BY_TYPE[model_type]
+    tables = _BY_TYPE[model_type]
+    reasons = [_reason_against(family, model_type, keys) for family in tables]
+    for family, reason in zip(tables, reasons, strict=True):
+        if reason is None:
+            return family
+    raise ModelError(str(reasons[0]))
+
+
+def _reason_against(family: Family, model_type: str, keys: Mapping[str, Any]) -> str | None:
+    """Say why a table does not hold for these keys, if it does not."""
     for key, value in family.requires.items():
         if (found := keys.get(key, value)) != value:
-            raise ModelError(f"{model_type} with {key} {found!r} is not known; only with {value!r}")
+            return f"{model_type} with {key} {found!r} is not known; only with {value!r}"
     for one, other in family.equal:
         if keys.get(one) != keys.get(other):
-            raise ModelError(f"{model_type} is not known where {one} is not equal to {other}")
-    return family
+            return f"{model_type} is not known where {one} is not equal to {other}"
+    return None

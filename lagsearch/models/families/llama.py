@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 
-from lagsearch.models.families.record import Family, SizeKeys, Weight, linear
+from lagsearch.models.families.record import Axis, Family, SizeKeys, Weight, linear
 
 
 def _attention(*, has_head_norms: bool) -> tuple[Weight, ...]:
     norms = ("self_attn.q_norm.weight", "self_attn.k_norm.weight") if has_head_norms else ()
+    over: Axis | None = "head_dim" if has_head_norms else None
     return (
         Weight("input_layernorm.weight", ("residual",), "norm"),
-        *linear("self_attn.q_proj", ("query", "residual"), "reader", is_normed=has_head_norms),
-        *linear("self_attn.k_proj", ("key_value", "residual"), "reader", is_normed=has_head_norms),
+        *linear("self_attn.q_proj", ("query", "residual"), "reader", normed_over=over),
+        *linear("self_attn.k_proj", ("key_value", "residual"), "reader", normed_over=over),
         *linear("self_attn.v_proj", ("key_value", "residual"), "reader"),
         *(Weight(name, ("head_dim",), "norm") for name in norms),
         *linear("self_attn.o_proj", ("residual", "query"), "writer"),

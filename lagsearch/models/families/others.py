@@ -4,7 +4,14 @@ from dataclasses import replace
 
 from lagsearch.models.families.bert import BERT
 from lagsearch.models.families.llama import LLAMA
-from lagsearch.models.families.record import Family, SizeKeys, Weight, layer_norm, linear
+from lagsearch.models.families.record import (
+    Axis,
+    Family,
+    SizeKeys,
+    Weight,
+    layer_norm,
+    linear,
+)
 
 
 def _of(*parts: str) -> tuple[Weight, ...]:
@@ -17,39 +24,57 @@ def _unbiased(*parts: str) -> tuple[Weight, ...]:
     return tuple(weight for weight in _of(*parts) if not weight.name.endswith(".bias"))
 
 
-def _norms(*names: str) -> tuple[Weight, ...]:
+def _norms(*names: str, counts_from: float = 0.0, is_last: bool = False) -> tuple[Weight, ...]:
     """Return the gains of norms on the residual stream."""
-    return tuple(Weight(f"{name}.weight", ("residual",), "norm") for name in names)
+    return tuple(
+        Weight(f"{name}.weight", ("residual",), "norm", None, counts_from, is_last)
+        for name in names
+    )
 
 
-_AROUND = ("post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+def _normed(query: Axis, key: Axis, counts_from: float = 0.0) -> tuple[Weight, ...]:
+    """Return an attention whose queries and keys are normed over these axes."""
+    return (
+        *linear("self_attn.q_proj", ("query", "residual"), "reader", normed_over=query),
+        *linear("self_attn.k_proj", ("key_value", "residual"), "reader", normed_over=key),
+        *_of("self_attn.v_proj", "self_attn.o_proj"),
+        Weight("self_attn.q_norm.weight", (query,), "norm", counts_from=counts_from),
+        Weight("self_attn.k_norm.weight", (key,), "norm", counts_from=counts_from),
+    )
 
-GEMMA = replace(
+
+_BEFORE = ("input_layernorm", "pre_feedforward_layernorm")
+_BEHIND = ("post_attention_layernorm", "post_feedforward_layernorm")
+_AROUND = (
+    *_norms(*_BEFORE, counts_from=1.0),
+    *_norms(*_BEHIND, counts_from=1.0, is_last=True),
+)
+
+GEMMA2 = replace(
     LLAMA,
-    name="gemma",
-    model_types=("gemma2", "gemma3_text"),
+    name="gemma2",
+    model_types=("gemma2",),
+    layer=(*_of("self_attn."), *_unbiased("mlp."), *_AROUND),
+    top=(*_norms("model.norm", counts_from=1.0), *LLAMA.top[1:]),
+    scales_embedding=True,
+)
+
+GEMMA3 = replace(
+    GEMMA2,
+    name="gemma3",
+    model_types=("gemma3_text",),
     layer=(
-        *_of("self_attn."),
+        *_normed("head_dim", "head_dim", counts_from=1.0),
         *_unbiased("mlp."),
-        Weight("self_attn.q_norm.weight", ("head_dim",), "norm"),
-        Weight("self_attn.k_norm.weight", ("head_dim",), "norm"),
-        *_norms("input_layernorm", *_AROUND),
+        *_AROUND,
     ),
-    no_width="its norms count their gains from one, and its embedding is scaled by the width",
 )
 
 OLMO2 = replace(
     LLAMA,
     name="olmo2",
     model_types=("olmo2",),
-    layer=(
-        *_of("self_attn."),
-        *_unbiased("mlp."),
-        Weight("self_attn.q_norm.weight", ("query",), "norm"),
-        Weight("self_attn.k_norm.weight", ("key_value",), "norm"),
-        *_norms("post_attention_layernorm", "post_feedforward_layernorm"),
-    ),
-    no_width="a norm spans all its heads, and one follows each output projection",
+    layer=(*_normed("query", "key_value"), *_unbiased("mlp."), *_norms(*_BEHIND, is_last=True)),
 )
 
 PHI3 = replace(
@@ -63,7 +88,6 @@ PHI3 = replace(
         Weight("mlp.gate_up_proj.weight", ("gate_up", "residual"), "reader"),
         *_unbiased("mlp.down_proj"),
     ),
-    equal_in_width=(("num_key_value_heads", "num_attention_heads"),),
 )
 
 STARCODER2 = replace(
@@ -98,13 +122,16 @@ STABLELM = replace(
     requires={"qk_layernorm": False},
 )
 
+_FALCON_KEYS = SizeKeys(key_value="num_kv_heads", ffn="ffn_hidden_size", eps="layer_norm_epsilon")
+_ALIBI = (("alibi", "the slope of a head follows from the number of all heads"),)
+
 FALCON = Family(
     name="falcon",
     model_types=("falcon",),
     layer=(
         *(each for name in ("input_layernorm", "ln_attn", "ln_mlp") for each in layer_norm(name)),
         *layer_norm("post_attention_layernorm"),
-        *linear("self_attention.query_key_value", ("qkv_per_head", "residual"), "reader"),
+        *linear("self_attention.query_key_value", ("qkv_per_group", "residual"), "reader"),
         *linear("self_attention.dense", ("residual", "query"), "writer"),
         *linear("mlp.dense_h_to_4h", ("ffn", "residual"), "reader"),
         *linear("mlp.dense_4h_to_h", ("residual", "ffn"), "writer"),
@@ -115,7 +142,23 @@ FALCON = Family(
         Weight("lm_head.weight", ("vocabulary", "residual"), "head"),
     ),
     norm="layer",
-    no_width="its queries, keys and values are fused in groups of their own",
+    size_keys=_FALCON_KEYS,
+    requires={"new_decoder_architecture": True},
+    no_heads=_ALIBI,
+)
+
+FALCON_ONE_KEY = replace(
+    FALCON,
+    name="falcon-one-key",
+    size_keys=replace(_FALCON_KEYS, key_value=None, as_heads=("num_kv_heads",)),
+    requires={"new_decoder_architecture": False, "multi_query": True},
+)
+
+FALCON_PER_HEAD = replace(
+    FALCON,
+    name="falcon-per-head",
+    size_keys=replace(_FALCON_KEYS, key_value="num_attention_heads", as_heads=("num_kv_heads",)),
+    requires={"new_decoder_architecture": False, "multi_query": False},
 )
 
 DISTILBERT = Family(
@@ -167,4 +210,35 @@ ELECTRA = Family(
     equal=(("embedding_size", "hidden_size"),),
 )
 
-OTHERS = (GEMMA, OLMO2, PHI3, STARCODER2, STABLELM, FALCON, DISTILBERT, ELECTRA)
+ELECTRA_PROJECTED = replace(
+    ELECTRA,
+    name="electra-projected",
+    bottom=(
+        *(replace(each, axes=(*each.axes[:-1], "embedding")) for each in ELECTRA.bottom),
+        *linear("electra.embeddings_project", ("residual", "embedding"), "embedding"),
+    ),
+    top=(
+        *linear("generator_predictions.dense", ("embedding", "residual"), "head"),
+        *layer_norm("generator_predictions.LayerNorm", "embedding"),
+        Weight("generator_lm_head.weight", ("vocabulary", "embedding"), "head"),
+        Weight("generator_lm_head.bias", ("vocabulary",), "head"),
+    ),
+    size_keys=SizeKeys(),
+    equal=(),
+    unequal=(("embedding_size", "hidden_size"),),
+)
+
+OTHERS = (
+    GEMMA2,
+    GEMMA3,
+    OLMO2,
+    PHI3,
+    STARCODER2,
+    STABLELM,
+    FALCON,
+    FALCON_ONE_KEY,
+    FALCON_PER_HEAD,
+    DISTILBERT,
+    ELECTRA,
+    ELECTRA_PROJECTED,
+)

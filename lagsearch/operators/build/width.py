@@ -57,9 +57,12 @@ class WidthGrowth:
     def lifts(self, make: MakeLift, **other: MakeLift) -> Width:
         """Lift everything alike, but for the `other` that are named."""
         lifts = {name: other.get(name, make)(*pair) for name, pair in self.sizes.items()}
-        is_tied = bool(self.source.keys.get("tie_word_embeddings", False))
-        return Width(
-            lifts["residual"], lifts["key_value"], lifts["heads"], lifts["ffn"], is_tied=is_tied
+        width = Width(lifts["residual"], lifts["key_value"], lifts["heads"], lifts["ffn"])
+        before, after = self.sizes["residual"]
+        return replace(
+            width,
+            is_tied=bool(self.source.keys.get("tie_word_embeddings", False)),
+            embedding_scale=math.sqrt(before / after) if self.family.scales_embedding else 1.0,
         )
 
     def plan(self, width: Width, *, noise: float = 0.0, warning: str | None = None) -> GrowthPlan:
@@ -73,7 +76,9 @@ class WidthGrowth:
 
         With x' of n units of which m hold copies and the others add nothing to the variance, the
         mean square is m / n of what it was: gains get the root of it, eps the ratio itself.
+        Other norms have the same eps: what they take is scaled instead.
         """
+        width = replace(width, scales_norms=True)
         ratio = width.residual.copied / width.residual.target
         key = self.family.size_keys.eps
         if ratio == 1 or key is None:
@@ -91,6 +96,37 @@ class WidthGrowth:
             f"by {width.gain_scale**2:.3g}: the function changes by as little as eps counts"
         )
 
+    def check_new_heads(self, name: str, width: Width) -> None:
+        """Check that new heads can learn where a norm spans all heads.
+
+        There they must add nothing to its mean square, so all they begin with is what they read
+        from new units of the residual stream.
+
+        Raises:
+            OperatorError: There are new heads, and no such units.
+        """
+        has_new = any(lift.copied < lift.target for lift in (width.key_value, width.heads))
+        if not self.family.norms_span_heads or not has_new:
+            return
+        if width.residual.copied == width.residual.target:
+            keys = self.family.size_keys
+            raise OperatorError(
+                f"{name} cannot add heads to {self.source.model_type} that are no whole copies of "
+                "all: its norms of queries and keys span the heads, so new ones would have to be "
+                f"zero for ever; set {keys.heads} and {keys.key_value} to whole multiples, or let "
+                f"{keys.ffn} alone grow"
+            )
+
+    def spread_warning(self) -> str | None:
+        """Say where copies of some heads only change what norms over all heads give."""
+        pairs = [self.sizes["key_value"], self.sizes["heads"]]
+        if not self.family.norms_span_heads or not any(new % old for old, new in pairs):
+            return None
+        return (
+            f"norms of {self.source.model_type}'s queries and keys span all heads: where not every "
+            "head gets as many copies the function is not preserved (lemon and zero preserve it)"
+        )
+
 
 def width_growth(name: str, source: ModelShape, target: ModelShape) -> WidthGrowth:
     """Find out how the widths grow, where nothing but widths grows.
@@ -102,7 +138,6 @@ def width_growth(name: str, source: ModelShape, target: ModelShape) -> WidthGrow
     """
     family = family_of(source.model_type, source.keys)
     keys = family.size_keys
-    _check_table(name, family, source)
     if source.n_layers != target.n_layers:
         raise OperatorError(
             f"{name} grows in width only; the target changes the depth {source.n_layers} to "
@@ -124,24 +159,35 @@ def width_growth(name: str, source: ModelShape, target: ModelShape) -> WidthGrow
             f"{name} grows in width, but the target is as wide as the source: change one of "
             f"{', '.join(sorted(keys.names))}"
         )
-    width = target.keys[keys.residual[0]]
-    followers = tuple((key, width) for key in keys.residual[1:] if source.keys[key] != width)
+    width, heads = target.keys[keys.residual[0]], target.keys[keys.heads]
+    follow = {**dict.fromkeys(keys.residual[1:], width), **dict.fromkeys(keys.as_heads, heads)}
+    followers = tuple((key, value) for key, value in follow.items() if source.keys[key] != value)
+    _check_numbered(name, source, family, sizes)
+    for one, other in family.unequal:
+        if target.keys[one] == target.keys[other]:
+            raise OperatorError(
+                f"{name} cannot grow {source.model_type} to {other} {target.keys[other]}, its "
+                f"{one}: it would lose the projection between them"
+            )
     return WidthGrowth(source, family, sizes, followers)
 
 
-def _check_table(name: str, family: Family, source: ModelShape) -> None:
-    """Check that the table holds for widths.
+def _check_numbered(
+    name: str, source: ModelShape, family: Family, sizes: Mapping[Units, tuple[int, int]]
+) -> None:
+    """Check that no head is added where heads compute by their number.
 
     Raises:
-        OperatorError: It does not; the message says why.
+        OperatorError: One is; the message says why it cannot be.
     """
-    if family.no_width:
-        raise OperatorError(f"{name} cannot grow {source.model_type} in width: {family.no_width}")
-    for one, other in family.equal_in_width:
-        if source.keys.get(one) != source.keys.get(other):
+    pairs = (sizes["key_value"], sizes["heads"])
+    if all(old == new for old, new in pairs):
+        return
+    for key, reason in family.no_heads:
+        if source.keys.get(key):
             raise OperatorError(
-                f"{name} cannot grow {source.model_type} in width where {one} is not equal to "
-                f"{other}"
+                f"{name} cannot add heads to {source.model_type} with {key}: {reason}; let "
+                f"{family.size_keys.ffn} alone grow"
             )
 
 
@@ -152,10 +198,11 @@ def _sizes(shape: ModelShape, keys: SizeKeys) -> dict[Units, int]:
         OperatorError: A size is no whole number, or the heads do not come in equal groups.
     """
     residual, heads = shape.keys[keys.residual[0]], shape.keys[keys.heads]
-    groups = shape.keys.get(keys.key_value) or heads
+    groups = keys.groups(shape.keys)
     ffn = shape.keys.get(keys.ffn)
     ffn = 4 * residual if ffn is None else ffn
-    named = {keys.residual[0]: residual, keys.heads: heads, keys.key_value: groups, keys.ffn: ffn}
+    named = {keys.residual[0]: residual, keys.heads: heads, keys.ffn: ffn}
+    named |= {} if keys.key_value is None else {keys.key_value: groups}
     for key, value in named.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise OperatorError(f"{key} {value!r} must be a whole number of at least 1")
@@ -187,10 +234,11 @@ def _check_heads(source: ModelShape, target: ModelShape, keys: SizeKeys) -> None
 
 
 def _words(unit: Units, keys: SizeKeys) -> str:
+    groups = keys.key_value
     return {
         "residual": keys.residual[0],
-        "key_value": keys.key_value,
-        "heads": f"the number of {keys.heads} for each of {keys.key_value}",
+        "key_value": groups or "the number of keys",
+        "heads": f"the number of {keys.heads} for each of {groups}" if groups else keys.heads,
         "ffn": keys.ffn,
     }[unit]
 

@@ -24,8 +24,10 @@ def identity(
     """Add copies of layers whose output projections are zero, so that they add nothing at first.
 
     In each new layer what attention and feed-forward write to the residual stream is set to zero,
-    weights and biases; all else is copied. The zeroed projections have a gradient from the first
-    step on, the rest of the layer from the second.
+    weights and biases; all else is copied. Where norms follow the output projections (Gemma 2 and
+    3, OLMo 2) their gains are zero instead: such a norm would blow up a projection's first step to
+    the size of a whole layer. What is zero has a gradient from the first step on, the rest of the
+    layer from the second.
 
     Args:
         source: Shape of the one source; L layers.
@@ -41,8 +43,8 @@ def identity(
 
     Source:
         G_zero in depth: Du et al. 2024, arXiv:2405.15319, A.1.3. `pro`: Wu et al. 2024,
-        LLaMA-Pro, arXiv:2401.02415. Zeroing norms instead (Shen et al. 2022) leaves a gated
-        feed-forward without any gradient and is not offered.
+        LLaMA-Pro, arXiv:2401.02415. Zeroing the norms before attention and feed-forward
+        instead (Shen et al. 2022) leaves a gated one without any gradient and is not offered.
     """
     n_new = depth_growth("identity", source, target)
     if family_of(source.model_type, source.keys).is_post_norm:

@@ -62,7 +62,7 @@ def mango(
         grouped heads, and what is left of FFN units, are filled up with units from the start.
     """
     family = family_of(source.model_type, source.keys)
-    if any("qkv_per_head" in weight.axes for weight in family.layer):
+    if any({"qkv_per_head", "qkv_per_group"} & {*weight.axes} for weight in family.layer):
         raise OperatorError(
             f"mango cuts matrices into squares, but {source.model_type} has query, key and value "
             "fused head by head"

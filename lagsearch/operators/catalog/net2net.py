@@ -25,7 +25,8 @@ from lagsearch.operators.registry import Noise, Short, operator
     "net2net",
     paper="arXiv:1511.05641, arXiv:2110.07143",
     grows="width",
-    preserves="exactly (whole multiples of the hidden size; heads and FFN: any)",
+    preserves="exactly (whole multiples of the hidden size, and of OLMo 2's heads; FFN and other "
+    "heads: any)",
 )
 def net2net(
     source: ModelShape,
@@ -57,7 +58,7 @@ def net2net(
         (Wang et al. 2023) has random shares; these follow a fixed cycle.
     """
     growth = width_growth("net2net", source, target)
-    return growth.plan(growth.lifts(copied(split)), noise=noise)
+    return growth.plan(growth.lifts(copied(split)), noise=noise, warning=growth.spread_warning())
 
 
 @operator("aki", paper="arXiv:2110.07143", grows="width", preserves="no")
@@ -104,7 +105,8 @@ def lemon(
     With k = floor(target / source), the units left over are new: zero where norms are RMSNorms,
     the mean of all units (average expansion) where they are LayerNorms. Gains are scaled by
     sqrt(k source / target) and the norms' eps by its square. Heads and FFN units are copied as in
-    `net2net`, exact for any number. Columns that read new units are random.
+    `net2net`, exact for any number; where norms span all heads (OLMo 2), heads are copied whole
+    times like the stream, and the others are zero. Columns that read new units are random.
 
     Args:
         source: Shape of the one source.
@@ -113,7 +115,7 @@ def lemon(
 
     Raises:
         OperatorError: The target does not fit; the hidden size of a post-norm model does not grow
-            by a whole factor.
+            by a whole factor; norms span all heads, and new ones would stay zero.
         ModelError: There is no table of the model's weights.
 
     Source:
@@ -127,8 +129,11 @@ def lemon(
             f"(post-norm): set {growth.family.size_keys.residual[0]} to a multiple of {old}"
         )
     pad: Fill = "zero" if growth.family.norm == "rms" else "mean"
-    width = growth.lifts(copied(split), residual=_whole_copies(split, pad))
-    width = growth.with_norms(width)
+    lifts = {"residual": _whole_copies(split, pad)}
+    if growth.family.norms_span_heads:
+        lifts |= dict.fromkeys(("key_value", "heads"), _whole_heads(split))
+    width = growth.with_norms(growth.lifts(copied(split), **lifts))
+    growth.check_new_heads("lemon", width)
     return growth.plan(width, warning=growth.eps_warning(width))
 
 
@@ -136,6 +141,16 @@ def _whole_copies(split: Split, pad: Fill) -> MakeLift:
     def make(source: int, target: int) -> Lift:
         whole = target // source * source
         return Lift(source, target, whole, split, below=pad, right="random", corner=pad)
+
+    return make
+
+
+def _whole_heads(split: Split) -> MakeLift:
+    """Return lifts whose new heads add nothing to a norm over all of them."""
+
+    def make(source: int, target: int) -> Lift:
+        whole = target // source * source
+        return Lift(source, target, whole, split, below="zero", right="zero", corner="random")
 
     return make
 

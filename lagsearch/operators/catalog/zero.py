@@ -37,7 +37,8 @@ def zero(
     """Pad with zeros so that new units say nothing at first; forms v1 and v2 never learn to.
 
     `hybrid`: the residual stream is padded with zeros and what reads it has random columns there;
-    new heads and FFN units read at random and write zeros, so they learn from the first step on.
+    new heads and FFN units read at random and write zeros, so they learn from the first step on
+    (where norms span all heads, as in OLMo 2, new heads read new units alone at first).
     `gstack`: every matrix is [[W, random], [0, random]], embeddings [E, 0]. Both scale the norms'
     gains by sqrt(source / target) and their eps by its square. `v1`: every matrix is
     [[W, 0], [0, 0]], gains [g, 0]. `v2`: every matrix is [[W, 0], [0, W]], all else as in v1. In
@@ -49,7 +50,8 @@ def zero(
         form: Which blocks are zero.
 
     Raises:
-        OperatorError: The target does not fit; something that grows is not doubled (`v2`).
+        OperatorError: The target does not fit; something that grows is not doubled (`v2`); norms
+            span all heads, and new ones would stay zero.
         ModelError: There is no table of the model's weights.
 
     Source:
@@ -60,10 +62,14 @@ def zero(
     growth = width_growth("zero", source, target)
     if form == "hybrid":
         residual, inside = padded("zero", "random", "zero"), padded("random", "zero", "random")
-        width = growth.with_norms(growth.lifts(inside, residual=residual))
+        heads = padded("zero", "zero", "random") if growth.family.norms_span_heads else inside
+        lifts = growth.lifts(inside, residual=residual, key_value=heads, heads=heads)
+        width = growth.with_norms(lifts)
+        growth.check_new_heads("zero", width)
         return growth.plan(width)
     if form == "gstack":
         width = growth.with_norms(growth.lifts(padded("zero", "random", "random")))
+        growth.check_new_heads("zero form gstack", width)
         return growth.plan(width, warning=_SHARED_GROUP if "heads" in growth.grown else None)
     if form == "v2":
         growth.check_doubled("zero form v2")

@@ -24,7 +24,7 @@ class Recipe:
 
     Attributes:
         copied: (source, tensor name) of what it copies; of several the mean.
-        is_zero: It becomes zero instead; what it would copy still tells its shape.
+        is_zero: It counts nothing instead; what it would copy still tells its shape.
         above: (source, tensor name) of the next layer, where a width takes rows from there.
     """
 
@@ -51,7 +51,8 @@ def recipe(plan: GrowthPlan, stack: LayerStack, name: str) -> Recipe | None:
     role, above = stack.role(rest), None
     if plan.width and plan.width.takes_from_next_layer and role == "reader":
         above = (origin.source, stack.join(origin.layer + 1, rest))
-    return Recipe(copied, origin.treatment == "zero_output" and role == "writer", above)
+    is_zero = origin.treatment == "zero_output" and stack.is_closing(rest)
+    return Recipe(copied, is_zero, above)
 
 
 def check_fit(
@@ -101,11 +102,15 @@ def fill(
     """
     with torch.no_grad():
         for name, made, found in _found(plan, stack, sources, target):
-            if made.is_zero:
-                target[name].zero_()
-                continue
-            value = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
             weight = stack.weight(name)
+            value = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
+            if made.is_zero:
+                is_gain = weight is not None and weight.role == "norm" and value.dim() > 0
+                if power or not is_gain:
+                    target[name].zero_()
+                    continue
+                # gains of new units stay: both they and what they scale at zero would never learn
+                value = torch.full_like(value, 0.0 - (weight.counts_from if weight else 0.0))
             if plan.width is not None and weight is not None:
                 above = sources[made.above[0]].get(made.above[1]) if made.above else None
                 is_last_norm = name in stack.top and weight.role in ("norm", "shift")

@@ -19,14 +19,11 @@ from dataclasses import dataclass
 import torch
 
 from lagsearch.errors import ModelError
-from lagsearch.models.families import UNITS, Axis, Weight
+from lagsearch.models.families import UNITS, Axis, Counted, Weight, units_of
 from lagsearch.models.layers import LayerStack
-from lagsearch.operators.execute.widen import norm_scale
-from lagsearch.operators.plan.growth import (
-    GrowthPlan,
-    LayerOrigin,
-    Origin,
-)
+from lagsearch.operators.execute.places import counted_units, n_units
+from lagsearch.operators.execute.widen import scale_of
+from lagsearch.operators.plan.growth import GrowthPlan, LayerOrigin, Origin
 from lagsearch.operators.plan.learned import Learned
 from lagsearch.operators.plan.width import Lift, Width
 from lagsearch.storage.files import derive_seed
@@ -97,7 +94,7 @@ class Ligo:
         self.learned = plan.learned
         self.groups = tuple(_groups(plan, self.learned, stack, sources, target))
         self.width = plan.width
-        self.lifts = {
+        self.lifts: dict[str, Lift] = {
             unit: lift
             for unit, lift in (plan.width.lifts if plan.width else {}).items()
             if lift.source != lift.target
@@ -189,27 +186,40 @@ def widened(
     assert weight is not None
     # a tied head cannot be divided: what it reads is
     is_shared = group.is_last_norm and width.is_tied
+    value = value + weight.counts_from
     for place, axis in enumerate(weight.axes):
         is_read = place == weight.input_place or is_shared
         value = along(value, place + 1, axis, reads if is_read else writes, width)
-    return value * norm_scale(width, weight)
+    scale = scale_of(width, weight, is_last_norm=group.is_last_norm)
+    return value * scale - weight.counts_from
 
 
 def along(
     value: torch.Tensor, dim: int, axis: Axis, matrices: Tensors, width: Width
 ) -> torch.Tensor:
     """Apply units' matrices along one dimension, which is counted as `UNITS` says."""
-    parts = UNITS.get(axis, ())
-    if not any(part in matrices for part in parts):
+    if not units_of(axis) & matrices.keys():
         return value
-    counts = [part if isinstance(part, int) else width.lifts[part].source for part in parts]
-    value = value.movedim(dim, -1)
-    value = value.reshape(*value.shape[:-1], *counts, -1)
-    for place, part in enumerate(parts):
-        if isinstance(part, str) and part in matrices:
-            at = place - len(parts) - 1
-            value = torch.tensordot(value, matrices[part], ([at], [1])).movedim(-1, at)
-    return value.flatten(-1 - len(parts)).movedim(-1, dim)
+    inside = value.shape[dim] // n_units(axis, width.before)
+    return _counted(value.movedim(dim, -1), UNITS[axis], inside, matrices, width).movedim(-1, dim)
+
+
+def _counted(
+    value: torch.Tensor, counted: Counted, inside: int, matrices: Tensors, width: Width
+) -> torch.Tensor:
+    """Apply units' matrices along the last dimension, `inside` places of which make a unit."""
+    if not counted:
+        return value
+    first, rest = counted[0], counted[1:]
+    if not isinstance(first, str):
+        sizes = [inside * counted_units(part, width.before) for part in first]
+        parts = zip(first, torch.split(value, sizes, dim=-1), strict=True)
+        return torch.cat([_counted(x, part, inside, matrices, width) for part, x in parts], dim=-1)
+    value = value.unflatten(-1, (width.lifts[first].source, -1))  # type: ignore[no-untyped-call]
+    value = _counted(value, rest, inside, matrices, width)
+    if first in matrices:
+        value = torch.tensordot(value, matrices[first], ([-2], [1])).movedim(-1, -2)
+    return value.flatten(-2)
 
 
 def _groups(

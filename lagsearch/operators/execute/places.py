@@ -4,13 +4,12 @@ Heads and fused projections are only other ways to count places (`UNITS`), so no
 with places knows of them.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from lagsearch.models.families import UNITS, Axis, Weight
+from lagsearch.models.families import UNITS, Axis, Counted, Units, Weight, units_of
 from lagsearch.operators.plan.width import Lift, Width
 
 _FIXED = Lift(1, 1, 1)
@@ -37,24 +36,76 @@ class Places:
     lift: Lift
 
 
-def parts_of(width: Width, axis: Axis | None) -> list[Lift]:
-    """Return the lifts by which an axis' places are counted, outermost first."""
-    parts = UNITS.get(axis, ()) if axis is not None else ()
-    lifts = width.lifts
-    return [Lift(part, part, part) if isinstance(part, int) else lifts[part] for part in parts]
+@dataclass(frozen=True)
+class _Table:
+    """Places of a target's axis, or of a part of one: `origin`, `is_new`, `is_beyond` as above.
+
+    Attributes:
+        n_source: Places of the source's.
+    """
+
+    origin: torch.Tensor
+    is_new: torch.Tensor
+    is_beyond: torch.Tensor
+    n_source: int
+
+    def times(self, lift: Lift) -> "_Table":
+        """Return the places of units that hold such a table each."""
+        unit = torch.arange(lift.target)
+        origin = (unit % lift.source)[:, None] * self.n_source + self.origin
+        return _Table(
+            origin.flatten(),
+            ((unit >= lift.copied)[:, None] | self.is_new).flatten(),
+            ((unit >= lift.source)[:, None] | self.is_beyond).flatten(),
+            lift.source * self.n_source,
+        )
+
+    def then(self, other: "_Table") -> "_Table":
+        """Return the places of one table after the other."""
+        return _Table(
+            torch.cat([self.origin, other.origin + self.n_source]),
+            torch.cat([self.is_new, other.is_new]),
+            torch.cat([self.is_beyond, other.is_beyond]),
+            self.n_source + other.n_source,
+        )
+
+
+def _table(width: Width, counted: Counted, inside: int) -> _Table:
+    """Count places, `inside` of them in each of the innermost units."""
+    if not counted:
+        known = torch.zeros(inside, dtype=torch.bool)
+        return _Table(torch.arange(inside), known, known, inside)
+    first, rest = counted[0], counted[1:]
+    if isinstance(first, str):
+        return _table(width, rest, inside).times(width.lifts[first])
+    assert not rest, "parts that stand one after the other are the innermost"
+    whole, *others = (_table(width, part, inside) for part in first)
+    for each in others:
+        whole = whole.then(each)
+    return whole
+
+
+def n_units(axis: Axis | None, sizes: Mapping[Units, int]) -> int:
+    """Return how many of the innermost units an axis has, with so many of each kind."""
+    return counted_units(UNITS.get(axis, ()) if axis is not None else (), sizes)
+
+
+def counted_units(counted: Counted, sizes: Mapping[Units, int]) -> int:
+    """Return the same of what is counted so."""
+    product = 1
+    for part in counted:
+        each = (
+            sizes[part] if isinstance(part, str) else sum(counted_units(one, sizes) for one in part)
+        )
+        product *= each
+    return product
 
 
 def places_of(width: Width, axis: Axis | None, size: int) -> Places:
     """Count the places of an axis that has `size` of them in the source."""
-    parts = parts_of(width, axis)
-    inside = size // math.prod(each.source for each in parts)
-    origin = torch.zeros(1, dtype=torch.long)
-    is_new, is_beyond = torch.zeros(2, 1, dtype=torch.bool)
-    for part in (*parts, Lift(inside, inside, inside)):
-        unit = torch.arange(part.target)
-        origin = (origin[:, None] * part.source + unit % part.source).flatten()
-        is_new = (is_new[:, None] | (unit >= part.copied)).flatten()
-        is_beyond = (is_beyond[:, None] | (unit >= part.source)).flatten()
+    inside = size // n_units(axis, width.before)
+    table = _table(width, UNITS.get(axis, ()) if axis is not None else (), inside)
+    origin, is_new, is_beyond = table.origin, table.is_new, table.is_beyond
     copied = origin[~is_new]
     counts = torch.bincount(copied, minlength=size)
     order = torch.argsort(copied, stable=True)
@@ -63,15 +114,15 @@ def places_of(width: Width, axis: Axis | None, size: int) -> Places:
     ranks[order] = torch.arange(len(copied)) - first[copied[order]]
     rank = torch.zeros_like(origin)
     rank[~is_new] = ranks
-    grown = [each for each in parts if each.source != each.target]
+    lifts = [lift for unit, lift in width.lifts.items() if unit in units_of(axis)]
+    grown = [each for each in lifts if each.source != each.target]
     return Places(origin, is_new, is_beyond, rank, counts[origin], grown[0] if grown else _FIXED)
 
 
 def new_places(width: Width, axis: Axis, size: int) -> torch.Tensor:
     """Return which of the `size` places of a target's axis are beyond the source's own."""
-    parts = parts_of(width, axis)
-    inside = size // math.prod(each.target for each in parts)
-    return places_of(width, axis, inside * math.prod(each.source for each in parts)).is_beyond
+    inside = size // n_units(axis, width.after)
+    return places_of(width, axis, inside * n_units(axis, width.before)).is_beyond
 
 
 def new_entries(width: Width, weight: Weight, shape: Sequence[int]) -> torch.Tensor:

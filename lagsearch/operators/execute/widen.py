@@ -13,18 +13,8 @@ from functools import cache
 import torch
 
 from lagsearch.models.families import Axis, Weight
-from lagsearch.operators.execute.moments import (
-    Value,
-    Values,
-    expected,
-    shares_of,
-    zero,
-)
-from lagsearch.operators.execute.places import (
-    Places,
-    parts_of,
-    places_of,
-)
+from lagsearch.operators.execute.moments import Value, Values, expected, shares_of, zero
+from lagsearch.operators.execute.places import Places, n_units, places_of
 from lagsearch.operators.plan.width import Fill, Width
 
 
@@ -38,11 +28,10 @@ def widened_shape(
         return None
     sizes = []
     for axis, size in zip(weight.axes, shape, strict=True):
-        parts = parts_of(width, axis)
-        known = math.prod(each.source for each in parts)
+        known = n_units(axis, width.before)
         if size % known:
             return None
-        sizes.append(size // known * math.prod(each.target for each in parts))
+        sizes.append(size // known * n_units(axis, width.after))
     return tuple(sizes)
 
 
@@ -84,12 +73,13 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor, power: int = 0) -> t
         rule = _of_moment(width, what, w_OI, (out, into), power)
     else:
         rule = _of_weight(width, what, (w_OI, fresh_OI), (out, into))
+    offset = 0.0 if power else what.weight.counts_from
     made_OI = torch.empty_like(fresh_OI)
     rows = max(1, _BLOCK // len(into.origin))
     for first in range(0, len(out.origin), rows):
         block = slice(first, first + rows)
         part = replace(out, **{name: getattr(out, name)[block] for name in _COUNTED})
-        made_OI[block] = _block((part, into), (w_OI, above_OI), *rule(part, block))
+        made_OI[block] = _block((part, into), (w_OI, above_OI), *rule(part, block), offset)
     return turn.back(made_OI)
 
 
@@ -120,12 +110,12 @@ def _of_weight(
     kind = torch.promote_types(w_OI.dtype, torch.float32)
     mean = cache(lambda: w_OI.mean(dim=0, dtype=kind))
     several = int(out.count.max()) > 1
-    is_vector = what.weight.input_place is None
+    is_vector, offset = what.weight.input_place is None, what.weight.counts_from
     random_scale = 1.0 if is_vector else width.random_scale  # a vector's are a fresh model's
 
     def rule(part: Places, block: slice) -> tuple[torch.Tensor, Values]:
         values: Mapping[Fill, Value] = {
-            "zero": zero,
+            "zero": zero if not offset else lambda rows_OI, _: rows_OI.new_full((1, 1), -offset),
             "random": lambda *_: fresh_OI[block].to(w_OI.device, kind) * random_scale,
             "copy": lambda rows_OI, _: rows_OI[:, into.origin],
             "mean": lambda *_: mean()[into.origin] / into.count.to(kind),
@@ -156,6 +146,7 @@ def _block(
     sources: tuple[torch.Tensor, torch.Tensor | None],
     shares_OI: torch.Tensor,
     values: Values,
+    offset: float,
 ) -> torch.Tensor:
     """Widen some rows.
 
@@ -164,12 +155,15 @@ def _block(
         sources: The source's matrix, and that of the layer above where rows come from it.
         shares_OI: How much of each input the rows take.
         values: What makes the entries of new units.
+        offset: What is added to the entries where they are used.
     """
     (out, into), (w_OI, above_OI) = places, sources
     copied_OI = rows_OI = w_OI[out.origin].to(shares_OI.dtype)
     if above_OI is not None:
         rows_OI = torch.where(out.is_beyond[:, None], above_OI[out.origin].to(rows_OI), rows_OI)
     made_OI = rows_OI[:, into.origin] * shares_OI
+    if offset:
+        made_OI = made_OI + (shares_OI - 1) * offset
     new_O, new_I = out.is_new[:, None], into.is_new[None, :]
     blocks = (new_O & ~new_I, ~new_O & new_I, new_O & new_I)
     for block_OI, value in zip(blocks, values, strict=True):
@@ -178,11 +172,30 @@ def _block(
     return made_OI
 
 
-def norm_scale(width: Width, weight: Weight) -> float:
-    """Return the factor of a tensor for what new units take from the mean square of its norm."""
-    if weight.role == "norm" and weight.axes == ("residual",):
+def scale_of(width: Width, weight: Weight, *, is_last_norm: bool = False) -> float:
+    """Return the factor of a tensor, beside the shares of copies.
+
+    It makes up for what new units take from the mean square of a norm, and for the factor of
+    embeddings that follows from the width. With e the factor of the norms' eps, and c the share of
+    copies among what one of them spans, gains get the root of c, and what the norm takes comes in
+    with the root of e / c.
+    """
+    scale = 1.0
+    if weight.role == "embedding":
+        scale *= width.embedding_scale
+    if is_last_norm and width.is_tied:  # the head is the embedding
+        scale /= width.embedding_scale
+    if weight.role == "norm":
+        scale *= _root_of_copies(width, weight.axes[0])
+    if weight.normed_over is not None:
+        scale *= width.head_norm_scale / _root_of_copies(width, weight.normed_over)
+    return scale
+
+
+def _root_of_copies(width: Width, axis: Axis) -> float:
+    if axis == "residual":
         return width.gain_scale
-    return width.head_norm_scale if weight.is_normed else 1.0
+    return math.sqrt(width.copied_share(axis)) if width.scales_norms else 1.0
 
 
 @dataclass(frozen=True)
@@ -231,7 +244,7 @@ def _shares(out: Places, into: Places, first: int, several: bool) -> torch.Tenso
 
 def _scale(width: Width, what: Widened, out: Places) -> torch.Tensor:
     """Return the factor of each output: (O, 1)."""
-    scale = norm_scale(width, what.weight)
+    scale = scale_of(width, what.weight, is_last_norm=what.is_last_norm)
     is_shared = what.is_last_norm and width.is_tied
     return scale / (out.count.double() if is_shared else torch.ones(1).double())[:, None]
 

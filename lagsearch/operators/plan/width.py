@@ -6,9 +6,12 @@ the others are new. Between copies all blocks of a matrix follow from the shares
 three blocks, named as in W' = [[W, right], [below, corner]], are what the lifts say.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from lagsearch.models.families import Axis, Units, units_of
 
 Fill = Literal["zero", "random", "copy", "mean"]
 """What stands in a block of new units: `zero`; the `random` values of a fresh model; a `copy` of
@@ -57,9 +60,12 @@ class Width:
         heads: Lift of the query heads of a group.
         ffn: Lift of the feed-forward units.
         gain_scale: Factor of the gains of norms on the residual stream.
+        scales_norms: Norms over all heads, too, make up for what new ones take from their mean
+            square.
         new_gain: Gains of new units.
         head_norm_scale: Factor of what goes through a norm of its own in each head; with the
             norms' eps scaled by its square, those norms give what they gave.
+        embedding_scale: Factor of embeddings, where the model scales them by its width.
         is_tied: The head is the embedding, so that the norm before it holds the copies' shares.
         takes_from_next_layer: Rows beyond the source's own, of what reads the residual stream,
             come from the layer above.
@@ -74,8 +80,10 @@ class Width:
     heads: Lift
     ffn: Lift
     gain_scale: float = 1.0
+    scales_norms: bool = False
     new_gain: Fill = "random"
     head_norm_scale: float = 1.0
+    embedding_scale: float = 1.0
     is_tied: bool = False
     takes_from_next_layer: bool = False
     random_scale: float = 1.0
@@ -83,9 +91,29 @@ class Width:
     config: tuple[tuple[str, Any], ...] = ()
 
     @property
-    def lifts(self) -> Mapping[str, Lift]:
+    def lifts(self) -> Mapping[Units, Lift]:
         """The lifts by what they grow."""
-        return {name: getattr(self, name) for name in ("residual", "key_value", "heads", "ffn")}
+        return {
+            "residual": self.residual,
+            "key_value": self.key_value,
+            "heads": self.heads,
+            "ffn": self.ffn,
+        }
+
+    @property
+    def before(self) -> Mapping[Units, int]:
+        """The source's number of each unit."""
+        return {unit: lift.source for unit, lift in self.lifts.items()}
+
+    @property
+    def after(self) -> Mapping[Units, int]:
+        """The target's number of each unit."""
+        return {unit: lift.target for unit, lift in self.lifts.items()}
+
+    def copied_share(self, axis: Axis) -> float:
+        """Return the share of copies among an axis' places: what is left of their mean square."""
+        lifts = [self.lifts[unit] for unit in units_of(axis)]
+        return math.prod(lift.copied / lift.target for lift in lifts)
 
     @property
     def fading(self) -> tuple[frozenset[str], ...]:
