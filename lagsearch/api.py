@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lagsearch.display.watch import Watch, make_watch
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
-from lagsearch.running.run import run as run_space
+from lagsearch.running.run import run_space as run_space
 from lagsearch.space import SpaceFile, StagedFile, Written
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from lagsearch.cli import commands as cli
 from lagsearch.storage.cache import (
-    Entry,
+    CacheEntry,
     clear,
     entries,
     holding,
@@ -21,7 +21,7 @@ from lagsearch.storage.files import write_json
 
 def made(cache, kind="tokens", name="0123456789abcdef", content=b"abc", facts=None):
     """Make an entry by hand, and return it with what was said meanwhile."""
-    entry, told = Entry(cache / kind / name), []
+    entry, told = CacheEntry(cache / kind / name), []
 
     def build():
         (entry.folder / "sub").mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def test_a_cache_that_can_only_be_read_will_do(cache, monkeypatch):
 
 
 def test_what_an_interrupted_process_left_is_found_and_its_half_files_go(cache):
-    entry = Entry(cache / "sources" / "0123456789abcdef")
+    entry = CacheEntry(cache / "sources" / "0123456789abcdef")
     entry.folder.mkdir(parents=True)
     (entry.folder / "curve.jsonl").write_text("left")
     (entry.folder / ".state.safetensors.abcdefgh.tmp").write_text("half")

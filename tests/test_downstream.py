@@ -64,7 +64,7 @@ class Measure:
 @pytest.fixture
 def measure(monkeypatch):
     found = Measure()
-    monkeypatch.setattr(downstream, "measure", found)
+    monkeypatch.setattr(downstream, "evaluate_tasks", found)
     monkeypatch.setattr(downstream, "open_tasks", lambda harness, tell: None)
     return found
 
@@ -235,14 +235,14 @@ def test_a_missing_extra_is_told_before_anything_trains(write_space, tmp_path, m
 def test_a_candidate_that_failed_is_left_out(write_space, tmp_path, measure, monkeypatch):
     from lagsearch.training import loop
 
-    grow = loop.grow
+    grow = loop.grow_job
 
     def failing(job, model, optimizer):
         if job.name == NAMES[0]:
             raise loop.CandidateFailed(0, "the loss is nan")
         return grow(job, model, optimizer)
 
-    monkeypatch.setattr(loop, "grow", failing)
+    monkeypatch.setattr(loop, "grow_job", failing)
     path = write_space(harness('{tasks: [one], candidates: ["*"]}'))
     result = run(path, tmp_path / "run", oracle=True)
     assert {name for name, _ in values(result.report)} == set(NAMES[1:])

@@ -3,7 +3,7 @@
 import pytest
 
 from lagsearch.planning.guideline import (
-    advise,
+    advise_growth,
     growth_timing,
     is_fitted,
 )
@@ -27,11 +27,11 @@ def test_where_it_was_fitted():
 
 def test_advice_within_and_outside():
     parameters, tokens = 1.1e9, 97.5e9
-    inside = advise(parameters, tokens, 10e9, 4.0)
+    inside = advise_growth(parameters, tokens, 10e9, 4.0)
     advised = growth_timing(parameters, 6 * parameters * tokens)
     assert f"a source of {advised:.3g} tokens" in inside
     assert "1e+10 (10% of the target's 9.75e+10)" in inside
-    outside = advise(4e5, 2e6, None, 2.0)
+    outside = advise_growth(4e5, 2e6, None, 2.0)
     assert "not made for this size (4e+05 parameters" in outside
     assert "that is not known" in outside and "here it is 2." in outside
 
@@ -42,8 +42,8 @@ def test_within_both_ranges_but_off_the_band_it_says_nothing():
         for flops in (0.85e20, 3e20, 1.1e21):
             tokens = flops / (6 * parameters)
             share = growth_timing(parameters, flops) / tokens
-            said = advise(parameters, tokens, None, 4.0)
+            said = advise_growth(parameters, tokens, None, 4.0)
             assert ("grow a source of" in said) == (0.07 <= share <= 0.19)
     assert not is_fitted(2.9e9, 0.85e20)
     assert growth_timing(2.9e9, 0.85e20) > 2 * 0.85e20 / (6 * 2.9e9)
-    assert "not made for this size" in advise(2.9e9, 0.85e20 / (6 * 2.9e9), None, 4.0)
+    assert "not made for this size" in advise_growth(2.9e9, 0.85e20 / (6 * 2.9e9), None, 4.0)

@@ -265,7 +265,7 @@ def test_an_error_that_comes_late_leaves_nothing(checkpoint, call, tmp_path, mon
     def fail(*_):
         raise ModelError("too late")
 
-    monkeypatch.setattr(writing, "measure", fail)
+    monkeypatch.setattr(writing, "compare_function", fail)
     code, _, error = call(checkpoint(), *STACK, tmp_path / "out")
     assert code == 2
     assert error.splitlines()[-1] == "lagsearch: too late"

@@ -13,7 +13,7 @@ import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
 from lagsearch.models.configs import ModelShape
-from lagsearch.operators import drawn
+from lagsearch.operators import sampled_settings
 from lagsearch.planning.sampling_domain import make_domain
 from lagsearch.planning.stage import make_plan
 from lagsearch.planning.vocabulary import vocabulary_without_data
@@ -305,7 +305,9 @@ SHAPE = ModelShape(2, {}, "llama")
 
 def test_orders_are_drawn_by_places():
     sources = dict.fromkeys("abcd", SHAPE)
-    (order,) = drawn("multi-stack", {"order": "any"}, sources, ModelShape(8, {}, "llama")).values()
+    (order,) = sampled_settings(
+        "multi-stack", {"order": "any"}, sources, ModelShape(8, {}, "llama")
+    ).values()
     assert order.size == 24
     found = [order.value(each) for each in product(*order.steps.values())]
     assert len(set(found)) == 24

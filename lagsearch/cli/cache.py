@@ -10,7 +10,7 @@ from lagsearch.display.console import make_console
 from lagsearch.errors import LagsearchError
 from lagsearch.storage.cache import (
     KINDS,
-    Entry,
+    CacheEntry,
     clear,
     entries,
 )
@@ -86,7 +86,7 @@ def clear_command(
         _say(f"{each.name}: in use, it stays")
 
 
-def made_of(entry: Entry) -> str:
+def made_of(entry: CacheEntry) -> str:
     """Say in a few words what made an entry, as its record has it."""
     facts = entry.facts()
     if not facts:
@@ -112,7 +112,7 @@ def _source(facts: dict[str, Any]) -> str:
     return f"{', '.join(words)}, {facts.get('steps', 0):,} steps"
 
 
-def _is_meant(entry: Entry, kind: str | None, days: float | None, damaged: bool) -> bool:
+def _is_meant(entry: CacheEntry, kind: str | None, days: float | None, damaged: bool) -> bool:
     used = entry.used_at
     is_young = days is not None and used and used > datetime.now(UTC) - timedelta(days=days)
     if is_young or kind not in (None, entry.kind):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lagsearch.errors import HarnessError, RunFolderError, reason_of
-from lagsearch.evaluate.harness import measure
+from lagsearch.evaluate.harness import evaluate_tasks
 from lagsearch.evaluate.tasks import (
     Tasks,
     open_tasks,
@@ -96,7 +96,7 @@ class Downstream:
                 try:
                     if task in not_loaded:
                         raise HarnessError(not_loaded[task])
-                    measured = measure(model, tokenizer, tasks, task, compute)
+                    measured = evaluate_tasks(model, tokenizer, tasks, task, compute)
                 except HarnessError as error:  # as it would be for the other candidates
                     not_loaded[task] = str(error)
                     failures.append({**words, "reason": str(error)})

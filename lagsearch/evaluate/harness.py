@@ -16,7 +16,7 @@ from lagsearch.training.loop import computing
 _BOOTSTRAP_ROUNDS = 1000  # for standard errors that have no closed form
 
 
-def measure(
+def evaluate_tasks(
     model: Any, tokenizer: Any, tasks: Tasks, asked: AskedTask, compute: Compute
 ) -> dict[str, Any]:
     """Evaluate a model on a task, or on all tasks of a tag or group, in fp32.

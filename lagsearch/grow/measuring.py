@@ -21,7 +21,7 @@ Measured = tuple[float | None, float | None, str, str]
 """Largest absolute difference, largest absolute value before, of what, and what it means."""
 
 
-def measure(growth: Growth, sources: Sequence[Checkpoint], out: Path) -> Measured:
+def compare_function(growth: Growth, sources: Sequence[Checkpoint], out: Path) -> Measured:
     """Compare outputs before and after on seeded tokens.
 
     Both are loaded by transformers itself, and not by what the growth was made with: what it reads

@@ -12,7 +12,7 @@ from torch import nn
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
 from lagsearch.grow.growth import Growth
-from lagsearch.grow.measuring import PROBE, measure
+from lagsearch.grow.measuring import PROBE, compare_function
 from lagsearch.grow.shards import write_shards
 from lagsearch.models.build import empty_model, n_parameters, tensors_of
 from lagsearch.models.checkpoints import Checkpoint, load_config, open_checkpoint
@@ -116,7 +116,7 @@ def grow(
         for each in sources:
             each.tensors.release()
         watch.say("comparing with the source")
-        measured = measure(growth, sources, making)
+        measured = compare_function(growth, sources, making)
         making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)

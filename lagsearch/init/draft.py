@@ -21,7 +21,7 @@ from lagsearch.init.speed import Speed, measure_speed
 from lagsearch.init.text import Text
 from lagsearch.models.build import empty_model, usable_positions
 from lagsearch.models.configs import rebuild_config, stored_name
-from lagsearch.running.workers.slots import decide
+from lagsearch.running.workers.slots import assign_slots
 from lagsearch.space import Resources
 
 _ENOUGH_STEPS = 400
@@ -181,7 +181,7 @@ def _work(growths: Growths, shape: Shape) -> Work:
 def _speed(growths: Growths, checkpoint: Checkpoint, shape: Shape) -> tuple[Speed, bool]:
     """Return how fast candidates are trained, and whether that was measured."""
     largest = max(growths.planned, key=lambda each: each.cost.flops_per_step)
-    compute, slots = decide(
+    compute, slots = assign_slots(
         Resources(), "auto", [each.cost.memory_bytes for each in growths.planned]
     )
     memory = largest.cost.memory_bytes

@@ -14,11 +14,11 @@ from lagsearch.operators.registry import (
     Operator,
     all_operators,
     alternatives,
-    drawn,
     find_operator,
     make_candidate,
     name_of,
     operator,
+    sampled_settings,
 )
 
 __all__ = [
@@ -32,9 +32,9 @@ __all__ = [
     "Origin",
     "all_operators",
     "alternatives",
-    "drawn",
     "find_operator",
     "make_candidate",
     "name_of",
     "operator",
+    "sampled_settings",
 ]

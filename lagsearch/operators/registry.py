@@ -269,7 +269,7 @@ def alternatives(
     return [dict(zip(settings, each, strict=True)) for each in itertools.product(*choices)]
 
 
-def drawn(
+def sampled_settings(
     name: str, settings: Mapping[str, Any], sources: Mapping[str, ModelShape], target: ModelShape
 ) -> dict[str, Drawn]:
     """Return the settings that are to be drawn: those of which `any` value is meant.

@@ -41,7 +41,9 @@ def is_fitted(parameters: float, flops: float) -> bool:
     return all(low <= each <= high for each, (low, high) in known)
 
 
-def advise(parameters: float, tokens: float, source_tokens: float | None, factor: float) -> str:
+def advise_growth(
+    parameters: float, tokens: float, source_tokens: float | None, factor: float
+) -> str:
     """Say in a few lines what the guideline means for a run.
 
     Args:

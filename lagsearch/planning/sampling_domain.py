@@ -12,7 +12,7 @@ from typing import Any
 
 from lagsearch.errors import MistakeError, OperatorError
 from lagsearch.models.configs import ModelShape
-from lagsearch.operators import Drawn, alternatives, drawn, find_operator
+from lagsearch.operators import Drawn, alternatives, find_operator, sampled_settings
 from lagsearch.space import Entry, Space
 
 Plain = str | int | float | bool | None
@@ -149,7 +149,7 @@ def make_domain(
         try:
             if find_operator(name).is_baseline:
                 continue
-            to_draw = drawn(name, settings, sources, target)
+            to_draw = sampled_settings(name, settings, sources, target)
             values = {
                 setting: _values(name, setting, value, tuple(sources), space.seed)
                 for setting, value in settings.items()

@@ -32,14 +32,14 @@ from lagsearch.operators import (
     GrowthPlan,
     all_operators,
     alternatives,
-    drawn,
     find_operator,
     make_candidate,
+    sampled_settings,
 )
 from lagsearch.operators.catalog.scratch import fresh_plan
 from lagsearch.operators.execute.fill import check_fit
 from lagsearch.planning.cost import ModelCost, Models
-from lagsearch.planning.guideline import advise
+from lagsearch.planning.guideline import advise_growth
 from lagsearch.planning.listing import (
     LeftOut,
     Listing,
@@ -276,7 +276,7 @@ class RunPlan:
             source_tokens = pretrain.steps * (pretrain.batch_size or rows) * length
         grown = self.candidates[0].cost.layer_parameters
         tokens = space.training.steps * rows * length
-        return advise(grown, tokens, source_tokens, grown / first.cost.layer_parameters)
+        return advise_growth(grown, tokens, source_tokens, grown / first.cost.layer_parameters)
 
     def winner_flops(self) -> int:
         """Return the FLOPs of training one candidate from K to completion, the dearest if any."""
@@ -461,7 +461,9 @@ def _take_all(planner: Planner, listing: Listing[PlannedCandidate]) -> None:
     space, names = planner.file.space, tuple(planner.shapes)
     for entry in _ranked(space):
         try:
-            _check_listed(drawn(entry.operator, entry.settings, planner.shapes, planner.target))
+            _check_listed(
+                sampled_settings(entry.operator, entry.settings, planner.shapes, planner.target)
+            )
             found = alternatives(entry.operator, entry.settings, names, space.seed)
         except OperatorError as error:
             listing.refuse(entry.at, error, entry.operator)

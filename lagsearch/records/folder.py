@@ -25,10 +25,10 @@ from lagsearch.records.curve import (
 from lagsearch.records.seeds import mean_curve
 from lagsearch.records.shapes import (
     Environment,
-    Harness,
-    Learnt,
+    HarnessRecord,
+    LearnedRecord,
     Plans,
-    Profile,
+    ProfileRecord,
     Report,
     misshapen,
     read_record,
@@ -178,16 +178,18 @@ class RunFolder:
     def operator(self, candidate: str) -> dict[str, Any] | None:
         """Read what came of learning a candidate's operator, or None where there is nothing."""
         path = operator_record(self.curve_file(candidate))
-        return read_record(path, Learnt) if path.is_file() else None
+        return read_record(path, LearnedRecord) if path.is_file() else None
 
     def harness(self) -> dict[str, Any] | None:
         """Read what came out on downstream tasks, or None where none were evaluated."""
-        return read_record(self.harness_file, Harness) if self.harness_file.is_file() else None
+        return (
+            read_record(self.harness_file, HarnessRecord) if self.harness_file.is_file() else None
+        )
 
     def profile(self, candidate: str) -> dict[str, Any] | None:
         """Read where a candidate's time went, or None where nobody looked."""
         path = self.profile_file(candidate)
-        return read_record(path, Profile) if path.is_file() else None
+        return read_record(path, ProfileRecord) if path.is_file() else None
 
     def report(self, shape: Any = Report) -> dict[str, Any]:
         """Read the numbers of the report.

@@ -97,14 +97,14 @@ class _Failed(_Asked):
     reason: str
 
 
-class Harness(TypedDict):
+class HarnessRecord(TypedDict):
     """The shape of `harness.json`."""
 
     evaluations: list[_Evaluated]
     failures: list[_Failed]
 
 
-class Learnt(TypedDict):
+class LearnedRecord(TypedDict):
     """The shape of what came of learning an operator."""
 
     steps: int
@@ -118,7 +118,7 @@ class _Steps(TypedDict):
     quartiles: tuple[FiniteFloat, FiniteFloat]
 
 
-class Profile(TypedDict):
+class ProfileRecord(TypedDict):
     """The shape of where a model's time went."""
 
     device: str

@@ -96,7 +96,7 @@ class GivenAway:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReplayOutcome:
     """What one strategy came to on one recording.
 
     Attributes:
@@ -144,7 +144,7 @@ def recordings(path: Path) -> list[Recording]:
     ]
 
 
-def lag_outcome(recording: Recording, step: int, until: str, signal: str = "loss") -> Outcome:
+def lag_outcome(recording: Recording, step: int, until: str, signal: str = "loss") -> ReplayOutcome:
     """Return what LAG at a step comes to."""
     strategy = replace(recording.strategy, rungs=(step,), signal=signal, first=None, evidence=None)
     return _outcome(recording, strategy, "LAG", until)
@@ -158,7 +158,7 @@ def search_outcome(
     signal: str,
     evidence: str | None,
     is_auto: bool,
-) -> Outcome:
+) -> ReplayOutcome:
     """Return what a search that decides on its way comes to.
 
     Args:
@@ -182,7 +182,7 @@ def search_outcome(
     return _outcome(recording, strategy, SEARCHES[evidence, is_auto], until)
 
 
-def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) -> Outcome:
+def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) -> ReplayOutcome:
     choice = decide(recording.measured, strategy)
     assert isinstance(choice, Choice), name
     spent = 0
@@ -194,7 +194,7 @@ def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) ->
             judged = [step for step in strategy.rungs if step <= reached]
             spent += sum(recording.annealed[step] for step in judged)
     found = recording.given_away(_first(recording, strategy, choice))
-    return Outcome(name, until, strategy.signal, choice.step, spent, found)
+    return ReplayOutcome(name, until, strategy.signal, choice.step, spent, found)
 
 
 def _first(recording: Recording, strategy: Strategy, choice: Choice) -> list[str]:
@@ -207,9 +207,9 @@ def _first(recording: Recording, strategy: Strategy, choice: Choice) -> list[str
     return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
 
 
-def random_outcome(recording: Recording) -> Outcome:
+def random_outcome(recording: Recording) -> ReplayOutcome:
     """Return what a choice at random comes to on average."""
-    return Outcome(RANDOM, "0", "none", 0, 0, recording.given_away(recording.names))
+    return ReplayOutcome(RANDOM, "0", "none", 0, 0, recording.given_away(recording.names))
 
 
 RIVALS: dict[str, Callable[[int, int], Rival]] = {
@@ -236,7 +236,7 @@ RIVALS: dict[str, Callable[[int, int], Rival]] = {
 libraries' defaults but for the least steps (10) and, for all that halve, a reduction to a third."""
 
 
-def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Outcome:
+def rival_outcome(recording: Recording, name: str, last: int, until: str) -> ReplayOutcome:
     """Return what a strategy of others comes to on average over orders of the candidates.
 
     Args:
@@ -261,7 +261,7 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Out
         one = replay_rival(RIVALS[name](last, seed), order, losses, SLOTS)
         spent.append(one.steps)
         found.append(recording.given_away([one.chosen]))
-    return Outcome(name, until, "loss", last, float(np.mean(spent)), GivenAway.mean(found))
+    return ReplayOutcome(name, until, "loss", last, float(np.mean(spent)), GivenAway.mean(found))
 
 
 SEARCHES = {
@@ -291,7 +291,7 @@ class Play:
 
     strategy: str
     signal: str
-    play: Callable[[], Outcome]
+    play: Callable[[], ReplayOutcome]
 
 
 def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Play]:

@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Told:
+class StudyTrial:
     """A trial as a run knows it.
 
     Attributes:
@@ -56,7 +56,9 @@ class Study:
             self._storage = _open_storage(storage)
         self._study = self._open()
 
-    def restore(self, trials: Sequence[Told], draw: Callable[[Callable[..., Any]], object]) -> None:
+    def restore(
+        self, trials: Sequence[StudyTrial], draw: Callable[[Callable[..., Any]], object]
+    ) -> None:
         """Bring the study to what a run knows: as it was when the run was interrupted.
 
         Args:
@@ -125,7 +127,7 @@ class Study:
             storage=self._storage, study_name=self._name, direction="minimize", load_if_exists=True
         )
 
-    def _agrees(self, trials: Sequence[Told]) -> bool:
+    def _agrees(self, trials: Sequence[StudyTrial]) -> bool:
         """Return whether all that the study holds is known so."""
         held = self._study.trials
         if len(held) != len(trials) or any(

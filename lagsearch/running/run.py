@@ -57,7 +57,7 @@ from lagsearch.running.workers.serial import (
 )
 from lagsearch.running.workers.slots import (
     Slots,
-    decide,
+    assign_slots,
     describe,
 )
 from lagsearch.space import SpaceFile, StagedFile, Written, opened, said
@@ -73,7 +73,7 @@ WriteReport = Callable[[Path], dict[str, Any]]
 
 
 @holding()
-def run(  # noqa: PLR0913 (each is an option of the command)
+def run_space(  # noqa: PLR0913 (each is an option of the command)
     space: Written | SpaceFile | StagedFile,
     *,
     lag: int | Literal["auto"] | None = None,
@@ -277,7 +277,7 @@ def _checkpoints(
 def _resources(file: SpaceFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
     space = file.space
     try:
-        return decide(space.resources, space.training.precision, memory)
+        return assign_slots(space.resources, space.training.precision, memory)
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 

@@ -19,7 +19,7 @@ from lagsearch.planning.stage import (
     recorded,
 )
 from lagsearch.records.folder import RunFolder
-from lagsearch.running.optuna_study import Study, Told
+from lagsearch.running.optuna_study import Study, StudyTrial
 from lagsearch.running.phases import Phases
 from lagsearch.running.search import has_failed, judged_at_lag
 from lagsearch.space import Entry, Space, written_out
@@ -144,9 +144,9 @@ class Sampling:
         """Return whether there are candidates whose loss is not known."""
         return any(name not in self.losses for name in self._planned)
 
-    def _told(self, draw: Draw) -> Told:
+    def _told(self, draw: Draw) -> StudyTrial:
         loss = None if draw.candidate is None else self.losses.get(draw.candidate)
-        return Told(dict(draw.parameters), draw.candidate, self._is_known(draw), loss)
+        return StudyTrial(dict(draw.parameters), draw.candidate, self._is_known(draw), loss)
 
     def _is_known(self, draw: Draw) -> bool:
         return draw.candidate is None or draw.candidate in self.losses

@@ -136,7 +136,7 @@ def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
         is_open = strategy.first is not None and rung >= strategy.first
         if is_last or len(alive) == 1 or (is_open and is_stable):
             reason = _reason(strategy, is_stable=is_stable, is_alone=len(alive) == 1)
-            ranking = ranked(measured.only(alive), rung, strategy)
+            ranking = ranked_by_signal(measured.only(alive), rung, strategy)
             late = sorted(stopped, key=lambda name: (-stopped[name].step, stopped[name].difference))
             return Choice(rung, (*ranking, *late), stopped, since, reason)
     raise ValueError("a strategy needs a rung")
@@ -150,7 +150,7 @@ def _until_stopped(table: LossTable, stopped: Mapping[str, Stop]) -> LossTable:
     return replace(table, losses=losses)
 
 
-def ranked(measured: Measured, step: int, strategy: Strategy) -> tuple[str, ...]:
+def ranked_by_signal(measured: Measured, step: int, strategy: Strategy) -> tuple[str, ...]:
     """Return candidates from best to worst by the signal at a step."""
     table = SIGNALS[strategy.signal](measured, step, strategy.completion)
     order = np.argsort(table.at(step), kind="stable")  # NaN sorts last
@@ -167,7 +167,7 @@ def worse_in_batches(
     if not is_stable:
         return {}
     table = SIGNALS[strategy.signal](measured, step, strategy.completion)
-    leader = ranked(measured, step, strategy)[0]
+    leader = ranked_by_signal(measured, step, strategy)[0]
     losses = dict(zip(table.candidates, table.at(step), strict=True))
     tests = max(1, n_candidates - 1) * len(strategy.rungs)
     return {

@@ -9,10 +9,10 @@ from lagsearch.space.schema import (
     NewParameters,
     Objective,
     Optimizer,
-    Origin,
     Schedule,
     Search,
     Space,
+    TextOrigin,
     Validation,
 )
 from lagsearch.space.tasks import repeated_task
@@ -52,7 +52,7 @@ def _training_text(space: Space) -> Iterator[Broken]:
             yield ("data", "train"), message
 
 
-def _corpus(at: Place, corpus: Origin) -> Iterator[Broken]:
+def _corpus(at: Place, corpus: TextOrigin) -> Iterator[Broken]:
     ways = ["corpus", "files", "hub"]
     if isinstance(corpus, Corpus):
         ways.append("mixture")
@@ -66,11 +66,11 @@ def _corpus(at: Place, corpus: Origin) -> Iterator[Broken]:
         yield from _mixture((*at, "mixture"), corpus)
 
 
-def _without_origin(at: Place, corpus: Origin) -> Iterator[Broken]:
+def _without_origin(at: Place, corpus: TextOrigin) -> Iterator[Broken]:
     """Find keys that belong to another origin of the text than the one that is given."""
     of_hub = {key: ["hub"] for key in ("config", "split", "revision", "streaming")}
     for key, origins in {**of_hub, "column": ["hub", "files"], "documents": ["files"]}.items():
-        is_left_alone = getattr(corpus, key) == Origin.model_fields[key].default
+        is_left_alone = getattr(corpus, key) == TextOrigin.model_fields[key].default
         if not is_left_alone and all(getattr(corpus, each) is None for each in origins):
             kind = " or ".join({"hub": "a hub dataset", "files": "files"}[each] for each in origins)
             yield (*at, key), f"belongs to {kind}; there is no `{'` or `'.join(origins)}` here"

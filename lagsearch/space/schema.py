@@ -27,7 +27,7 @@ def _separators(value: Any) -> Any:
 Separators = Annotated[Literal["auto", "bos", "eos", "both", "none"], BeforeValidator(_separators)]
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     """A part of the space: frozen, strict about types, closed to unknown keys."""
 
     model_config = ConfigDict(
@@ -52,7 +52,7 @@ class Part(BaseModel):
         }
 
 
-class Origin(Part):
+class TextOrigin(StrictModel):
     """Where one text comes from: exactly one of `corpus`, `files` and `hub`."""
 
     corpus: Literal["python-stdlib"] | None = None
@@ -78,14 +78,14 @@ class Origin(Part):
     document."""
 
 
-class Ingredient(Origin):
+class Ingredient(TextOrigin):
     """One text of a mixture."""
 
     weight: Annotated[float, Field(gt=0)]
     """Its share of the training sequences, relative to the weights of the others."""
 
 
-class Corpus(Origin):
+class Corpus(TextOrigin):
     """A text, or a mixture of several: exactly one of `corpus`, `files`, `hub` and `mixture`."""
 
     mixture: Annotated[tuple[Ingredient, ...], Field(min_length=1)] | None = None
@@ -100,14 +100,14 @@ class Validation(Corpus):
     out, wherever the same files are listed again; a source's other text is not."""
 
 
-class TrainBpe(Part):
+class TrainBpe(StrictModel):
     """A tokenizer of byte pairs that is trained on the training text and saved with the model."""
 
     train_bpe: Annotated[int, Field(ge=260)]
     """Tokens of its vocabulary: 256 bytes, 3 special ones, and merges."""
 
 
-class Data(Part):
+class Data(StrictModel):
     """Text, tokens and the length of a sequence."""
 
     train: Corpus | None = None
@@ -127,7 +127,7 @@ class Data(Part):
     """Tokens in a sequence."""
 
 
-class Ul2Weights(Part):
+class Ul2Weights(StrictModel):
     """Shares of the sequences that each part of UL2 has; they are divided by their sum."""
 
     causal: Annotated[float, Field(gt=0)] = 0.6
@@ -138,7 +138,7 @@ class Ul2Weights(Part):
     """Predict the spans that were taken out of a text."""
 
 
-class Objective(Part):
+class Objective(StrictModel):
     """What is predicted."""
 
     name: Literal["causal", "masked", "ul2"] = "causal"
@@ -159,7 +159,7 @@ class Objective(Part):
         return "masked" if self.name == "masked" else "causal"
 
 
-class Optimizer(Part):
+class Optimizer(StrictModel):
     """The optimizer; matrices decay, vectors do not."""
 
     name: Literal["adamw", "adam", "sgd", "adafactor", "muon", "lion"] = "adamw"
@@ -180,7 +180,7 @@ class Optimizer(Part):
     """`sgd` (0.9 when left out) and `muon` (0.95): decay rate of the momentum."""
 
 
-class Schedule(Part):
+class Schedule(StrictModel):
     """The learning rate over the steps."""
 
     name: Literal["constant", "linear", "cosine", "wsd", "inverse_sqrt"] = "constant"
@@ -207,7 +207,7 @@ class Schedule(Part):
         return self.name in ("linear", "cosine", "wsd")
 
 
-class NewParameters(Part):
+class NewParameters(StrictModel):
     """How new parameters are trained after a growth, where they are not trained as all others.
 
     New is what the target has in addition to the source's own: whole layers, copies or not, and in
@@ -225,7 +225,7 @@ class NewParameters(Part):
     change, and their gradients are not clipped with the others. LLaMA-Pro: all steps."""
 
 
-class Training(Part):
+class Training(StrictModel):
     """How every candidate is trained."""
 
     steps: PositiveInt = 1000
@@ -249,7 +249,7 @@ class Training(Part):
     """`auto` is bf16 autocast on a GPU that has it, else fp32; evaluation is always fp32."""
 
 
-class Pretrain(Part):
+class Pretrain(StrictModel):
     """A source that is trained first. What it leaves out is as in `training`."""
 
     config: dict[str, Any]
@@ -275,7 +275,7 @@ class Pretrain(Part):
         return int(number), int(parts)
 
 
-class Before(Part):
+class Before(StrictModel):
     """What a stage begins with: written by runs with `stages`, into the space of each stage."""
 
     config: dict[str, Any] = {}
@@ -286,7 +286,7 @@ class Before(Part):
     """Training sequences in the stages before: the data goes on behind them."""
 
 
-class Source(Part):
+class Source(StrictModel):
     """A trained smaller model: a checkpoint, or one to be trained first."""
 
     name: Name
@@ -299,7 +299,7 @@ class Source(Part):
     """The winner of the stage before, in the space of a stage."""
 
 
-class Harness(Part):
+class Harness(StrictModel):
     """Downstream tasks of lm-evaluation-harness, for the trained winner: the extra `[eval]`."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -319,7 +319,7 @@ class Harness(Part):
     the others are not trained to completion without it."""
 
 
-class Annealed(Part):
+class Annealed(StrictModel):
     """A decay of the learning rate to zero, branched off and thrown away once it is measured."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
@@ -328,7 +328,7 @@ class Annealed(Part):
     """Steps at which it branches off; K alone when left out."""
 
 
-class Evaluation(Part):
+class EvaluationSettings(StrictModel):
     """How the validation loss is measured."""
 
     seed: Annotated[int, Field(ge=0)] | None = None
@@ -349,7 +349,7 @@ class Evaluation(Part):
     """Downstream tasks, after training."""
 
 
-class Stability(Part):
+class Stability(StrictModel):
     """When the ranking counts as stable: the phase transition is behind."""
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -361,7 +361,7 @@ class Stability(Part):
     for that reason alone."""
 
 
-class Search(Part):
+class Search(StrictModel):
     """How the winner is found."""
 
     lag: PositiveInt | Literal["auto"] | None = None
@@ -411,7 +411,7 @@ class Search(Part):
     """Where several sources are grown into one, add the same growth of the first one alone."""
 
 
-class Resources(Part):
+class Resources(StrictModel):
     """What one candidate may use."""
 
     cpus_per_candidate: PositiveInt = 1
@@ -425,7 +425,7 @@ class Resources(Part):
     """Say where the time goes, and trace a few steps of every candidate; no loss changes."""
 
 
-class Space(Part):
+class Space(StrictModel):
     """A whole space file: one growth, all candidates for it, and how they are judged."""
 
     name: Name
@@ -444,7 +444,7 @@ class Space(Part):
     """Operators with their settings; a list of values means one candidate each."""
     training: Training = Training()
     """The training after growth."""
-    evaluation: Evaluation = Evaluation()
+    evaluation: EvaluationSettings = EvaluationSettings()
     """The measurement."""
     search: Search = Search()
     """The search."""

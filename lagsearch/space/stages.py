@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lagsearch.space.schema import Name, Part, PositiveInt
+from lagsearch.space.schema import Name, PositiveInt, StrictModel
 from lagsearch.space.yaml_tree import Key
 
 DEPTH = "num_hidden_layers"
@@ -18,7 +18,7 @@ Lag = PositiveInt | Literal["auto"]
 Plain = dict[str, Any]
 
 
-class Stage(Part):
+class Stage(StrictModel):
     """One growth and the training after it. The first may begin with random weights."""
 
     model: Plain | None = None
@@ -41,7 +41,7 @@ class Stage(Part):
     """Keys of `search` that are others in this stage."""
 
 
-class Ladder(Part):
+class Ladder(StrictModel):
     """Stages of equal growth, written short."""
 
     model: Plain | None = None
@@ -63,7 +63,7 @@ class Ladder(Part):
     """K of every stage, in place of `search.lag`."""
 
 
-class Whole(Part):
+class Whole(StrictModel):
     """A space with stages: what each stage makes of the rest is checked stage by stage."""
 
     name: Name

@@ -35,7 +35,7 @@ _held: list[list[int]] = []
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """An entry of the cache, made or not.
 
     Attributes:
@@ -154,7 +154,7 @@ class Entry:
         return None if self.record.name in recorded else f"{SEAL} cannot be read"
 
 
-def provide(entry: Entry, build: Callable[[], None], tell: Callable[[str], None]) -> None:
+def provide(entry: CacheEntry, build: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Have an entry ready: as it is if it is whole, else made by this process alone.
 
     Nothing is written where it is whole, so that a cache that can only be read will do.
@@ -180,14 +180,14 @@ def provide(entry: Entry, build: Callable[[], None], tell: Callable[[str], None]
     _hold(entry.folder)
 
 
-def entries() -> list[Entry]:
+def entries() -> list[CacheEntry]:
     """Return all entries that hold anything, unfinished ones too."""
     root = cache_root()
-    found = [Entry(path) for kind in KINDS for path in sorted((root / kind).glob("*"))]
+    found = [CacheEntry(path) for kind in KINDS for path in sorted((root / kind).glob("*"))]
     return [each for each in found if each.folder.is_dir() and each.files]
 
 
-def clear(entry: Entry) -> bool:
+def clear(entry: CacheEntry) -> bool:
     """Delete an entry that no process makes or uses; return whether it was deleted."""
     from filelock import FileLock, Timeout
 

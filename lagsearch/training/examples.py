@@ -30,7 +30,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ValidationBatch:
     """A validation batch.
 
     Attributes:
@@ -57,7 +57,7 @@ class Measured:
         losses = []
         for rows in self.parts:
             pieces = [(self.inputs[some], self.labels[some]) for some in rows.tensor_split(passes)]
-            shares = shares_of([labels for _, labels in pieces])
+            shares = prediction_shares([labels for _, labels in pieces])
             terms = [
                 share * mean_loss(logits_of(inputs), labels)
                 for share, (inputs, labels) in zip(shares, pieces, strict=True)
@@ -90,7 +90,7 @@ class Examples:
         """Return the training batch of a step."""
         return self._example(self.rows(step), self._stream, self._text.behind + step)
 
-    def validation(self) -> list[Measured]:
+    def validation(self) -> list[ValidationBatch]:
         """Return the fixed batches of every evaluation."""
         texts = [
             (share.store.tokens("validation"), share.weight)
@@ -101,7 +101,7 @@ class Examples:
         found = validation_rows(texts, length, rows, self._text.validation_batches)
         return [self._measured(rows, number) for number, rows in enumerate(found)]
 
-    def _measured(self, rows: NDArray[np.int64], number: int) -> Measured:
+    def _measured(self, rows: NDArray[np.int64], number: int) -> ValidationBatch:
         """Return a validation batch, in which each part of the objective has its exact share."""
         objective = self._text.objective
         seed = example_seed(self._text.validation_seed, "validation", number)
@@ -110,7 +110,7 @@ class Examples:
             torch.from_numpy(np.flatnonzero(parts_B == part)).to(self._device)
             for part in range(len(objective.parts))
         )
-        return Measured(*self._example(rows, "validation", number, exact=True), places)
+        return ValidationBatch(*self._example(rows, "validation", number, exact=True), places)
 
     def _example(
         self, rows: NDArray[np.int64], stream: str, number: int, *, exact: bool = False
@@ -150,7 +150,7 @@ def mean_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor
     )
 
 
-def shares_of(labels: Sequence[torch.Tensor]) -> list[float]:
+def prediction_shares(labels: Sequence[torch.Tensor]) -> list[float]:
     """Return the share of all predicted tokens that each of some pieces has."""
     counts = [int((each != IGNORED).sum()) for each in labels]
     return [count / sum(counts) for count in counts]

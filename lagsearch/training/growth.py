@@ -27,7 +27,7 @@ def build(job: Job) -> nn.Module:
     return fresh_model(rebuild_config(job.config), job.text.objective.kind, job.init_seed)
 
 
-def grow(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[int, None, float]:
+def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[int, None, float]:
     """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
 
     What the plan learns is learned first; its moments begin at zero.

@@ -25,7 +25,7 @@ from lagsearch.training.examples import (
     Examples,
     forward_options,
     mean_loss,
-    shares_of,
+    prediction_shares,
     weighted,
 )
 from lagsearch.training.job import Job
@@ -138,7 +138,7 @@ class _Learning:
         inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)
         total = [torch.zeros_like(each) for each in leaves.values()]
         is_rough = self.job.compute.precision == "bf16"
-        for number, share in enumerate(shares_of(labels)):
+        for number, share in enumerate(prediction_shares(labels)):
             at = self.job.text.behind + step
             purpose = (at,) if passes == 1 else (at, number)
             if share == 0:

@@ -29,10 +29,10 @@ from lagsearch.training.examples import (
     Examples,
     forward_options,
     mean_loss,
-    shares_of,
+    prediction_shares,
     weighted,
 )
-from lagsearch.training.growth import build, grow
+from lagsearch.training.growth import build, grow_job
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
 from lagsearch.training.pace import Pace
@@ -125,7 +125,7 @@ class _Run:
     def _grow(self) -> Generator[Progress, None, float]:
         """Grow; say about once a second how far learning is, and return its seconds."""
         told = time.perf_counter()
-        growing = grow(self.job, self.model, self.optimizer)
+        growing = grow_job(self.job, self.model, self.optimizer)
         while True:
             try:
                 learned = next(growing)
@@ -231,7 +231,7 @@ class _Run:
         inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)
         losses = [
             self._pass(inputs[number], labels[number], share, step, number)
-            for number, share in enumerate(shares_of(labels))
+            for number, share in enumerate(prediction_shares(labels))
             if share > 0
         ]
         return torch.stack(losses).sum()

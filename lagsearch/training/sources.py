@@ -12,7 +12,7 @@ from typing import Any
 from lagsearch.display.watch import Progress
 from lagsearch.models.checkpoints import checkpoint_digest, load_checkpoint
 from lagsearch.records.curve import read_curve
-from lagsearch.storage.cache import Entry, provide
+from lagsearch.storage.cache import CacheEntry, provide
 from lagsearch.storage.files import (
     cache_root,
     digest,
@@ -110,11 +110,11 @@ def is_cached(made_of: Any) -> bool:
     return _entry(made_of).is_usable()
 
 
-def _entry(*made_of: Any) -> Entry:
-    return Entry(cache_root() / "sources" / digest([FORMAT, *made_of]))
+def _entry(*made_of: Any) -> CacheEntry:
+    return CacheEntry(cache_root() / "sources" / digest([FORMAT, *made_of]))
 
 
-def _cached(entry: Entry, name: str) -> CachedSource:
+def _cached(entry: CacheEntry, name: str) -> CachedSource:
     facts = entry.facts()
     for key in ("made_of", "checkpoint"):
         facts.pop(key, None)

@@ -15,7 +15,7 @@ from lagsearch.data.text import (
     files,
     hub,
 )
-from lagsearch.data.text.corpora import Opener, Part
+from lagsearch.data.text.corpora import CorpusText, Opener
 from lagsearch.data.text.documents import END, cut_anywhere
 from lagsearch.data.text.overlaps import apart
 from lagsearch.errors import DataError, brief
@@ -367,8 +367,10 @@ def test_a_text_is_opened_and_hashed_once(tmp_path, monkeypatch):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name)
     parts = [
-        Part(corpus_of(tmp_path / "a.txt"), 1.0, ("data", "train")),
-        Part(Ingredient(weight=2.0, files=(str(tmp_path / "a.txt"),)), 2.0, ("data", "other")),
+        CorpusText(corpus_of(tmp_path / "a.txt"), 1.0, ("data", "train")),
+        CorpusText(
+            Ingredient(weight=2.0, files=(str(tmp_path / "a.txt"),)), 2.0, ("data", "other")
+        ),
     ]
     opener = Opener()
     texts = [opener.open(part) for part in parts]
@@ -383,7 +385,7 @@ def test_a_large_text_is_said_to_be_read(tmp_path, monkeypatch):
     lines = []
     (tmp_path / "a.txt").write_text("a text of 21 characters")
     for text in (corpus_of(tmp_path / "a.txt"), Corpus(hub=str(_folder(tmp_path, ["a", "b"])))):
-        Opener(lines.append).open(Part(text, 1.0, ("data",)))
+        Opener(lines.append).open(CorpusText(text, 1.0, ("data",)))
     assert lines == [
         f"reading {tmp_path}/a.txt to know it by its content, 0.0 GB",
         f"reading {tmp_path}/hub train to know it by its content, 2 rows",

@@ -10,7 +10,7 @@ from opening import open_corpus
 
 from lagsearch.data.objectives.masking import Causal
 from lagsearch.data.objectives.ul2 import make_ul2
-from lagsearch.data.text.corpora import Opener, Part
+from lagsearch.data.text.corpora import CorpusText, Opener
 from lagsearch.data.text.overlaps import apart
 from lagsearch.data.tokens.batches import validation_rows
 from lagsearch.data.tokens.store import (
@@ -683,7 +683,9 @@ def test_texts_are_divided_into_parts_that_are_the_same_wherever_they_are(lists,
         (folder / str(number)).write_text(f"{number}" * 10)
     opener = Opener()
     texts = [
-        opener.open(Part(Corpus(files=tuple(str(folder / str(n)) for n in each)), 1.0, ("data",)))
+        opener.open(
+            CorpusText(Corpus(files=tuple(str(folder / str(n)) for n in each)), 1.0, ("data",))
+        )
         for each in lists
     ]
     found = apart(texts)

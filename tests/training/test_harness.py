@@ -145,14 +145,14 @@ def write_tasks(tmp_path):
 @pytest.fixture
 def measured(model):
     """Measure the model on one local task, and return all and the rows by metric."""
-    from lagsearch.evaluate.harness import measure
+    from lagsearch.evaluate.harness import evaluate_tasks
     from lagsearch.evaluate.tasks import open_tasks
 
     def measured(folder, name, num_fewshot=None, **settings):
         harness = Harness(tasks=(name,), include_path=folder, num_fewshot=num_fewshot, **settings)
         tasks = open_tasks(harness, print)
         asked = AskedTask(name, num_fewshot)
-        found = measure(model, byte_tokenizer(), tasks, asked, Compute())
+        found = evaluate_tasks(model, byte_tokenizer(), tasks, asked, Compute())
         return found, {row["metric"]: row for row in found["results"]}
 
     return measured

@@ -19,7 +19,7 @@ from lagsearch.planning.memory import learning_bytes
 from lagsearch.records.curve import read_curve
 from lagsearch.storage.files import file_digest
 from lagsearch.training import learning, loop
-from lagsearch.training.growth import build, grow
+from lagsearch.training.growth import build, grow_job
 from lagsearch.training.loop import train
 from lagsearch.training.optimizer import make_optimizer, state_tensors
 
@@ -67,7 +67,7 @@ def jobs(write_space, tmp_path, monkeypatch):
 def grown(job):
     model = build(job)
     optimizer = make_optimizer(model, job.training.optimizer)
-    growing = grow(job, model, optimizer)
+    growing = grow_job(job, model, optimizer)
     steps = []
     while True:
         try:
@@ -149,9 +149,9 @@ def test_seconds_of_learning_are_charged(jobs, monkeypatch):
     [job] = jobs((DEPTH, "  - {operator: ligo, steps: 1}\n")).values()
 
     def slow(*given):
-        return (yield from grow(*given)) + 100.0
+        return (yield from grow_job(*given)) + 100.0
 
-    monkeypatch.setattr(loop, "grow", slow)
+    monkeypatch.setattr(loop, "grow_job", slow)
     list(train(job, 1))
     assert [each.wall_s >= 100.0 for each in read_curve(job.curve).evaluations] == [True, True]
     list(train(job, 2))  # from its state, without growing again

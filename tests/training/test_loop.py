@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from lagsearch.data.objectives.base import IGNORED, Whole
+from lagsearch.data.objectives.base import IGNORED, OnePart
 from lagsearch.data.objectives.masking import (
     add_tokens,
     example_seed,
@@ -58,7 +58,7 @@ OBJECTIVES = {
 }
 
 
-class Uneven(Whole):
+class Uneven(OnePart):
     """Row r of a batch predicts its first r tokens, and the first three rows none."""
 
     kind = "causal"

@@ -49,7 +49,7 @@ class Predicts(Protocol):
         ...
 
 
-class Whole:
+class OnePart:
     """An objective of one part."""
 
     @property

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lagsearch.data.objectives.base import (
     IGNORED,
     Example,
+    OnePart,
     Predicts,
-    Whole,
 )
 from lagsearch.data.objectives.ul2 import make_ul2, tokens_of_ul2
 from lagsearch.data.objectives.whole_words import Words, find_words
@@ -26,7 +26,7 @@ Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Causal(Whole):
+class Causal(OnePart):
     """Predict each next token."""
 
     kind: str = "causal"
@@ -37,7 +37,7 @@ class Causal(Whole):
 
 
 @dataclass(frozen=True)
-class Masked(Whole):
+class Masked(OnePart):
     """Predict hidden tokens: of those, 80 % are masked, 10 % random and 10 % left as they are.
 
     Every sequence has the same number of hidden tokens, so each batch weighs the same; whole words

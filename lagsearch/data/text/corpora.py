@@ -17,7 +17,7 @@ from lagsearch.data.text.files import (
 )
 from lagsearch.data.text.hub import open_hub
 from lagsearch.errors import DataError
-from lagsearch.space import Corpus, Origin, Source, Space
+from lagsearch.space import Corpus, Source, Space, TextOrigin
 from lagsearch.storage.files import digest, path_of
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
@@ -93,7 +93,7 @@ class Joined(Documents):
 
 
 @dataclass(frozen=True)
-class Part:
+class CorpusText:
     """One text of a corpus.
 
     Attributes:
@@ -102,7 +102,7 @@ class Part:
         at: Its key in the space file.
     """
 
-    origin: Origin
+    origin: TextOrigin
     weight: float
     at: Place
 
@@ -136,7 +136,7 @@ class Part:
             ("column", all(are_plain), "files of records (.jsonl, .parquet)"),
             ("documents", not any(are_plain), "plain text"),
         ):
-            default = Origin.model_fields[key].default
+            default = TextOrigin.model_fields[key].default
             if is_ignored and getattr(self.origin, key) != default:
                 raise DataError(f"belongs to {kind}; there is none here", (*self.at, key))
 
@@ -152,14 +152,14 @@ class Opener:
         self.tell = tell
         self._known: dict[str, Documents] = {}
 
-    def open(self, part: Part) -> Documents:
+    def open(self, part: CorpusText) -> Documents:
         """Open a text.
 
         Raises:
             DataError: A file or dataset is missing or is not text.
         """
         part.check()
-        key = digest(part.origin.model_dump(mode="json", include={*Origin.model_fields}))
+        key = digest(part.origin.model_dump(mode="json", include={*TextOrigin.model_fields}))
         try:
             if key not in self._known:
                 self._known[key] = _open(part.origin, self.tell)
@@ -193,7 +193,7 @@ def part_of_text(text: Documents, units: tuple[Unit, ...]) -> Documents:
     return Documents(_listed([unit.name for unit in units]), _hash_of(units), units, text.at)
 
 
-def training_parts(train: Corpus | None, sources: Sequence[Source]) -> tuple[Part, ...]:
+def training_parts(train: Corpus | None, sources: Sequence[Source]) -> tuple[CorpusText, ...]:
     """Return all texts that candidates or sources are trained on.
 
     Args:
@@ -204,7 +204,7 @@ def training_parts(train: Corpus | None, sources: Sequence[Source]) -> tuple[Par
     return (*(parts_of(train, ("data", "train")) if train else ()), *own)
 
 
-def parts_of(corpus: Corpus, at: Place) -> tuple[Part, ...]:
+def parts_of(corpus: Corpus, at: Place) -> tuple[CorpusText, ...]:
     """Return the texts that a corpus consists of: one, or those of a mixture; none is opened.
 
     Args:
@@ -213,15 +213,15 @@ def parts_of(corpus: Corpus, at: Place) -> tuple[Part, ...]:
     """
     if corpus.mixture is not None:
         return tuple(
-            Part(each, each.weight, (*at, "mixture", index))
+            CorpusText(each, each.weight, (*at, "mixture", index))
             for index, each in enumerate(corpus.mixture)
         )
     if corpus.corpus or corpus.files or corpus.hub:
-        return (Part(corpus, 1.0, at),)
+        return (CorpusText(corpus, 1.0, at),)
     return ()
 
 
-def own_parts(sources: Sequence[Source]) -> dict[str, tuple[Part, ...]]:
+def own_parts(sources: Sequence[Source]) -> dict[str, tuple[CorpusText, ...]]:
     """Return the texts of the sources that have a corpus of their own, by the source's name."""
     return {
         source.name: parts_of(source.pretrain.corpus, ("sources", index, "pretrain", "corpus"))
@@ -250,7 +250,7 @@ def _joined(texts: tuple[Documents, ...], at: Place) -> Documents:
     return Joined(name, _combined([each.digest for each in texts]), units, at, texts)
 
 
-def _open(origin: Origin, tell: Callable[[str], None]) -> Documents:
+def _open(origin: TextOrigin, tell: Callable[[str], None]) -> Documents:
     if origin.files is not None:
         return _files(origin, tell)
     if origin.hub is not None:
@@ -259,11 +259,11 @@ def _open(origin: Origin, tell: Callable[[str], None]) -> Documents:
     return _python_stdlib()
 
 
-def _named(origin: Origin) -> list[Path]:
+def _named(origin: TextOrigin) -> list[Path]:
     return [path_of(name) for name in origin.files or ()]
 
 
-def _files(origin: Origin, tell: Callable[[str], None]) -> Documents:
+def _files(origin: TextOrigin, tell: Callable[[str], None]) -> Documents:
     named = _named(origin)
     by_line = origin.documents == "lines"
     units = tuple(

@@ -19,7 +19,7 @@ from lagsearch.data.text.documents import (
 )
 from lagsearch.data.text.files import as_text, files_in
 from lagsearch.errors import DataError, brief
-from lagsearch.space import Origin
+from lagsearch.space import TextOrigin
 from lagsearch.storage.files import file_digest, path_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -37,7 +37,7 @@ class HubDataset(Unit):
         tell: Is told in a line when there is something to wait for.
     """
 
-    origin: Origin
+    origin: TextOrigin
     commit: str | None
     tell: Callable[[str], None]
 
@@ -128,7 +128,7 @@ class HubDataset(Unit):
             raise DataError(f"dataset {self.origin.hub!r}: {brief(error)}") from error
 
 
-def open_hub(origin: Origin, tell: Callable[[str], None] = lambda line: None) -> HubDataset:
+def open_hub(origin: TextOrigin, tell: Callable[[str], None] = lambda line: None) -> HubDataset:
     """Find a dataset; one that is streamed is not fetched before it is read.
 
     Args:
@@ -146,7 +146,7 @@ def open_hub(origin: Origin, tell: Callable[[str], None] = lambda line: None) ->
 
 
 @contextmanager
-def _fetching(origin: Origin) -> Iterator[None]:
+def _fetching(origin: TextOrigin) -> Iterator[None]:
     """Say in one line why a dataset cannot be had."""
     try:
         yield
@@ -161,7 +161,7 @@ def _fetching(origin: Origin) -> Iterator[None]:
         ) from error
 
 
-def _commit(origin: Origin) -> str:
+def _commit(origin: TextOrigin) -> str:
     """Return what a dataset's content is known by: the hub's commit, or a local folder's files."""
     name = origin.hub or ""
     if (folder := path_of(name)).is_dir():

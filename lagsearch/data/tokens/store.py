@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.text.corpora import (
+    CorpusText,
     Documents,
     Opener,
-    Part,
     Place,
     own_parts,
     parts_of,
@@ -31,16 +31,16 @@ from lagsearch.data.tokens.boundaries import Boundaries, boundaries_of
 from lagsearch.data.tokens.encoding import Encoder
 from lagsearch.data.tokens.tokenizers import vocabulary_size
 from lagsearch.data.tokens.writing import (
-    How,
     Say,
     Task,
+    WriteOptions,
     forget,
     short_stretch,
     write_tokens,
 )
 from lagsearch.errors import DataError
 from lagsearch.space import Data, Source
-from lagsearch.storage.cache import Entry, provide
+from lagsearch.storage.cache import CacheEntry, provide
 from lagsearch.storage.files import (
     alone,
     cache_root,
@@ -60,9 +60,9 @@ class TokenStore:
     folder: Path
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> CacheEntry:
         """The same as an entry of the cache."""
-        return Entry(self.folder)
+        return CacheEntry(self.folder)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class _Sharing:
     stores: Mapping[str, TokenStore]
     pieces: Mapping[Place, tuple[Documents, ...]]
 
-    def by_weight(self, parts: Sequence[Part]) -> tuple[Share, ...]:
+    def by_weight(self, parts: Sequence[CorpusText]) -> tuple[Share, ...]:
         """Return the shares of texts with weights; of each, its pieces by their tokens.
 
         Raises:
@@ -221,7 +221,7 @@ class _Sharing:
             ]
         return self._checked(_merged(shares))
 
-    def by_size(self, parts: Sequence[Part]) -> tuple[Share, ...]:
+    def by_size(self, parts: Sequence[CorpusText]) -> tuple[Share, ...]:
         """Return different texts with their numbers of tokens as weights.
 
         Raises:
@@ -232,7 +232,7 @@ class _Sharing:
         first = {share.folder: None for part in parts for share in self._by_size(part)}
         return self._checked(tuple(shares[folder] for folder in first))
 
-    def _by_size(self, part: Part) -> list[Share]:
+    def _by_size(self, part: CorpusText) -> list[Share]:
         found = []
         for text in self.pieces[part.at]:
             store = self.stores[text.digest]
@@ -328,7 +328,7 @@ class _StoreMaker:
     def _write(self, store: TokenStore, task: Task) -> None:
         size = vocabulary_size(self.tokenizer)
         dtype = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
-        how = How(Encoder(self.tokenizer), self.boundaries, dtype, self.tell, self.show)
+        how = WriteOptions(Encoder(self.tokenizer), self.boundaries, dtype, self.tell, self.show)
         counts = write_tokens(store.folder, task, how)
         is_short = bool(short_stretch(sum(counts), task.held_out))
         share = f"{counts[1] / sum(counts):.2g}" if is_short else str(task.held_out)

@@ -67,7 +67,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class How:
+class WriteOptions:
     """How tokens are written.
 
     Attributes:
@@ -112,7 +112,7 @@ class _State:
     format: int = _FORMAT
 
 
-def write_tokens(folder: Path, task: Task, how: How) -> list[int]:
+def write_tokens(folder: Path, task: Task, how: WriteOptions) -> list[int]:
     """Write the tokens of a text, or go on where an earlier process was killed.
 
     Args:
@@ -232,7 +232,7 @@ class _Writing:
     """The writing of one text."""
 
     def __init__(
-        self, folder: Path, task: Task, how: How, state: _State, files: Sequence[BinaryIO]
+        self, folder: Path, task: Task, how: WriteOptions, state: _State, files: Sequence[BinaryIO]
     ) -> None:
         self.folder, self.task, self.how, self.state, self.files = folder, task, how, state, files
         self.beginning = np.array(how.boundaries.before, how.dtype)

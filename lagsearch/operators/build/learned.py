@@ -38,7 +38,7 @@ WARMUP_STEPS = 5
 
 
 @dataclass(frozen=True)
-class How:
+class LearnSettings:
     """How an operator is trained; see `Learned`."""
 
     steps: int

@@ -6,8 +6,8 @@ from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.build.learned import (
     ORDERS,
-    How,
     Init,
+    LearnSettings,
     Rate,
     Steps,
     WidthInit,
@@ -72,7 +72,9 @@ def ligo(
     growth = learned_growth("ligo", source, target)
     layers = all_learned(copies(ORDERS[init](source.n_layers, target.n_layers)))
     width = first_width(growth, width_init) if growth else None
-    return learned_plan(growth, layers, How(steps, lr, noise).learned(_pool(source)), width)
+    return learned_plan(
+        growth, layers, LearnSettings(steps, lr, noise).learned(_pool(source)), width
+    )
 
 
 @operator("stack-ligo", paper="survey, Dynamic", grows="width, depth", preserves="no")
@@ -104,7 +106,7 @@ def stack_ligo(
         The survey's StackLiGO. Its code scrambles the copied half where the width grows, and
         leaves the two halves in unrelated coordinates.
     """
-    return _half_copied("stack-ligo", source, target, "stack", How(steps, lr, noise))
+    return _half_copied("stack-ligo", source, target, "stack", LearnSettings(steps, lr, noise))
 
 
 @operator("cross-ligo", paper="survey, Dynamic", grows="width, depth", preserves="no")
@@ -132,7 +134,7 @@ def cross_ligo(
     Source:
         The survey's CrossLiGO; see `stack-ligo`.
     """
-    return _half_copied("cross-ligo", source, target, "interleave", How(steps, lr, noise))
+    return _half_copied("cross-ligo", source, target, "interleave", LearnSettings(steps, lr, noise))
 
 
 @operator("stack-ligo-v2", paper="survey, Dynamic", grows="width, depth", preserves="no")
@@ -163,7 +165,7 @@ def stack_ligo_v2(
         The survey's StackLiGOv2. Its code learns matrices for each weight; here they are the
         network's, as in `ligo`.
     """
-    how = How(steps, lr, noise)
+    how = LearnSettings(steps, lr, noise)
     return _half_widened("stack-ligo-v2", source, target, "stack", width_init, how)
 
 
@@ -194,7 +196,7 @@ def cross_ligo_v2(
     Source:
         The survey's CrossLiGOv2; see `stack-ligo-v2`.
     """
-    how = How(steps, lr, noise)
+    how = LearnSettings(steps, lr, noise)
     return _half_widened("cross-ligo-v2", source, target, "interleave", width_init, how)
 
 
@@ -203,7 +205,7 @@ def _pool(source: ModelShape) -> list[tuple[int, int]]:
 
 
 def _half_copied(
-    name: str, source: ModelShape, target: ModelShape, init: str, how: How
+    name: str, source: ModelShape, target: ModelShape, init: str, how: LearnSettings
 ) -> GrowthPlan:
     """Copy each layer's first coming and learn the others; widen copies by fixed halves."""
     growth = _deeper(name, source, target)
@@ -214,7 +216,12 @@ def _half_copied(
 
 
 def _half_widened(
-    name: str, source: ModelShape, target: ModelShape, init: str, width_init: str, how: How
+    name: str,
+    source: ModelShape,
+    target: ModelShape,
+    init: str,
+    width_init: str,
+    how: LearnSettings,
 ) -> GrowthPlan:
     """Copy each layer's first coming and learn the others; widen all by the learned matrices."""
     growth = _deeper(name, source, target)

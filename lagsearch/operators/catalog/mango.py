@@ -10,8 +10,8 @@ from lagsearch.models.configs import ModelShape
 from lagsearch.models.families import family_of
 from lagsearch.operators.build.learned import (
     ORDERS,
-    How,
     Init,
+    LearnSettings,
     Rate,
     Steps,
     all_learned,
@@ -72,6 +72,6 @@ def mango(
     growth = learned_growth("mango", source, target)
     layers = all_learned(copies(ORDERS[init](source.n_layers, target.n_layers)))
     pool = [(0, layer) for layer in range(source.n_layers)]
-    learned = replace(How(steps, lr, noise).learned(pool), method="mango", rank=rank)
+    learned = replace(LearnSettings(steps, lr, noise).learned(pool), method="mango", rank=rank)
     width = first_width(growth, "sel") if growth else None
     return learned_plan(growth, layers, learned, width)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.build.learned import (
-    How,
     Init,
+    LearnSettings,
     Rate,
     Steps,
     all_learned,
@@ -65,7 +65,7 @@ def multi_ligo(  # noqa: PLR0913 - its settings
     plan = _ORDERED[init](sources, target, order=order, boundary=boundary)
     depths = [shape.n_layers for shape in sources.values()]
     pool = [(place, layer) for place, depth in enumerate(depths) for layer in range(depth)]
-    learned = How(steps, lr, noise).learned(pool)
+    learned = LearnSettings(steps, lr, noise).learned(pool)
     return replace(
         plan,
         layers=tuple(all_learned(plan.layers)),

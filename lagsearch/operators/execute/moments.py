@@ -34,7 +34,7 @@ Values = tuple[Value, Value, Value]
 """What stands in the blocks of new units: below, right, corner."""
 
 
-def zero(rows_OI: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+def zero_moments(rows_OI: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     """Return what new entries are where they are zero."""
     return rows_OI.new_zeros(1, 1)
 
@@ -62,7 +62,7 @@ def expected(
         power: 1 for a first moment, 2 for a second one.
     """
     if power == 1:
-        return zero, zero, zero
+        return zero_moments, zero_moments, zero_moments
     out, into = places
     old_O, old_I = ~out.is_new, ~into.is_new
     weight_O = moment_OI.new_zeros(len(moment_OI))

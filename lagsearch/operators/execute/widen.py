@@ -13,7 +13,7 @@ from functools import cache
 import torch
 
 from lagsearch.models.families import Axis, Weight
-from lagsearch.operators.execute.moments import Value, Values, expected, shares_of, zero
+from lagsearch.operators.execute.moments import Value, Values, expected, shares_of, zero_moments
 from lagsearch.operators.execute.places import Places, n_units, places_of
 from lagsearch.operators.plan.width import Fill, Width
 
@@ -115,7 +115,9 @@ def _of_weight(
 
     def rule(part: Places, block: slice) -> tuple[torch.Tensor, Values]:
         values: Mapping[Fill, Value] = {
-            "zero": zero if not offset else lambda rows_OI, _: rows_OI.new_full((1, 1), -offset),
+            "zero": zero_moments
+            if not offset
+            else lambda rows_OI, _: rows_OI.new_full((1, 1), -offset),
             "random": lambda *_: fresh_OI[block].to(w_OI.device, kind) * random_scale,
             "copy": lambda rows_OI, _: rows_OI[:, into.origin],
             "mean": lambda *_: mean()[into.origin] / into.count.to(kind),

@@ -28,7 +28,7 @@ class Slots:
     number: int
 
 
-def decide(
+def assign_slots(
     wanted: Resources, precision: str, memory_bytes: Sequence[int | None]
 ) -> tuple[Compute, Slots]:
     """Decide device, precision and how many candidates run at a time.
