@@ -13,32 +13,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from lagsearch.api import RunResult, run
-    from lagsearch.planning.run import StagedPlan, plan
-    from lagsearch.planning.stage import RunPlan
-    from lagsearch.space import Space, SpaceFile, StagedFile, load_any, load_space
+    from lagsearch.planning.run import Plan, plan
+    from lagsearch.planning.stage import StagePlan
+    from lagsearch.space import Space, SpaceFile, load_space
 
 __all__ = [
-    "RunPlan",
+    "Plan",
     "RunResult",
     "Space",
     "SpaceFile",
-    "StagedFile",
-    "StagedPlan",
+    "StagePlan",
     "__version__",
-    "load_any",
     "load_space",
     "plan",
     "run",
 ]
 
 _HOMES = {
-    "RunPlan": "lagsearch.planning.stage",
+    "StagePlan": "lagsearch.planning.stage",
     "RunResult": "lagsearch.api",
     "Space": "lagsearch.space",
     "SpaceFile": "lagsearch.space",
-    "StagedFile": "lagsearch.space",
-    "StagedPlan": "lagsearch.planning.run",
-    "load_any": "lagsearch.space",
+    "Plan": "lagsearch.planning.run",
     "load_space": "lagsearch.space",
     "plan": "lagsearch.planning.run",
     "run": "lagsearch.api",

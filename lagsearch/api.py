@@ -9,7 +9,7 @@ from lagsearch.display.watch import Watch, make_watch
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
 from lagsearch.running.run import run_space as run_space
-from lagsearch.space import SpaceFile, StagedFile, Written
+from lagsearch.space import SpaceFile, Written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ class RunResult:
 
 
 def run(  # noqa: PLR0913 (each is an option of the command)
-    space: Written | SpaceFile | StagedFile,
+    space: Written | SpaceFile,
     *,
     lag: int | Literal["auto"] | None = None,
     oracle: bool = False,

@@ -50,13 +50,13 @@ def test_it_has_the_compute_of_source_and_growth(write_space, tmp_path):
     assert scratch.name == "scratch-matched"
     assert scratch.steps == 24 + math.ceil(extra / scratch.cost.flops_per_step)
     further = (scratch.steps - 24) * scratch.cost.flops_per_step
-    assert planned.baseline_flops() == further + 24 * source.cost.flops_per_step
+    assert planned.stages[0].baseline_flops() == further + 24 * source.cost.flops_per_step
     result = run(path, tmp_path / "run")
     assert max(read(result.folder, "scratch-matched")) == scratch.steps
     assert not (result.folder / "states").exists()
     others = [each["name"] for each in result.report["candidates"] if not each["is_baseline"]]
     assert max(max(read(result.folder, name)) for name in others) == 24
-    assert result.report["cost"]["baseline_flops"] == planned.baseline_flops()
+    assert result.report["cost"]["baseline_flops"] == planned.stages[0].baseline_flops()
 
 
 def test_what_is_saved_is_counted_by_hand(write_space, tmp_path):

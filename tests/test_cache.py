@@ -36,8 +36,8 @@ def made(cache, kind="tokens", name="0123456789abcdef", content=b"abc", facts=No
 def again(entry):
     """Provide it as another process would, which has not looked at it; return what was said."""
     code = (
-        "import sys; from pathlib import Path; from lagsearch.storage.cache import Entry, provide;"
-        "provide(Entry(Path(sys.argv[1])), lambda: print('built'), print)"
+        "import sys; from pathlib import Path; from lagsearch.storage.cache import CacheEntry, provide;"
+        "provide(CacheEntry(Path(sys.argv[1])), lambda: print('built'), print)"
     )
     command = [sys.executable, "-c", code, str(entry.folder)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -18,7 +18,7 @@ WIDE = "  - {operator: lemon}\n"
 
 
 def plan_of(write_space, *entries, **options):
-    return lagsearch.plan(write_space((LISTED, "".join(entries))), **options)
+    return lagsearch.plan(write_space((LISTED, "".join(entries))), **options).stages[0]
 
 
 def rows_of(plan):
@@ -152,6 +152,6 @@ def test_every_name_of_a_candidate_may_be_used(write_space):
     path = write_space(
         (LISTED, LAST + SAME), ("evaluation: {batches: 4}", entry % "lag-i2-b1-duplicate")
     )
-    assert lagsearch.plan(path).names["lag-i2-b1-duplicate"] == "last"
+    assert lagsearch.plan(path).stages[0].names["lag-i2-b1-duplicate"] == "last"
     with pytest.raises(SpaceError, match="name or pattern of no candidate"):
         lagsearch.plan(path, overrides=["evaluation.harness.candidates=[lag-i0-b1-duplicate]"])

@@ -17,7 +17,7 @@ from staged import STAGED, as_list
 import lagsearch
 from lagsearch.cli import commands as cli
 from lagsearch.display.watch import Watch
-from lagsearch.space import load_any
+from lagsearch.space import load_space
 
 pytestmark = pytest.mark.timeout(1200)
 """Seconds for many small runs on a busy machine; none of them waits for anything."""
@@ -193,13 +193,13 @@ def check_mutant(call, path, seed, corpus):
     if code:
         assert line, (seed, name, kind)
         return
-    file = load_any(path)
+    file = load_space(path)
     if not hasattr(file, "stages"):
         from lagsearch.space import dump_space
 
         again = path.with_name("again.yaml")
         again.write_text(dump_space(file.space))
-        assert load_any(again).space == file.space, (seed, name, kind)
+        assert load_space(again).space == file.space, (seed, name, kind)
 
 
 @pytest.mark.parametrize(

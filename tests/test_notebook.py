@@ -37,12 +37,12 @@ def test_a_space_object_is_as_good_as_a_file(write_space):
     space = lagsearch.Space(**plain_space(write_space))
     assert space == lagsearch.load_space(write_space()).space
     assert lagsearch.plan(space).space == space
-    assert lagsearch.load_any(space).space == space
+    assert lagsearch.load_space(space).space == space
 
 
 def test_a_dictionary_with_stages(write_stages):
     plain = read_yaml(write_stages().read_text())[0]
-    assert repr(lagsearch.plan(plain)) == "StagedPlan('tiny-stages': 3 stages, 64 steps)"
+    assert repr(lagsearch.plan(plain)) == "Plan('tiny-stages': 3 stages, 64 steps)"
 
 
 def test_a_dictionary_runs(write_space, tmp_path, silent):
@@ -76,12 +76,12 @@ def test_mistakes_in_a_dictionary_name_the_key_alone(write_space, change, messag
 @pytest.mark.parametrize("space", [[1], 5, None])
 def test_what_is_no_space_is_refused(space):
     with pytest.raises(SpaceError, match="a space is a mapping of keys to values, or the path"):
-        lagsearch.load_any(space)
+        lagsearch.load_space(space)
 
 
 def test_plans_have_short_forms(write_space):
     plan = lagsearch.plan(write_space())
-    assert repr(plan) == "RunPlan('tiny': 4 candidates, K = 10 of 24 steps)"
+    assert repr(plan) == "Plan('tiny': 4 candidates, K = 10 of 24 steps)"
     root = parsed(plan._repr_html_())
     assert [row[0].text for row in root.iter("tr")][1:] == [each.name for each in plan.candidates]
     assert "Search and winner take 56% of the FLOPs" in "".join(root.itertext())

@@ -349,7 +349,7 @@ def test_the_plan_shows_the_domain(write_space, capsys):
     path = write_space((LISTED, MANY), asked(5))
     plan = lagsearch.plan(path)
     costs = [each.cost.flops_per_step for each in plan.candidates]
-    assert plan.flops(10) == sum(costs) * 10 * 5 // len(costs)
+    assert plan.stages[0].flops(10) == sum(costs) * 10 * 5 // len(costs)
     app(["plan", str(path)], standalone_mode=False)
     shown = capsys.readouterr().out
     assert "89 combinations; 5 different growths are sampled by tpe, 4 at a time" in shown

@@ -20,10 +20,10 @@ def test_it_is_planned_without_its_text(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     planned = lagsearch.plan(path)
-    assert planned.space.name == path.stem.replace("_", "-")
+    assert planned.file.name == path.stem.replace("_", "-")
     assert f"search_spaces/{path.name}" in path.read_text()
     if path.stem.removesuffix("_laptop") in PUBLISHED or path.stem.startswith(("survey", "mingpt")):
-        assert any(each.steps > planned.space.training.steps for each in planned.candidates)
+        assert any(each.steps > planned.file.steps for each in planned.candidates)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -449,7 +449,7 @@ def test_several_sources_first_then_wider_then_deeper(write_stages, tmp_path):
 
 def refused_baselines(path):
     plan = lagsearch.plan(path)
-    return baseline_courses(plan, plan.space.seed, plan.space.seed, None)[1]
+    return baseline_courses(plan, plan.file.seed, plan.file.seed, None)[1]
 
 
 def test_stages_that_cannot_be_one_are_not_merged(write_stages):

@@ -276,7 +276,7 @@ def test_what_a_decay_costs_is_charged(write_space, tmp_path):
     result = run(path, tmp_path / "run")
     spent = [each.report["cost"]["search_flops"] for each in (plain, result)]
     assert spent[1] == pytest.approx(spent[0] * 1.5)
-    assert lagsearch.plan(path).flops(10) == spent[1]
+    assert lagsearch.plan(path).stages[0].flops(10) == spent[1]
     for each in plain.candidates:
         assert losses(result.folder, each.name, 10) == losses(plain.folder, each.name, 10)
 

@@ -110,7 +110,7 @@ def test_a_command_says_at_once_that_something_goes_on(write_space):
     assert text.index("loading torch and transformers") < text.index("planning")
     assert "lag-i0-b1-duplicate\n" in text.replace(" ", "")
     assert max(map(len, text.splitlines())) <= 60
-    assert "layers: 1 1* 2 3; parameters: " in text
+    assert "layers: 0 0* 1 2; parameters: " in text
 
 
 def test_a_dumb_terminal_gets_plain_lines(write_space, tmp_path):

@@ -46,7 +46,7 @@ def test_every_space_has_it_and_it_is_no_candidate(write_space, tmp_path):
     assert ungrown.name == "continue"
     assert ungrown.config["num_hidden_layers"] == 3
     assert ungrown.cost.parameters == source.cost.parameters < growth.cost.parameters
-    assert planned.baseline_flops() == 24 * source.cost.flops_per_step
+    assert planned.stages[0].baseline_flops() == 24 * source.cost.flops_per_step
     assert "continue" not in {each.name for each in planned.candidates}
     result = run(path, tmp_path / "run")
     report = result.report
@@ -57,7 +57,7 @@ def test_every_space_has_it_and_it_is_no_candidate(write_space, tmp_path):
     assert {each["name"] for each in report["candidates"]} == {
         each.name for each in planned.candidates
     }
-    assert report["cost"]["baseline_flops"] == planned.baseline_flops()
+    assert report["cost"]["baseline_flops"] == planned.stages[0].baseline_flops()
     assert AutoConfig.from_pretrained(result.checkpoint).num_hidden_layers == 4
     assert not (result.folder / "states").exists()
     schedule, _ = read_yaml((result.folder / "schedule.yaml").read_text())
@@ -140,7 +140,7 @@ def test_without_a_schedule_that_falls_all_comparisons_are_fair(write_space, tmp
     assert page.splitlines()[2].startswith("**Growing ")
     assert "## Is growing worth it?" in page
     assert "| source `small`, before growth | 0 |" in page
-    assert "|  | `continue` (baseline) | 1 2 3 |" in page
+    assert "|  | `continue` (baseline) | 0 1 2 |" in page
     html = (tmp_path / "report.html").read_text()
     assert "source small, before growth" in html
     assert '"name":"continue"' in html

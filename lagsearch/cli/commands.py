@@ -16,7 +16,6 @@ from lagsearch.cli.tables import (
     show_plan,
     show_replay,
     show_run,
-    show_staged_plan,
 )
 from lagsearch.display.screen import (
     NOBODY_READS,
@@ -41,8 +40,6 @@ from lagsearch.running import interrupts
 
 if TYPE_CHECKING:
     from lagsearch.init import Written
-    from lagsearch.planning.run import StagedPlan
-    from lagsearch.planning.stage import RunPlan
 
 app = typer.Typer(
     help="Find the best way to grow a trained transformer, and say how sure that is.",
@@ -138,16 +135,7 @@ def plan_command(
 
         write(dump_plan(planned))
         return
-    _show(planned)
-
-
-def _show(planned: "RunPlan | StagedPlan") -> None:
-    from lagsearch.planning.run import StagedPlan
-
-    if isinstance(planned, StagedPlan):
-        show_staged_plan(planned)
-    else:
-        show_plan(planned)
+    show_plan(planned)
 
 
 @app.command("init")
@@ -176,7 +164,7 @@ def init_command(
         from lagsearch.planning.run import plan
 
         planned = plan(written.file)
-    _show(planned)
+    show_plan(planned)
     show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}")
 
 
@@ -348,9 +336,8 @@ def _report(path: Path, given: dict[str, Any], out: Path | None) -> tuple[Path, 
 def _pack(path: Path) -> None:
     """Compress the curves of a run folder."""
     from lagsearch.records.folder import RunFolder
-    from lagsearch.records.whole import is_whole
 
-    for each in sorted(path.glob("*/stage-*")) if is_whole(path) else [path]:
+    for each in sorted(path.glob("*/stage-*")) if RunFolder(path).has_stages else [path]:
         RunFolder(each).pack()
 
 

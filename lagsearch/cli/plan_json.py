@@ -3,18 +3,18 @@
 import json
 from typing import Any
 
-from lagsearch.planning.run import StagedPlan
-from lagsearch.planning.stage import RunPlan, recorded
+from lagsearch.planning.run import Plan
+from lagsearch.planning.stage import StagePlan, recorded
 
 FORMAT = 1
 
 
-def dump_plan(plan: RunPlan | StagedPlan) -> str:
+def dump_plan(plan: Plan) -> str:
     """Return a plan as JSON."""
     return json.dumps(plain_plan(plan), indent=1, allow_nan=False)
 
 
-def plain_plan(plan: RunPlan | StagedPlan) -> dict[str, Any]:
+def plain_plan(plan: Plan) -> dict[str, Any]:
     """Return all that a plan knows as plain values.
 
     `candidates` are as in `plans.json` of a run folder; what is not known is null. FLOPs are those
@@ -23,13 +23,13 @@ def plain_plan(plan: RunPlan | StagedPlan) -> dict[str, Any]:
     Args:
         plan: Of one growth, or of stages: then the same for each of them, in `stages`.
     """
-    if isinstance(plan, RunPlan):
-        return {"format": FORMAT, "kind": "growth", **_growth(plan), **_told(plan)}
+    if not plan.file.has_stages:
+        return {"format": FORMAT, "kind": "growth", **_growth(plan.stages[0]), **_told(plan)}
     stages = [{"number": number, **_growth(each)} for number, each in enumerate(plan.stages, 1)]
     return {
         "format": FORMAT,
         "kind": "stages",
-        "name": plan.space.name,
+        "name": plan.file.name,
         "seeds": list(plan.file.seeds),
         "steps": plan.file.steps,
         "extra_steps": plan.extra_steps,
@@ -39,11 +39,11 @@ def plain_plan(plan: RunPlan | StagedPlan) -> dict[str, Any]:
     }
 
 
-def _told(plan: RunPlan | StagedPlan) -> dict[str, Any]:
+def _told(plan: Plan) -> dict[str, Any]:
     return {"documents": plan.documents, "notes": list(plan.notes)}
 
 
-def _growth(plan: RunPlan) -> dict[str, Any]:
+def _growth(plan: StagePlan) -> dict[str, Any]:
     space = plan.space
     return {
         "name": space.name,
@@ -76,7 +76,7 @@ def _growth(plan: RunPlan) -> dict[str, Any]:
     }
 
 
-def _sampled(plan: RunPlan) -> dict[str, Any]:
+def _sampled(plan: StagePlan) -> dict[str, Any]:
     assert plan.domain is not None, "the space lists its candidates"
     return {
         "combinations": plan.domain.size,

@@ -12,8 +12,8 @@ from lagsearch.display.screen import write
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lagsearch.planning.run import StagedPlan
-    from lagsearch.planning.stage import RunPlan
+    from lagsearch.planning.run import Plan
+    from lagsearch.planning.stage import StagePlan
 
 _SHOWN_OPTIONS = 12
 
@@ -30,14 +30,25 @@ def show_lines(*lines: str) -> None:
     write("\n".join(lines))
 
 
-def show_plan(plan: "RunPlan") -> None:
-    """Show the candidates of a plan and what they cost."""
-    from rich.table import Table
-
+def show_plan(plan: "Plan") -> None:
+    """Show the candidates of a plan, stage by stage where there are several, and what they cost."""
     from lagsearch.display.console import make_console
-    from lagsearch.display.layer_blocks import legend
 
     console = make_console()
+    if plan.file.has_stages:
+        _show_stages(plan, console)
+    else:
+        _show_stage(plan.stages[0], console)
+    for line in (plan.documents, *plan.notes):
+        if line:
+            console.print(line)
+
+
+def _show_stage(plan: "StagePlan", console: Any) -> None:
+    from rich.table import Table
+
+    from lagsearch.display.layer_blocks import legend
+
     space = plan.space
     _show_candidates(plan, console, has_memory=True)
     for line in plan.remarks:
@@ -75,17 +86,13 @@ def show_plan(plan: "RunPlan") -> None:
     share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)
-    for line in (plan.advice(), plan.documents, *plan.notes):
-        if line:
-            console.print(line)
+    if advice := plan.advice():
+        console.print(advice)
 
 
-def show_staged_plan(plan: "StagedPlan") -> None:
-    """Show the candidates of each stage and what they cost."""
-    from lagsearch.display.console import make_console
+def _show_stages(plan: "Plan", console: Any) -> None:
     from lagsearch.display.layer_blocks import legend
 
-    console = make_console()
     for number, stage in enumerate(plan.stages, 1):
         steps, count = stage.space.training.steps, len(stage.candidates)
         chosen = f"{count} candidates, K = {stage.lag:,}" if count > 1 else "nothing to choose"
@@ -103,9 +110,8 @@ def show_staged_plan(plan: "StagedPlan") -> None:
     ]
     if len(plan.file.seeds) > 1:
         lines.append(f"All of it under each of {len(plan.file.seeds)} seeds.")
-    for line in (*lines, plan.documents, *plan.notes):
-        if line:
-            console.print(line)
+    for line in lines:
+        console.print(line)
 
 
 def show_run(folder: Path, report: dict[str, Any]) -> None:
@@ -118,7 +124,7 @@ def show_run(folder: Path, report: dict[str, Any]) -> None:
     show_lines(*tell(report, folder))
 
 
-def _show_candidates(plan: "RunPlan", console: Any, *, has_memory: bool) -> None:
+def _show_candidates(plan: "StagePlan", console: Any, *, has_memory: bool) -> None:
     """Show each candidate with its layers and what it takes."""
     from rich.table import Table
 
@@ -137,7 +143,7 @@ def _show_candidates(plan: "RunPlan", console: Any, *, has_memory: bool) -> None
     print_rows(console, table)
 
 
-def _show_domain(plan: "RunPlan", console: Any) -> None:
+def _show_domain(plan: "StagePlan", console: Any) -> None:
     """Show what is sampled from."""
     from rich.table import Table
 

@@ -18,7 +18,7 @@ from lagsearch.space import (
     AskedTask,
     Harness,
     Space,
-    SpaceFile,
+    StageFile,
     asked_tasks,
     chosen_candidates,
 )
@@ -142,7 +142,7 @@ class Downstream:
 
 
 def open_downstream(
-    file: SpaceFile, names: Mapping[str, str], folder: RunFolder, tell: Tell
+    file: StageFile, names: Mapping[str, str], folder: RunFolder, tell: Tell
 ) -> Downstream:
     """Check all that can be checked of the downstream tasks before anything trains.
 

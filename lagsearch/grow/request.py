@@ -154,7 +154,7 @@ def _check_asked(
 
 
 def _from_space(request: Request, path: Path) -> Growth:
-    file = load_space(path)
+    file = load_space(path).stage
     vocabulary = vocabulary_of(find_tokenizer(file), file.space)
     # tokens that the objective adds are for training, and not in the source's tokenizer
     own = replace(vocabulary, size=vocabulary.size - vocabulary.added, added=0)

@@ -17,8 +17,7 @@ from lagsearch.planning.stage import (
     make_planner,
 )
 from lagsearch.planning.vocabulary import vocabulary_without_data
-from lagsearch.space import Entry, Space, expand
-from lagsearch.space.reading import check_space
+from lagsearch.space import Entry, Space, check_file, expand
 
 Plain = dict[str, Any]
 
@@ -144,7 +143,7 @@ def find_growths(plain: Plain) -> Growths:
     """
     name = str(plain["sources"][0]["checkpoint"])
     whole = {**plain, "candidates": [{"operator": "scratch"}]}
-    file = check_space(Path(name), whole, {(): name})
+    file = check_file(Path(name), whole, {(): name}).stage
     vocabulary, _ = vocabulary_without_data(file)
     planner = make_planner(file, vocabulary)
     (source,) = planner.shapes.values()

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from lagsearch.errors import LagsearchError, MistakeError, ModelError, OperatorError, SpaceError
 from lagsearch.operators import name_of
-from lagsearch.space import Entry, SpaceFile
+from lagsearch.space import Entry, StageFile
 
 Place = tuple[str | int, ...]
 """A key of the space file."""
@@ -61,7 +61,7 @@ class Listing(Generic[AnyCandidate]):
         left_out: Those that do not fit.
     """
 
-    def __init__(self, file: SpaceFile, sources: Sequence[str]) -> None:
+    def __init__(self, file: StageFile, sources: Sequence[str]) -> None:
         self._file, self._sources = file, tuple(sources)
         self.candidates: list[AnyCandidate] = []
         self.also: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""From a space with stages to all that can be known before training, stage by stage."""
+"""From a space file to all that can be known before training, stage by stage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,15 +7,13 @@ from typing import Any, Literal
 from lagsearch.errors import ModelError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
-from lagsearch.planning.stage import RunPlan, make_plan
+from lagsearch.planning.stage import PlannedCandidate, PlannedSource, StagePlan, make_plan
 from lagsearch.planning.vocabulary import Vocabulary, vocabulary_without_data
 from lagsearch.space import (
     STRIDES,
     Source,
     SpaceFile,
-    StagedFile,
     StageFile,
-    Whole,
     Written,
     opened,
     said,
@@ -23,29 +21,33 @@ from lagsearch.space import (
 
 
 @dataclass(frozen=True, repr=False)
-class StagedPlan:
-    """A whole run of several stages before it begins.
+class Plan:
+    """A whole run before it begins.
 
     Attributes:
         file: What was asked for, under the first seed.
-        stages: Each stage; one behind the first is planned from the first candidate of the stage
-            before, and planned again from the winner.
-        notes: What could not be looked at, and what of a checkpoint is not read.
+        stages: Each stage, of which most runs have one; one behind the first is planned from the
+            first candidate of the stage before, and planned again from the winner.
+        notes: What is taken where the space leaves it out, what could not be looked at, and what
+            of a checkpoint is not read.
         documents: What stands between documents, where that is known.
     """
 
-    file: StagedFile
-    stages: tuple[RunPlan, ...]
+    file: SpaceFile
+    stages: tuple[StagePlan, ...]
     notes: tuple[str, ...] = ()
     documents: str = ""
 
     def __repr__(self) -> str:
         count, steps = len(self.stages), self.file.steps
-        return f"StagedPlan({self.space.name!r}: {count} stages, {steps} steps)"
+        shown = f"{count} stages, {steps} steps" if self.file.has_stages else self.stages[0].summary
+        return f"Plan({self.file.name!r}: {shown})"
 
     def _repr_html_(self) -> str:
         from lagsearch.display.notebook import Row, table_html
 
+        if not self.file.has_stages:
+            return self.stages[0].as_html()
         rows = [
             Row(
                 f"stage {number}: {each.name}",
@@ -55,14 +57,24 @@ class StagedPlan:
             for number, stage in enumerate(self.stages, 1)
             for each in stage.candidates
         ]
-        title = f"{self.space.name}: {len(self.stages)} stages, {self.file.steps:,} steps"
+        title = f"{self.file.name}: {len(self.stages)} stages, {self.file.steps:,} steps"
         more = "In each stage, layers are those of the winner of the stage before."
         return table_html(title, ("candidate", "parameters", "K", "steps"), rows, more)
 
     @property
-    def space(self) -> Whole:
-        """What is the whole's own."""
-        return self.file.space
+    def sources(self) -> tuple[PlannedSource, ...]:
+        """What the first stage grows, in the order of the space."""
+        return self.stages[0].sources
+
+    @property
+    def candidates(self) -> tuple[PlannedCandidate, ...]:
+        """The candidates of all stages."""
+        return tuple(each for stage in self.stages for each in stage.candidates)
+
+    @property
+    def baselines(self) -> tuple[PlannedCandidate, ...]:
+        """What the candidates are compared with, and what is not ranked among them."""
+        return tuple(each for stage in self.stages for each in stage.baselines)
 
     @property
     def extra_steps(self) -> int:
@@ -81,16 +93,16 @@ class StagedPlan:
 
 
 def plan(
-    space: Written | SpaceFile | StagedFile,
+    space: Written | SpaceFile,
     *,
     lag: int | Literal["auto"] | None = None,
     skip_unfit: bool = False,
     overrides: Sequence[str] = (),
-) -> RunPlan | StagedPlan:
+) -> Plan:
     """Work out every candidate and the cost of the search; nothing is trained.
 
     Args:
-        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
+        space: A space file, one that is loaded, a dictionary or a `Space`.
         lag: K, in place of the space's `search.lag`.
         skip_unfit: Leave out candidates that do not fit, and name them.
         overrides: `key.path=value` texts, as `--set` takes them.
@@ -99,31 +111,25 @@ def plan(
         LagsearchError: Something in the space cannot be.
     """
     file = opened(space, said(overrides, lag=lag, skip_unfit=skip_unfit))
-    first = file.stages[0] if isinstance(file, StagedFile) else file
-    found: RunPlan | StagedPlan
-    vocabulary, notes = vocabulary_without_data(first)
-    if isinstance(file, StagedFile):
-        found = plan_stages(file, vocabulary)
-        brought = found.stages[0].read_notes
-    else:
-        found = make_plan(file, vocabulary)
-        brought = found.read_notes
+    vocabulary, notes = vocabulary_without_data(file.stages[0])
+    found = plan_stages(file, vocabulary)
     documents = vocabulary.documents if vocabulary else ""
-    return replace(found, notes=(*file.notes, *brought, *notes), documents=documents)
+    notes = (*file.notes, *found.stages[0].read_notes, *notes)
+    return replace(found, notes=notes, documents=documents)
 
 
-def plan_stages(file: StagedFile, vocabulary: Vocabulary | None) -> StagedPlan:
+def plan_stages(file: SpaceFile, vocabulary: Vocabulary | None) -> Plan:
     """Work out every stage without training anything.
 
     Raises:
         LagsearchError: Something cannot be; the message has the stage and the line.
     """
-    plans: list[RunPlan] = []
+    plans: list[StagePlan] = []
     config: dict[str, Any] | None = None
     for each in file.stages:
         plans.append(make_plan(ready(each, config), vocabulary))
         config = plans[-1].candidates[0].config
-    return StagedPlan(file, tuple(plans))
+    return Plan(file, tuple(plans))
 
 
 def ready(file: StageFile, config: Mapping[str, Any] | None) -> StageFile:
@@ -140,6 +146,8 @@ def ready(file: StageFile, config: Mapping[str, Any] | None) -> StageFile:
     first = space.sources[0]
     if first.before is not None and config is None:
         return file  # it begins with random weights
+    if file.number is None:
+        return file
     model = rebuild_config(config) if config is not None else _config_of(first)
     if model is None:
         return file
@@ -166,7 +174,7 @@ def _config_of(source: Source) -> Any:
 def _depths(file: StageFile, model: Any) -> tuple[int, int]:
     """Return the depths before and after a stage's growth."""
     source = shape_of(model)
-    written = file.whole.get("stages")
+    written = file.tree.get("stages")
     if file.number == 1 and isinstance(written, dict) and written["from"] != source.n_layers:
         raise file.error(("stages", "from"), f"is not the source's depth, {source.n_layers}")
     try:
@@ -175,7 +183,7 @@ def _depths(file: StageFile, model: Any) -> tuple[int, int]:
         raise file.error(("target",), str(error)) from None
     is_wider = bool(source.differences(target))
     if target.n_layers < source.n_layers or (target.n_layers == source.n_layers and not is_wider):
-        before = "the stage before" if file.number > 1 else "the source"
+        before = "the source" if file.number == 1 else "the stage before"
         message = f"is not above the {source.n_layers} layers of {before}"
         raise file.error(("target",), message)
     return source.n_layers, target.n_layers
@@ -190,6 +198,6 @@ def _spell(entry: dict[str, Any], source: int, target: int) -> dict[str, Any]:
     return {**entry, "index": list(range(0, last + 1, STRIDES[word]))}
 
 
-def _dearest(plan: RunPlan, steps: int) -> int:
+def _dearest(plan: StagePlan, steps: int) -> int:
     costs = [each.cost for each in plan.candidates]
     return max(steps * cost.flops_per_step + cost.operator_flops for cost in costs)

@@ -11,7 +11,7 @@ from lagsearch.errors import LagsearchError, SpaceError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, n_layers
 from lagsearch.planning.run import plan
-from lagsearch.space import Space, StagedFile, depth_key, dump_yaml, load_any, written_out
+from lagsearch.space import Space, SpaceFile, depth_key, dump_yaml, load_space, written_out
 from lagsearch.storage.files import write_text
 
 Plain = dict[str, Any]
@@ -69,16 +69,16 @@ def scaled_schedule(path: Path, layers: int | None, steps: int | None) -> Scaled
     Raises:
         LagsearchError: It is no schedule, or cannot be scaled so.
     """
-    file = load_any(path)
+    file = load_space(path)
     if layers is None and steps is None:
         raise LagsearchError("schedule scale: give --layers, --steps or both")
-    if isinstance(file, StagedFile):
+    if file.has_stages:
         return _staged(file, layers, steps)
     return _single(path, file.space, layers, steps)
 
 
-def _staged(file: StagedFile, layers: int | None, steps: int | None) -> Scaled:
-    plain = file.listed()
+def _staged(file: SpaceFile, layers: int | None, steps: int | None) -> Scaled:
+    plain = file.written_out()
     stages = [dict(each) for each in plain["stages"]]
     before = None if "model" in stages[0] else _source_depth(file.stages[0].space)
     depths = [_depth(file, number, each) for number, each in enumerate(stages)]
@@ -156,7 +156,7 @@ def _key(config: Plain) -> str:
     return depth_key(config) or "num_hidden_layers"
 
 
-def _depth(file: StagedFile, number: int, stage: Plain) -> int:
+def _depth(file: SpaceFile, number: int, stage: Plain) -> int:
     part = stage.get("model") or stage["target"]
     key = depth_key(part)
     if key is None or ("target" in stage and len(part) > 1):
@@ -164,7 +164,7 @@ def _depth(file: StagedFile, number: int, stage: Plain) -> int:
     return int(part[key])
 
 
-def _depths(depths: Sequence[int], layers: int | None, file: StagedFile) -> list[int]:
+def _depths(depths: Sequence[int], layers: int | None, file: SpaceFile) -> list[int]:
     """Return depths in proportion, each at least one layer above the one before."""
     if layers is None:
         return list(depths)
@@ -188,7 +188,7 @@ def _steps(steps: Sequence[int], whole: int | None) -> list[int]:
 
 
 def _candidate(
-    file: StagedFile, number: int, listed: Sequence[Plain], depths: tuple[Any, ...]
+    file: SpaceFile, number: int, listed: Sequence[Plain], depths: tuple[Any, ...]
 ) -> tuple[Plain, str]:
     stage = file.stages[number]
     if len(listed) != 1 or any(_is_choice(each) for each in listed[0].values()):

@@ -58,7 +58,7 @@ from lagsearch.space import (
     Entry,
     Source,
     Space,
-    SpaceFile,
+    StageFile,
     annealed_steps,
     evaluation_steps,
     expand,
@@ -143,8 +143,8 @@ class PlannedCandidate:
 
 
 @dataclass(frozen=True, repr=False)
-class RunPlan:
-    """A whole run before it begins.
+class StagePlan:
+    """A stage before it begins: one growth.
 
     Attributes:
         space: What was asked for.
@@ -154,13 +154,10 @@ class RunPlan:
         steps: Evaluated steps.
         planner: Plans further candidates.
         domain: What candidates are sampled from; None where they are listed.
-        notes: What is taken where the space leaves it out, what could not be looked at, and what of
-            a checkpoint is not read.
         left_out: Candidates that do not fit, where the space says that they are left out.
         validation: Validation batches and the sequences in each; those that are asked for until the
             text is seen.
         baselines: What the candidates are compared with, and what is not ranked among them.
-        documents: What stands between documents, where that is known.
     """
 
     space: Space
@@ -169,11 +166,9 @@ class RunPlan:
     steps: tuple[int, ...]
     planner: "Planner"
     domain: Domain | None = None
-    notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     validation: tuple[int, int] | None = None
     baselines: tuple[PlannedCandidate, ...] = ()
-    documents: str = ""
 
     @property
     def read_notes(self) -> tuple[str, ...]:
@@ -190,12 +185,17 @@ class RunPlan:
         """Each candidate's name by every name that it has."""
         return names_in((each.name, each.also) for each in self.candidates)
 
-    def __repr__(self) -> str:
-        count, space = len(self.candidates), self.space
-        ranked = f"K = {self.lag} of {space.training.steps} steps"
-        return f"RunPlan({space.name!r}: {count} candidates, {ranked})"
+    @property
+    def summary(self) -> str:
+        """Candidates, K and steps in a few words."""
+        steps = self.space.training.steps
+        return f"{len(self.candidates)} candidates, K = {self.lag} of {steps} steps"
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
+        return f"StagePlan({self.space.name!r}: {self.summary})"
+
+    def as_html(self) -> str:
+        """Return its candidates as a table for a notebook."""
         from lagsearch.display.notebook import Row, table_html
 
         rows = [
@@ -295,7 +295,7 @@ class Planner:
         models: What configurations lead to.
     """
 
-    file: SpaceFile
+    file: StageFile
     sources: tuple[PlannedSource, ...]
     target: ModelShape
     models: Models
@@ -401,7 +401,7 @@ class Planner:
         return Entry(control.operator, kept, entry.at)
 
 
-def make_planner(file: SpaceFile, vocabulary: Vocabulary | None) -> Planner:
+def make_planner(file: StageFile, vocabulary: Vocabulary | None) -> Planner:
     """Read what candidates are grown from and to.
 
     Args:
@@ -421,7 +421,7 @@ def make_planner(file: SpaceFile, vocabulary: Vocabulary | None) -> Planner:
     return Planner(file, sources, _target(file, sources[0].config), models)
 
 
-def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
+def make_plan(file: StageFile, vocabulary: Vocabulary | None) -> StagePlan:
     """Work out a run without training anything.
 
     Args:
@@ -445,7 +445,7 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     planned = tuple(
         replace(each, also=tuple(listing.also[each.name])) for each in listing.candidates
     )
-    plan = RunPlan(
+    plan = StagePlan(
         *(file.space, planner.sources, planned, evaluation_steps(file.space), planner, domain),
         left_out=tuple(listing.left_out),
         baselines=planner.baselines({name for each in planned for name in (each.name, *each.also)}),
@@ -501,7 +501,7 @@ def _baselines() -> set[str]:
     return {each.name for each in all_operators() if each.is_baseline}
 
 
-def _check_optimizers(file: SpaceFile) -> None:
+def _check_optimizers(file: StageFile) -> None:
     """Check that torch has the optimizers that are asked for.
 
     Raises:
@@ -517,7 +517,7 @@ def _check_optimizers(file: SpaceFile) -> None:
             raise file.error((*at, "optimizer", "name"), reason)
 
 
-def _check_new_parameters(file: SpaceFile, planned: "Sequence[PlannedCandidate]") -> None:
+def _check_new_parameters(file: StageFile, planned: "Sequence[PlannedCandidate]") -> None:
     """Check that what is said of new parameters alone is said of any.
 
     Raises:
@@ -532,7 +532,7 @@ def _check_new_parameters(file: SpaceFile, planned: "Sequence[PlannedCandidate]"
         raise file.error(at, message)
 
 
-def _check_chosen(file: SpaceFile, names: "Sequence[str]") -> None:
+def _check_chosen(file: StageFile, names: "Sequence[str]") -> None:
     """Check that there are candidates of the names that are to be evaluated on downstream tasks.
 
     Raises:
@@ -546,7 +546,7 @@ def _check_chosen(file: SpaceFile, names: "Sequence[str]") -> None:
             raise file.error(at, f"is the name or pattern of no candidate{hint}")
 
 
-def _target(file: SpaceFile, source: Any) -> ModelShape:
+def _target(file: StageFile, source: Any) -> ModelShape:
     """Find the shape to grow to, and check that it is above the source where that is to grow."""
     changes, own = file.space.target, shape_of(source)
     try:
@@ -613,7 +613,7 @@ def _check_ramp(plan: GrowthPlan, space: Space) -> None:
 
 
 def _source(
-    file: SpaceFile, index: int, vocabulary: Vocabulary | None, models: Models
+    file: StageFile, index: int, vocabulary: Vocabulary | None, models: Models
 ) -> PlannedSource:
     """Find a source's configuration and cost."""
     source = file.space.sources[index]
@@ -672,7 +672,7 @@ def _batch_size(source: Source) -> int | None:
     return source.pretrain.batch_size if source.pretrain else None
 
 
-def recorded(plan: RunPlan) -> dict[str, Any]:
+def recorded(plan: StagePlan) -> dict[str, Any]:
     """Return what `plans.json` holds: the growth and cost of every candidate and baseline."""
     asked = plan.space.evaluation.batches, plan.space.training.batch_size
     batches, rows = plan.validation or asked

@@ -19,7 +19,7 @@ from lagsearch.data.tokens.tokenizers import (
 from lagsearch.errors import DataError, ModelError, SpaceError
 from lagsearch.models.checkpoints import is_path, load_config, locate_checkpoint
 from lagsearch.models.configs import build_config
-from lagsearch.space import Space, SpaceFile, TrainBpe
+from lagsearch.space import Space, StageFile, TrainBpe
 
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Configuration keys that name special tokens."""
@@ -52,7 +52,7 @@ def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
     return Vocabulary(size, special, max(0, size - own - 1), words)
 
 
-def find_tokenizer(file: SpaceFile, *, fetch: bool = True, opener: Opener | None = None) -> Any:
+def find_tokenizer(file: StageFile, *, fetch: bool = True, opener: Opener | None = None) -> Any:
     """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
 
     Args:
@@ -80,7 +80,7 @@ def find_tokenizer(file: SpaceFile, *, fetch: bool = True, opener: Opener | None
         raise file.error(error.at, str(error)) from None
 
 
-def vocabulary_without_data(file: SpaceFile) -> tuple[Vocabulary | None, tuple[str, ...]]:
+def vocabulary_without_data(file: StageFile) -> tuple[Vocabulary | None, tuple[str, ...]]:
     """Find the vocabulary where text or tokenizer may not be here: a plan needs its size alone.
 
     Returns:
@@ -113,7 +113,7 @@ def _unseen(space: Space) -> Vocabulary | None:
     return Vocabulary(space.tokenizer.train_bpe + added, numbers, added, words)
 
 
-def _missing_texts(file: SpaceFile) -> tuple[str, ...]:
+def _missing_texts(file: StageFile) -> tuple[str, ...]:
     """Return what a plan says where a text is not here."""
     try:
         check_corpora(file.space)
@@ -122,7 +122,7 @@ def _missing_texts(file: SpaceFile) -> tuple[str, ...]:
     return ()
 
 
-def _check_tokenizers(file: SpaceFile, own: dict[str, int], tokenizer: Any, *, fetch: bool) -> None:
+def _check_tokenizers(file: StageFile, own: dict[str, int], tokenizer: Any, *, fetch: bool) -> None:
     """Check that every checkpoint's tokenizer, if it has one, is that of the space.
 
     Args:
@@ -167,7 +167,7 @@ def _difference(own: dict[str, int], tokenizer: Any, found: Any) -> str | None:
     return f"{token!r} is token {own.get(token)} here, {other.get(token)} there"
 
 
-def _check_checkpoints(file: SpaceFile, *, fetch: bool) -> None:
+def _check_checkpoints(file: StageFile, *, fetch: bool) -> None:
     """Check that all checkpoints are to be had.
 
     Args:
@@ -187,7 +187,7 @@ def _check_checkpoints(file: SpaceFile, *, fetch: bool) -> None:
             raise file.error(("sources", index, "checkpoint"), str(error)) from None
 
 
-def _check_first(file: SpaceFile, *, fetch: bool) -> None:
+def _check_first(file: StageFile, *, fetch: bool) -> None:
     """Check the checkpoint that the tokenizer is to come from.
 
     Raises:

@@ -33,7 +33,16 @@ from lagsearch.records.shapes import (
     misshapen,
     read_record,
 )
-from lagsearch.space import Space, dump_space, evaluation_steps, load_space, written_out
+from lagsearch.records.stage_result import RECORD, StageResult, read_stage_result
+from lagsearch.space import (
+    Space,
+    SpaceFile,
+    dump_space,
+    evaluation_steps,
+    load_space,
+    opened,
+    written_out,
+)
 from lagsearch.storage.files import (
     unfinished_in,
     write_json,
@@ -117,6 +126,14 @@ class RunFolder:
         """Return the file of a candidate's weights and moments."""
         return self.states / f"{candidate}.safetensors"
 
+    def state_of(self, result: StageResult) -> Path:
+        """Return the file of a stage's winner's weights and moments, while the run goes on.
+
+        Args:
+            result: What the stage came to; its folder is in this one.
+        """
+        return RunFolder(self.path / result.folder).state_file(result.winner)
+
     def profile_file(self, name: str) -> Path:
         """Return the file of where the time of a model goes.
 
@@ -199,7 +216,14 @@ class RunFolder:
         """
         return read_record(self.report_file, shape)
 
-    def space(self) -> Space:
+    @property
+    def has_stages(self) -> bool:
+        """Whether it is the folder of a run with `stages`, which has one for each of them."""
+        return self.space_file.is_file() and any(
+            line.startswith(b"stages:") for line in self.space_file.read_bytes().splitlines()
+        )
+
+    def file(self) -> SpaceFile:
         """Read the space of this run.
 
         Raises:
@@ -209,7 +233,28 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: no such folder")
         if not self.space_file.is_file():
             raise RunFolderError(f"{self.path}: not a run folder, it has no space.yaml")
-        return load_space(self.space_file).space
+        return load_space(self.space_file)
+
+    def space(self) -> Space:
+        """Read the space of this run of one stage.
+
+        Raises:
+            RunFolderError: This is no run folder.
+            SpaceError: It has `stages`.
+        """
+        return self.file().space
+
+    def stages(self) -> list["RunFolder"]:
+        """Return the folders in which something was chosen: its own, or those of its stages."""
+        if not self.has_stages:
+            return [self]
+        found = []
+        for path in sorted(self.path.glob(f"*/stage-*/{RECORD}")):
+            result = read_stage_result(path.parent)
+            is_own = result is not None and self.path / result.folder == path.parent
+            if result is not None and is_own and result.n_candidates > 1:
+                found.append(RunFolder(path.parent))
+        return found
 
     def plans(self) -> dict[str, Any]:
         """Read every candidate's plan and cost.
@@ -258,10 +303,8 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: another process is running in it") from None
         return lock
 
-    def check(self, space: Space) -> Space:
-        """Return the space to run here.
-
-        What is recorded as scored by an oracle stays so, and so do seeds that were added.
+    def agree(self, file: SpaceFile) -> SpaceFile:
+        """Return the space to run here: seeds and an oracle that were added before stay.
 
         Raises:
             RunFolderError: The folder belongs to another space; the message names what differs.
@@ -271,16 +314,31 @@ class RunFolder:
             raise RunFolderError(f"{self.winner}: {message}")
         if not self.space_file.is_file():
             self.check_free()
-            return space
-        recorded = self.space()
-        kept: dict[str, Any] = {"oracle": True} if recorded.search.oracle else {}
-        if recorded.seeds[: len(space.seeds)] == space.seeds:
-            kept["seeds"] = recorded.search.seeds
-        space = _with_search(space, **kept)
-        if space.seeds[: len(recorded.seeds)] == recorded.seeds:
-            recorded = _with_search(recorded, seeds=space.search.seeds)
-        self.refuse(differences(written_out(recorded), written_out(space)))
-        return space
+            return file
+        recorded = self.file()
+        flags = {}
+        if recorded.seeds[: len(file.seeds)] == file.seeds and recorded.seeds != file.seeds:
+            flags["seeds of the run folder"] = f"search.seeds={list(recorded.seeds)}"
+        if recorded.has_oracle:
+            flags["oracle of the run folder"] = "search.oracle=true"
+        elif file.has_oracle and any(self.path.glob(f"*/stage-*/{RECORD}")):
+            message = "stages were finished without an oracle, whose other candidates are gone"
+            raise RunFolderError(f"{self.path}: {message}: give --oracle another --out")
+        if flags:
+            file = opened(file, flags)
+        found = differences(recorded.written_out(), file.written_out())
+        added = recorded.seeds == file.seeds[: len(recorded.seeds)]
+        self.refuse([each for each in found if not (added and each[0] == "search.seeds")])
+        return file
+
+    def check(self, space: Space) -> None:
+        """Check that the folder of a stage, if it was begun, is that of a space.
+
+        Raises:
+            RunFolderError: It is not; the message names what differs.
+        """
+        if self.space_file.is_file():
+            self.refuse(differences(written_out(self.space()), written_out(space)))
 
     def record_sources(self, sources: list[dict[str, Any]]) -> None:
         """Write down what the sources are.
@@ -333,13 +391,19 @@ class RunFolder:
         Raises:
             RunFolderError: An input is not as it was when the run began.
         """
-        self._begin(dump_space(space), devices, inputs, space.seeds)
+        self.start(dump_space(space), devices, inputs, space.seeds)
         write_json(self.plans_file, plans)
 
-    def _begin(
+    def start(
         self, text: str, devices: dict[str, Any], inputs: dict[str, Any], seeds: Sequence[int]
     ) -> None:
         """Write the space and the environment; clear away what a killed process left half written.
+
+        Args:
+            text: The space, as YAML.
+            devices: What it runs on, for the record.
+            inputs: What else decides the losses: they may not change on the way.
+            seeds: Its seeds.
 
         Raises:
             RunFolderError: An input is not as it was when the run began.
@@ -407,10 +471,6 @@ def first_environment(
         "start": now(),
         "end": None,
     }
-
-
-def _with_search(space: Space, **values: Any) -> Space:
-    return space.model_copy(update={"search": space.search.model_copy(update=values)})
 
 
 def now() -> str:

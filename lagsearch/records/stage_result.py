@@ -1,10 +1,9 @@
-"""What a finished stage of a run hands on to the next one."""
+"""What a finished stage of a run comes to, and hands on to the next one."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lagsearch.records.folder import RunFolder
 from lagsearch.records.shapes import read_record
 from lagsearch.storage.files import write_json
 
@@ -16,8 +15,8 @@ RECORD = "stage.json"
 
 
 @dataclass(frozen=True)
-class Handed:
-    """What a finished stage hands on to the next.
+class StageResult:
+    """What a finished stage comes to, and hands on to the next.
 
     Attributes:
         folder: The folder in which it was trained, from the run's.
@@ -47,15 +46,11 @@ class Handed:
         """Write it into the folder of its stage, which is finished thereby."""
         write_json(folder / RECORD, asdict(self))
 
-    def state(self, root: Path) -> Path:
-        """Return the file of the winner's weights and moments, while the run goes on."""
-        return RunFolder(root / self.folder).state_file(self.winner)
 
-
-def read_handed(folder: Path) -> Handed | None:
+def read_stage_result(folder: Path) -> StageResult | None:
     """Read what a finished stage hands on; None where it is not finished."""
     path = folder / RECORD
     if not path.is_file():
         return None
-    found = read_record(path, Handed)
-    return Handed(**{each.name: found[each.name] for each in fields(Handed)})
+    found = read_record(path, StageResult)
+    return StageResult(**{each.name: found[each.name] for each in fields(StageResult)})

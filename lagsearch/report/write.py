@@ -15,14 +15,13 @@ from lagsearch.records.imported_curves import (
 )
 from lagsearch.records.run import read_run
 from lagsearch.records.shapes import AnyReport
-from lagsearch.records.stage_result import ADAPTIVE, read_handed
-from lagsearch.records.whole import WholeFolder, is_whole
+from lagsearch.records.stage_result import ADAPTIVE, read_stage_result
 from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.staged_tables import write_whole_tables
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.tables import write_tables
-from lagsearch.space import Space, StagedFile, chosen_stages, dump_space, dump_yaml, with_stages
+from lagsearch.space import Space, SpaceFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
 
 
@@ -35,7 +34,7 @@ def write_report(path: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: The folder is none of a run, or of one that has not come far enough.
     """
-    return _write_stages(path) if is_whole(path) else _write_stage(path)
+    return _write_stages(path) if RunFolder(path).has_stages else _write_stage(path)
 
 
 def _write_stage(path: Path) -> dict[str, Any]:
@@ -53,10 +52,10 @@ def _write_stage(path: Path) -> dict[str, Any]:
 
 def _write_stages(path: Path) -> dict[str, Any]:
     began = time.monotonic()
-    folder = WholeFolder(path)
+    folder = RunFolder(path)
     file = folder.file()
     for stage in folder.stages():
-        _write_stage(stage)
+        _write_stage(stage.path)
     report = build_whole_numbers(folder, file)
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
@@ -73,11 +72,11 @@ def _write_stages(path: Path) -> dict[str, Any]:
     return report
 
 
-def _write_schedule(folder: WholeFolder, file: StagedFile, course: str) -> None:
+def _write_schedule(folder: RunFolder, file: SpaceFile, course: str) -> None:
     """Write what a course chose as a space that repeats it without search."""
     chosen: list[dict[str, Any] | None] = []
     for number in range(1, len(file.stages) + 1):
-        handed = read_handed(folder.path / course / f"stage-{number}")
+        handed = read_stage_result(folder.path / course / f"stage-{number}")
         assert handed is not None, course
         chosen.append(None if number == 1 and file.begins_random else handed.chosen)
     made = with_stages(file, chosen_stages(file, chosen), "schedule")

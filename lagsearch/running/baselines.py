@@ -12,11 +12,11 @@ import numpy as np
 
 from lagsearch.errors import LagsearchError
 from lagsearch.models.configs import rebuild_config, shape_of
-from lagsearch.planning.run import StagedPlan, plan_stages
-from lagsearch.planning.stage import RunPlan
+from lagsearch.planning.run import Plan, plan_stages
+from lagsearch.planning.stage import StagePlan
 from lagsearch.planning.vocabulary import Vocabulary
 from lagsearch.records.stage_result import ADAPTIVE
-from lagsearch.space import StagedFile, chosen_stages, depth_key, with_stages
+from lagsearch.space import SpaceFile, chosen_stages, depth_key, with_stages
 from lagsearch.storage.files import derive_seed
 
 Plain = dict[str, Any]
@@ -31,12 +31,14 @@ class Course:
         seed: Of the data's order and of random weights.
         folder: Its folder in that of the run.
         file: Its space.
+        is_first: Whether it ends in the model that the run is for.
     """
 
     name: str
     seed: int
     folder: str
-    file: StagedFile
+    file: SpaceFile
+    is_first: bool = False
 
 
 def course_folder(name: str, seed: int, first_seed: int) -> str:
@@ -44,14 +46,38 @@ def course_folder(name: str, seed: int, first_seed: int) -> str:
     return name if seed == first_seed else f"{name}@{seed}"
 
 
-def adaptive_course(file: StagedFile, seed: int) -> Course:
-    """Return the course that searches at every stage."""
-    folder = course_folder(ADAPTIVE, seed, file.space.seed)
-    return Course(ADAPTIVE, seed, folder, file.under(seed))
+def stage_place(file: SpaceFile, course: str, number: int) -> str:
+    """Return the folder of a stage, from the run's: that itself where there are no `stages`.
+
+    Args:
+        file: The space.
+        course: The folder of its course.
+        number: The stage's, from 1.
+    """
+    return f"{course}/stage-{number}" if file.has_stages else ""
+
+
+def adaptive_courses(file: SpaceFile) -> list[Course]:
+    """Return the courses that search at every stage.
+
+    With `stages` one for each seed; else one, which trains its candidates under all seeds.
+    """
+    if not file.has_stages:
+        return [Course(ADAPTIVE, file.seed, "", file, is_first=True)]
+    return [
+        Course(
+            ADAPTIVE,
+            seed,
+            course_folder(ADAPTIVE, seed, file.seed),
+            file.under(seed),
+            is_first=seed == file.seeds[0],
+        )
+        for seed in file.seeds
+    ]
 
 
 def baseline_courses(
-    plan: StagedPlan, seed: int, first_seed: int, vocabulary: Vocabulary | None
+    plan: Plan, seed: int, first_seed: int, vocabulary: Vocabulary | None
 ) -> tuple[list[Course], dict[str, str]]:
     """Return the baselines that there can be, and why there are not the others.
 
@@ -73,17 +99,17 @@ def baseline_courses(
     return courses, refused
 
 
-def _same(operator: str) -> Callable[[StagedPlan], list[Plain]]:
+def _same(operator: str) -> Callable[[Plan], list[Plain]]:
     """Return stages that all grow by one operator."""
 
-    def stages(plan: StagedPlan) -> list[Plain]:
+    def stages(plan: Plan) -> list[Plain]:
         grown = [None if _is_random(each) else {"operator": operator} for each in plan.stages]
         return chosen_stages(plan.file, grown)
 
     return stages
 
 
-def _random(plan: StagedPlan) -> list[Plain]:
+def _random(plan: Plan) -> list[Plain]:
     """Return stages that grow by a candidate drawn at random."""
     chosen: list[Mapping[str, Any] | None] = []
     for number, stage in enumerate(plan.stages):
@@ -101,7 +127,7 @@ def _merged(depths: Callable[[Sequence[int], int], list[int]]) -> Callable[..., 
         depths: From the depths of all stages and that before the first growth to its own.
     """
 
-    def stages(plan: StagedPlan) -> list[Plain]:
+    def stages(plan: Plan) -> list[Plain]:
         own = chosen_stages(plan.file, [None if _is_random(each) else {} for each in plan.stages])
         reached = [_depth(each.candidates[0].config) for each in plan.stages]
         before = _depth_before(plan)
@@ -135,7 +161,7 @@ def _check_alike(stages: Sequence[Plain]) -> None:
         raise LagsearchError("it has fewer stages, and these differ in their training")
 
 
-def _deeper(plan: RunPlan, depth: int) -> Plain:
+def _deeper(plan: StagePlan, depth: int) -> Plain:
     """Return a target of another depth.
 
     Raises:
@@ -171,12 +197,12 @@ def at_once(depths: Sequence[int], before: int) -> list[int]:
     return [depth if depth == before else depths[-1] for depth in depths]
 
 
-def _scratch(plan: StagedPlan) -> list[Plain]:
+def _scratch(plan: Plan) -> list[Plain]:
     """Return the one stage of the full depth from random weights."""
     return _one_stage(plan, plan.stages[-1])
 
 
-def _ungrown(plan: StagedPlan) -> list[Plain]:
+def _ungrown(plan: Plan) -> list[Plain]:
     """Return the one stage of the first stage's model, trained all the steps.
 
     Raises:
@@ -187,7 +213,7 @@ def _ungrown(plan: StagedPlan) -> list[Plain]:
     return _one_stage(plan, plan.stages[0])
 
 
-def _one_stage(plan: StagedPlan, shaped: RunPlan) -> list[Plain]:
+def _one_stage(plan: Plan, shaped: StagePlan) -> list[Plain]:
     """Return one stage of all steps that begins with random weights, of a stage's model."""
     own = chosen_stages(plan.file, [None if _is_random(each) else {} for each in plan.stages])
     _check_alike(own)
@@ -199,7 +225,7 @@ def _one_stage(plan: StagedPlan, shaped: RunPlan) -> list[Plain]:
     return [entry]
 
 
-def _evaluate_alike(entry: Plain, plan: StagedPlan, begin: int) -> None:
+def _evaluate_alike(entry: Plain, plan: Plan, begin: int) -> None:
     """Have a long stage measured where the shorter ones of the adaptive course are.
 
     Args:
@@ -216,7 +242,7 @@ def _evaluate_alike(entry: Plain, plan: StagedPlan, begin: int) -> None:
     entry["evaluation"] = {**entry.get("evaluation", {}), "steps": own}
 
 
-BASELINES: Mapping[str, Callable[[StagedPlan], list[Plain]]] = {
+BASELINES: Mapping[str, Callable[[Plan], list[Plain]]] = {
     "last": _same("last"),
     "middle": _same("middle"),
     "doubling": _merged(doubled),
@@ -229,7 +255,7 @@ BASELINES: Mapping[str, Callable[[StagedPlan], list[Plain]]] = {
 says what each does (`report.staged_numbers.SAYS`)."""
 
 
-def _is_random(plan: RunPlan) -> bool:
+def _is_random(plan: StagePlan) -> bool:
     before = plan.space.sources[0].before
     return before is not None and before.steps == 0
 
@@ -238,5 +264,5 @@ def _depth(config: Mapping[str, Any]) -> int:
     return shape_of(rebuild_config(config)).n_layers
 
 
-def _depth_before(plan: StagedPlan) -> int:
+def _depth_before(plan: Plan) -> int:
     return shape_of(plan.stages[0].sources[0].config).n_layers

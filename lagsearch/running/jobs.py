@@ -16,7 +16,7 @@ from lagsearch.models.configs import plain_config
 from lagsearch.planning.stage import (
     PlannedCandidate,
     PlannedSource,
-    RunPlan,
+    StagePlan,
 )
 from lagsearch.records.folder import RunFolder
 from lagsearch.space import Space, Training, annealed_steps, log_ladder, written_out
@@ -39,7 +39,7 @@ class JobMaker:
         source_threads: Threads of a source's pretraining, which has the machine for itself.
     """
 
-    plan: RunPlan
+    plan: StagePlan
     store: Stores
     objective: Predicts
     folder: RunFolder
@@ -192,7 +192,7 @@ def sizes_wanted(space: Space) -> list[ValidationSize]:
     return [ValidationSize(space.evaluation.batches, size) for size in sizes]
 
 
-def with_validation(plan: RunPlan, store: Stores, objective: Predicts) -> RunPlan:
+def with_validation(plan: StagePlan, store: Stores, objective: Predicts) -> StagePlan:
     """Return a plan that knows how many validation batches there are."""
     size = _size(plan.space, store, objective, plan.space.training.batch_size)
     return replace(plan, validation=(size.batches, size.rows))

@@ -20,7 +20,7 @@ from lagsearch.errors import (
     NoSurvivorError,
 )
 from lagsearch.evaluate.downstream import Downstream
-from lagsearch.planning.stage import RunPlan
+from lagsearch.planning.stage import StagePlan
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
@@ -54,7 +54,7 @@ class Phases:
         write_report: Writes the report of a run folder.
     """
 
-    plan: RunPlan
+    plan: StagePlan
     make: JobMaker
     open_runner: OpenRunner
     watch: Watch
@@ -133,7 +133,7 @@ class Phases:
         space, folder = self.plan.space, self.folder
         return Searching(space, folder, jobs, runner, self.watch, kept, tried, baselines)
 
-    def of(self, plan: RunPlan) -> "Phases":
+    def of(self, plan: StagePlan) -> "Phases":
         """Return the phases of the same run with other candidates."""
         return replace(self, plan=plan, make=replace(self.make, plan=plan))
 

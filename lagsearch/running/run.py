@@ -7,7 +7,6 @@ and the cache already hold.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,27 +28,18 @@ from lagsearch.errors import (
     SpaceError,
 )
 from lagsearch.evaluate.downstream import open_downstream
-from lagsearch.planning.run import StagedPlan, plan_stages
-from lagsearch.planning.stage import (
-    RunPlan,
-    make_plan,
-    recorded,
-)
+from lagsearch.planning.run import Plan, plan_stages
+from lagsearch.planning.stage import StagePlan
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.records.folder import RunFolder, now
 from lagsearch.records.stage_result import ADAPTIVE
-from lagsearch.records.whole import WholeFolder
+from lagsearch.running.baselines import stage_place
+from lagsearch.running.courses import Run
 from lagsearch.running.jobs import (
-    JobMaker,
     sizes_wanted,
     tell_size,
-    with_validation,
 )
-from lagsearch.running.phases import Phases
-from lagsearch.running.sampling import open_sampling, sample
-from lagsearch.running.stage import Engine
-from lagsearch.running.stages import StagedRun
-from lagsearch.running.states import let_go
+from lagsearch.running.stage import Shared
 from lagsearch.running.workers.serial import (
     OpenRunner,
     Runner,
@@ -58,9 +48,8 @@ from lagsearch.running.workers.serial import (
 from lagsearch.running.workers.slots import (
     Slots,
     assign_slots,
-    describe,
 )
-from lagsearch.space import SpaceFile, StagedFile, Written, opened, said
+from lagsearch.space import SpaceFile, StageFile, Written, opened, said
 from lagsearch.storage.cache import holding
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
@@ -74,7 +63,7 @@ WriteReport = Callable[[Path], dict[str, Any]]
 
 @holding()
 def run_space(  # noqa: PLR0913 (each is an option of the command)
-    space: Written | SpaceFile | StagedFile,
+    space: Written | SpaceFile,
     *,
     lag: int | Literal["auto"] | None = None,
     oracle: bool = False,
@@ -111,51 +100,17 @@ def run_space(  # noqa: PLR0913 (each is an option of the command)
         overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
     )
     file = opened(space, flags)
-    if isinstance(file, StagedFile):
-        return _run_stages(file, out, watch, write_report, serial=serial, baselines=baselines)
-    if baselines:
+    if baselines and not file.has_stages:
         raise SpaceError(
             f"{file.path}: --baselines belongs to a space with stages; --oracle is "
             "what compares the candidates of one growth"
         )
-    folder = RunFolder(Path(out) if out else Path("reports") / file.space.name)
-    file = replace(file, space=folder.check(file.space))
-    if any(each.before is not None for each in file.space.sources):
-        message = "is what a stage begins with: run the space that has the stages"
-        raise file.error(("sources", 0), message)
-    opener = Opener(watch.say)
-    with watch.doing("planning", is_brief=True):
-        tokenizer = find_tokenizer(file, opener=opener)
-        plan = make_plan(file, vocabulary_of(tokenizer, file.space))
-    for line in (*file.notes, *plan.remarks):
-        watch.say(line)
-    downstream = open_downstream(file, plan.names, folder, watch.say)
-    compute, slots = _resources(file, [each.cost.memory_bytes for each in plan.candidates])
-    store, objective = _open_data([file], tokenizer, watch, opener)
-    plan = with_validation(plan, store, objective)
-    brought = _checkpoints(file, plan, objective.kind, watch)
-    threads = 1 if slots.gpus else slots.cpus * slots.number
-    make = JobMaker(plan, store, objective, folder, compute, threads)
+    folder = RunFolder(Path(out) if out else Path("reports") / file.name)
+    file = folder.agree(file)
+    plan, shared = _prepared(file, folder, watch, write_report, serial=serial)
     lock = folder.lock()
     try:
-        sampling = open_sampling(plan, folder)
-        plans = recorded(plan) if sampling is None else sampling.record()
-        folder.begin(file.space, plans, describe(compute), make.inputs())
-        open_runner = open_serial if serial else _open_ray(slots)
-        phases = Phases(
-            plan, make, open_runner, watch, brought, downstream, tokenizer, write_report
-        )
-        sources = phases.sources()
-        states = {seed: [each.state for each in found] for seed, found in sources.items()}
-        if sampling is not None:
-            phases = sample(sampling, phases, states)
-        jobs = phases.make.candidates(states)
-        phases.search(jobs)
-        winner = phases.winner(jobs)
-        phases.save_winner(winner)
-        phases.baselines(jobs)
-        phases.evaluate(winner, jobs)
-        let_go(folder.states)
+        Run(plan, folder, shared).run(baselines=baselines)
         began = time.monotonic()
         with watch.doing(WRITING):
             report = write_report(folder.path)
@@ -166,69 +121,53 @@ def run_space(  # noqa: PLR0913 (each is an option of the command)
     return folder.path, report
 
 
-def _run_stages(
-    file: StagedFile,
-    out: str | Path | None,
-    watch: Watch,
-    write_report: WriteReport,
-    *,
-    serial: bool,
-    baselines: bool,
-) -> tuple[Path, dict[str, Any]]:
-    """Run a space with stages; see `run`."""
-    folder = WholeFolder(Path(out) if out else Path("reports") / file.space.name)
-    file = folder.agree(file)
-    opener = Opener(watch.say)
+def _prepared(
+    file: SpaceFile, folder: RunFolder, watch: Watch, write_report: WriteReport, *, serial: bool
+) -> tuple[Plan, Shared]:
+    """Plan a run and read its text and its checkpoints; nothing is written to its folder."""
     first = file.stages[0]
+    if first.number is None and any(each.before is not None for each in first.space.sources):
+        message = "is what a stage begins with: run the space that has the stages"
+        raise file.error(("sources", 0), message)
+    opener = Opener(watch.say)
     with watch.doing("planning", is_brief=True):
         tokenizer = find_tokenizer(first, opener=opener)
         vocabulary = vocabulary_of(tokenizer, first.space)
         plan = plan_stages(file, vocabulary)
     for line in file.notes:
         watch.say(line)
-    memory = [each.cost.memory_bytes for stage in plan.stages for each in stage.candidates]
-    compute, slots = _resources(first, memory)
     _check_downstream(plan, folder, watch)
+    memory = [each.cost.memory_bytes for each in plan.candidates]
+    compute, slots = _resources(first, memory)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
-    brought = _checkpoints(first, plan.stages[0], objective.kind, watch)
-    threads = 1 if slots.gpus else slots.cpus * slots.number
-    inputs = JobMaker(plan.stages[0], store, objective, folder, compute, threads).inputs()
-    lock = folder.lock()
-    try:
-        folder.start(file, describe(compute), inputs)
-        folder.note(slots=1 if serial else slots.number)
-        began = time.monotonic()
-        try:
-            with (open_serial if serial else _open_ray(slots))() as runner:
-                engine = Engine(
-                    *(tokenizer, vocabulary, store, objective, compute),
-                    *(threads, runner, brought, watch, write_report),
-                )
-                StagedRun(plan, folder, engine).run(baselines=baselines)
-        finally:
-            folder.spend("search", time.monotonic() - began)
-        with watch.doing(WRITING):
-            report = write_report(folder.path)
-        folder.note(end=now())
-    finally:
-        lock.release()
-    return folder.path, report
+    return plan, Shared(
+        tokenizer=tokenizer,
+        vocabulary=vocabulary,
+        store=store,
+        objective=objective,
+        compute=compute,
+        source_threads=1 if slots.gpus else slots.cpus * slots.number,
+        open_runner=open_serial if serial else _open_ray(slots),
+        brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
+        watch=watch,
+        write_report=write_report,
+    )
 
 
-def _check_downstream(plan: StagedPlan, folder: WholeFolder, watch: Watch) -> None:
+def _check_downstream(plan: Plan, folder: RunFolder, watch: Watch) -> None:
     """Check the downstream tasks, which the last stage evaluates, before the first one trains."""
     last = plan.stages[-1]
-    place = RunFolder(folder.path / ADAPTIVE / f"stage-{len(plan.stages)}")
-    open_downstream(plan.file.stages[-1], last.names, place, watch.say)
+    place = stage_place(plan.file, ADAPTIVE, len(plan.stages))
+    open_downstream(plan.file.stages[-1], last.names, RunFolder(folder.path / place), watch.say)
 
 
 def _open_data(
-    files: Sequence[SpaceFile], tokenizer: Any, watch: Watch, opener: Opener | None = None
+    files: Sequence[StageFile], tokenizer: Any, watch: Watch, opener: Opener | None = None
 ) -> tuple[Stores, Predicts]:
     """Find the tokens and the objective, and check that there is text enough.
 
     Args:
-        files: The space, or those of all stages.
+        files: The spaces of all stages.
         tokenizer: Its.
         watch: Is told what is made, and where there is less than asked for.
         opener: Has perhaps opened some of the texts.
@@ -255,7 +194,7 @@ def _open_data(
 
 
 def _checkpoints(
-    file: SpaceFile, plan: RunPlan, kind: str, watch: Watch
+    file: StageFile, plan: StagePlan, kind: str, watch: Watch
 ) -> dict[str, CachedSource]:
     """Read the sources that are checkpoints into the cache, by their names."""
     brought = {}
@@ -274,7 +213,7 @@ def _checkpoints(
     return brought
 
 
-def _resources(file: SpaceFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
+def _resources(file: StageFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
     space = file.space
     try:
         return assign_slots(space.resources, space.training.precision, memory)

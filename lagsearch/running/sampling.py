@@ -15,7 +15,7 @@ import numpy as np
 from lagsearch.errors import ModelError, NoSurvivorError, OperatorError
 from lagsearch.planning.stage import (
     PlannedCandidate,
-    RunPlan,
+    StagePlan,
     recorded,
 )
 from lagsearch.records.folder import RunFolder
@@ -64,7 +64,7 @@ class Sampling:
         ended: Why there are no more, where there are fewer than asked for.
     """
 
-    def __init__(self, plan: RunPlan) -> None:
+    def __init__(self, plan: StagePlan) -> None:
         assert plan.domain is not None, "the space lists its candidates"
         self._plan, self._domain = plan, plan.domain
         self._study: Study
@@ -77,7 +77,7 @@ class Sampling:
         self._tried: dict[str, tuple[str | None, str | None]] = {}
 
     @property
-    def plan(self) -> RunPlan:
+    def plan(self) -> StagePlan:
         """The run with the candidates so far."""
         return replace(self._plan, candidates=tuple(self._planned.values()))
 
@@ -230,7 +230,7 @@ def _key(parameters: Mapping[str, Any]) -> str:
     return digest(dict(parameters))
 
 
-def open_sampling(plan: RunPlan, folder: RunFolder) -> Sampling | None:
+def open_sampling(plan: StagePlan, folder: RunFolder) -> Sampling | None:
     """Return the draws of a run so far; None where its candidates are listed.
 
     Raises:

@@ -1,8 +1,7 @@
-"""One stage of a course: an ordinary run of one growth, from the last stage's winner."""
+"""One stage of a course: a growth of the sources, or of the last stage's winner."""
 
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from lagsearch.errors import RunFolderError
 from lagsearch.evaluate.downstream import open_downstream
 from lagsearch.planning.run import ready
 from lagsearch.planning.stage import (
-    RunPlan,
+    StagePlan,
     make_plan,
     recorded,
 )
@@ -22,7 +21,7 @@ from lagsearch.planning.vocabulary import Vocabulary
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder, now
 from lagsearch.records.run import read_run
-from lagsearch.records.stage_result import Handed
+from lagsearch.records.stage_result import StageResult
 from lagsearch.running.jobs import (
     JobMaker,
     made_of,
@@ -31,7 +30,7 @@ from lagsearch.running.jobs import (
 from lagsearch.running.phases import Phases
 from lagsearch.running.sampling import open_sampling, sample
 from lagsearch.running.states import let_go
-from lagsearch.running.workers.serial import Runner
+from lagsearch.running.workers.serial import OpenRunner
 from lagsearch.running.workers.slots import describe
 from lagsearch.space import StageFile
 from lagsearch.storage.files import digest
@@ -41,7 +40,7 @@ from lagsearch.training.state import saved_at
 
 
 @dataclass(frozen=True)
-class Engine:
+class Shared:
     """What all stages of a run share.
 
     Attributes:
@@ -51,7 +50,7 @@ class Engine:
         objective: What is predicted.
         compute: What a candidate may use.
         source_threads: Threads of a source's pretraining.
-        runner: Trains several at a time.
+        open_runner: Gives what trains several at a time.
         brought: Sources that are checkpoints, by their names.
         watch: Follows.
         write_report: Writes the report of a run folder.
@@ -63,17 +62,32 @@ class Engine:
     objective: Predicts
     compute: Compute
     source_threads: int
-    runner: Runner
+    open_runner: OpenRunner
     brought: Mapping[str, CachedSource]
     watch: Watch
     write_report: Callable[[Path], Any]
 
+    def make_jobs(self, plan: StagePlan, folder: RunFolder) -> JobMaker:
+        """Return what makes the jobs of a stage.
 
-class StageRun:
+        Args:
+            plan: The stage.
+            folder: Where its candidates leave their files.
+        """
+        return JobMaker(plan, self.store, self.objective, folder, self.compute, self.source_threads)
+
+
+class Stage:
     """A stage that is not finished."""
 
     def __init__(
-        self, file: StageFile, before: Handed | None, root: Path, place: str, engine: Engine
+        self,
+        file: StageFile,
+        before: StageResult | None,
+        root: RunFolder,
+        place: str,
+        shared: Shared,
+        plan: StagePlan | None = None,
     ) -> None:
         """Plan it; nothing is written.
 
@@ -81,33 +95,31 @@ class StageRun:
             file: Its space.
             before: What the stage before handed on.
             root: The folder of the whole run.
-            place: Its folder in there.
-            engine: What all stages share.
+            place: Its folder in there; nothing for the run's own, where there are no `stages`.
+            shared: What all stages share.
+            plan: Its plan, where that was made before.
 
         Raises:
             LagsearchError: Something in it cannot be.
         """
-        self.before, self.root, self.place, self.engine = before, root, place, engine
+        self.before, self.root, self.place, self.shared = before, root, place, shared
         self.file = ready(file, before.config if before else None)
-        self.folder = RunFolder(root / place)
-        plan = make_plan(self.file, engine.vocabulary)
-        self.plan: RunPlan = with_validation(plan, engine.store, engine.objective)
-        self.make = JobMaker(
-            self.plan,
-            engine.store,
-            engine.objective,
-            self.folder,
-            engine.compute,
-            engine.source_threads,
-        )
+        self.folder = RunFolder(root.path / place)
+        plan = plan or make_plan(self.file, shared.vocabulary)
+        self.plan: StagePlan = with_validation(plan, shared.store, shared.objective)
+        self.make = shared.make_jobs(self.plan, self.folder)
         self._jobs: dict[str, Job] | None = None
         self._sources = ""
 
     @property
     def title(self) -> str:
-        """Course and stage in words."""
+        """Course and stage in words; nothing where there are no `stages`."""
         course, _, stage = self.place.rpartition("/")
-        return f"{course} {stage}"
+        return f"{course} {stage}".strip()
+
+    def say(self, line: str) -> None:
+        """Show a line, headed by course and stage."""
+        self.shared.watch.say(f"{self.title}: {line}" if self.title else line)
 
     @property
     def searches(self) -> bool:
@@ -125,24 +137,23 @@ class StageRun:
 
         Candidates that are sampled are trained to K thereby.
         """
-        space, engine = self.file.space, self.engine
+        space, shared = self.file.space, self.shared
         self.folder.check(space)
         self._check_before()
         for line in self.plan.remarks:
-            engine.watch.say(f"{self.title}: {line}")
+            self.say(line)
         sampling = open_sampling(self.plan, self.folder)
         plans = recorded(self.plan) if sampling is None else sampling.record()
-        self.folder.begin(space, plans, describe(engine.compute), self.make.inputs())
-        if self.begins_random:
-            states: list[Path] = []
-        else:
-            sources = self.phases.sources()[space.seed]
-            states = [each.state for each in sources]
-            self._sources = digest([each.facts["digest"] for each in sources])
+        self.folder.begin(space, plans, describe(shared.compute), self.make.inputs())
+        states: dict[int, list[Path]] = {seed: [] for seed in space.seeds}
+        if not self.begins_random:
+            sources = self.phases.sources()
+            states = {seed: [each.state for each in found] for seed, found in sources.items()}
+            self._sources = digest([each.facts["digest"] for each in sources[space.seeds[0]]])
         if sampling is not None:
-            found = sample(sampling, self.phases, {space.seed: states})
+            found = sample(sampling, self.phases, states)
             self.plan, self.make = found.plan, found.make
-        self._jobs = self.make.candidates({space.seed: states})
+        self._jobs = self.make.candidates(states)
 
     def _check_before(self) -> None:
         """Check that the weights are whole that the stage before has left.
@@ -150,8 +161,8 @@ class StageRun:
         Raises:
             RunFolderError: They are damaged, or gone.
         """
-        if self.before is not None and saved_at(state := self.before.state(self.root)) is None:
-            course = self.root / Path(self.before.folder).parts[0]
+        if self.before is not None and saved_at(state := self.root.state_of(self.before)) is None:
+            course = self.root.path / Path(self.before.folder).parts[0]
             raise RunFolderError(
                 f"{state}: damaged or gone; delete {course}, and the same command goes through its "
                 "stages again"
@@ -160,17 +171,17 @@ class StageRun:
     @property
     def phases(self) -> Phases:
         """The phases of an ordinary run."""
-        engine = self.engine
-        downstream = open_downstream(self.file, self.plan.names, self.folder, engine.watch.say)
+        shared = self.shared
+        downstream = open_downstream(self.file, self.plan.names, self.folder, shared.watch.say)
         return Phases(
             self.plan,
             self.make,
-            lambda: nullcontext(engine.runner),
-            engine.watch,
-            {**engine.brought, **self._brought()},
+            shared.open_runner,
+            shared.watch,
+            {**shared.brought, **self._brought()},
             downstream,
-            engine.tokenizer,
-            engine.write_report,
+            shared.tokenizer,
+            shared.write_report,
         )
 
     def _brought(self) -> dict[str, CachedSource]:
@@ -189,7 +200,7 @@ class StageRun:
             "wall_s": before.wall_s,
             "has_optimizer_state": True,
         }
-        return {name: CachedSource(before.state(self.root), facts)}
+        return {name: CachedSource(self.root.state_of(before), facts)}
 
     @property
     def jobs(self) -> dict[str, Job]:
@@ -199,7 +210,8 @@ class StageRun:
 
     def search(self) -> None:
         """Train all candidates until one can be chosen."""
-        self.engine.watch.say(f"{self.title}: {len(self.jobs)} candidates")
+        if self.title:
+            self.say(f"{len(self.jobs)} candidates")
         self.phases.search(self.jobs)
 
     def chosen(self) -> Job | None:
@@ -231,7 +243,7 @@ class StageRun:
         spent = curve.evaluations[-1].wall_s if curve.evaluations else 0.0
         self.folder.spend("winner", max(0.0, spent - began_s))
 
-    def finish(self, *, keeps_checkpoint: bool) -> Handed:
+    def finish(self, *, keeps_checkpoint: bool) -> StageResult:
         """Rank, train what is still to be trained, and hand on.
 
         Args:
@@ -244,14 +256,17 @@ class StageRun:
         winner = phases.winner(self.jobs)
         if keeps_checkpoint:
             phases.save_winner(winner)
+        phases.baselines(self.jobs)
+        if keeps_checkpoint:
             phases.evaluate(winner, self.jobs)
         let_go(self.folder.states, but=() if keeps_checkpoint else {winner.name})
         self.folder.note(end=now())
-        handed = self._handed(winner)
-        handed.write(self.folder.path)
-        return handed
+        result = self._result(winner)
+        if self.file.number is not None:
+            result.write(self.folder.path)
+        return result
 
-    def share(self, handed: Handed) -> Handed:
+    def share(self, handed: StageResult) -> StageResult:
         """Take over what another course's stage handed on: it is the same training."""
         shutil.rmtree(self.folder.path, ignore_errors=True)
         self.folder.path.mkdir(parents=True)
@@ -259,11 +274,11 @@ class StageRun:
         shared.write(self.folder.path)
         return shared
 
-    def _handed(self, winner: Job) -> Handed:
+    def _result(self, winner: Job) -> StageResult:
         before = self.before
         last = self.folder.curve(winner.name).evaluations[-1]
         planned = next(each for each in self.plan.candidates if each.name == winner.name)
-        return Handed(
+        return StageResult(
             folder=self.place,
             winner=winner.name,
             chosen={"operator": planned.candidate.operator, **planned.candidate.settings},

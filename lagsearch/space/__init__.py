@@ -7,16 +7,14 @@ from lagsearch.space.evaluation_steps import (
     log_ladder,
     rungs,
 )
-from lagsearch.space.fixed import chosen_stages, with_stages
 from lagsearch.space.reading import (
-    SpaceFile,
     Written,
     dump_flow,
     dump_space,
     dump_yaml,
-    load_space,
     written_out,
 )
+from lagsearch.space.schedules import chosen_stages, with_stages
 from lagsearch.space.schema import (
     Before,
     Corpus,
@@ -39,16 +37,15 @@ from lagsearch.space.schema import (
     Training,
     Validation,
 )
-from lagsearch.space.staged import (
+from lagsearch.space.space_file import (
     OF_ALL_STAGES,
-    StagedFile,
+    SpaceFile,
     StageFile,
-    load_any,
+    check_file,
+    load_space,
     opened,
-    parse_staged,
-    with_said,
 )
-from lagsearch.space.stages import STRIDES, Ladder, Stage, Whole, depth_key
+from lagsearch.space.stages import STRIDES, Ladder, Stage, StagesSpace, depth_key
 from lagsearch.space.tasks import (
     AskedTask,
     asked_tasks,
@@ -87,15 +84,15 @@ __all__ = [
     "SpaceFile",
     "Stage",
     "StageFile",
-    "StagedFile",
+    "StagesSpace",
     "TextOrigin",
     "TrainBpe",
     "Training",
     "Validation",
-    "Whole",
     "Written",
     "annealed_steps",
     "asked_tasks",
+    "check_file",
     "chosen_candidates",
     "chosen_stages",
     "depth_key",
@@ -105,16 +102,13 @@ __all__ = [
     "evaluation_steps",
     "expand",
     "expand_baselines",
-    "load_any",
     "load_space",
     "log_ladder",
     "matching",
     "opened",
-    "parse_staged",
     "read_yaml",
     "rungs",
     "said",
-    "with_said",
     "with_stages",
     "written_out",
 ]

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,71 +22,8 @@ from lagsearch.space.yaml_tree import (
     said,
 )
 
-
-@dataclass(frozen=True)
-class SpaceFile:
-    """A checked space together with where each of its keys was written.
-
-    Attributes:
-        space: The space, overrides included.
-        path: The file it was read from.
-        plain: The same as nested dicts and lists, defaults left out.
-        lines: Line of each key, by its path; an override has its own words instead.
-    """
-
-    space: Space
-    path: Path
-    plain: dict[str, Any]
-    lines: dict[Key, int | str]
-
-    def error(self, at: Key, message: str) -> SpaceError:
-        """Return an error that names file, line, key, value and `message`."""
-        return located(self.path, self.plain, self.lines, at, message)
-
-    @property
-    def has_default_lag(self) -> bool:
-        """Whether K is left out, and is the default."""
-        return _is_left_out(self.plain, "search", "lag")
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is taken where the file leaves out what decides the cost, in lines."""
-        steps, lag = self.space.training.steps, self.space.search.lag
-        found = []
-        if _is_left_out(self.plain, "training", "steps"):
-            found.append(f"training.steps is left out: {steps:,} steps are trained")
-        if self.has_default_lag:
-            found.append(f"search.lag is left out: K is {lag:,}, a quarter of the {steps:,} steps")
-        return tuple(found)
-
-
 Written = str | Path | Mapping[str, Any] | BaseModel
 """A space: its YAML file, or the same as a dictionary or a `Space`."""
-
-
-def load_space(space: Written, overrides: Sequence[str] | Said = ()) -> SpaceFile:
-    """Read and check a space.
-
-    Args:
-        space: The YAML file, or the same as a dictionary or a `Space`.
-        overrides: `key.path=value` texts, as `--set` takes them, or all that a command says; they
-            win over the file, and nothing is judged before all are put in.
-
-    Raises:
-        SpaceError: Anything in it or in an override is not as it must be.
-    """
-    return check_space(*read_written(space, overrides))
-
-
-def check_space(path: Path, plain: dict[str, Any], lines: dict[Key, int | str]) -> SpaceFile:
-    """Check a tree against the schema and the rules between keys."""
-
-    def error(at: Key, message: str) -> SpaceError:
-        return located(path, plain, lines, at, message)
-
-    if "stages" in plain:
-        raise error(("stages",), "belongs to `lagsearch run`, `plan` and `schedule` alone")
-    return SpaceFile(checked(plain, error), path, plain, lines)
 
 
 def checked(plain: dict[str, Any], error: Callable[[Key, str], SpaceError]) -> Space:
@@ -108,10 +44,6 @@ def checked(plain: dict[str, Any], error: Callable[[Key, str], SpaceError]) -> S
     for at, message in broken_rules(space):
         raise error(at, message)
     return space
-
-
-def _is_left_out(plain: Mapping[str, Any], part: str, key: str) -> bool:
-    return (plain.get(part) or {}).get(key) is None
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:

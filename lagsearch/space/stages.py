@@ -63,7 +63,7 @@ class Ladder(StrictModel):
     """K of every stage, in place of `search.lag`."""
 
 
-class Whole(StrictModel):
+class StagesSpace(StrictModel):
     """A space with stages: what each stage makes of the rest is checked stage by stage."""
 
     name: Name

@@ -16,7 +16,6 @@ from rich.table import Table
 
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
-from lagsearch.records.whole import is_whole
 from lagsearch.selection import phase_transition
 from lagsearch.selection.scores import relative_regret
 
@@ -43,7 +42,7 @@ def main():
     reports = Path(__file__).parents[2] / "reports"
     paths = [Path(each) for each in sys.argv[1:]]
     paths = paths or sorted(each.parent for each in reports.glob("*/space.yaml"))
-    paths = [each for each in paths if not is_whole(each)]
+    paths = [each for each in paths if not RunFolder(each).has_stages]
     tables, lags = {}, {}
     for path in paths:
         run = read_run(RunFolder(path))

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lagsearch.records.whole import is_whole
+from lagsearch.records.folder import RunFolder
 from lagsearch.replay.replay import Recording, recordings
 from lagsearch.selection import indistinguishable, outlook, stability
 from lagsearch.selection.outlook import LEAST
@@ -169,7 +169,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="*")
     given = parser.parse_args().runs or sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
-    every = [point for path in given if not is_whole(path) for point in points(path)]
+    every = [point for path in given if not RunFolder(path).has_stages for point in points(path)]
     shakespeare = [each for each in every if "shakespeare" in each.run]
     others = [each for each in every if "shakespeare" not in each.run]
     heads = ("searches", "runs", "kept", "by run", "nats", "relative", "of best half", "worst")

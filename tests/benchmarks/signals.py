@@ -14,7 +14,7 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
-from lagsearch.records.whole import is_whole
+from lagsearch.records.folder import RunFolder
 from lagsearch.replay.replay import lag_outcome, recordings
 
 
@@ -38,7 +38,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     table = Table("run", *given.signals, box=None, pad_edge=False)
     rows = []
-    staged = [path for path in given.runs if is_whole(path)]
+    staged = [path for path in given.runs if RunFolder(path).has_stages]
     flat = [path for path in given.runs if path not in staged]
     if staged:
         print("passed over, as they have stages:", *staged)

@@ -419,9 +419,10 @@ def test_tokenizers_that_are_trained_on_the_text_see_all_of_it(tmp_path):
 SCRIPT = """\
 import sys, time
 from pathlib import Path
-from lagsearch.data import files, pieces, writing
-from lagsearch.data.store import open_stores
-from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.data.text import documents as pieces, files
+from lagsearch.data.tokens import writing
+from lagsearch.data.tokens.store import open_stores
+from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.space import Corpus, Data, Validation
 
 pieces.PIECE = files.PIECE = 40

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lagsearch.records.curve import Evaluation
-from lagsearch.records.stage_result import Handed
+from lagsearch.records.stage_result import StageResult
 from lagsearch.report.numbers.course import (
     Point,
     Told,
@@ -19,7 +19,7 @@ from lagsearch.report.words.staged_verdict import claim, side
 def course(name, seed, points, batches=(1.0, 1.0)):
     last = Evaluation(10, sum(batches) / len(batches), tuple(batches), 0.0, 0)
     end = points[-1]
-    handed = Handed("f", "w", {}, "i", {}, end.step, end.flops, end.val_loss, 0.0, 1)
+    handed = StageResult("f", "w", {}, "i", {}, end.step, end.flops, end.val_loss, 0.0, 1)
     return Told(name, seed, name, (handed,), ({},), tuple(points), (0,), (None,), last)
 
 

@@ -21,7 +21,7 @@ from lagsearch.space import (
     expand,
     load_space,
     log_ladder,
-    with_said,
+    opened,
 )
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Ul2Weights
@@ -298,12 +298,12 @@ def test_overrides_win_and_errors_name_them(write_space):
     with pytest.raises(SpaceError, match="'9' leads nowhere: a list of 1"):
         load_space(path, ["candidates.9.index=1"])
     with pytest.raises(SpaceError, match=r"^--lag 999: search\.lag 999: is beyond completion"):
-        with_said(load_space(path), {"--lag 999": "search.lag=999"})
+        opened(load_space(path), {"--lag 999": "search.lag=999"})
 
 
 def test_flags_leave_the_loaded_space_as_it_was(write_space):
     file = load_space(write_space())
-    assert with_said(file, {"--lag 5": "search.lag=5"}).space.search.lag == 5
+    assert opened(file, {"--lag 5": "search.lag=5"}).space.search.lag == 5
     assert file.space.search.lag == 10
     assert file.plain["search"] == {"lag": 10}
 

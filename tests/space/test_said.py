@@ -6,7 +6,7 @@ import pytest
 
 import lagsearch
 from lagsearch.errors import SpaceError
-from lagsearch.space import load_any, load_space, opened, said, with_said, written_out
+from lagsearch.space import load_space, opened, said, written_out
 
 LONG = ("steps: 24", "steps: 600"), ("{lag: 10}", "{lag: 200}")
 
@@ -15,7 +15,7 @@ def test_a_shorter_training_and_its_k_may_be_said_together(write_space):
     path = write_space(*LONG)
     file = opened(path, said(["training.steps=60"], lag=20))
     assert (file.space.training.steps, file.space.search.lag) == (60, 20)
-    assert lagsearch.plan(path, lag=20, overrides=["training.steps=60"]).lag == 20
+    assert lagsearch.plan(path, lag=20, overrides=["training.steps=60"]).stages[0].lag == 20
     with pytest.raises(SpaceError, match=r"^--lag 61: search.lag 61: is beyond .*steps 60$"):
         opened(path, said(["training.steps=60"], lag=61))
 
@@ -65,7 +65,7 @@ def test_what_is_said_twice_alike_is_said(write_space):
 
 def test_a_loaded_space_may_be_said_to_be_another(write_space):
     file = load_space(write_space(), ["search.lag=5"])
-    assert with_said(file, said(lag=6)).space.search.lag == 6
+    assert opened(file, said(lag=6)).space.search.lag == 6
     assert file.space.search.lag == 5
 
 
@@ -73,7 +73,7 @@ def test_a_k_that_is_said_holds_in_all_stages(write_stages):
     for replacements in ([("allocation:", "lag: 9\n  allocation:")], []):
         path = write_stages(*replacements)
         for overrides in (["search.lag=4"], ["search.lag=4", "evaluation.batches=3"]):
-            file = load_any(path, overrides)
+            file = load_space(path, overrides)
             assert [each.space.search.lag for each in file.stages] == [4, 4, 4]
     file = opened(write_stages(listed=True), said(["stages.2.lag=5"], lag=4))
     assert [each.space.search.lag for each in file.stages][1:] == [4, 5]  # said for it alone
@@ -102,10 +102,10 @@ def test_training_may_be_left_out(write_space):
 
 
 def test_each_stage_has_a_quarter_of_its_own_steps(write_stages):
-    file = load_any(write_stages(("search: {lag: 10}", "")))
+    file = load_space(write_stages(("search: {lag: 10}", "")))
     steps = [each.space.training.steps for each in file.stages]
     lags = [each.space.search.lag for each in file.stages]
     assert lags[1:] == [each // 4 for each in steps[1:]]
-    assert [each.get("lag") for each in file.listed()["stages"]] == [None, *lags[1:]]
+    assert [each.get("lag") for each in file.written_out()["stages"]] == [None, *lags[1:]]
     [note] = file.notes
     assert note.endswith(f"(stage 2: {lags[1]}, stage 3: {lags[2]})")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from staged import LISTED
 
 from lagsearch.errors import SpaceError
-from lagsearch.space import Training, load_any, load_space
+from lagsearch.space import Training, load_space
 from lagsearch.space.stages import Ladder, LadderError, spell_out
 
 RANDOM = {"model_type": "llama"}
@@ -90,7 +90,7 @@ def test_a_shorthand_has_no_other_keys():
 
 
 def test_each_stage_is_a_space_that_goes_on_behind_the_last(write_stages):
-    file = load_any(write_stages())
+    file = load_space(write_stages())
     first, second, third = (each.space for each in file.stages)
     assert first.sources[0].before.config["num_hidden_layers"] == 1
     assert first.candidates == ({"operator": "scratch"},)
@@ -106,7 +106,7 @@ def test_each_stage_is_a_space_that_goes_on_behind_the_last(write_stages):
 
 def test_a_schedule_that_does_not_continue_begins_anew_in_each_stage(write_stages):
     text = "warmup_steps: 2, continue: true, rewarm_steps: 2"
-    file = load_any(write_stages((text, "warmup_steps: 2")))
+    file = load_space(write_stages((text, "warmup_steps: 2")))
     schedules = [each.space.training.schedule for each in file.stages]
     assert schedules[0] == schedules[1] == schedules[2]
     assert schedules[0].total_steps is None
@@ -114,15 +114,15 @@ def test_a_schedule_that_does_not_continue_begins_anew_in_each_stage(write_stage
 
 
 def test_the_warm_up_of_one_schedule_over_all_may_be_longer_than_a_stage(write_stages):
-    file = load_any(write_stages(("warmup_steps: 2", "warmup_steps: 30")))
+    file = load_space(write_stages(("warmup_steps: 2", "warmup_steps: 30")))
     assert file.stages[0].space.training.steps < 30
     anew = ("warmup_steps: 2, continue: true, rewarm_steps: 2", "warmup_steps: 30")
     with pytest.raises(SpaceError, match=r"stage 1: .*beyond completion"):
-        load_any(write_stages(anew))
+        load_space(write_stages(anew))
 
 
 def test_the_list_and_the_shorthand_are_one(write_stages):
-    short, listed = load_any(write_stages()), load_any(write_stages(listed=True, name="l.yaml"))
+    short, listed = load_space(write_stages()), load_space(write_stages(listed=True, name="l.yaml"))
     assert [each.space for each in short.stages] == [each.space for each in listed.stages]
 
 
@@ -131,7 +131,7 @@ def test_a_stage_overrides_training_evaluation_and_search(write_stages):
         "steps: 24\n    lag: 7\n    training: {batch_size: 2}\n"
         "    evaluation: {batches: 3}\n    search: {signal: trend}"
     )
-    file = load_any(write_stages(("steps: 24", own), listed=True))
+    file = load_space(write_stages(("steps: 24", own), listed=True))
     second, third = file.stages[1].space, file.stages[2].space
     assert (third.search.lag, third.search.signal) == (7, "trend")
     assert (third.training.batch_size, third.evaluation.batches) == (2, 3)
@@ -140,7 +140,7 @@ def test_a_stage_overrides_training_evaluation_and_search(write_stages):
 
 
 def test_other_seeds_keep_the_validation_batches(write_stages):
-    file = load_any(write_stages(("{lag: 10}", "{lag: 10, seeds: [3, 5]}")))
+    file = load_space(write_stages(("{lag: 10}", "{lag: 10, seeds: [3, 5]}")))
     assert file.seeds == (3, 5)
     other = file.under(5)
     assert [each.space.seed for each in other.stages] == [5, 5, 5]
@@ -171,7 +171,7 @@ REFUSED = [
 def test_what_cannot_be_is_refused_with_its_line(write_stages, replacements, line, message):
     path = write_stages(*replacements)
     with pytest.raises(SpaceError, match=re.escape(f"{path}:{line}: {message}")):
-        load_any(path)
+        load_space(path)
 
 
 IN_LIST = [
@@ -209,16 +209,16 @@ def test_what_cannot_be_in_a_list_is_refused_with_stage_and_line(
 ):
     path = write_stages(*replacements, listed=True)
     with pytest.raises(SpaceError, match=re.escape(f"{path}:{line}: ")) as refused:
-        load_any(path)
+        load_space(path)
     assert message in str(refused.value)
 
 
 def test_sources_and_a_model_exclude_each_other(write_stages):
     sources = "sources: [{name: a, checkpoint: here}]\nstages:"
     with pytest.raises(SpaceError, match=r"stages\.model.*but there are sources"):
-        load_any(write_stages(("stages:", sources)))
+        load_space(write_stages(("stages:", sources)))
     with pytest.raises(SpaceError, match=r"stage 1: is required where there are no sources"):
-        load_any(write_stages((MODEL, ""), listed=True))
+        load_space(write_stages((MODEL, ""), listed=True))
 
 
 def test_a_schedule_goes_on_from_a_checkpoint_only_with_its_steps(write_stages):
@@ -227,16 +227,16 @@ def test_a_schedule_goes_on_from_a_checkpoint_only_with_its_steps(write_stages):
     grown = " target: {num_hidden_layers: 1}\n    candidates: [{operator: stack}]\n    steps: 20\n"
     replacements = [("stages:", sources), ("  - model:" + model, "  -" + grown)]
     with pytest.raises(SpaceError, match=r"stage 1: needs the checkpoint's steps"):
-        load_any(write_stages(*replacements, listed=True))
-    told = load_any(write_stages(*replacements, ("continue: true", "continue: 50"), listed=True))
+        load_space(write_stages(*replacements, listed=True))
+    told = load_space(write_stages(*replacements, ("continue: true", "continue: 50"), listed=True))
     assert [each.space.training.schedule.continued for each in told.stages] == [50, 70, 90]
 
 
 def test_an_override_reaches_a_stage(write_stages):
     path = write_stages(listed=True)
-    assert load_any(path, ["stages.2.steps=30"]).stages[2].space.training.steps == 30
+    assert load_space(path, ["stages.2.steps=30"]).stages[2].space.training.steps == 30
     with pytest.raises(SpaceError, match=r"^--set search\.lag=10: search\.lag 10: stage 3"):
-        load_any(path, ["stages.2.steps=5", "search.lag=10"])
+        load_space(path, ["stages.2.steps=5", "search.lag=10"])
 
 
 def test_where_one_growth_is_meant_stages_are_refused(write_stages):
@@ -248,8 +248,8 @@ def test_sequences_behind_a_stage_are_those_of_the_schema(write_stages):
     """A stage's own batch size, that of all, and the default where nobody says any."""
     first = "num_key_value_heads: 1, max_position_embeddings: 32}\n    steps: 20"
     own = (first, f"{first}\n    training: {{batch_size: 6}}")
-    file = load_any(write_stages(own, listed=True))
+    file = load_space(write_stages(own, listed=True))
     assert [each.space.before.sequences for each in file.stages] == [0, 20 * 6, 20 * 6 + 20 * 4]
     default = Training.model_fields["batch_size"].default
-    file = load_any(write_stages(("  batch_size: 4\n", "")))
+    file = load_space(write_stages(("  batch_size: 4\n", "")))
     assert [each.space.before.sequences for each in file.stages] == [0, 20 * default, 40 * default]

@@ -99,7 +99,7 @@ def test_a_run_with_ligo(write_space, tmp_path):
     assert cost["search_flops"] == plan["operator_flops"] + 20 * plan["flops_per_step"]
     assert cost["oracle_flops"] == plan["operator_flops"] + 48 * plan["flops_per_step"]
     planned = lagsearch.plan(write_space(LIGO, LONGER))
-    assert planned.flops(10) == cost["search_flops"]
+    assert planned.stages[0].flops(10) == cost["search_flops"]
 
 
 def test_a_run_in_width_and_depth_killed_and_resumed(write_space, tmp_path):

@@ -9,11 +9,10 @@ import numpy as np
 from lagsearch.errors import RunFolderError
 from lagsearch.records.curve import Evaluation
 from lagsearch.records.folder import RunFolder
-from lagsearch.records.stage_result import ADAPTIVE, Handed, read_handed
-from lagsearch.records.whole import WholeFolder
+from lagsearch.records.stage_result import ADAPTIVE, StageResult, read_stage_result
 from lagsearch.report.numbers.layer_ancestry import drawn, genealogy
 from lagsearch.selection.spread import mean_of
-from lagsearch.space import StagedFile
+from lagsearch.space import SpaceFile
 
 FORMAT = 1
 
@@ -67,7 +66,7 @@ class Told:
     name: str
     seed: int
     folder: str
-    stages: tuple[Handed, ...]
+    stages: tuple[StageResult, ...]
     plans: tuple[dict[str, Any], ...]
     points: tuple[Point, ...]
     begins: tuple[int, ...]
@@ -89,7 +88,7 @@ class Told:
         )
 
 
-def read_courses(folder: WholeFolder, file: StagedFile) -> tuple[list[Told], dict[str, str]]:
+def read_courses(folder: RunFolder, file: SpaceFile) -> tuple[list[Told], dict[str, str]]:
     """Read all courses that came to their end, and why others did not.
 
     Raises:
@@ -111,14 +110,16 @@ def read_courses(folder: WholeFolder, file: StagedFile) -> tuple[list[Told], dic
     return told, missing
 
 
-def _handed(folder: WholeFolder, course: str) -> list[Handed]:
-    stages: list[Handed] = []
-    while (found := read_handed(folder.path / course / f"stage-{len(stages) + 1}")) is not None:
+def _handed(folder: RunFolder, course: str) -> list[StageResult]:
+    stages: list[StageResult] = []
+    while (
+        found := read_stage_result(folder.path / course / f"stage-{len(stages) + 1}")
+    ) is not None:
         stages.append(found)
     return stages
 
 
-def _told(folder: WholeFolder, course: dict[str, Any], stages: Sequence[Handed]) -> Told:
+def _told(folder: RunFolder, course: dict[str, Any], stages: Sequence[StageResult]) -> Told:
     points, begins, plans, searched = [], [], [], []
     step = flops = 0
     brought = RunFolder(folder.path / stages[0].folder).environment()["sources"]
@@ -159,7 +160,7 @@ def _told(folder: WholeFolder, course: dict[str, Any], stages: Sequence[Handed])
     )
 
 
-def build_whole_numbers(folder: WholeFolder, file: StagedFile) -> dict[str, Any]:
+def build_whole_numbers(folder: RunFolder, file: SpaceFile) -> dict[str, Any]:
     """Return what `report.json` of a run with stages holds."""
     courses, missing = read_courses(folder, file)
     adaptive = {each.seed: each for each in courses if each.name == ADAPTIVE}

@@ -1,7 +1,7 @@
-"""A space with `stages:` as one ordinary space for each stage, with the lines of the one file."""
+"""A space file: the space of each stage, of which most have one, and the line of each key."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from lagsearch.errors import SpaceError
 from lagsearch.space.reading import (
-    SpaceFile,
     Written,
-    check_space,
     checked,
     explained,
     located,
     read_written,
+    written_out,
 )
+from lagsearch.space.schema import Space
 from lagsearch.space.stages import (
     DEPTH,
     Ladder,
@@ -27,7 +27,7 @@ from lagsearch.space.stages import (
     Places,
     Plain,
     Stage,
-    Whole,
+    StagesSpace,
     depth_key,
     ladder_places,
     spell_out,
@@ -48,76 +48,124 @@ FALLING = ("linear", "cosine", "wsd")
 
 
 @dataclass(frozen=True)
-class StageFile(SpaceFile):
-    """The space of one stage; its errors name the key and the line of the whole file.
+class StageFile:
+    """The space of one stage; its errors name the key and the line of the file.
 
     Attributes:
-        number: Counts from 1.
-        whole: The tree of the whole file.
-        whole_lines: The line of each of its keys.
-        places: From the stage's keys to those of the whole file.
+        space: The space, overrides included.
+        path: The file it was read from.
+        plain: The same as nested dicts and lists, defaults left out.
+        tree: The tree of the whole file.
+        lines: The line of each of its keys; an override has its own words instead.
+        number: Counts from 1; None where the file has no `stages`.
+        places: From the stage's keys to those of the file.
     """
 
-    number: int = 1
-    whole: Plain = field(default_factory=dict)
-    whole_lines: Lines = field(default_factory=dict)
+    space: Space
+    path: Path
+    plain: Plain
+    tree: Plain
+    lines: Lines
+    number: int | None = None
     places: Places = field(default_factory=dict)
 
     def error(self, at: Key, message: str) -> SpaceError:
         """Return an error that names file, line, key, value, stage and `message`."""
-        said = _place(self.places, at)
-        return located(
-            self.path, self.whole, self.whole_lines, said, f"stage {self.number}: {message}"
-        )
+        return _error(self.path, self.tree, self.lines, self.places, self.number)(at, message)
+
+    @property
+    def has_default_lag(self) -> bool:
+        """Whether K is left out, and is the default."""
+        return _is_left_out(self.plain, "search", "lag")
 
 
 @dataclass(frozen=True)
-class StagedFile:
-    """A checked space with stages.
+class SpaceFile:
+    """A checked space file.
 
     Attributes:
-        space: What is the whole's own.
         path: The file it was read from.
-        plain: Nested dicts and lists as written, overrides included.
-        lines: Line of each key, by its path.
-        seeds: Seeds under which all stages are gone through.
-        stages: The space of each stage under the first seed.
+        plain: Nested dicts and lists as written, overrides included, defaults left out.
+        lines: Line of each key, by its path; an override has its own words instead.
+        stages: The space of each stage, under the first seed; one where there is no `stages`.
+        seeds: Seeds under which all is gone through.
     """
 
-    space: Whole
     path: Path
     plain: Plain
     lines: Lines
-    seeds: tuple[int, ...]
     stages: tuple[StageFile, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether it has `stages`."""
+        return self.stages[0].number is not None
+
+    @property
+    def stage(self) -> StageFile:
+        """The only stage.
+
+        Raises:
+            SpaceError: The file has `stages`.
+        """
+        if self.has_stages:
+            raise self.error(("stages",), "belongs to `lagsearch run`, `plan` and `schedule` alone")
+        return self.stages[0]
+
+    @property
+    def space(self) -> Space:
+        """The space of the only stage.
+
+        Raises:
+            SpaceError: The file has `stages`.
+        """
+        return self.stage.space
+
+    @property
+    def name(self) -> str:
+        """The name of the run folder."""
+        return str(self.plain["name"])
+
+    @property
+    def seed(self) -> int:
+        """The root of every random number."""
+        return self.stages[0].space.seed
 
     @property
     def steps(self) -> int:
         """Training steps of all stages."""
         return sum(each.space.training.steps for each in self.stages)
 
-    def error(self, at: Key, message: str) -> SpaceError:
-        """Return an error that names file, line, key, value and `message`."""
-        return located(self.path, self.plain, self.lines, at, message)
-
-    def under(self, seed: int) -> "StagedFile":
-        """Return the same under one of its seeds; validation batches stay the same."""
-        if seed == self.space.seed:
-            return self
-        plain = deepcopy(self.plain)
-        evaluation = plain.get("evaluation") or {}
-        plain["evaluation"] = {"seed": self.space.seed, **evaluation}
-        plain["seed"] = seed
-        plain.get("search", {}).pop("seeds", None)
-        return _staged(self.path, plain, dict(self.lines))
-
     @property
     def begins_random(self) -> bool:
         """Whether its first stage begins with random weights."""
         return self.stages[0].space.sources[0].before is not None
 
-    def listed(self) -> Plain:
-        """Return the whole as plain values, the stages spelt out in a list, each with its K."""
+    @property
+    def has_oracle(self) -> bool:
+        """Whether all candidates of a stage are trained to completion."""
+        return any(each.space.search.oracle for each in self.stages)
+
+    def error(self, at: Key, message: str) -> SpaceError:
+        """Return an error that names file, line, key, value and `message`."""
+        return located(self.path, self.plain, self.lines, at, message)
+
+    def under(self, seed: int) -> "SpaceFile":
+        """Return the same stages under one of its seeds; validation batches stay the same."""
+        if seed == self.seed:
+            return self
+        plain = deepcopy(self.plain)
+        evaluation = plain.get("evaluation") or {}
+        plain["evaluation"] = {"seed": self.seed, **evaluation}
+        plain["seed"] = seed
+        plain.get("search", {}).pop("seeds", None)
+        return check_file(self.path, plain, dict(self.lines))
+
+    def written_out(self) -> Plain:
+        """Return all as plain values: defaults too, or stages spelt out in a list with their K."""
+        if not self.has_stages:
+            return written_out(self.space)
         stages, _ = _list(self.path, self.plain, self.lines)
         for stage, file in zip(stages, self.stages, strict=True):
             if file.has_default_lag:
@@ -126,18 +174,30 @@ class StagedFile:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is taken where the file leaves it out, in lines."""
-        left_out = [
-            f"stage {each.number}: {each.space.search.lag:,}"
+        """What is taken where the file leaves out what decides the cost, in lines."""
+        found = []
+        steps = self.stages[0].space.training.steps
+        if not self.has_stages and _is_left_out(self.plain, "training", "steps"):
+            found.append(f"training.steps is left out: {steps:,} steps are trained")
+        lags = {
+            each.number: f"{each.space.search.lag:,}"
             for each in self.stages
             if each.has_default_lag
-        ]
-        if not left_out:
-            return ()
-        return (f"search.lag is left out: K is a quarter of the steps ({', '.join(left_out)})",)
+        }
+        if self.has_stages and lags:
+            listed = ", ".join(f"stage {number}: {lag}" for number, lag in lags.items())
+            found.append(f"search.lag is left out: K is a quarter of the steps ({listed})")
+        elif lags:
+            (lag,) = lags.values()
+            found.append(f"search.lag is left out: K is {lag}, a quarter of the {steps:,} steps")
+        return tuple(found)
 
 
-def load_any(space: Written, overrides: Sequence[str] | Said = ()) -> SpaceFile | StagedFile:
+def _is_left_out(plain: Plain, part: str, key: str) -> bool:
+    return (plain.get(part) or {}).get(key) is None
+
+
+def load_space(space: Written, overrides: Sequence[str] | Said = ()) -> SpaceFile:
     """Read and check a space, with stages or without.
 
     Args:
@@ -148,55 +208,63 @@ def load_any(space: Written, overrides: Sequence[str] | Said = ()) -> SpaceFile 
     Raises:
         SpaceError: Anything in it or in an override is not as it must be.
     """
-    return _judged(*read_written(space, overrides))
+    return check_file(*read_written(space, overrides))
 
 
-def opened(
-    space: Written | SpaceFile | StagedFile, said: Said | None = None
-) -> SpaceFile | StagedFile:
-    """Return a space with all that a command says beside it.
+def opened(space: Written | SpaceFile, said: Said | None = None) -> SpaceFile:
+    """Return a space with all that a command says beside it: it wins over what was said before.
 
     Args:
-        space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
+        space: A space file, one that is loaded, a dictionary or a `Space`.
         said: What the command says.
 
     Raises:
         SpaceError: Anything in the file or in what is said is not as it must be.
     """
-    said = said or {}
-    if not isinstance(space, SpaceFile | StagedFile):
-        return load_any(space, said)
-    return with_said(space, said) if said else space
-
-
-def with_said(file: SpaceFile | StagedFile, said: Said) -> SpaceFile | StagedFile:
-    """Return a loaded space with what is said beside it: it wins over what was said before.
-
-    Raises:
-        SpaceError: What is said is not as it must be.
-    """
-    plain, lines = deepcopy(file.plain), dict(file.lines)
+    if not isinstance(space, SpaceFile):
+        return load_space(space, said or {})
+    if not said:
+        return space
+    plain, lines = deepcopy(space.plain), dict(space.lines)
     put_in(plain, lines, said)
-    return _judged(file.path, plain, lines)
+    return check_file(space.path, plain, lines)
 
 
-def _judged(path: Path, plain: Plain, lines: Lines) -> SpaceFile | StagedFile:
-    check = _staged if "stages" in plain else check_space
-    return check(path, plain, lines)
+def check_file(path: Path, plain: Plain, lines: Lines | None = None) -> SpaceFile:
+    """Check a tree against the schema and the rules between keys.
 
-
-def parse_staged(path: Path, plain: Plain) -> StagedFile:
-    """Check a space with stages that was made, not read.
+    Args:
+        path: The file it was read from.
+        plain: The tree.
+        lines: The line of each of its keys; nothing where it was made, not read.
 
     Raises:
         SpaceError: It is not as it must be.
     """
-    return _staged(path, plain, {(): 1})
+    lines = {(): 1} if lines is None else lines
+    if "stages" in plain:
+        return _staged(path, plain, lines)
+    space = checked(plain, _error(path, plain, lines, {}, None))
+    return SpaceFile(
+        path, plain, lines, (StageFile(space, path, plain, plain, lines),), space.seeds
+    )
 
 
-def _staged(path: Path, plain: Plain, lines: Lines) -> StagedFile:
+def _error(
+    path: Path, tree: Plain, lines: Lines, places: Places, number: int | None
+) -> Callable[[Key, str], SpaceError]:
+    """Return what makes the errors of a stage."""
+    prefix = "" if number is None else f"stage {number}: "
+
+    def error(at: Key, message: str) -> SpaceError:
+        return located(path, tree, lines, _place(places, at), prefix + message)
+
+    return error
+
+
+def _staged(path: Path, plain: Plain, lines: Lines) -> SpaceFile:
     """Check a tree as a space with stages."""
-    whole = _validated(Whole, path, plain, lines, plain, ())
+    _validated(StagesSpace, path, plain, lines, plain, ())
     stages, places = _list(path, plain, lines)
     _check_list(path, plain, lines, stages, places)
     behind = list(accumulate((stage["steps"] for stage in stages), initial=0))
@@ -210,20 +278,13 @@ def _staged(path: Path, plain: Plain, lines: Lines) -> StagedFile:
         if index < len(stages) - 1 and isinstance(own.get("evaluation"), dict):
             own["evaluation"].pop("harness", None)
         _set_schedule(own, _begun(plain), behind[index], behind[-1])
-        files.append(_stage_file(path, own, index + 1, plain, lines, places[index]))
+        number = index + 1
+        space = checked(own, _error(path, plain, lines, places[index], number))
+        files.append(StageFile(space, path, own, plain, lines, number, places[index]))
         training = files[-1].space.training
         rows += training.steps * training.batch_size
     seeds = files[0].space.seeds
-    return StagedFile(whole, path, plain, lines, seeds, tuple(map(_one_seed, files)))
-
-
-def _stage_file(
-    path: Path, own: Plain, number: int, plain: Plain, lines: Lines, places: Places
-) -> StageFile:
-    def error(at: Key, message: str) -> SpaceError:
-        return located(path, plain, lines, _place(places, at), f"stage {number}: {message}")
-
-    return StageFile(checked(own, error), path, own, {}, number, plain, lines, places)
+    return SpaceFile(path, plain, lines, tuple(map(_one_seed, files)), seeds)
 
 
 def _validated(model: Any, path: Path, plain: Plain, lines: Lines, part: Any, at: Key) -> Any:

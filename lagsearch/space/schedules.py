@@ -6,11 +6,11 @@ from typing import Any
 
 from lagsearch.space.reading import written_out
 from lagsearch.space.schema import TrainBpe
-from lagsearch.space.staged import StagedFile, StageFile, parse_staged
+from lagsearch.space.space_file import SpaceFile, StageFile, check_file
 from lagsearch.space.stages import Plain
 
 
-def with_stages(file: StagedFile, stages: Sequence[Plain], suffix: str) -> StagedFile:
+def with_stages(file: SpaceFile, stages: Sequence[Plain], suffix: str) -> SpaceFile:
     """Return a space of the same training with other stages, of one candidate each.
 
     Args:
@@ -23,7 +23,7 @@ def with_stages(file: StagedFile, stages: Sequence[Plain], suffix: str) -> Stage
     """
     plain = deepcopy({key: value for key, value in file.plain.items() if key != "stages"})
     first = file.stages[0].space
-    plain["name"] = f"{file.space.name[:85]}-{suffix}"
+    plain["name"] = f"{file.name[:85]}-{suffix}"
     plain["seed"] = first.seed
     plain["search"] = {"lag": 1, "single_model_control": False}
     plain["resources"] = written_out(first.resources.model_copy(update={"profile": False}))
@@ -35,17 +35,17 @@ def with_stages(file: StagedFile, stages: Sequence[Plain], suffix: str) -> Stage
         plain.pop("sources", None)
         plain["data"] = {**plain["data"], "tokenizer": _written(first.tokenizer)}
     plain["stages"] = list(stages)
-    return parse_staged(file.path, plain)
+    return check_file(file.path, plain)
 
 
-def chosen_stages(file: StagedFile, chosen: Sequence[Mapping[str, Any] | None]) -> list[Plain]:
+def chosen_stages(file: SpaceFile, chosen: Sequence[Mapping[str, Any] | None]) -> list[Plain]:
     """Return the stages of a space with one candidate each.
 
     Args:
         file: The space.
         chosen: The candidate of each stage: its operator and settings; None where nothing is grown.
     """
-    listed = file.listed()["stages"]
+    listed = file.written_out()["stages"]
     return [
         _entry(stage, plain, each)
         for stage, plain, each in zip(file.stages, listed, chosen, strict=True)
