@@ -2,14 +2,12 @@
 
 import gzip
 import json
-import sys
 
 import pytest
 from ruamel.yaml import YAML
 from test_checkpoint import BERT, GPT2, LLAMA
 
 import lagsearch
-from lagsearch import cli
 from lagsearch.data.tokenizers import byte_tokenizer
 from lagsearch.errors import DataError, LagsearchError
 from lagsearch.init import Request, init_space, speed
@@ -43,21 +41,6 @@ def checkpoint(tmp_path):
         return name
 
     return make
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lagsearch", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def candidates_left_out(text):
