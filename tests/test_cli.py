@@ -50,7 +50,7 @@ def test_plan_shows_maps_sizes_and_costs(call, write_space):
     [
         ("candidates.0.index=9", r"index 9 is outside of 0\.\.2"),
         ("candidates.0.block_size=2", "block_size 2 does not divide the 1 new layers; allowed: 1"),
-        ("candidates.0.operator=lga", "did you mean 'lag'?; known: aki, "),
+        ("candidates.0.operator=lga", "did you mean 'lag'? known: aki, "),
         ("candidates.0.inti=copy", "lag has no setting 'inti'; did you mean 'init'?"),
         ("target.num_hidden_layers=2", "is shallower than the source's 3 layers"),
         ("target.hidden_size=32", "lag grows in depth only; the target changes hidden_size 16"),

@@ -8,7 +8,7 @@ CONFIG = "num_attention_heads: 2, num_key_value_heads: 1, max_position_embedding
 ENTRY = "  - {operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}"
 
 FILES = [
-    ("seed: 3", "sead: 3", r":2: sead 3: unknown key; did you mean 'seed'"),
+    ("seed: 3", "sead: 3", r":2: sead 3: unknown key; did you mean 'seed'\? known: name, seed"),
     ("batch_size: 4", "bath_size: 4", r"training\.bath_size 4: unknown key; did you mean 'batch_"),
     ("steps: 24", "steps: many", r'training\.steps "many": must be a valid integer$'),
     ("steps: 24", "steps: '24'", r'training\.steps "24": .*: write it without quotes$'),
@@ -59,6 +59,7 @@ def test_a_wrong_file_is_one_line(call, write_space, old, new, message):
     assert (code, out, len(error.splitlines())) == (2, "", 1)
     assert error.startswith(f"lagsearch: {path}:")
     assert re.search(message, error.rstrip()), error
+    assert "?;" not in error
 
 
 OPTIONS = [

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
-from lagsearch.errors import SpaceError, did_you_mean
+from lagsearch.errors import SpaceError, and_then, did_you_mean
 from lagsearch.space.overrides import Key, Said, put_in, read_text, read_yaml, said
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
@@ -261,7 +261,7 @@ def _explain(error: ErrorDetails, root: type[BaseModel]) -> tuple[Key, str]:
         hint = did_you_mean(str(at[-1]), known)
         if ":" in str(at[-1]):
             hint = "; write a blank after the colon"
-        return at, f"unknown key{hint}; known: {', '.join(known)}"
+        return at, and_then(f"unknown key{hint}", f"known: {', '.join(known)}")
     if kind == "missing":
         return at, f"is required{_example(at)}"
     if kind == "literal_error":
