@@ -45,7 +45,7 @@ app = typer.Typer(
 MOST_DIGITS = 18
 """Of a number of steps, and of a seed."""
 
-SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE", help="The space file (YAML).")]
+SpaceArgument = Annotated[list[str], typer.Argument(metavar="SPACE", help="The space file (YAML).")]
 LagOption = Annotated[
     str | None,
     typer.Option(
@@ -116,9 +116,11 @@ def plan_command(
     set_: SetOption = None,
 ) -> None:
     """Show every candidate and the cost of the search; nothing is trained."""
+    from lagsearch.arguments import space_of
     from lagsearch.space import opened, said
 
-    loaded = opened(space, said(set_ or (), lag=_lag(lag), skip_unfit=skip_unfit))
+    options = said(set_ or (), lag=_lag(lag), skip_unfit=skip_unfit)
+    loaded = opened(space_of("plan", space), options)
     watch = make_waiting_watch()
     with _loading(watch):
         from lagsearch.staging import plan
@@ -553,7 +555,7 @@ def main() -> None:
         if hasattr(error, "format_message"):  # a wrong command line, as click says it
             if not (message := error.format_message()):  # the help was shown instead
                 raise SystemExit(2) from None
-            _stop(message, 2)
+            _stop(message + _example(error), 2)
         if is_out_of_memory(error):
             _stop(f"not enough memory on this machine: {brief(error)}", 2)
         raise
@@ -591,6 +593,16 @@ def _stop(line: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def _example(error: Any) -> str:
+    """Return a command line that has what another one lacks, where that is what is wrong."""
+    from lagsearch.arguments import example
+
+    if type(error).__name__ != "MissingParameter" or error.ctx is None:
+        return ""
+    found = example(error.ctx.info_name, error.ctx.params)
+    return f" E.g. {found}" if found else ""
+
+
 def _flush(stream: TextIO) -> None:
     """Have nothing left that Python would complain of when it ends."""
     try:
@@ -612,10 +624,14 @@ Wanted = tuple[int | None, int | None, float | None]
 def _init(
     checkpoint: str, texts: list[str], wanted: Wanted, out: Path | None, watch: Watch
 ) -> "Written":
+    from lagsearch.arguments import check_checkpoint_and_texts, check_wanted
+
+    layers, hidden, hours = wanted
+    check_checkpoint_and_texts(checkpoint, texts)
+    check_wanted(hours, out)
     with _loading(watch):
         from lagsearch.init import Request, init_space
 
-    layers, hidden, hours = wanted
     request = Request(checkpoint, tuple(texts), layers, hidden, hours)
     return init_space(request, out, watch)
 
@@ -626,10 +642,9 @@ def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:
         written = _init(what[0], what[1:], wanted, None, watch)
         show_lines(f"Space: {written.file.path}", *written.lines)
         return written.file.path
-    path = Path(what[0])
-    if (path / "config.json").is_file():
-        message = f"{path} is a checkpoint: give a text, too: lagsearch run {path} TEXT"
-        raise LagsearchError(message)
+    from lagsearch.arguments import space_of
+
+    path = space_of("run", what)
     given = zip(("--layers", "--hidden", "--hours"), wanted, strict=True)
     if named := [option for option, value in given if value is not None]:
         raise LagsearchError(

@@ -65,8 +65,9 @@ MAY_IMPORT = {
     "scaling": {"staging", "space", "models"},
     "init": {
         *("planning", "vocabulary", "space", "models", "operators", "data", "training", "search"),
-        "progress",
+        *("progress", "arguments"),
     },
+    "arguments": {"space"},
     "growing": {"planning", "vocabulary", "space", "models", "operators", "progress"},
 }
 ONLY_HERE = {

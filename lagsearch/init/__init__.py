@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from lagsearch.arguments import check_checkpoint_and_texts, check_wanted
 from lagsearch.errors import LagsearchError, SpaceError
 from lagsearch.init.checkpoint import open_checkpoint, safe_name
 from lagsearch.init.draft import make_draft, name_of, target_of
@@ -68,10 +69,9 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
         LagsearchError: Checkpoint or text cannot be used, or the file is there; nothing is written.
     """
     watch = watch or Watch()
-    if out is not None and out.exists():
-        raise SpaceError(f"{out} is there already: give another name with --out, or remove it")
-    if (hours := HOURS if request.hours is None else request.hours) <= 0:
-        raise SpaceError(f"--hours {hours:g}: give a number above 0, e.g. 0.5")
+    check_checkpoint_and_texts(request.checkpoint, request.texts)
+    check_wanted(request.hours, out)
+    hours = HOURS if request.hours is None else request.hours
     try:
         watch.passing(f"reading {request.checkpoint}")
         checkpoint = open_checkpoint(request.checkpoint)

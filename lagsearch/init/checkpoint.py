@@ -11,7 +11,6 @@ from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, n_parameters
 from lagsearch.models.checkpoints import load_config, locate_checkpoint, read_config
 from lagsearch.models.configs import n_layers
-from lagsearch.storage import path_of
 
 Kind = Literal["causal", "masked"]
 
@@ -80,7 +79,6 @@ def open_checkpoint(name: str) -> Checkpoint:
     Raises:
         ModelError: It is not a checkpoint of a causal or masked language model with safetensors.
     """
-    _check_no_file(name)
     try:
         folder = locate_checkpoint(name)
         kind = _kind(read_config(folder))
@@ -93,22 +91,6 @@ def open_checkpoint(name: str) -> Checkpoint:
     except ModelError as error:
         message = str(error)
         raise ModelError(message if message.startswith(name) else f"{name}: {message}") from None
-
-
-def _check_no_file(name: str) -> None:
-    """Refuse a file where a checkpoint's folder or hub name is meant.
-
-    Raises:
-        ModelError: It is a file.
-    """
-    path = path_of(name)
-    if not path.is_file():
-        return
-    if (path.parent / "config.json").is_file():
-        raise ModelError(f"{name} is a file of a checkpoint: give its folder, {path.parent}")
-    if path.suffix in (".yaml", ".yml"):
-        raise ModelError(f"{name} is a space file: run it alone, `lagsearch run {name}`")
-    raise ModelError(f"{name} is a file: first comes the checkpoint's folder, then the text")
 
 
 def _kind(config: Any) -> Kind:

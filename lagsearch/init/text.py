@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lagsearch.arguments import STDLIB, kind_of
 from lagsearch.data.corpora import Documents, Opener, parts_of
 from lagsearch.data.files import files_in, first_record, is_plain, unit_of
 from lagsearch.errors import DataError
 from lagsearch.space import Corpus
 from lagsearch.storage import path_of
 
-STDLIB = "python-stdlib"
 _SAMPLE = 1 << 21
 """Characters that are tokenized to know how many tokens a text has."""
 
@@ -61,17 +61,8 @@ def _written(names: Sequence[str]) -> dict[str, Any]:
     paths = [path_of(name) for name in names]
     if list(names) == [STDLIB]:
         return {"corpus": STDLIB}
-    missing = [name for name, path in zip(names, paths, strict=True) if not path.exists()]
-    if len(names) == 1 and missing and names[0].count("/") == 1 and not names[0].startswith("."):
+    if len(names) == 1 and kind_of(names[0]) == "missing":
         return {"hub": names[0]}
-    if missing:
-        raise DataError(
-            f"{missing[0]}: no such file or folder; give text files (.txt, .jsonl, .parquet, .gz), "
-            f"folders of them, one dataset of the hub (owner/name), or {STDLIB}"
-        )
-    for name, path in zip(names, paths, strict=True):
-        if (path / "config.json").is_file():
-            raise DataError(f"{name} is a checkpoint, not a text: the checkpoint comes first")
     files = [file for path in paths for file in files_in(path)]
     seen: set[Path] = set()
     for file in files:
