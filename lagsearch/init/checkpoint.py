@@ -104,7 +104,14 @@ def _kind(config: Any) -> Kind:
     causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     names = tuple(config.architectures or ())
-    if any(re.search("ForMaskedLM|ForPreTraining", name) for name in names):
+    if "ElectraForPreTraining" in names:
+        raise ModelError(
+            "ElectraForPreTraining is a discriminator: it tells replaced tokens from original "
+            "ones and predicts none; bring its generator, an ElectraForMaskedLM"
+        )
+    if any("ForMaskedLM" in name for name in names):
+        return "masked"
+    if config.model_type in masked and any("ForPreTraining" in name for name in names):
         return "masked"
     if any(re.search("ForCausalLM|LMHeadModel", name) for name in names):
         return "causal"
