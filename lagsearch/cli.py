@@ -71,6 +71,12 @@ HiddenOption = Annotated[
 HoursOption = Annotated[
     float | None, typer.Option("--hours", help="Time that the whole search may take.")
 ]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--column", metavar="NAME", help="Of records (.jsonl, .parquet): the key of the text."
+    ),
+]
 SkipOption = Annotated[
     bool,
     typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
@@ -158,13 +164,14 @@ def init_command(
     layers: LayersOption = None,
     hidden: HiddenOption = None,
     hours: HoursOption = None,
+    column: ColumnOption = None,
     out: Annotated[Path, typer.Option("--out", help="The space file to write.")] = Path(
         "space.yaml"
     ),
 ) -> None:
     """Write a space file for a checkpoint and a text, ready to run."""
     watch = make_watch()
-    written = _init(checkpoint, texts, (layers, hidden, hours), out, watch)
+    written = _init(checkpoint, texts, (layers, hidden, hours, column), out, watch)
     with watch.doing("planning", is_brief=True):
         from lagsearch.staging import plan
 
@@ -219,6 +226,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     layers: LayersOption = None,
     hidden: HiddenOption = None,
     hours: HoursOption = None,
+    column: ColumnOption = None,
     skip_unfit: SkipOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -237,7 +245,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         skip_unfit=skip_unfit,
     )
     watch = make_watch()
-    space = _space_for(what, (layers, hidden, hours), watch)
+    space = _space_for(what, (layers, hidden, hours, column), watch)
     loaded = opened(space, options)
     with _loading(watch):
         from lagsearch.pipeline import run
@@ -617,8 +625,8 @@ def _loading(watch: Watch) -> AbstractContextManager[None]:
     return nullcontext() if "torch" in sys.modules else watch.doing(what)
 
 
-Wanted = tuple[int | None, int | None, float | None]
-"""Layers, width and hours, as a command says them."""
+Wanted = tuple[int | None, int | None, float | None, str | None]
+"""Layers, width, hours and column, as a command says them."""
 
 
 def _init(
@@ -626,14 +634,13 @@ def _init(
 ) -> "Written":
     from lagsearch.arguments import check_checkpoint_and_texts, check_wanted
 
-    layers, hidden, hours = wanted
+    hours = wanted[2]
     check_checkpoint_and_texts(checkpoint, texts)
     check_wanted(hours, out)
     with _loading(watch):
         from lagsearch.init import Request, init_space
 
-    request = Request(checkpoint, tuple(texts), layers, hidden, hours)
-    return init_space(request, out, watch)
+    return init_space(Request(checkpoint, tuple(texts), *wanted), out, watch)
 
 
 def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:
@@ -645,11 +652,10 @@ def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:
     from lagsearch.arguments import space_of
 
     path = space_of("run", what)
-    given = zip(("--layers", "--hidden", "--hours"), wanted, strict=True)
+    given = zip(("--layers", "--hidden", "--hours", "--column"), wanted, strict=True)
     if named := [option for option, value in given if value is not None]:
-        raise LagsearchError(
-            f"{named[0]} is for a checkpoint and a text; what {path} grows to stands in it"
-        )
+        message = f"is for a checkpoint and a text; change what stands in {path}, or use --set"
+        raise LagsearchError(f"{named[0]} {message}")
     return path
 
 

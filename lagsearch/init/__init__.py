@@ -34,6 +34,7 @@ class Request:
             checkpoint's.
         hidden: Width of the target.
         hours: Hours that the whole search may take on this machine; `HOURS` when left out.
+        column: Of records: the key that holds the text; found when left out.
     """
 
     checkpoint: str
@@ -41,6 +42,7 @@ class Request:
     layers: int | None = None
     hidden: int | None = None
     hours: float | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
         if path.exists():
             return _earlier(path, request, target)
         watch.passing(f"reading {', '.join(request.texts[:3])}")
-        text = measure_text(request.texts, checkpoint.tokenizer)
+        text = measure_text(request.texts, checkpoint.tokenizer, request.column)
         name = name_of(checkpoint, target)
         if out is not None and out.stem != "space":
             name = safe_name(out.stem) or name
@@ -111,7 +113,7 @@ def _earlier(path: Path, request: Request, target: Plain) -> Written:
     space = file.space
     is_same = (
         space.sources[0].checkpoint == request.checkpoint
-        and space.data.train == corpus_of(request.texts)
+        and space.data.train == corpus_of(request.texts, request.column)
         and dict(space.target) == target
     )
     if not is_same:

@@ -91,10 +91,7 @@ def make_draft(
         "schedule": {"name": "cosine", "warmup_steps": warmup, "final_fraction": 0.1},
     }
     notes = {
-        "data.train": f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens"
-        + (
-            "; {files: [...], documents: lines} if each line is a document" if text.is_plain else ""
-        ),
+        "data.train": _train_note(text),
         "data.validation": "held out of the text, to measure losses on",
         "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
         "training.steps": f"after growth, for the winner: limited by {length.limit}",
@@ -196,6 +193,15 @@ def _speed(growths: Growths, checkpoint: Checkpoint, shape: Shape) -> tuple[Spee
     )
     on_one = ceil(1 / slots.gpus) if 0 < slots.gpus < 1 else 1
     return Speed(measured / on_one, slots.number), True
+
+
+def _train_note(text: Text) -> str:
+    note = f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens"
+    if "column" in text.train:
+        return f"{note}; column: the key of a record that holds its text"
+    if text.is_plain:
+        return f"{note}; {{files: [...], documents: lines}} if each line is a document"
+    return note
 
 
 def _now(checkpoint: Checkpoint, target: Plain) -> str:

@@ -112,6 +112,9 @@ def test_reasons_stand_beside_values(checkpoint, corpus, tmp_path):
         ("a.jsonl", '{"id": 1, "content": "one two"}\n', "content"),
         ("a.jsonl", '{"text": "one two", "content": "much longer than that"}\n', None),
         ("a.jsonl.gz", '{"url": "x", "body": "one two"}\n', "body"),
+        # of the first record neither the text nor its length says what the column is
+        ("a.jsonl", '{"text": null, "url": "x"}\n{"text": "one two", "url": "x"}\n', None),
+        ("a.jsonl", '{"body": "", "url": "x"}\n{"body": "one two", "url": "x"}\n', "body"),
     ],
 )
 def test_a_texts_column_is_found(tmp_path, name, content, column):
@@ -120,6 +123,21 @@ def test_a_texts_column_is_found(tmp_path, name, content, column):
     text = measure_text([name], byte_tokenizer())
     assert text.train == {"files": [name]} | ({"column": column} if column else {})
     assert (text.tokens, text.is_exact) == (7, True)
+
+
+def test_a_column_that_is_named_is_taken(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "long and longer", "body": "one two"}\n')
+    text = measure_text(["a.jsonl"], byte_tokenizer(), "body")
+    assert (text.train, text.tokens) == ({"files": ["a.jsonl"], "column": "body"}, 7)
+    assert "column" not in measure_text(["a.jsonl"], byte_tokenizer(), "text").train
+
+
+def test_a_column_goes_into_the_space(checkpoint, corpus, tmp_path):
+    rows = [{"title": "x" * 99, "body": line} for line in corpus.read_text().splitlines()]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    request = Request(checkpoint(), ("a.jsonl",), column="body")
+    written = init_space(request, tmp_path / "space.yaml")
+    assert written.file.space.data.train.column == "body"
 
 
 def test_a_long_text_is_estimated(tmp_path, monkeypatch):
@@ -204,7 +222,24 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
         (("run", "space.yaml", "--layers", "4"), "--layers is for a checkpoint and a text"),
         (("run", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("run", "broken", "text.txt"), "broken/config.json: It looks like"),
-        (("run", "mine", "numbers.jsonl"), "numbers.jsonl:1: no column 'text'; it has: n"),
+        (
+            ("run", "mine", "numbers.jsonl"),
+            "numbers.jsonl: no column of its first 1 records holds text; they have n: give other "
+            "records, or the column that has text farther on with --column NAME",
+        ),
+        (
+            ("init", "mine", "late.jsonl"),
+            "late.jsonl:1: no column 'body'; it has: id; --column names another",
+        ),
+        (
+            ("init", "mine", "late.jsonl", "--column", "bodi"),
+            "--column bodi: late.jsonl has none of this name; did you mean 'body'? it has id, body",
+        ),
+        (
+            ("init", "mine", "text.txt", "--column", "body"),
+            "--column body: is for records (.jsonl, .parquet); there are none here",
+        ),
+        (("run", "space.yaml", "--column", "body"), "--column is for a checkpoint and a text"),
     ],
 )
 def test_wrong_first_words_are_one_line(checkpoint, corpus, call, tmp_path, words, message):
@@ -220,6 +255,7 @@ def test_wrong_first_words_are_one_line(checkpoint, corpus, call, tmp_path, word
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x81" * 100)
     (tmp_path / "numbers.jsonl").write_text(json.dumps({"n": 1}) + "\n")
+    (tmp_path / "late.jsonl").write_text('{"id": 1}\n{"body": "one two"}\n')
     before = {path.name for path in tmp_path.iterdir()}
     code, _, err = call(*words)
     assert code == 2
