@@ -81,7 +81,6 @@ SkipOption = Annotated[
     bool,
     typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
 ]
-MODELINE = "# yaml-language-server: $schema="
 
 
 def _operator_names(begun: str) -> list[str]:
@@ -516,6 +515,7 @@ def schema_command(
 ) -> None:
     """Print the JSON schema of space files, which lets editors complete and check them."""
     from lagsearch.editing import dump_schema
+    from lagsearch.space import MODELINE
     from lagsearch.storage import write_text
 
     if out is None:

@@ -16,7 +16,7 @@ from lagsearch.init.growths import Plain
 from lagsearch.init.text import corpus_of, measure_text
 from lagsearch.init.wording import about, space_text
 from lagsearch.progress import Watch
-from lagsearch.space import SpaceFile, load_space
+from lagsearch.space import SCHEMA_FILE, SpaceFile, load_space
 from lagsearch.storage import write_text
 
 HOURS = 0.1
@@ -93,6 +93,8 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     head = (
         f"Grows {checkpoint.written} on {text.name}. Written by `lagsearch init`.",
         f"A run takes {how_long} on the machine that wrote this: lagsearch run {quoted}",
+        "Editors complete and check this file with the schema beside it: lagsearch schema --out "
+        f"{shlex.quote(str(path.with_name(SCHEMA_FILE)))}",
     )
     write_text(path, space_text(head, draft.parts, draft.notes, draft.growths.listed))
     try:

@@ -6,6 +6,8 @@ from lagsearch.space.fixed import chosen_stages, with_stages
 from lagsearch.space.ladder import annealed_steps, evaluation_steps, log_ladder, rungs
 from lagsearch.space.overrides import Said, read_yaml, said
 from lagsearch.space.reading import (
+    MODELINE,
+    SCHEMA_FILE,
     SpaceFile,
     Written,
     dump_flow,
@@ -48,7 +50,9 @@ from lagsearch.space.staged import (
 from lagsearch.space.stages import STRIDES, Ladder, Stage, Whole, depth_key
 
 __all__ = [
+    "MODELINE",
     "OF_ALL_STAGES",
+    "SCHEMA_FILE",
     "STRIDES",
     "AskedTask",
     "Before",

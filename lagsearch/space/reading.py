@@ -16,6 +16,11 @@ from lagsearch.space.overrides import Key, Said, put_in, read_text, read_yaml, s
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
 
+MODELINE = "# yaml-language-server: $schema="
+"""What a space's first line begins with; the name of the schema file follows."""
+
+SCHEMA_FILE = "space.schema.json"
+
 
 @dataclass(frozen=True)
 class SpaceFile:

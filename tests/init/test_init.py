@@ -3,12 +3,14 @@
 import gzip
 import json
 
+import jsonschema
 import pytest
 from ruamel.yaml import YAML
 from test_checkpoint import BERT, GPT2, LLAMA
 
 import lagsearch
 from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.editing import space_schema
 from lagsearch.errors import DataError, LagsearchError
 from lagsearch.init import Request, init_space, speed
 from lagsearch.init.text import measure_text
@@ -89,6 +91,17 @@ def test_width_and_both(checkpoint, corpus, tmp_path):
     assert both.file.space.target["num_hidden_layers"] == 4
     names = [each.name for each in lagsearch.plan(both.file).candidates]
     assert "combined-zero-stack" in names
+
+
+def test_the_schema_is_named_and_fits(checkpoint, corpus, tmp_path):
+    path = tmp_path / "sub" / "space.yaml"
+    path.parent.mkdir()
+    init_space(Request(checkpoint(), (str(corpus),)), path)
+    first, *others = path.read_text().splitlines()
+    assert first == "# yaml-language-server: $schema=space.schema.json"
+    assert f"lagsearch schema --out {path.with_name('space.schema.json')}" in others[2]
+    plain = YAML(typ="safe").load(path.read_text())
+    jsonschema.Draft202012Validator(space_schema()).validate(plain)
 
 
 def test_reasons_stand_beside_values(checkpoint, corpus, tmp_path):
