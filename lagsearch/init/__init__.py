@@ -92,7 +92,8 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     how_long, quoted = about(draft.length.seconds), shlex.quote(str(path))
     head = (
         f"Grows {checkpoint.written} on {text.name}. Written by `lagsearch init`.",
-        f"A run takes {how_long} on the machine that wrote this: lagsearch run {quoted}",
+        f"A run takes {how_long} on the machine that wrote this, as busy as it was: "
+        f"lagsearch run {quoted}",
         "Editors complete and check this file with the schema beside it: lagsearch schema --out "
         f"{shlex.quote(str(path.with_name(SCHEMA_FILE)))}",
     )
@@ -102,7 +103,7 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     except LagsearchError:
         path.unlink(missing_ok=True)
         raise
-    return Written(file, (*draft.warnings, f"A run takes {how_long} on this machine."))
+    return Written(file, (*draft.warnings, f"A run takes {how_long} on this machine as it is now."))
 
 
 def _earlier(path: Path, request: Request, target: Plain) -> Written:

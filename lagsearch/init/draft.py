@@ -3,23 +3,27 @@
 from dataclasses import dataclass
 from math import ceil
 
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, ResourceError
 from lagsearch.init.checkpoint import Checkpoint, rate_of
 from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
 from lagsearch.init.sizes import (
     FEWEST_STEPS,
     FEWEST_TOKENS,
+    TELLING_STEPS,
     THE_TIME,
     Length,
     Shape,
     Work,
+    hours_needed,
+    lag_of,
     longest,
+    most_steps,
     shapes,
 )
-from lagsearch.init.speed import Speed, measure_speed
+from lagsearch.init.speed import Load, Speed, seconds_per_step
 from lagsearch.init.text import Text
 from lagsearch.models.build import empty_model, usable_positions
-from lagsearch.models.configs import rebuild_config, stored_name
+from lagsearch.models.configs import stored_name
 from lagsearch.progress import Watch
 from lagsearch.search.slots import decide
 from lagsearch.space import Resources
@@ -100,7 +104,11 @@ def make_draft(
         "training.schedule": "the rate rises again from zero, then falls to a tenth",
         "search.lag": "K: candidates are ranked after a quarter of the steps",
     }
-    warnings = _warnings(length, hours, speed, is_measured=is_measured)
+    warnings = _warnings(length, hours, is_measured=is_measured)
+    more = min(TELLING_STEPS, most_steps(shape, text.tokens))
+    if length.steps < more and length.limit == THE_TIME:
+        enough_hours = hours_needed(more, shape, work, speed)
+        warnings += (_too_few(length, more, enough_hours),)
     return Draft(_sized(plain, shape, length, training), notes, growths, length, warnings)
 
 
@@ -182,17 +190,23 @@ def _speed(growths: Growths, checkpoint: Checkpoint, shape: Shape) -> tuple[Spee
         Resources(), "auto", [each.cost.memory_bytes for each in growths.planned]
     )
     memory = largest.cost.memory_bytes
+    guessed = Speed(_GUESSED_FLOPS_PER_S[compute.device], slots.number), False
     if memory is None or memory > _MEASURED_BYTES:
-        return Speed(_GUESSED_FLOPS_PER_S[compute.device], slots.number), False
-    measured = measure_speed(
-        rebuild_config(largest.config),
+        return guessed
+    load = Load(
+        largest.config,
         checkpoint.kind,
-        (shape.batch_size, shape.sequence_length),
-        largest.cost.flops_per_step,
-        compute.device,
+        *(shape.batch_size, shape.sequence_length),
+        *(compute.device, compute.threads),
     )
+    # on a GPU one is measured alone: those that share it have a part of its speed at worst
     on_one = ceil(1 / slots.gpus) if 0 < slots.gpus < 1 else 1
-    return Speed(measured / on_one, slots.number), True
+    at_once = 1 if slots.gpus else min(slots.number, len(growths.planned) + 1)
+    try:
+        seconds = seconds_per_step(load, at_once)
+    except ResourceError:
+        return guessed
+    return Speed(largest.cost.flops_per_step / seconds / on_one, slots.number), True
 
 
 def _train_note(text: Text) -> str:
@@ -209,12 +223,19 @@ def _now(checkpoint: Checkpoint, target: Plain) -> str:
     return ", ".join(f"{own.get(key)}" for key in target) + " now"
 
 
-def _warnings(length: Length, hours: float, speed: Speed, *, is_measured: bool) -> tuple[str, ...]:
+def _too_few(length: Length, steps: int, hours: float) -> str:
+    return (
+        f"K = {length.lag} of {length.steps} steps is so early that a ranking there tells little: "
+        f"give --hours {hours:g} for {steps} steps and K = {lag_of(steps)}."
+    )
+
+
+def _warnings(length: Length, hours: float, *, is_measured: bool) -> tuple[str, ...]:
     found = []
     if not is_measured:
         found.append(
-            "The target is too large to be measured here: the time is a guess. `lagsearch plan` "
-            "says what memory it needs."
+            "The target could not be measured here: the time is a guess. `lagsearch plan` says "
+            "what memory it needs."
         )
     if length.limit != THE_TIME and length.seconds < hours * 1800:
         found.append(
@@ -223,7 +244,7 @@ def _warnings(length: Length, hours: float, speed: Speed, *, is_measured: bool) 
         )
     if length.seconds > hours * 3600 * 1.05:
         found.append(
-            f"This takes longer than --hours {hours:g}: fewer than {FEWEST_STEPS} steps would rank "
-            "nothing."
+            f"This takes longer than the {hours:g} hours that it may take (--hours): fewer than "
+            f"{FEWEST_STEPS} steps would rank nothing."
         )
     return tuple(found)

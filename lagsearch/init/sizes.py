@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor, log10
 
 from lagsearch.init.speed import Speed
 from lagsearch.space import log_ladder
@@ -12,6 +12,9 @@ MOST_PASSES = 8
 
 FEWEST_STEPS = 60
 """Steps below which a ranking says nothing."""
+
+TELLING_STEPS = 200
+"""Steps below which K, a quarter of them, is so early that a ranking there tells little."""
 
 FEWEST_TOKENS = 3200
 """Tokens of a text below which there is nothing to train on: 200 sequences of 16."""
@@ -121,8 +124,7 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
         speed: How fast.
         budget_s: Seconds that one has.
     """
-    train = tokens * (1 - shape.fraction)
-    most = max(FEWEST_STEPS, int(MOST_PASSES * train / shape.tokens))
+    most = most_steps(shape, tokens)
     fitting = [steps for steps in _round_numbers() if FEWEST_STEPS <= steps <= most]
     best = fitting[0]
     for steps in fitting:
@@ -131,6 +133,19 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
         best = steps
     passes = f"{MOST_PASSES} passes over the text"
     return _length(best, shape, work, speed, passes)
+
+
+def most_steps(shape: Shape, tokens: int) -> int:
+    """Return the most steps that a text is enough for."""
+    train = tokens * (1 - shape.fraction)
+    return max(FEWEST_STEPS, int(MOST_PASSES * train / shape.tokens))
+
+
+def hours_needed(steps: int, shape: Shape, work: Work, speed: Speed) -> float:
+    """Return hours that are enough for a run, rounded up to two digits."""
+    hours = 1.05 * seconds(steps, shape, work, speed) / 3600
+    unit = 10.0 ** (floor(log10(hours)) - 1)
+    return float(f"{ceil(hours / unit) * unit:.2g}")
 
 
 def seconds(steps: int, shape: Shape, work: Work, speed: Speed) -> float:

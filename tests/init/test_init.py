@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -12,7 +13,7 @@ import lagsearch
 from lagsearch.data.tokenizers import byte_tokenizer
 from lagsearch.editing import space_schema
 from lagsearch.errors import DataError, LagsearchError
-from lagsearch.init import Request, init_space, speed
+from lagsearch.init import Request, draft, init_space, speed
 from lagsearch.init.text import measure_text
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
@@ -29,9 +30,12 @@ FAMILIES = {
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Work in an empty folder, and measure no longer than one step."""
+    """Work in an empty folder, and measure one step in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "_MEASURE_S", 0.0)
+    measured = speed.seconds_per_step
+    monkeypatch.setattr(
+        draft, "seconds_per_step", lambda load, at_once: measured(replace(load, seconds=0.0), 1)
+    )
 
 
 @pytest.fixture
