@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
+from lagsearch.data.writing import held_out_tokens
 from lagsearch.errors import DataError, ResourceError
 from lagsearch.init.checkpoint import Checkpoint, rate_of
 from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
@@ -96,7 +97,8 @@ def make_draft(
     }
     notes = {
         "data.train": _train_note(text),
-        "data.validation": "held out of the text, to measure losses on",
+        "data.validation": f"{'' if text.is_exact else 'about '}"
+        f"{held_out_tokens(text.tokens, shape.fraction):,} tokens, to measure losses on",
         "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
         "training.steps": f"after growth, for the winner: limited by {length.limit}",
         "training.batch_size": f"sequences in a step: {shape.tokens:,} tokens",

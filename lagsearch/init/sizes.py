@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from lagsearch.data.store import ValidationSize, size_within
+from lagsearch.data.writing import STRETCH, held_out_tokens
 from lagsearch.init.speed import Speed
 from lagsearch.space import log_ladder
 
@@ -105,13 +107,29 @@ def shapes(tokens: int, longest: int, device: str) -> Iterator[Shape]:
     length = 1 << (length.bit_length() - 1)
     while length > 16 and tokens < 200 * length:
         length //= 2
-    fraction = 0.05 if tokens > 500_000 else 0.1 if tokens > 100_000 else 0.2
+    fraction = fraction_of(tokens)
+    held_out = held_out_tokens(tokens, fraction)
     rows = max(4, (65_536 if device == "cuda" else 4_096) // length)
     while rows >= 4:
         if rows == 4 or rows * length * _STEPS_IN_A_TEXT <= tokens:
-            held_out = int(fraction * tokens) // (rows * length)
-            yield Shape(length, rows, fraction, max(1, min(_MOST_BATCHES, held_out)))
+            wanted = ValidationSize(_MOST_BATCHES, rows)
+            size = size_within([held_out], [1.0], length, wanted)
+            assert size is not None, "the text is long enough for the sequences"
+            yield Shape(length, rows, fraction, size.batches)
         rows //= 2
+
+
+def fraction_of(tokens: int) -> float:
+    """Return the share of a text to hold out: two digits that come to what a run takes.
+
+    A run holds out whole stretches, of a short text a quarter at most.
+    """
+    share = 0.05 if tokens > 500_000 else 0.1 if tokens > 100_000 else 0.2
+    stretches = tokens // STRETCH
+    if stretches * share < 1:
+        return ceil(100 * held_out_tokens(tokens, share) / tokens) / 100
+    wanted = round(stretches * share)
+    return next(each / 100 for each in range(1, 100) if int(stretches * (each / 100)) >= wanted)
 
 
 def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float) -> Length:

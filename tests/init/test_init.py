@@ -10,14 +10,19 @@ from ruamel.yaml import YAML
 from test_checkpoint import BERT, GPT2, LLAMA
 
 import lagsearch
-from lagsearch.data.tokenizers import byte_tokenizer
+from lagsearch.data.objectives import make_objective
+from lagsearch.data.store import check_text, open_stores, validation_size
+from lagsearch.data.tokenizers import byte_tokenizer, vocabulary_size
+from lagsearch.data.writing import held_out_tokens
 from lagsearch.editing import space_schema
 from lagsearch.errors import DataError, LagsearchError
 from lagsearch.init import Request, draft, init_space, speed
 from lagsearch.init.text import measure_text
+from lagsearch.jobs import sizes_wanted
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
 from lagsearch.progress import Watch
+from lagsearch.vocabulary import find_tokenizer
 
 QWEN3 = {**LLAMA, "model_type": "qwen3", "num_hidden_layers": 2, "head_dim": 8}
 FAMILIES = {
@@ -85,6 +90,31 @@ def test_a_short_text_needs_no_arithmetic(checkpoint, corpus, tmp_path):
     written = init_space(Request(checkpoint(), ("short.txt",), hours=1e-9))
     result = lagsearch.run(written.file.path, serial=True, watch=Watch())
     assert {each.status for each in result.candidates} == {"ok"}
+
+
+@pytest.mark.parametrize("n_bytes", [50_000, 200_000, 5_000_000])
+def test_a_run_holds_out_and_measures_on_what_is_written(
+    checkpoint, corpus, tmp_path, monkeypatch, n_bytes
+):
+    text = corpus.read_text()
+    (tmp_path / "text.txt").write_text((text * (n_bytes // len(text) + 1))[:n_bytes])
+    monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once: 0.01)
+    written = init_space(Request(checkpoint(), ("text.txt",)), tmp_path / "space.yaml")
+    space, told = written.file.space, []
+    data = space.data
+    tokenizer = find_tokenizer(written.file)
+    stores = open_stores(data, tokenizer, told.append)
+    [held_out] = [each.store.facts["validation"]["tokens"] for each in stores.validation]
+    assert held_out == held_out_tokens(n_bytes, data.validation.fraction)
+    assert held_out / n_bytes == pytest.approx(data.validation.fraction, abs=0.01)
+    assert f"{held_out:,} tokens, to measure losses on" in (tmp_path / "space.yaml").read_text()
+    [wanted] = sizes_wanted(space)
+    n_tokens, length = vocabulary_size(tokenizer), data.sequence_length
+    objective = make_objective(space.objective, tokenizer, n_tokens, length)
+    check_text(stores, objective, length, [wanted])
+    size = validation_size(stores, objective, length, wanted)
+    assert size.batches == space.evaluation.batches
+    assert not any("is short" in line for line in told)
 
 
 def test_width_and_both(checkpoint, corpus, tmp_path):
