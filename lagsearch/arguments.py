@@ -29,6 +29,10 @@ EXAMPLES = {
 """A command line of each verb that needs words."""
 
 
+VALUES = {"hours": "0.5", "layers": "12", "hidden": "512", "seed": "0", "steps": "1000"}
+"""A value of options that take numbers."""
+
+
 def example(verb: str, given: Mapping[str, Any]) -> str:
     """Return a command line of a verb that lacks words, empty where there is none.
 
@@ -156,6 +160,9 @@ def check_checkpoint_and_texts(checkpoint: str, texts: Sequence[str]) -> None:
         case "text" | "unknown":
             message = "is a file: first comes the checkpoint's folder, then the text"
             raise LagsearchError(f"{checkpoint} {message}")
+    if "://" in checkpoint:
+        message = "is an address: give the name that the hub has for it, owner/name"
+        raise LagsearchError(f"{checkpoint} {message}")
     if not texts:
         raise LagsearchError(_with_text("init", checkpoint))
     for text in texts:
@@ -163,6 +170,8 @@ def check_checkpoint_and_texts(checkpoint: str, texts: Sequence[str]) -> None:
 
 
 def _check_text(name: str, count: int) -> None:
+    if "://" in name:
+        raise LagsearchError(f"{name} is an address: fetch the text first, and give its file")
     match kind_of(name):
         case "checkpoint":
             raise LagsearchError(f"{name} is a checkpoint, not a text: the checkpoint comes first")
@@ -193,6 +202,9 @@ def check_wanted(hours: float | None, out: Path | None) -> None:
     Raises:
         LagsearchError: The hours are no time, or the file is there.
     """
+    if out is not None and out.is_dir():
+        message = f"is a folder: name a file in it, --out {out / 'space.yaml'}"
+        raise LagsearchError(f"--out {out}: {message}")
     if out is not None and out.exists():
         message = "is there already: give another name with --out, or remove it"
         raise LagsearchError(f"{out} {message}")

@@ -283,6 +283,8 @@ def scale_command(
     """Scale a schedule to another depth or length, in proportion, and list what changes."""
     from lagsearch.scaling import scale_schedule
 
+    if layers is None and steps is None:
+        raise LagsearchError("schedule scale: say what to, with --layers N, --steps N or both")
     changed = [f"{layers}-layers"] if layers else []
     changed += [f"{steps}-steps"] if steps else []
     out = out or schedule.with_name("-".join([schedule.stem, *changed]) + schedule.suffix)
@@ -602,9 +604,12 @@ def _stop(line: str, code: int) -> NoReturn:
 
 
 def _example(error: Any) -> str:
-    """Return a command line that has what another one lacks, where that is what is wrong."""
-    from lagsearch.arguments import example
+    """Return a command line that has what another one lacks, or a value that an option takes."""
+    from lagsearch.arguments import VALUES, example
 
+    name = getattr(getattr(error, "param", None), "name", None)
+    if type(error).__name__ == "BadParameter" and name in VALUES:
+        return f"; e.g. --{name} {VALUES[name]}"
     if type(error).__name__ != "MissingParameter" or error.ctx is None:
         return ""
     found = example(error.ctx.info_name, error.ctx.params)

@@ -134,6 +134,31 @@ def test_a_file_that_is_gone_is_no_name_of_the_hub():
             "init mine space.yaml",
             "space.yaml is a space file, not a text; with it, give nothing else",
         ),
+        (
+            "init mine text.txt --out texts",
+            "--out texts: is a folder: name a file in it, --out texts/space.yaml",
+        ),
+        (
+            "init https://hub.org/mine text.txt",
+            "https://hub.org/mine is an address: give the name that the hub has for it, owner/name",
+        ),
+        (
+            "init mine https://a.org/b.txt",
+            "https://a.org/b.txt is an address: fetch the text first, and give its file",
+        ),
+        (
+            "init mine text.txt --hours 2h",
+            "Invalid value for '--hours': Input should be a valid number, unable to parse string "
+            "as a number; e.g. --hours 0.5",
+        ),
+        (
+            "report text.txt",
+            "text.txt: is a file: name a run folder, or curves in a .csv or .parquet",
+        ),
+        (
+            "schedule scale space.yaml",
+            "schedule scale: say what to, with --layers N, --steps N or both",
+        ),
         ("init mine mine/config.json", "mine/config.json is a file of a checkpoint, not a text"),
         (
             "run mine texts/gone",

@@ -361,11 +361,11 @@ def _lines(path: Path, after: int) -> Iterator[tuple[str, int, float]]:
                 yield text, after, done()
 
 
-def _as_utf_16(path: Path) -> str:
-    """Say what to do about a text that has the mark of UTF-16."""
+def _in_utf_8(path: Path) -> str:
+    """Say what to do about a text in another encoding."""
     with path.open("rb") as file:
         if file.read(2) not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return ""
+            return "; a text in another encoding must be saved as UTF-8"
     name = shlex.quote(path.name)
     return f": it is UTF-16; save it as UTF-8, e.g. iconv -f UTF-16 -t UTF-8 {name} > utf8-{name}"
 
@@ -383,6 +383,6 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float]]]:
             file: Any = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
             yield file, lambda: raw.tell() / size
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason}){_as_utf_16(path)}") from None
+        raise DataError(f"{path}: not UTF-8 text ({error.reason}){_in_utf_8(path)}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked ({brief(error)})") from None

@@ -72,12 +72,14 @@ def read_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint")
+        is_adapter = (folder / "adapter_config.json").is_file()
+        way = "; an adapter must be merged into its model first" if is_adapter else ""
+        raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint{way}")
     check_fetched(folder / "config.json")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here
-        raise ModelError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(f"{folder}/config.json: {brief(error)}") from error
     if getattr(config, "quantization_config", None):
         raise ModelError(f"{folder} is quantized; bring the weights it was made from")
     return config

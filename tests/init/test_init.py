@@ -251,6 +251,8 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
         (("init", "mine", "nothing.txt"), "nothing.txt: no such file or folder; give text files"),
         (("init", "mine", "empty.txt"), "empty.txt: "),
         (("init", "mine", "binary.txt"), "binary.txt: not UTF-8 text"),
+        (("init", "mine", "latin.txt"), "; a text in another encoding must be saved as UTF-8"),
+        (("init", "adapter", "text.txt"), "; an adapter must be merged into its model first"),
         (("init", "mine", "empty"), "empty: a folder without files"),
         (("init", "mine"), "Missing argument 'TEXT'"),
         (("init", "mine", "text.txt", "--layers", "3"), "--layers 3: mine has 3 layers already"),
@@ -302,6 +304,9 @@ def test_wrong_first_words_are_one_line(checkpoint, corpus, call, tmp_path, word
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x81" * 100)
     (tmp_path / "numbers.jsonl").write_text(json.dumps({"n": 1}) + "\n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 100)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     (tmp_path / "late.jsonl").write_text('{"id": 1}\n{"body": "one two"}\n')
     before = {path.name for path in tmp_path.iterdir()}
     code, _, err = call(*words)
