@@ -1,6 +1,7 @@
 """Hugging Face checkpoints that users bring: found, read without pickle, and identified."""
 
 import copy
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,11 @@ def read_config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here
-        raise ModelError(f"{folder}/config.json: {brief(error)}") from error
+        where = f"{folder}/config.json"
+        if unknown := re.search("model type `(.+?)` but Transformers does not", str(error)):
+            message = f"model_type {unknown[1]!r} is unknown to this version of transformers"
+            raise ModelError(f"{where}: {message}; a newer one may know it") from error
+        raise ModelError(f"{where}: {brief(error)}") from error
     if getattr(config, "quantization_config", None):
         raise ModelError(f"{folder} is quantized; bring the weights it was made from")
     return config

@@ -252,6 +252,11 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
         (("init", "mine", "empty.txt"), "empty.txt: "),
         (("init", "mine", "binary.txt"), "binary.txt: not UTF-8 text"),
         (("init", "mine", "latin.txt"), "; a text in another encoding must be saved as UTF-8"),
+        (
+            ("init", "future", "text.txt"),
+            "future/config.json: model_type 'llama9' is unknown to this version of transformers; a "
+            "newer one may know it",
+        ),
         (("init", "adapter", "text.txt"), "; an adapter must be merged into its model first"),
         (("init", "mine", "empty"), "empty: a folder without files"),
         (("init", "mine"), "Missing argument 'TEXT'"),
@@ -305,6 +310,8 @@ def test_wrong_first_words_are_one_line(checkpoint, corpus, call, tmp_path, word
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x81" * 100)
     (tmp_path / "numbers.jsonl").write_text(json.dumps({"n": 1}) + "\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 100)
+    (tmp_path / "future").mkdir()
+    (tmp_path / "future" / "config.json").write_text('{"model_type": "llama9"}')
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     (tmp_path / "late.jsonl").write_text('{"id": 1}\n{"body": "one two"}\n')
