@@ -139,7 +139,7 @@ def _refuse_missing(name: str, behind: str) -> None:
         return  # reading says so
     near = [each.name for each in Path(name).parent.glob("*.y*ml")]
     hint = did_you_mean(Path(name).name, near)
-    hint = hint or f"; of a checkpoint of the hub, {_with_text(behind, name)}"
+    hint = hint or f"; if it is a checkpoint of the hub, {_with_text(behind, name)}"
     raise LagsearchError(f"{name}: no such file{hint}")
 
 

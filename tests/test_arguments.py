@@ -117,8 +117,8 @@ def test_a_file_that_is_gone_is_no_name_of_the_hub():
         ),
         (
             "run gpt2",
-            "gpt2: no such file; of a checkpoint of the hub, give a text, too: lagsearch run gpt2 "
-            "TEXT, e.g. lagsearch run gpt2 text.txt",
+            "gpt2: no such file; if it is a checkpoint of the hub, give a text, too: lagsearch "
+            "run gpt2 TEXT, e.g. lagsearch run gpt2 text.txt",
         ),
         ("plan odd", "odd: no such file; did you mean 'odd.yml'?"),
         ("run texts", "texts: is a folder; name a space file (YAML)"),

@@ -135,7 +135,7 @@ def _column(files: Sequence[Path], wanted: str | None) -> str | None:
     if not lengths:
         raise DataError(
             f"{path}: no column of its first {len(records)} records holds text; they have "
-            f"{', '.join(known)}: give other records, or the column that has text farther on with "
+            f"{', '.join(known)}: give other records, or name the column that has text farther on: "
             "--column NAME"
         )
     return None if "text" in lengths else lengths.most_common(1)[0][0]

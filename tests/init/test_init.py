@@ -279,7 +279,7 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
         (
             ("run", "mine", "numbers.jsonl"),
             "numbers.jsonl: no column of its first 1 records holds text; they have n: give other "
-            "records, or the column that has text farther on with --column NAME",
+            "records, or name the column that has text farther on: --column NAME",
         ),
         (
             ("init", "mine", "late.jsonl"),
