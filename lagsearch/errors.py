@@ -121,6 +121,11 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def and_then(message: str, more: str) -> str:
+    """Join two parts of a message: by a semicolon, but not behind a question."""
+    return f"{message} {more}" if message.endswith("?") else f"{message}; {more}"
+
+
 def words_of(error: OSError) -> str:
     """Return what the operating system says in the order of all errors: where, then what."""
     if error.filename is None or not error.strerror:

@@ -1,10 +1,7 @@
-"""Small checkpoints, and `lagsearch` called in this process."""
-
-import sys
+"""Small checkpoints."""
 
 import torch
 
-from lagsearch.cli import commands as cli
 from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
@@ -28,15 +25,3 @@ def save(folder, keys=None, kind="causal", seed=0, dtype=None):
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
-
-
-def called(monkeypatch, capsys, *arguments):
-    """Return the exit code of `lagsearch`, and what it wrote to both streams."""
-    monkeypatch.setattr(sys, "argv", ["lagsearch", *map(str, arguments)])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err

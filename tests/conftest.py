@@ -1,11 +1,13 @@
 import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from staged import STAGED, as_list
 
+from lagsearch import cli
 from lagsearch.display.watch import Watch
 from lagsearch.running import interrupts
 
@@ -173,11 +175,26 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Run `lagsearch grow`; return its exit code and what it wrote."""
+    """Run `lagsearch` in this process; return its exit code and what it wrote to both streams."""
 
-    def run(*arguments, verb="grow"):
-        from checkpoints import called
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["lagsearch", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
 
-        return called(monkeypatch, capsys, verb, *arguments)
+    return run
+
+
+@pytest.fixture
+def grow(call):
+    """Run `lagsearch grow`."""
+
+    def run(*words):
+        return call("grow", *words)
 
     return run

@@ -8,14 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lagsearch.cli import commands as cli
-from lagsearch.storage.cache import (
-    CacheEntry,
-    clear,
-    entries,
-    holding,
-    provide,
-)
+from lagsearch.storage.cache import CacheEntry, clear, entries, holding, provide
 from lagsearch.storage.files import write_json
 
 
@@ -36,22 +29,12 @@ def made(cache, kind="tokens", name="0123456789abcdef", content=b"abc", facts=No
 def again(entry):
     """Provide it as another process would, which has not looked at it; return what was said."""
     code = (
-        "import sys; from pathlib import Path; from lagsearch.storage.cache import CacheEntry, provide;"
+        "import sys; from pathlib import Path;"
+        "from lagsearch.storage.cache import CacheEntry, provide;"
         "provide(CacheEntry(Path(sys.argv[1])), lambda: print('built'), print)"
     )
     command = [sys.executable, "-c", code, str(entry.folder)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def call(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["lagsearch", "cache", *arguments])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_an_entry_is_sealed_and_used_as_it_is(cache):
@@ -130,13 +113,13 @@ def test_what_an_interrupted_process_left_is_found_and_its_half_files_go(cache):
     assert set(json.loads(entry.seal.read_text())) == {"curve.jsonl", "source.json"}
 
 
-def test_list_shows_what_made_it_its_size_and_its_last_use(cache, monkeypatch, capsys):
+def test_list_shows_what_made_it_its_size_and_its_last_use(call, cache, monkeypatch):
     made(cache)
     config = {"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 16}
     facts = {"kind": "pretrained", "steps": 2000, "made_of": {"config": config}}
     source, _ = made(cache, "sources", "fedcba9876543210", b"x" * 2_000_000, facts)
     monkeypatch.setenv("COLUMNS", "120")
-    code, out, _ = call(monkeypatch, capsys, "list")
+    code, out, _ = call("cache", "list")
     assert code == 0
     (tokens,) = [line for line in out.splitlines() if "tokens/0123456789abcdef" in line]
     (model,) = [line for line in out.splitlines() if "sources/fedcba9876543210" in line]
@@ -147,60 +130,58 @@ def test_list_shows_what_made_it_its_size_and_its_last_use(cache, monkeypatch, c
     assert out.splitlines()[-1].startswith("2 entries, 2.0 MB: ")
 
 
-def test_an_empty_cache_is_listed(cache, monkeypatch, capsys):
-    assert call(monkeypatch, capsys, "list")[:2] == (0, f"0 entries, 0 B: {cache}\n")
-    assert call(monkeypatch, capsys, "verify")[:2] == (0, "0 entries, all whole\n")
-    assert call(monkeypatch, capsys, "clear")[:2] == (0, "Nothing to delete.\n")
+def test_an_empty_cache_is_listed(call, cache):
+    assert call("cache", "list")[:2] == (0, f"0 entries, 0 B: {cache}\n")
+    assert call("cache", "verify")[:2] == (0, "0 entries, all whole\n")
+    assert call("cache", "clear")[:2] == (0, "Nothing to delete.\n")
 
 
-def test_verify_names_what_is_damaged(cache, monkeypatch, capsys):
+def test_verify_names_what_is_damaged(call, cache):
     entry, _ = made(cache)
     made(cache, name="1" * 16)
-    assert call(monkeypatch, capsys, "verify")[:2] == (0, "2 entries, all whole\n")
+    assert call("cache", "verify")[:2] == (0, "2 entries, all whole\n")
     (entry.folder / "train.bin").write_bytes(b"abcd")
-    code, out, error = call(monkeypatch, capsys, "verify")
+    code, out, error = call("cache", "verify")
     assert code == 2
     assert out == ("tokens/0123456789abcdef: damaged, train.bin is not what was written\n")
     assert error.startswith("lagsearch: cache: 1 of 2 entries damaged; the next run ")
-    assert call(monkeypatch, capsys, "clear", "--damaged", "--yes")[1] == "Deleted 1 of 1.\n"
+    assert call("cache", "clear", "--damaged", "--yes")[1] == "Deleted 1 of 1.\n"
     assert [each.name for each in entries()] == ["tokens/" + "1" * 16]
 
 
-def test_clear_takes_a_kind_and_an_age(cache, monkeypatch, capsys):
+def test_clear_takes_a_kind_and_an_age(call, cache):
     old, _ = made(cache)
     young, _ = made(cache, name="1" * 16)
     source, _ = made(cache, "sources", "2" * 16)
     then = (datetime.now(UTC) - timedelta(days=10)).timestamp()
     for path in (*old.files, old.seal, *source.files, source.seal):
         os.utime(path, (then, then))
-    code, out, _ = call(
-        monkeypatch, capsys, "clear", "--kind", "tokens", "--older-than", "9", "--yes"
-    )
+    code, out, _ = call("cache", "clear", "--kind", "tokens", "--older-than", "9", "--yes")
     assert (code, out) == (0, "Deleted 1 of 1.\n")
     assert {each.name for each in entries()} == {young.name, source.name}
-    code, _, error = call(monkeypatch, capsys, "clear", "--kind", "models", "--yes")
+    code, _, error = call("cache", "clear", "--kind", "models", "--yes")
     assert code == 2
     assert error == "lagsearch: --kind models: write sources or tokens\n"
 
 
-def test_clear_asks(cache, monkeypatch, capsys):
+def test_clear_asks(call, cache, monkeypatch):
     made(cache)
-    code, _, error = call(monkeypatch, capsys, "clear")
+    code, _, error = call("cache", "clear")
     assert code == 2
     assert "nobody is there to be asked; give --yes. Delete 1 entry, " in error
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     for answer, left in ((False, 1), (True, 0)):
         monkeypatch.setattr("typer.confirm", lambda question, answer=answer: answer)
-        assert call(monkeypatch, capsys, "clear")[0] == 0
+        assert call("cache", "clear")[0] == 0
         assert len(entries()) == left
 
 
-def test_what_is_in_use_or_being_made_stays(cache, monkeypatch, capsys):
+def test_what_is_in_use_or_being_made_stays(call, cache):
     """By another process: it holds the entry as long as it runs."""
     entry, _ = made(cache)
     with holding():
         assert entry.is_usable()
-        code, out, _ = call(monkeypatch, capsys, "clear", "--yes")
+        code, out, _ = call("cache", "clear", "--yes")
         assert code == 0
         assert out == "Deleted 0 of 1.\ntokens/0123456789abcdef: in use, it stays\n"
         assert again(entry) == ""  # others may use it at the same time

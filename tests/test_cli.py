@@ -4,21 +4,7 @@ import sys
 
 import pytest
 
-from lagsearch.cli import commands as cli
-
 HEAVY = ["torch", "ray", "transformers", "datasets", "matplotlib", "scipy", "pandas", "pydantic"]
-
-
-def call(monkeypatch, capsys, *arguments):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-    monkeypatch.setattr(sys, "argv", ["lagsearch", *map(str, arguments)])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("module", ["lagsearch", "lagsearch.cli.commands"])
@@ -37,8 +23,8 @@ def test_planning_does_not_load_ray(write_space):
     assert done.stdout.strip() == "False False"
 
 
-def test_plan_shows_maps_sizes_and_costs(monkeypatch, capsys, write_space):
-    code, out, _ = call(monkeypatch, capsys, "plan", write_space(), "--lag", 12)
+def test_plan_shows_maps_sizes_and_costs(call, write_space):
+    code, out, _ = call("plan", write_space(), "--lag", 12)
     assert code == 0
     rows = {line.split()[0]: line for line in out.splitlines() if line.startswith("lag-")}
     assert list(rows) == [
@@ -64,7 +50,7 @@ def test_plan_shows_maps_sizes_and_costs(monkeypatch, capsys, write_space):
     [
         ("candidates.0.index=9", r"index 9 is outside of 0\.\.2"),
         ("candidates.0.block_size=2", "block_size 2 does not divide the 1 new layers; allowed: 1"),
-        ("candidates.0.operator=lga", "did you mean 'lag'?; known: aki, "),
+        ("candidates.0.operator=lga", "did you mean 'lag'? known: aki, "),
         ("candidates.0.inti=copy", "lag has no setting 'inti'; did you mean 'init'?"),
         ("target.num_hidden_layers=2", "is shallower than the source's 3 layers"),
         ("target.hidden_size=32", "lag grows in depth only; the target changes hidden_size 16"),
@@ -78,11 +64,11 @@ def test_plan_shows_maps_sizes_and_costs(monkeypatch, capsys, write_space):
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2_and_writes_nothing(
-    monkeypatch, capsys, tmp_path, write_space, override, message
+    call, tmp_path, write_space, override, message
 ):
     folder = tmp_path / "run"
     arguments = ["run", write_space(), "--out", folder, "--serial", "--set", override]
-    code, out, error = call(monkeypatch, capsys, *arguments)
+    code, out, error = call(*arguments)
     assert code == 2
     assert out == ""
     lines = [line for line in error.splitlines() if not line.startswith("tokeniz")]
@@ -91,19 +77,17 @@ def test_wrong_input_is_one_line_and_exit_code_2_and_writes_nothing(
     assert not folder.exists()
 
 
-def test_wrong_command_lines_are_one_line(monkeypatch, capsys, write_space):
-    code, _, error = call(monkeypatch, capsys, "run", write_space(), "--orcale")
+def test_wrong_command_lines_are_one_line(call, write_space):
+    code, _, error = call("run", write_space(), "--orcale")
     assert (code, len(error.splitlines())) == (2, 1)
     assert "--orcale" in error
-    code, _, error = call(monkeypatch, capsys, "run", "none.yaml", "--lag", "5")
+    code, _, error = call("run", "none.yaml", "--lag", "5")
     assert (code, error.strip()) == (2, "lagsearch: none.yaml: no such file")
 
 
-def test_run_and_report_end_with_winner_cost_report_and_checkpoint(
-    monkeypatch, capsys, tmp_path, write_space
-):
+def test_run_and_report_end_with_winner_cost_report_and_checkpoint(call, tmp_path, write_space):
     folder = tmp_path / "run"
-    code, out, _ = call(monkeypatch, capsys, "run", write_space(), "--serial", "--out", folder)
+    code, out, _ = call("run", write_space(), "--serial", "--out", folder)
     report = json.loads((folder / "report.json").read_text())
     assert code == 0
     assert f"\nWinner at step 10: {report['winner']['name']}, validation loss" in f"\n{out}"
@@ -114,7 +98,7 @@ def test_run_and_report_end_with_winner_cost_report_and_checkpoint(
         f"Checkpoint: {folder / 'winner'}",
     ]
     (folder / "report.json").unlink()
-    code, _, _ = call(monkeypatch, capsys, "report", folder)
+    code, _, _ = call("report", folder)
     assert code == 0
     rebuilt = json.loads((folder / "report.json").read_text())
     for numbers in (report, rebuilt):
@@ -122,27 +106,27 @@ def test_run_and_report_end_with_winner_cost_report_and_checkpoint(
     assert rebuilt == report
 
 
-def test_report_of_something_else_is_one_line(monkeypatch, capsys, tmp_path):
-    code, _, error = call(monkeypatch, capsys, "report", tmp_path)
+def test_report_of_something_else_is_one_line(call, tmp_path):
+    code, _, error = call("report", tmp_path)
     assert code == 2
     assert error.strip().endswith("not a run folder, it has no space.yaml")
 
 
-def test_operators_are_listed(monkeypatch, capsys):
-    code, out, _ = call(monkeypatch, capsys, "operators")
+def test_operators_are_listed(call):
+    code, out, _ = call("operators")
     assert code == 0
     assert "lag" in out
     assert "scratch" in out
     assert "block_size" in out
 
 
-def test_one_operator_is_described_whole(monkeypatch, capsys):
-    code, out, _ = call(monkeypatch, capsys, "operators", "zero")
+def test_one_operator_is_described_whole(call):
+    code, out, _ = call("operators", "zero")
     assert code == 0
     assert "form: hybrid, gstack, v1 or v2; hybrid when left out" in out
     assert "new heads and FFN units read at random and write zeros" in " ".join(out.split())
-    code, out, _ = call(monkeypatch, capsys, "operators", "multi-stack")
+    code, out, _ = call("operators", "multi-stack")
     assert "order: a text; required" in out
-    code, _, error = call(monkeypatch, capsys, "operators", "zeros")
+    code, _, error = call("operators", "zeros")
     assert code == 2
     assert "did you mean 'zero'?" in error

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from test_cli import call
 
 import lagsearch
 from lagsearch.cli.schema import dump_schema, space_schema
@@ -28,8 +27,8 @@ SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 OPERATORS = all_operators()
 
 
-def test_the_version(monkeypatch, capsys):
-    code, out, _ = call(monkeypatch, capsys, "--version")
+def test_the_version(call):
+    code, out, _ = call("--version")
     assert (code, out) == (0, f"lagsearch {version('lagsearch')}\n")
     assert lagsearch.__version__ == version("lagsearch")
 
@@ -38,8 +37,8 @@ def test_the_version(monkeypatch, capsys):
     "words",
     ["", "plan", "run", "report", "compare", "replay", "grow", "operators", "schema", "schedule"],
 )
-def test_help_has_a_short_form(monkeypatch, capsys, words):
-    short, long = (call(monkeypatch, capsys, *words.split(), each) for each in ("-h", "--help"))
+def test_help_has_a_short_form(call, words):
+    short, long = (call(*words.split(), each) for each in ("-h", "--help"))
     assert short == long
     assert short[0] == 0
     assert "Usage:" in short[1]
@@ -50,9 +49,9 @@ def test_help_has_a_short_form(monkeypatch, capsys, words):
 
 @pytest.mark.parametrize("columns", [40, 60, 100])
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda each: each.name)
-def test_an_operator_is_described_whole_at_any_width(monkeypatch, capsys, operator, columns):
+def test_an_operator_is_described_whole_at_any_width(call, monkeypatch, operator, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    code, out, _ = call(monkeypatch, capsys, "operators", operator.name)
+    code, out, _ = call("operators", operator.name)
     assert code == 0
     lines = out.splitlines()
     entry = next(line for line in lines if line.startswith("  - {operator: "))
@@ -89,8 +88,8 @@ def test_an_example_makes_the_growth_that_is_drawn(operator):
         ("net2net", "0 1 2 3"),
     ],
 )
-def test_a_growth_is_drawn(monkeypatch, capsys, name, drawn):
-    _, out, _ = call(monkeypatch, capsys, "operators", name)
+def test_a_growth_is_drawn(call, name, drawn):
+    _, out, _ = call("operators", name)
     assert f"  {drawn}" in out.splitlines()
     assert ("  and in width, residual 32 to 64, heads 2 to 4, ffn 64 to 128" in out) == (
         name == "net2net"
@@ -98,8 +97,8 @@ def test_a_growth_is_drawn(monkeypatch, capsys, name, drawn):
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda each: each.name)
-def test_an_example_can_be_pasted_into_a_space(monkeypatch, capsys, operator):
-    _, out, _ = call(monkeypatch, capsys, "operators", operator.name)
+def test_an_example_can_be_pasted_into_a_space(call, operator):
+    _, out, _ = call("operators", operator.name)
     line = next(line for line in out.splitlines() if line.startswith("  - {operator: "))
     [entry] = read_yaml(line)[0]
     jsonschema.validate(entry, {**space_schema(), "if": False, "else": {"$ref": CANDIDATE}})
@@ -115,9 +114,9 @@ CANDIDATE = "#/$defs/Candidate"
 
 
 @pytest.mark.parametrize("columns", [50, 60, 120])
-def test_the_list_of_operators_is_readable(monkeypatch, capsys, columns):
+def test_the_list_of_operators_is_readable(call, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    code, out, _ = call(monkeypatch, capsys, "operators")
+    code, out, _ = call("operators")
     assert code == 0
     assert all(len(line) <= columns for line in out.splitlines())
     for each in OPERATORS:
@@ -159,11 +158,11 @@ def test_the_committed_schema_is_todays():
     )
 
 
-def test_the_schema_is_printed_or_written(monkeypatch, capsys, tmp_path):
-    code, out, _ = call(monkeypatch, capsys, "schema")
+def test_the_schema_is_printed_or_written(call, tmp_path):
+    code, out, _ = call("schema")
     assert (code, json.loads(out)) == (0, space_schema())
     path = tmp_path / "space.schema.json"
-    code, out, _ = call(monkeypatch, capsys, "schema", "--out", path)
+    code, out, _ = call("schema", "--out", path)
     assert code == 0
     assert json.loads(path.read_text()) == space_schema()
     assert out.splitlines()[-1].endswith("# yaml-language-server: $schema=space.schema.json")
@@ -224,8 +223,8 @@ def test_words_for_an_index_belong_to_stages(write_space):
 # ---- a plan as JSON ----
 
 
-def test_a_plan_as_json(monkeypatch, capsys, write_space):
-    code, out, _ = call(monkeypatch, capsys, "plan", write_space(), "--json")
+def test_a_plan_as_json(call, write_space):
+    code, out, _ = call("plan", write_space(), "--json")
     told, plan = json.loads(out), lagsearch.plan(write_space())
     assert code == 0
     assert (told["format"], told["kind"], told["name"]) == (1, "growth", "tiny")
@@ -240,8 +239,8 @@ def test_a_plan_as_json(monkeypatch, capsys, write_space):
     assert told["sampled"] is None
 
 
-def test_a_plan_with_stages_as_json(monkeypatch, capsys, write_stages):
-    code, out, _ = call(monkeypatch, capsys, "plan", write_stages(), "--json")
+def test_a_plan_with_stages_as_json(call, write_stages):
+    code, out, _ = call("plan", write_stages(), "--json")
     told = json.loads(out)
     assert code == 0
     assert (told["kind"], told["steps"]) == ("stages", 64)

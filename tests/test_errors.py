@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from lagsearch.errors import brief, in_short, is_out_of_memory, words_of
+from lagsearch.errors import and_then, brief, did_you_mean, in_short, is_out_of_memory, words_of
 
 
 def test_the_path_comes_first():
@@ -25,6 +25,15 @@ def test_the_path_comes_first():
 )
 def test_memory_that_is_not_to_be_had_is_told_from_faults(error, expected):
     assert is_out_of_memory(error) is expected
+
+
+def test_a_question_ends_before_what_follows():
+    assert and_then("unknown" + did_you_mean("lemo", ["lemon"]), "known: lemon") == (
+        "unknown; did you mean 'lemon'? known: lemon"
+    )
+    assert and_then("unknown" + did_you_mean("x", ["lemon"]), "known: lemon") == (
+        "unknown; known: lemon"
+    )
 
 
 def test_long_words_are_cut():

@@ -41,9 +41,9 @@ def logits(folder, model_class=AutoModelForCausalLM):
         return model_class.from_pretrained(folder, dtype=torch.float32).eval()(tokens).logits
 
 
-def test_a_stack_copies_every_tensor(checkpoint, call, tmp_path):
+def test_a_stack_copies_every_tensor(checkpoint, grow, tmp_path):
     source, out = checkpoint(), tmp_path / "grown"
-    code, text, _ = call(source, "--operator", "stack", "--set", "factor=2", "--out", out)
+    code, text, _ = grow(source, "--operator", "stack", "--set", "factor=2", "--out", out)
     assert code == 0
     assert "Layers: 0 1 2 0* 1* 2*" in text
     assert "the function is NOT preserved" in text
@@ -65,17 +65,17 @@ def test_a_stack_copies_every_tensor(checkpoint, call, tmp_path):
 
 
 @pytest.mark.parametrize("keys", [LLAMA, GPT2], ids=["llama", "gpt2"])
-def test_identity_says_and_keeps_the_function(checkpoint, call, tmp_path, keys):
+def test_identity_says_and_keeps_the_function(checkpoint, grow, tmp_path, keys):
     source, out = checkpoint(keys), tmp_path / "grown"
-    code, text, _ = call(source, "--operator", "identity", "--set", "factor=2", "--out", out)
+    code, text, _ = grow(source, "--operator", "identity", "--set", "factor=2", "--out", out)
     assert code == 0
     assert "the function is preserved" in text
     assert torch.allclose(logits(source), logits(out), atol=1e-5)
 
 
-def test_bert_is_grown_as_a_masked_model(checkpoint, call, tmp_path):
+def test_bert_is_grown_as_a_masked_model(checkpoint, grow, tmp_path):
     source, out = checkpoint(BERT, "masked"), tmp_path / "grown"
-    code, _, _ = call(source, "--operator", "interleave", "--set", "factor=2", "--out", out)
+    code, _, _ = grow(source, "--operator", "interleave", "--set", "factor=2", "--out", out)
     assert code == 0
     assert json.loads((out / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
     assert logits(out, AutoModelForMaskedLM).shape == (1, 20, 259)
@@ -85,12 +85,12 @@ def test_bert_is_grown_as_a_masked_model(checkpoint, call, tmp_path):
     assert torch.equal(new[name.format(5)], old[name.format(2)])
 
 
-def test_many_shards_and_half_precision(checkpoint, call, tmp_path, monkeypatch):
+def test_many_shards_and_half_precision(checkpoint, grow, tmp_path, monkeypatch):
     source = checkpoint(dtype=torch.bfloat16)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    call(source, "--operator", "stack", "--set", "factor=2", "--out", whole)
+    grow(source, "--operator", "stack", "--set", "factor=2", "--out", whole)
     monkeypatch.setattr(shards, "SHARD_BYTES", 4000)
-    code, _, _ = call(source, "--operator", "stack", "--set", "factor=2", "--out", cut)
+    code, _, _ = grow(source, "--operator", "stack", "--set", "factor=2", "--out", cut)
     assert code == 0
     assert len(list(cut.glob("*.safetensors"))) > 3
     assert {each.dtype for each in load_file(whole / "model.safetensors").values()} == {
@@ -99,25 +99,25 @@ def test_many_shards_and_half_precision(checkpoint, call, tmp_path, monkeypatch)
     assert json.loads((cut / "config.json").read_text())["dtype"] == "bfloat16"
     assert torch.equal(logits(whole), logits(cut))
     again = tmp_path / "again"  # and a checkpoint of several files is read
-    code, text, _ = call(cut, "--operator", "identity", "--set", "factor=2", "--out", again)
+    code, text, _ = grow(cut, "--operator", "identity", "--set", "factor=2", "--out", again)
     assert code == 0
     assert "the function is preserved" in text
 
 
-def test_names_without_the_models_prefix_are_found(checkpoint, call, tmp_path):
+def test_names_without_the_models_prefix_are_found(checkpoint, grow, tmp_path):
     source, plain = checkpoint(GPT2), tmp_path / "plain"
-    call(source, "--operator", "stack", "--set", "factor=2", "--out", tmp_path / "one")
+    grow(source, "--operator", "stack", "--set", "factor=2", "--out", tmp_path / "one")
     weights = load_file(source / "model.safetensors")
     stripped = {name.removeprefix("transformer."): each for name, each in weights.items()}
     source.rename(plain)
     save_file(stripped, plain / "model.safetensors", metadata={"format": "pt"})
-    code, _, _ = call(plain, "--operator", "stack", "--set", "factor=2", "--out", tmp_path / "two")
+    code, _, _ = grow(plain, "--operator", "stack", "--set", "factor=2", "--out", tmp_path / "two")
     assert code == 0
     assert torch.equal(logits(tmp_path / "one"), logits(tmp_path / "two"))
 
 
 @pytest.mark.parametrize("model_type", ["gpt_neox", "bert"])
-def test_names_of_older_files_are_read_and_kept(checkpoint, call, tmp_path, model_type):
+def test_names_of_older_files_are_read_and_kept(checkpoint, grow, tmp_path, model_type):
     """Pythia's `embed_out`, BERT's `gamma` and `beta`."""
     kind, model_class = "causal", AutoModelForCausalLM
     if model_type == "bert":
@@ -131,7 +131,7 @@ def test_names_of_older_files_are_read_and_kept(checkpoint, call, tmp_path, mode
             name = name.replace(new, older)
         tensors[name] = tensor
     save_file(tensors, path, metadata={"format": "pt"})
-    code, text, error = call(source, "--operator", "last", "--target", "num_hidden_layers=4",
+    code, text, error = grow(source, "--operator", "last", "--target", "num_hidden_layers=4",
                              "--out", out)  # fmt: skip
     assert code == 0, error
     written = load_file(out / "model.safetensors")
@@ -147,12 +147,12 @@ def test_names_of_older_files_are_read_and_kept(checkpoint, call, tmp_path, mode
     assert model.config.num_hidden_layers == 4
 
 
-def test_random_layers_have_a_fresh_models_spread_and_a_seed(checkpoint, call, tmp_path):
+def test_random_layers_have_a_fresh_models_spread_and_a_seed(checkpoint, grow, tmp_path):
     source = checkpoint()
     folders = [tmp_path / name for name in ("a", "b", "c")]
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
         options = ("--operator", "random", "--set", "factor=2", "--out", folder, "--seed", seed)
-        assert call(source, *options)[0] == 0
+        assert grow(source, *options)[0] == 0
     first, second, third = (load_file(folder / "model.safetensors") for folder in folders)
     name = "model.layers.4.mlp.down_proj.weight"
     assert torch.equal(first[name], second[name])
@@ -162,13 +162,13 @@ def test_random_layers_have_a_fresh_models_spread_and_a_seed(checkpoint, call, t
     assert not torch.equal(first[name], first["model.layers.5.mlp.down_proj.weight"])
 
 
-def test_a_wider_model(checkpoint, call, tmp_path):
+def test_a_wider_model(checkpoint, grow, tmp_path):
     """Norms' eps and new blocks included: what is written computes what the source did."""
     source, out = checkpoint({**LLAMA, "tie_word_embeddings": True}), tmp_path / "grown"
     sizes = "hidden_size=24,intermediate_size=40,num_attention_heads=6,num_key_value_heads=3"
     targets = [word for size in sizes.split(",") for word in ("--target", size)]
     options = (source, "--operator", "zero", *targets, "--out")
-    code, text, error = call(*options, out)
+    code, text, error = grow(*options, out)
     assert code == 0, error
     assert "[residual 16-24, key_value 2-3, heads 4-6, ffn 24-40]" in text
     assert "the function is preserved" in text
@@ -177,7 +177,7 @@ def test_a_wider_model(checkpoint, call, tmp_path):
     fresh = new["model.layers.1.mlp.up_proj.weight"][:, 16:]
     assert 0.2 < float(fresh.std()) < 0.4
     assert torch.equal(new["model.norm.weight"][16:], torch.ones(8))
-    code, text, _ = call(*options, tmp_path / "dead", "--set", "form=v1")
+    code, text, _ = grow(*options, tmp_path / "dead", "--set", "form=v1")
     assert code == 0
     assert "Warning: zero form v1" in text
 
@@ -194,38 +194,38 @@ FALCON = {
 @pytest.mark.parametrize(
     ("keys", "operator"), [(GEMMA, "zero"), (OLMO2, "lemon"), (FALCON, "lemon")]
 )
-def test_a_wider_model_of_another_family(checkpoint, call, tmp_path, keys, operator):
+def test_a_wider_model_of_another_family(checkpoint, grow, tmp_path, keys, operator):
     source, out = checkpoint(keys), tmp_path / "grown"
     groups = [] if keys is FALCON else ["--target", "num_key_value_heads=3"]
     sizes = ("--target", "hidden_size=24", "--target", "num_attention_heads=6")
     options = (source, "--operator", operator, *sizes, *groups, "--out", out)
-    code, text, error = call(*options)
+    code, text, error = grow(*options)
     assert code == 0, error
     assert "the function is preserved" in text
     assert torch.allclose(logits(source), logits(out), atol=1e-4)
 
 
-def test_gains_that_count_from_one_are_not_said_to_mergekit(checkpoint, call, tmp_path):
+def test_gains_that_count_from_one_are_not_said_to_mergekit(checkpoint, grow, tmp_path):
     grown = ("--operator", "identity", "--set", "factor=2", "--to-mergekit")
     olmo2, file, out = checkpoint(OLMO2, name="olmo2"), tmp_path / "grow.yaml", tmp_path / "grown"
-    code, _, error = call(olmo2, *grown, file)
+    code, _, error = grow(olmo2, *grown, file)
     assert code == 0, error
     assert "filter: post_attention_layernorm" in file.read_text()
-    code, text, error = call("--from-mergekit", file, "--out", out)
+    code, text, error = grow("--from-mergekit", file, "--out", out)
     assert code == 0, error
     assert "the function is preserved" in text
     gemma = checkpoint(GEMMA, name="gemma")
-    assert "does more than that" in refused(call, gemma, *grown, tmp_path / "gemma.yaml")
+    assert "does more than that" in refused(grow, gemma, *grown, tmp_path / "gemma.yaml")
     file.write_text(file.read_text().replace(str(olmo2), str(gemma)))
-    error = refused(call, "--from-mergekit", file, "--out", tmp_path / "other")
+    error = refused(grow, "--from-mergekit", file, "--out", tmp_path / "other")
     assert "count their gains from one" in error
 
 
-def test_several_sources(checkpoint, call, tmp_path):
+def test_several_sources(checkpoint, grow, tmp_path):
     one, two = checkpoint(name="one"), checkpoint(name="two", seed=1)
     out = tmp_path / "grown"
     options = ("--operator", "multi-stack", "--set", "order=b a", "--set", "boundary=average")
-    code, text, _ = call(one, two, *options, "--out", out)
+    code, text, _ = grow(one, two, *options, "--out", out)
     assert code == 0
     assert "b0 b1 b2 a0 a1 a2" in text
     assert "no one function" in text
@@ -235,20 +235,20 @@ def test_several_sources(checkpoint, call, tmp_path):
     assert torch.allclose(new[name], (both[0][name] + both[1][name]) / 2)
 
 
-def test_mergekit_there_and_back(checkpoint, call, tmp_path):
+def test_mergekit_there_and_back(checkpoint, grow, tmp_path):
     source, file = checkpoint(), tmp_path / "merge.yaml"
     direct, back = tmp_path / "direct", tmp_path / "back"
     options = ("--operator", "stack", "--set", "factor=2", "--to-mergekit", file, "--out", direct)
-    assert call(source, *options)[0] == 0
-    assert call("--from-mergekit", file, "--out", back)[0] == 0
+    assert grow(source, *options)[0] == 0
+    assert grow("--from-mergekit", file, "--out", back)[0] == 0
     assert torch.equal(logits(direct), logits(back))
     file.write_text(file.read_text().replace("- 3", "- 4").replace("3]", "4]"))
-    code, _, error = call("--from-mergekit", file, "--out", tmp_path / "third")
+    code, _, error = grow("--from-mergekit", file, "--out", tmp_path / "third")
     assert code == 2
     assert "has 3 layers, not 4" in error
 
 
-def test_published_mergekit_files_are_read(checkpoint, call, tmp_path):
+def test_published_mergekit_files_are_read(checkpoint, grow, tmp_path):
     """With a type, a tokenizer, a base model, anchors, and a block expansion's zeros."""
     source, file, out = checkpoint(), tmp_path / "merge.yaml", tmp_path / "out"
     slices = f"""
@@ -271,22 +271,22 @@ base_model: {source}
 """
     file.write_text(slices)
     options = ("--from-mergekit", file, "--out", out)
-    assert "parameters_of cannot be honoured" in refused(call, *options)
+    assert "parameters_of cannot be honoured" in refused(grow, *options)
     file.write_text(slices.replace("parameters_of: none\n", ""))
-    code, text, error = call(*options)
+    code, text, error = grow(*options)
     assert code == 0, error
     assert "Layers: 0 1 2 2°" in text and "the function is preserved" in text
     again = tmp_path / "again.yaml"
-    call(source, "--operator", "identity", "--set", "factor=2", "--to-mergekit", again)
-    code, text, error = call("--from-mergekit", again, "--out", tmp_path / "again")
+    grow(source, "--operator", "identity", "--set", "factor=2", "--to-mergekit", again)
+    code, text, error = grow("--from-mergekit", again, "--out", tmp_path / "again")
     assert code == 0, error
     assert "Layers: 0 0° 1 1° 2 2°" in text and "the function is preserved" in text
     file.write_text(slices.replace("parameters_of: none\n", "").replace("float32", "bfloat16"))
-    error = refused(call, "--from-mergekit", file, "--out", tmp_path / "other")
+    error = refused(grow, "--from-mergekit", file, "--out", tmp_path / "other")
     assert "dtype bfloat16 is not honoured" in error and "in float32" in error
 
 
-def test_a_spaces_candidate(checkpoint, call, write_space, tmp_path):
+def test_a_spaces_candidate(checkpoint, grow, write_space, tmp_path):
     source = checkpoint()
     path = write_space()
     text = path.read_text()
@@ -295,16 +295,16 @@ def test_a_spaces_candidate(checkpoint, call, write_space, tmp_path):
     path.write_text(f"{head}sources: [{{name: mine, checkpoint: {source}}}]\n{rest}")
     out = tmp_path / "grown"
     candidate = ("--space", path, "--candidate", "lag-i2-b1-duplicate")
-    code, text, _ = call(*candidate, "--out", out)
+    code, text, _ = grow(*candidate, "--out", out)
     assert code == 0
     assert "0 1 2 2*" in text
-    code, _, error = call("--space", path, "--candidate", "nothing", "--out", tmp_path / "x")
+    code, _, error = grow("--space", path, "--candidate", "nothing", "--out", tmp_path / "x")
     assert code == 2
     assert "no candidate 'nothing'; it has lag-i0-b1-duplicate" in error
 
 
 def test_a_candidate_of_ul2_is_grown_without_rows_for_its_tokens(
-    checkpoint, call, write_space, tmp_path
+    checkpoint, grow, write_space, tmp_path
 ):
     source = checkpoint()
     path = write_space(("{name: causal}", "{name: ul2}"), ("batch_size: 4", "batch_size: 5"))
@@ -312,7 +312,7 @@ def test_a_candidate_of_ul2_is_grown_without_rows_for_its_tokens(
     rest = rest[rest.index("target:") :]
     path.write_text(f"{head}sources: [{{name: mine, checkpoint: {source}}}]\n{rest}")
     out = tmp_path / "grown"
-    code, _, error = call("--space", path, "--candidate", "lag-i2-b1-duplicate", "--out", out)
+    code, _, error = grow("--space", path, "--candidate", "lag-i2-b1-duplicate", "--out", out)
     assert code == 0, error
     grown, own = (load_file(each / "model.safetensors") for each in (out, source))
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
@@ -320,16 +320,16 @@ def test_a_candidate_of_ul2_is_grown_without_rows_for_its_tokens(
     assert AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 4
 
 
-def test_pickles_are_read_only_when_allowed(checkpoint, call, tmp_path):
+def test_pickles_are_read_only_when_allowed(checkpoint, grow, tmp_path):
     source = checkpoint()
     weights = load_file(source / "model.safetensors")
     (source / "model.safetensors").unlink()
     torch.save(weights, source / "pytorch_model.bin")
     options = ("--operator", "stack", "--set", "factor=2", "--out", tmp_path / "grown")
-    code, _, error = call(source, *options)
+    code, _, error = grow(source, *options)
     assert code == 2
     assert "pickled weights are not read" in error
-    assert call(source, *options, "--allow-pickle")[0] == 0
+    assert grow(source, *options, "--allow-pickle")[0] == 0
     grown = load_file(tmp_path / "grown" / "model.safetensors")
     assert torch.equal(grown["model.norm.weight"], weights["model.norm.weight"])
 
@@ -351,41 +351,41 @@ def test_pickles_are_read_only_when_allowed(checkpoint, call, tmp_path):
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(
-    checkpoint, call, tmp_path, monkeypatch, options, message
+    checkpoint, grow, tmp_path, monkeypatch, options, message
 ):
     monkeypatch.chdir(tmp_path)
-    code, _, error = call(checkpoint(), *options)
+    code, _, error = grow(checkpoint(), *options)
     assert code == 2
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
-def refused(call, *arguments):
-    code, out, error = call(*arguments)
+def refused(grow, *arguments):
+    code, out, error = grow(*arguments)
     assert code == 2, out + error
     assert error.count("\n") == 1 and "Traceback" not in error
     return error
 
 
-def test_nothing_that_is_asked_for_is_ignored(checkpoint, call, write_space, tmp_path):
+def test_nothing_that_is_asked_for_is_ignored(checkpoint, grow, write_space, tmp_path):
     source, yaml, out = checkpoint(), tmp_path / "m.yaml", tmp_path / "out"
-    call(source, "--operator", "stack", "--set", "factor=2", "--to-mergekit", yaml)
+    grow(source, "--operator", "stack", "--set", "factor=2", "--to-mergekit", yaml)
     mergekit = ("--from-mergekit", yaml, "--out", out)
     for extra in (("--set", "factor=2"), ("--target", "hidden_size=8"), ("--candidate", "x")):
         assert f"{extra[0]} has no effect beside --from-mergekit" in refused(
-            call, *mergekit, *extra
+            grow, *mergekit, *extra
         )
     space = ("--space", write_space(), "--candidate", "lag-i0-b1-random", "--out", out)
-    assert "SOURCE has no effect beside --space" in refused(call, source, *space)
-    assert "--set has no effect" in refused(call, *space, "--set", "index=1")
+    assert "SOURCE has no effect beside --space" in refused(grow, source, *space)
+    assert "--set has no effect" in refused(grow, *space, "--set", "index=1")
     stack = (source, "--operator", "stack", "--set", "factor=2", "--out", out)
-    assert "--candidate has no effect" in refused(call, *stack, "--candidate", "x")
-    assert "stack takes one source; 2 are given" in refused(call, source, *stack)
+    assert "--candidate has no effect" in refused(grow, *stack, "--candidate", "x")
+    assert "stack takes one source; 2 are given" in refused(grow, source, *stack)
     assert not out.exists()
 
 
-def test_models_of_a_mergekit_file_must_be_alike(checkpoint, call, tmp_path):
+def test_models_of_a_mergekit_file_must_be_alike(checkpoint, grow, tmp_path):
     one = checkpoint(name="one")
     other = checkpoint({**LLAMA, "rms_norm_eps": 1e-3}, name="other")
     yaml = tmp_path / "m.yaml"
@@ -394,48 +394,48 @@ def test_models_of_a_mergekit_file_must_be_alike(checkpoint, call, tmp_path):
         f"  - sources: [{{model: {one}, layer_range: [0, 3]}}]\n"
         f"  - sources: [{{model: {other}, layer_range: [0, 3]}}]\n"
     )
-    error = refused(call, "--from-mergekit", yaml, "--out", tmp_path / "out")
+    error = refused(grow, "--from-mergekit", yaml, "--out", tmp_path / "out")
     assert "equal but for their depths; rms_norm_eps is" in error
 
 
 @pytest.mark.parametrize("factor", [".inf", ".nan", "1.5", "true"])
-def test_factors_that_are_none(checkpoint, call, tmp_path, factor):
+def test_factors_that_are_none(checkpoint, grow, tmp_path, factor):
     setting = f"factor={factor}"
     options = ("--operator", "stack", "--set", setting, "--out", tmp_path / "out")
-    message = refused(call, checkpoint({**LLAMA, "num_hidden_layers": 3}), *options)
+    message = refused(grow, checkpoint({**LLAMA, "num_hidden_layers": 3}), *options)
     assert "is no whole number above 3" in message
 
 
-def test_a_setting_that_is_not_there_is_named(checkpoint, call, tmp_path):
+def test_a_setting_that_is_not_there_is_named(checkpoint, grow, tmp_path):
     options = ("--operator", "stack", "--set", "factr=2", "--out", tmp_path / "out")
-    assert "stack has no setting 'factr'; known: factor, " in refused(call, checkpoint(), *options)
+    assert "stack has no setting 'factr'; known: factor, " in refused(grow, checkpoint(), *options)
 
 
-def test_unreadable_pickles_are_one_line(checkpoint, call, tmp_path):
+def test_unreadable_pickles_are_one_line(checkpoint, grow, tmp_path):
     source = checkpoint()
     (source / "model.safetensors").unlink()
     (source / "pytorch_model.bin").write_bytes(b"not a pickle")
     options = ("--operator", "stack", "--set", "factor=2", "--allow-pickle")
-    error = refused(call, source, *options, "--out", tmp_path / "out")
+    error = refused(grow, source, *options, "--out", tmp_path / "out")
     assert "pytorch_model.bin: not a readable file of weights" in error
 
 
-def test_pickles_of_old_torch_versions(checkpoint, call, tmp_path):
+def test_pickles_of_old_torch_versions(checkpoint, grow, tmp_path):
     source = checkpoint()
     tensors = load_file(source / "model.safetensors")
     (source / "model.safetensors").unlink()
     torch.save(tensors, source / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     options = ("--operator", "identity", "--set", "factor=2", "--allow-pickle")
-    code, text, error = call(source, *options, "--out", tmp_path / "out")
+    code, text, error = grow(source, *options, "--out", tmp_path / "out")
     assert code == 0, error
     assert "the function is preserved" in text
 
 
-def test_a_checkpoint_for_pretraining_is_grown_as_what_it_is(checkpoint, call, tmp_path):
+def test_a_checkpoint_for_pretraining_is_grown_as_what_it_is(checkpoint, grow, tmp_path):
     """With all its heads."""
     source, out = tmp_path / "source", tmp_path / "out"
     BertForPreTraining(build_config(BERT)).save_pretrained(source)
-    code, _, error = call(source, "--operator", "last", "--target", "num_hidden_layers=4",
+    code, _, error = grow(source, "--operator", "last", "--target", "num_hidden_layers=4",
                           "--out", out)  # fmt: skip
     assert code == 0, error
     _, report = BertForPreTraining.from_pretrained(out, output_loading_info=True)
@@ -446,20 +446,20 @@ def test_a_checkpoint_for_pretraining_is_grown_as_what_it_is(checkpoint, call, t
     assert json.loads((out / "config.json").read_text())["architectures"] == ["BertForPreTraining"]
 
 
-def test_what_cannot_be_measured_is_written_all_the_same(checkpoint, call, tmp_path):
+def test_what_cannot_be_measured_is_written_all_the_same(checkpoint, grow, tmp_path):
     source, out = checkpoint(), tmp_path / "out"
     path = source / "model.safetensors"
     whole = load_file(path)
     save_file({k: v for k, v in whole.items() if ".layers.1." not in k}, path, {"format": "pt"})
-    code, text, error = call(source, "--operator", "layers", "--set", "layers=[0, 2, 2, 0]",
+    code, text, error = grow(source, "--operator", "layers", "--set", "layers=[0, 2, 2, 0]",
                              "--out", out)  # fmt: skip
     assert code == 0, error
     assert "Function: not measured: the checkpoint lacks model.layers.1." in text
     assert AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 4
 
 
-def test_an_existing_folder_is_not_overwritten(checkpoint, call, tmp_path):
+def test_an_existing_folder_is_not_overwritten(checkpoint, grow, tmp_path):
     source = checkpoint()
-    code, _, error = call(source, "--operator", "stack", "--set", "factor=2", "--out", source)
+    code, _, error = grow(source, "--operator", "stack", "--set", "factor=2", "--out", source)
     assert code == 2
     assert "is there already" in error

@@ -46,11 +46,11 @@ def saved(folder, model_type, **keys):
 
 
 @pytest.mark.parametrize("model_type", MIXTURES)
-def test_layers_with_experts_are_copied_piece_by_piece(call, tmp_path, model_type):
+def test_layers_with_experts_are_copied_piece_by_piece(grow, tmp_path, model_type):
     """By the names and in the pieces that transformers itself writes."""
     source, out = tmp_path / "source", tmp_path / "grown"
     model = saved(source, model_type)
-    code, text, error = call(source, "--operator", "layers", "--set", "layers=[0, 1, 1]",
+    code, text, error = grow(source, "--operator", "layers", "--set", "layers=[0, 1, 1]",
                              "--out", out)  # fmt: skip
     assert code == 0, error
     assert "Function: max |difference of logits|" in text
@@ -95,7 +95,7 @@ def test_layers_that_are_named_by_number_follow_their_copies():
     assert grown_config(config, {"num_hidden_layers": 4}, [0, 1, 0, 1]).mlp_only_layers == [1, 3]
 
 
-def test_windows_of_gpt_neo_follow_the_copies(call, tmp_path):
+def test_windows_of_gpt_neo_follow_the_copies(grow, tmp_path):
     source, out = tmp_path / "source", tmp_path / "grown"
     keys = {
         **{"vocab_size": 96, "hidden_size": 16, "num_heads": 4, "max_position_embeddings": 64},
@@ -105,7 +105,7 @@ def test_windows_of_gpt_neo_follow_the_copies(call, tmp_path):
     fresh_model(rebuild_config({"model_type": "gpt_neo", **keys}), "causal", 0).save_pretrained(
         source
     )
-    code, _, error = call(source, "--operator", "stack", "--set", "factor=2", "--out", out)
+    code, _, error = grow(source, "--operator", "stack", "--set", "factor=2", "--out", out)
     assert code == 0, error
     config = AutoConfig.from_pretrained(out)
     assert config.attention_layers == ["global", "local", "local"] * 2

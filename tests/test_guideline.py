@@ -31,9 +31,18 @@ def test_advice_within_and_outside():
     advised = growth_timing(parameters, 6 * parameters * tokens)
     assert f"a source of {advised:.3g} tokens" in inside
     assert "1e+10 (10% of the target's 9.75e+10)" in inside
-    outside = advise_growth(4e5, 2e6, None, 2.0)
+    outside = advise_growth(4e5, 2e6, 1e6, 2.0)
     assert "not made for this size (4e+05 parameters" in outside
-    assert "that is not known" in outside and "here it is 2." in outside
+    assert "here: 1e+06 (50% of the target's 2e+06)" in outside and "here it is 2." in outside
+
+
+def test_what_is_not_known_is_left_out():
+    within = advise_growth(1.1e9, 97.5e9, None, 4.0)
+    assert "grow a source of" in within and "Tokens of the source" not in within
+    assert advise_growth(4e5, 2e6, None, 2.0) == (
+        "G_stack's guideline (arXiv:2405.15319) advises to grow the parameters by a factor of 4; "
+        "here it is 2."
+    )
 
 
 def test_within_both_ranges_but_off_the_band_it_says_nothing():
@@ -46,4 +55,4 @@ def test_within_both_ranges_but_off_the_band_it_says_nothing():
             assert ("grow a source of" in said) == (0.07 <= share <= 0.19)
     assert not is_fitted(2.9e9, 0.85e20)
     assert growth_timing(2.9e9, 0.85e20) > 2 * 0.85e20 / (6 * 2.9e9)
-    assert "not made for this size" in advise_growth(2.9e9, 0.85e20 / (6 * 2.9e9), None, 4.0)
+    assert "not made for this size" in advise_growth(2.9e9, 0.85e20 / (6 * 2.9e9), 1e9, 4.0)

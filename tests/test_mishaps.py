@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from random import Random
 
@@ -15,7 +14,6 @@ from reported import without_times
 from staged import STAGED, as_list
 
 import lagsearch
-from lagsearch.cli import commands as cli
 from lagsearch.display.watch import Watch
 from lagsearch.space import load_space
 
@@ -32,17 +30,11 @@ def some(cases, *fast):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(call):
     """Run the command line in this process; a mishap ends in one line, and in exit code 2."""
 
-    def called(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lagsearch", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        error = capsys.readouterr().err
+    def called(*words):
+        code, _, error = call(*words)
         if not code:
             return code, ""
         assert code == 2, error

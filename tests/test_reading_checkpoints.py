@@ -61,20 +61,20 @@ def output(folder, model_class=AutoModelForCausalLM):
         return model_class.from_pretrained(folder, dtype=torch.float32).eval()(TOKENS)[0]
 
 
-def refused(call, *arguments, **keys):
-    code, out, error = call(*arguments, **keys)
+def refused(grow, *arguments, **keys):
+    code, out, error = grow(*arguments, **keys)
     assert code == 2, out + error
     assert error.count("\n") == 1 and "Traceback" not in error
     return error
 
 
 @pytest.mark.parametrize("name", ["model_1.safetensors", "adapter_model.safetensors"])
-def test_other_files_of_the_folder_are_not_read(checkpoint, call, tmp_path, name):
+def test_other_files_of_the_folder_are_not_read(checkpoint, grow, tmp_path, name):
     source, out = checkpoint(), tmp_path / "grown"
     noise = {key: torch.randn_like(each) for key, each in load_file(
         source / "model.safetensors").items()}  # fmt: skip
     save_file(noise, source / name)
-    code, text, error = call(source, *IDENTITY, out)
+    code, text, error = grow(source, *IDENTITY, out)
     assert code == 0, error
     assert "the function is preserved" in text
     assert torch.allclose(output(source), output(out), atol=1e-5)
@@ -83,10 +83,10 @@ def test_other_files_of_the_folder_are_not_read(checkpoint, call, tmp_path, name
         assert torch.equal(model(TOKENS).logits, output(source))
 
 
-def test_files_that_nothing_names_are_refused_and_named(checkpoint, call, tmp_path):
+def test_files_that_nothing_names_are_refused_and_named(checkpoint, grow, tmp_path):
     source = checkpoint()
     (source / "model.safetensors").rename(source / "weights.safetensors")
-    error = refused(call, source, *STACK, tmp_path / "out")
+    error = refused(grow, source, *STACK, tmp_path / "out")
     assert "weights.safetensors is not read" in error and "rename it" in error
 
 
@@ -113,7 +113,7 @@ def test_an_index_is_taken_at_its_word(checkpoint, tmp_path):
 
 
 def test_the_check_would_see_a_source_that_was_read_wrongly(
-    checkpoint, call, tmp_path, monkeypatch
+    checkpoint, grow, tmp_path, monkeypatch
 ):
     """It loads the source's folder by transformers alone."""
     from lagsearch.models import stored
@@ -122,15 +122,15 @@ def test_the_check_would_see_a_source_that_was_read_wrongly(
     monkeypatch.setattr(
         stored.CheckpointTensors, "__getitem__", lambda self, name: read(self, name) * 0.5
     )
-    code, text, _ = call(source, *IDENTITY, tmp_path / "out")
+    code, text, _ = grow(source, *IDENTITY, tmp_path / "out")
     assert code == 0
     assert "the function is NOT preserved" in text
 
 
-def test_a_head_of_its_own_is_kept_and_no_longer_tied(checkpoint, call, tmp_path):
+def test_a_head_of_its_own_is_kept_and_no_longer_tied(checkpoint, grow, tmp_path):
     source, out = checkpoint(TIED), tmp_path / "grown"
     change(source, lm_head__weight=torch.randn(259, 16))
-    code, text, error = call(source, *IDENTITY, out)
+    code, text, error = grow(source, *IDENTITY, out)
     assert code == 0, error
     assert "the function is preserved" in text
     assert "has a head of its own although tie_word_embeddings is true" in text
@@ -141,16 +141,16 @@ def test_a_head_of_its_own_is_kept_and_no_longer_tied(checkpoint, call, tmp_path
         assert torch.equal(load_checkpoint(source, "causal")(TOKENS).logits, output(source))
 
 
-def test_a_copy_of_the_embedding_is_no_head_of_its_own(checkpoint, call, tmp_path):
+def test_a_copy_of_the_embedding_is_no_head_of_its_own(checkpoint, grow, tmp_path):
     source, out = checkpoint(TIED), tmp_path / "grown"
     change(source, lm_head__weight=load_file(source / "model.safetensors")[
         "model.embed_tokens.weight"].clone())  # fmt: skip
     assert load_config(source).tie_word_embeddings is True
-    assert call(source, *IDENTITY, out)[0] == 0
+    assert grow(source, *IDENTITY, out)[0] == 0
     assert "lm_head.weight" not in load_file(out / "model.safetensors")
 
 
-def test_what_is_left_out_is_listed(checkpoint, call, tmp_path):
+def test_what_is_left_out_is_listed(checkpoint, grow, tmp_path):
     source, out = checkpoint(), tmp_path / "grown"
     layer = {
         f"model__layers__3__{name.split('.', 3)[3].replace('.', '__')}": each.clone()
@@ -158,29 +158,29 @@ def test_what_is_left_out_is_listed(checkpoint, call, tmp_path):
         if name.startswith("model.layers.2.")
     }
     change(source, model__layers__0__self_attn__q_proj__bias=torch.randn(16), **layer)
-    code, text, error = call(source, *IDENTITY, out)
+    code, text, error = grow(source, *IDENTITY, out)
     assert code == 0, error
     assert f"{1 + len(layer)} tensors are left out, which a LlamaForCausalLM of this" in text
     assert "model.layers.0.self_attn.q_proj.bias" in text
 
 
 @pytest.mark.parametrize("name", ["v_head__summary__weight", "score__weight"])
-def test_a_head_that_would_be_lost_is_refused(checkpoint, call, tmp_path, name):
+def test_a_head_that_would_be_lost_is_refused(checkpoint, grow, tmp_path, name):
     source = checkpoint()
     change(source, **{name: torch.randn(1, 16)})
-    error = refused(call, source, *STACK, tmp_path / "out")
+    error = refused(grow, source, *STACK, tmp_path / "out")
     assert f"has {name.replace('__', '.')}, a part that a LlamaForCausalLM lacks" in error
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("model_class", [LlamaForSequenceClassification, LlamaModel, BertModel])
-def test_a_class_that_is_named_is_kept(call, tmp_path, model_class):
+def test_a_class_that_is_named_is_kept(grow, tmp_path, model_class):
     keys = BERT if model_class is BertModel else {**LLAMA, "pad_token_id": 0}
     source, out = tmp_path / "source", tmp_path / "grown"
     torch.manual_seed(0)
     model_class(build_config(keys)).save_pretrained(source)
     operator = STACK if model_class is BertModel else IDENTITY
-    code, text, error = call(source, *operator, out)
+    code, text, error = grow(source, *operator, out)
     assert code == 0, error
     assert json.loads((out / "config.json").read_text())["architectures"] == [model_class.__name__]
     _, report = model_class.from_pretrained(out, output_loading_info=True)
@@ -190,47 +190,47 @@ def test_a_class_that_is_named_is_kept(call, tmp_path, model_class):
         assert torch.allclose(output(source, model_class), output(out, model_class), atol=1e-5)
 
 
-def test_a_classifier_of_another_size_is_refused(checkpoint, call, tmp_path):
+def test_a_classifier_of_another_size_is_refused(checkpoint, grow, tmp_path):
     source = checkpoint()
     change(source, score__weight=torch.randn(1, 16), lm_head__weight=None)
     config = json.loads((source / "config.json").read_text())
     config["architectures"] = ["LlamaForSequenceClassification"]
     (source / "config.json").write_text(json.dumps(config))
-    error = refused(call, source, *STACK, tmp_path / "out")
+    error = refused(grow, source, *STACK, tmp_path / "out")
     assert "score.weight is (1, 16), but config.json makes it (2, 16)" in error
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_number_is_refused_by_its_name(checkpoint, call, tmp_path, value):
+def test_what_is_no_number_is_refused_by_its_name(checkpoint, grow, tmp_path, value):
     source, name = checkpoint(), "model__layers__1__mlp__up_proj__weight"
     tensor = torch.ones(24, 16)
     tensor[3, :2] = value
     change(source, **{name: tensor})
-    error = refused(call, source, *IDENTITY, tmp_path / "out")
+    error = refused(grow, source, *IDENTITY, tmp_path / "out")
     assert "model.layers.1.mlp.up_proj.weight: 2 of its 384 values are NaN or infinite" in error
     assert sorted(each.name for each in tmp_path.iterdir()) == ["source"]
     with pytest.raises(ModelError, match="are NaN or infinite"):
         load_checkpoint(source, "causal")
 
 
-def test_a_type_without_its_scale_is_refused_by_its_name(checkpoint, call, tmp_path):
+def test_a_type_without_its_scale_is_refused_by_its_name(checkpoint, grow, tmp_path):
     source = checkpoint()
     path = source / "model.safetensors"
     save_file(
         {k: v.to(torch.float8_e4m3fn) if "proj" in k else v for k, v in load_file(path).items()},
         path,
     )
-    error = refused(call, source, *STACK, tmp_path / "out")
+    error = refused(grow, source, *STACK, tmp_path / "out")
     assert "proj.weight is stored as F8_E4M3, and nothing says by what it is scaled" in error
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
-def test_what_wrapped_a_model_is_taken_off_and_said(checkpoint, call, tmp_path, prefix):
+def test_what_wrapped_a_model_is_taken_off_and_said(checkpoint, grow, tmp_path, prefix):
     source, out = checkpoint(), tmp_path / "grown"
     plain = output(source)
     renamed(source, lambda name: prefix + name)
-    code, text, error = call(source, *IDENTITY, out)
+    code, text, error = grow(source, *IDENTITY, out)
     assert code == 0, error
     assert f"begin with {prefix}: taken off" in text
     assert "the function is preserved" in text
@@ -239,45 +239,45 @@ def test_what_wrapped_a_model_is_taken_off_and_said(checkpoint, call, tmp_path, 
         assert torch.equal(load_checkpoint(source, "causal")(TOKENS).logits, plain)
 
 
-def test_a_pointer_of_git_lfs_is_told_from_a_file(checkpoint, call, tmp_path):
+def test_a_pointer_of_git_lfs_is_told_from_a_file(checkpoint, grow, tmp_path):
     source = checkpoint()
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
     (source / "model.safetensors").write_text(pointer)
     assert "is a Git LFS pointer, not the file: run `git lfs pull`" in refused(
-        call, source, *STACK, tmp_path / "out"
+        grow, source, *STACK, tmp_path / "out"
     )
 
 
-def test_what_belongs_to_a_model_goes_along(checkpoint, call, tmp_path):
+def test_what_belongs_to_a_model_goes_along(checkpoint, grow, tmp_path):
     source, out = checkpoint(), tmp_path / "grown"
     files = ["chat_template.jinja", "preprocessor_config.json", "LICENSE", "NOTICE.txt"]
     for name in files:
         (source / name).write_text("{}")
     (source / "README.md").write_text("of the source alone")
-    assert call(source, *STACK, out)[0] == 0
+    assert grow(source, *STACK, out)[0] == 0
     assert all((out / name).is_file() for name in files)
     assert not (out / "README.md").exists()
 
 
-def test_an_error_that_comes_late_leaves_nothing(checkpoint, call, tmp_path, monkeypatch):
+def test_an_error_that_comes_late_leaves_nothing(checkpoint, grow, tmp_path, monkeypatch):
     from lagsearch.grow import writing
 
     def fail(*_):
         raise ModelError("too late")
 
     monkeypatch.setattr(writing, "compare_function", fail)
-    code, _, error = call(checkpoint(), *STACK, tmp_path / "out")
+    code, _, error = grow(checkpoint(), *STACK, tmp_path / "out")
     assert code == 2
     assert error.splitlines()[-1] == "lagsearch: too late"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["source"]
 
 
-def test_what_cannot_run_is_not_measured(checkpoint, call, tmp_path, monkeypatch):
+def test_what_cannot_run_is_not_measured(checkpoint, grow, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(measuring.StreamedModel, "output", fail)
-    code, text, _ = call(checkpoint(), *STACK, tmp_path / "out")
+    code, text, _ = grow(checkpoint(), *STACK, tmp_path / "out")
     assert code == 0
     assert "Function: not measured: no such kernel" in text
 
@@ -294,12 +294,12 @@ DEBERTA = {
 
 
 @pytest.mark.parametrize("keys", [MAMBA, DEBERTA], ids=["mamba", "deberta"])
-def test_models_that_use_weights_from_elsewhere_end_in_no_traceback(call, tmp_path, keys):
+def test_models_that_use_weights_from_elsewhere_end_in_no_traceback(grow, tmp_path, keys):
     kind = "causal" if keys is MAMBA else "masked"
     for dtype in (torch.float32, torch.bfloat16):
         source = tmp_path / f"source-{dtype}"
         fresh_model(rebuild_config(keys), kind, 0).to(dtype).save_pretrained(source)
-        code, text, error = call(source, *STACK, tmp_path / f"out-{dtype}")
+        code, text, error = grow(source, *STACK, tmp_path / f"out-{dtype}")
         assert code == 0, error
         assert "Function: " in text
 

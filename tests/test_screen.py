@@ -47,10 +47,9 @@ def test_lines_tables_and_live_tables_are_printable(monkeypatch):
     assert "[residual 32-64]" in shown
 
 
-def test_an_error_names_a_path_without_steering(monkeypatch, capsys):
-    from test_cli import call
+def test_an_error_names_a_path_without_steering(call):
 
-    code, _, error = call(monkeypatch, capsys, "plan", "a\x1b[31m.yaml")
+    code, _, error = call("plan", "a\x1b[31m.yaml")
     assert (code, error) == (2, "lagsearch: a\\x1b[31m.yaml: no such file\n")
 
 

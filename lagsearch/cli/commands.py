@@ -51,7 +51,7 @@ app = typer.Typer(
 MOST_DIGITS = 18
 """Of a number of steps, and of a seed."""
 
-SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE", help="The space file (YAML).")]
+SpaceArgument = Annotated[list[str], typer.Argument(metavar="SPACE", help="The space file (YAML).")]
 LagOption = Annotated[
     str | None,
     typer.Option(
@@ -77,11 +77,16 @@ HiddenOption = Annotated[
 HoursOption = Annotated[
     float | None, typer.Option("--hours", help="Time that the whole search may take.")
 ]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--column", metavar="NAME", help="Of records (.jsonl, .parquet): the key of the text."
+    ),
+]
 SkipOption = Annotated[
     bool,
     typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
 ]
-MODELINE = "# yaml-language-server: $schema="
 
 
 def _operator_names(begun: str) -> list[str]:
@@ -123,8 +128,10 @@ def plan_command(
 ) -> None:
     """Show every candidate and the cost of the search; nothing is trained."""
     from lagsearch.space import opened, said
+    from lagsearch.space.arguments import space_of
 
-    loaded = opened(space, said(set_ or (), lag=_lag(lag), skip_unfit=skip_unfit))
+    options = said(set_ or (), lag=_lag(lag), skip_unfit=skip_unfit)
+    loaded = opened(space_of("plan", space), options)
     watch = make_waiting_watch()
     with _loading(watch):
         from lagsearch.planning.run import plan
@@ -153,13 +160,14 @@ def init_command(
     layers: LayersOption = None,
     hidden: HiddenOption = None,
     hours: HoursOption = None,
+    column: ColumnOption = None,
     out: Annotated[Path, typer.Option("--out", help="The space file to write.")] = Path(
         "space.yaml"
     ),
 ) -> None:
     """Write a space file for a checkpoint and a text, ready to run."""
     watch = make_watch()
-    written = _init(checkpoint, texts, (layers, hidden, hours), out, watch)
+    written = _init(checkpoint, texts, (layers, hidden, hours, column), out, watch)
     with watch.doing("planning", is_brief=True):
         from lagsearch.planning.run import plan
 
@@ -214,6 +222,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     layers: LayersOption = None,
     hidden: HiddenOption = None,
     hours: HoursOption = None,
+    column: ColumnOption = None,
     skip_unfit: SkipOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -232,7 +241,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         skip_unfit=skip_unfit,
     )
     watch = make_watch()
-    space = _space_for(what, (layers, hidden, hours), watch)
+    space = _space_for(what, (layers, hidden, hours, column), watch)
     loaded = opened(space, options)
     with _loading(watch):
         from lagsearch.api import run
@@ -271,6 +280,8 @@ def scale_command(
     """Scale a schedule to another depth or length, in proportion, and list what changes."""
     from lagsearch.planning.scale_schedule import scale_schedule
 
+    if layers is None and steps is None:
+        raise LagsearchError("schedule scale: say what to, with --layers N, --steps N or both")
     changed = [f"{layers}-layers"] if layers else []
     changed += [f"{steps}-steps"] if steps else []
     out = out or schedule.with_name("-".join([schedule.stem, *changed]) + schedule.suffix)
@@ -505,6 +516,7 @@ def schema_command(
 ) -> None:
     """Print the JSON schema of space files, which lets editors complete and check them."""
     from lagsearch.cli.schema import dump_schema
+    from lagsearch.space import MODELINE
     from lagsearch.storage.files import write_text
 
     if out is None:
@@ -552,7 +564,7 @@ def main() -> None:
         if hasattr(error, "format_message"):  # a wrong command line, as click says it
             if not (message := error.format_message()):  # the help was shown instead
                 raise SystemExit(2) from None
-            _stop(message, 2)
+            _stop(message + _example(error), 2)
         if is_out_of_memory(error):
             _stop(f"not enough memory on this machine: {brief(error)}", 2)
         raise
@@ -590,6 +602,19 @@ def _stop(line: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def _example(error: Any) -> str:
+    """Return a command line that has what another one lacks, or a value that an option takes."""
+    from lagsearch.space.arguments import VALUES, example
+
+    name = getattr(getattr(error, "param", None), "name", None)
+    if type(error).__name__ == "BadParameter" and name in VALUES:
+        return f"; e.g. --{name} {VALUES[name]}"
+    if type(error).__name__ != "MissingParameter" or error.ctx is None:
+        return ""
+    found = example(error.ctx.info_name, error.ctx.params)
+    return f" E.g. {found}" if found else ""
+
+
 def _flush(stream: TextIO) -> None:
     """Have nothing left that Python would complain of when it ends."""
     try:
@@ -604,19 +629,22 @@ def _loading(watch: Watch) -> AbstractContextManager[None]:
     return nullcontext() if "torch" in sys.modules else watch.doing(what)
 
 
-Wanted = tuple[int | None, int | None, float | None]
-"""Layers, width and hours, as a command says them."""
+Wanted = tuple[int | None, int | None, float | None, str | None]
+"""Layers, width, hours and column, as a command says them."""
 
 
 def _init(
     checkpoint: str, texts: list[str], wanted: Wanted, out: Path | None, watch: Watch
 ) -> "Written":
+    from lagsearch.space.arguments import check_checkpoint_and_texts, check_wanted
+
+    hours = wanted[2]
+    check_checkpoint_and_texts(checkpoint, texts)
+    check_wanted(hours, out)
     with _loading(watch):
         from lagsearch.init import Request, init_space
 
-    layers, hidden, hours = wanted
-    request = Request(checkpoint, tuple(texts), layers, hidden, hours)
-    return init_space(request, out, watch)
+    return init_space(Request(checkpoint, tuple(texts), *wanted), out, watch)
 
 
 def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:
@@ -625,15 +653,13 @@ def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:
         written = _init(what[0], what[1:], wanted, None, watch)
         show_lines(f"Space: {written.file.path}", *written.lines)
         return written.file.path
-    path = Path(what[0])
-    if (path / "config.json").is_file():
-        message = f"{path} is a checkpoint: give a text, too: lagsearch run {path} TEXT"
-        raise LagsearchError(message)
-    given = zip(("--layers", "--hidden", "--hours"), wanted, strict=True)
+    from lagsearch.space.arguments import space_of
+
+    path = space_of("run", what)
+    given = zip(("--layers", "--hidden", "--hours", "--column"), wanted, strict=True)
     if named := [option for option, value in given if value is not None]:
-        raise LagsearchError(
-            f"{named[0]} is for a checkpoint and a text; what {path} grows to stands in it"
-        )
+        message = f"is for a checkpoint and a text; change what stands in {path}, or use --set"
+        raise LagsearchError(f"{named[0]} {message}")
     return path
 
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import LagsearchError, ModelError, OperatorError, did_you_mean
-from lagsearch.grow.growth import Growth
-from lagsearch.grow.mergekit import (
-    Passthrough,
-    check_zeroed,
-    from_mergekit,
+from lagsearch.errors import (
+    LagsearchError,
+    ModelError,
+    OperatorError,
+    and_then,
+    did_you_mean,
 )
+from lagsearch.grow.growth import Growth
+from lagsearch.grow.mergekit import Passthrough, check_zeroed, from_mergekit
 from lagsearch.models.checkpoints import load_config, locate_checkpoint, open_checkpoint
 from lagsearch.models.configs import ModelShape, grown_config, n_layers, shape_of, target_shape
 from lagsearch.models.families import family_of
@@ -164,7 +166,7 @@ def _from_space(request: Request, path: Path) -> Growth:
     if name is None:
         hint = did_you_mean(asked or "", list(plan.names))
         message = f"no candidate {asked!r}{hint}" if asked else "name a candidate with --candidate"
-        raise OperatorError(f"{path}: {message}; it has {', '.join(plan.names)}")
+        raise OperatorError(and_then(f"{path}: {message}", f"it has {', '.join(plan.names)}"))
     for each in plan.sources:
         if each.checkpoint is None:
             raise OperatorError(

@@ -15,7 +15,8 @@ from lagsearch.init.draft import make_draft, name_of, target_of
 from lagsearch.init.growths import Plain
 from lagsearch.init.text import corpus_of, measure_text
 from lagsearch.init.wording import about, space_text
-from lagsearch.space import SpaceFile, load_space
+from lagsearch.space import SCHEMA_FILE, SpaceFile, load_space
+from lagsearch.space.arguments import check_checkpoint_and_texts, check_wanted
 from lagsearch.storage.files import write_text
 
 HOURS = 0.1
@@ -33,6 +34,7 @@ class Request:
             checkpoint's.
         hidden: Width of the target.
         hours: Hours that the whole search may take on this machine; `HOURS` when left out.
+        column: Of records: the key that holds the text; found when left out.
     """
 
     checkpoint: str
@@ -40,6 +42,7 @@ class Request:
     layers: int | None = None
     hidden: int | None = None
     hours: float | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,9 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
         LagsearchError: Checkpoint or text cannot be used, or the file is there; nothing is written.
     """
     watch = watch or Watch()
-    if out is not None and out.exists():
-        raise SpaceError(f"{out} is there already: give another name with --out, or remove it")
-    if (hours := HOURS if request.hours is None else request.hours) <= 0:
-        raise SpaceError(f"--hours {hours:g}: give a number above 0, e.g. 0.5")
+    check_checkpoint_and_texts(request.checkpoint, request.texts)
+    check_wanted(request.hours, out)
+    hours = HOURS if request.hours is None else request.hours
     try:
         watch.passing(f"reading {request.checkpoint}")
         checkpoint = open_checkpoint(request.checkpoint)
@@ -80,7 +82,7 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
         if path.exists():
             return _earlier(path, request, target)
         watch.passing(f"reading {', '.join(request.texts[:3])}")
-        text = measure_text(request.texts, checkpoint.tokenizer)
+        text = measure_text(request.texts, checkpoint.tokenizer, request.column)
         name = name_of(checkpoint, target)
         if out is not None and out.stem != "space":
             name = safe_name(out.stem) or name
@@ -90,7 +92,10 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     how_long, quoted = about(draft.length.seconds), shlex.quote(str(path))
     head = (
         f"Grows {checkpoint.written} on {text.name}. Written by `lagsearch init`.",
-        f"A run takes {how_long} on the machine that wrote this: lagsearch run {quoted}",
+        f"A run takes {how_long} on the machine that wrote this, as busy as it was: "
+        f"lagsearch run {quoted}",
+        "Editors complete and check this file with the schema beside it: lagsearch schema --out "
+        f"{shlex.quote(str(path.with_name(SCHEMA_FILE)))}",
     )
     write_text(path, space_text(head, draft.parts, draft.notes, draft.growths.listed))
     try:
@@ -98,7 +103,7 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     except LagsearchError:
         path.unlink(missing_ok=True)
         raise
-    return Written(file, (*draft.warnings, f"A run takes {how_long} on this machine."))
+    return Written(file, (*draft.warnings, f"A run takes {how_long} on this machine as it is now."))
 
 
 def _earlier(path: Path, request: Request, target: Plain) -> Written:
@@ -111,7 +116,7 @@ def _earlier(path: Path, request: Request, target: Plain) -> Written:
     space = file.space
     is_same = (
         space.sources[0].checkpoint == request.checkpoint
-        and space.data.train == corpus_of(request.texts)
+        and space.data.train == corpus_of(request.texts, request.column)
         and dict(space.target) == target
     )
     if not is_same:

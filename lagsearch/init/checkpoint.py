@@ -11,7 +11,6 @@ from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, n_parameters
 from lagsearch.models.checkpoints import load_config, locate_checkpoint, read_config
 from lagsearch.models.configs import n_layers
-from lagsearch.storage.files import path_of
 
 Kind = Literal["causal", "masked"]
 
@@ -80,7 +79,6 @@ def open_checkpoint(name: str) -> Checkpoint:
     Raises:
         ModelError: It is not a checkpoint of a causal or masked language model with safetensors.
     """
-    _check_no_file(name)
     try:
         folder = locate_checkpoint(name)
         kind = _kind(read_config(folder))
@@ -95,22 +93,6 @@ def open_checkpoint(name: str) -> Checkpoint:
         raise ModelError(message if message.startswith(name) else f"{name}: {message}") from None
 
 
-def _check_no_file(name: str) -> None:
-    """Refuse a file where a checkpoint's folder or hub name is meant.
-
-    Raises:
-        ModelError: It is a file.
-    """
-    path = path_of(name)
-    if not path.is_file():
-        return
-    if (path.parent / "config.json").is_file():
-        raise ModelError(f"{name} is a file of a checkpoint: give its folder, {path.parent}")
-    if path.suffix in (".yaml", ".yml"):
-        raise ModelError(f"{name} is a space file: run it alone, `lagsearch run {name}`")
-    raise ModelError(f"{name} is a file: first comes the checkpoint's folder, then the text")
-
-
 def _kind(config: Any) -> Kind:
     """Return what a model predicts, by its class, else by what its type can be.
 
@@ -122,7 +104,14 @@ def _kind(config: Any) -> Kind:
     causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     names = tuple(config.architectures or ())
-    if any(re.search("ForMaskedLM|ForPreTraining", name) for name in names):
+    if "ElectraForPreTraining" in names:
+        raise ModelError(
+            "ElectraForPreTraining is a discriminator: it tells replaced tokens from original "
+            "ones and predicts none; bring its generator, an ElectraForMaskedLM"
+        )
+    if any("ForMaskedLM" in name for name in names):
+        return "masked"
+    if config.model_type in masked and any("ForPreTraining" in name for name in names):
         return "masked"
     if any(re.search("ForCausalLM|LMHeadModel", name) for name in names):
         return "causal"

@@ -3,24 +3,29 @@
 from dataclasses import dataclass
 from math import ceil
 
+from lagsearch.data.tokens.writing import held_out_tokens
 from lagsearch.display.watch import Watch
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, ResourceError
 from lagsearch.init.checkpoint import Checkpoint, rate_of
 from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
 from lagsearch.init.sizes import (
     FEWEST_STEPS,
     FEWEST_TOKENS,
+    TELLING_STEPS,
     THE_TIME,
     Length,
     Shape,
     Work,
+    hours_needed,
+    lag_of,
     longest,
+    most_steps,
     shapes,
 )
-from lagsearch.init.speed import Speed, measure_speed
+from lagsearch.init.speed import Load, Speed, seconds_per_step
 from lagsearch.init.text import Text
 from lagsearch.models.build import empty_model, usable_positions
-from lagsearch.models.configs import rebuild_config, stored_name
+from lagsearch.models.configs import stored_name
 from lagsearch.running.workers.slots import assign_slots
 from lagsearch.space import Resources
 
@@ -91,11 +96,9 @@ def make_draft(
         "schedule": {"name": "cosine", "warmup_steps": warmup, "final_fraction": 0.1},
     }
     notes = {
-        "data.train": f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens"
-        + (
-            "; {files: [...], documents: lines} if each line is a document" if text.is_plain else ""
-        ),
-        "data.validation": "held out of the text, to measure losses on",
+        "data.train": _train_note(text),
+        "data.validation": f"{'' if text.is_exact else 'about '}"
+        f"{held_out_tokens(text.tokens, shape.fraction):,} tokens, to measure losses on",
         "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
         "training.steps": f"after growth, for the winner: limited by {length.limit}",
         "training.batch_size": f"sequences in a step: {shape.tokens:,} tokens",
@@ -103,7 +106,11 @@ def make_draft(
         "training.schedule": "the rate rises again from zero, then falls to a tenth",
         "search.lag": "K: candidates are ranked after a quarter of the steps",
     }
-    warnings = _warnings(length, hours, speed, is_measured=is_measured)
+    warnings = _warnings(length, hours, is_measured=is_measured)
+    more = min(TELLING_STEPS, most_steps(shape, text.tokens))
+    if length.steps < more and length.limit == THE_TIME:
+        enough_hours = hours_needed(more, shape, work, speed)
+        warnings += (_too_few(length, more, enough_hours),)
     return Draft(_sized(plain, shape, length, training), notes, growths, length, warnings)
 
 
@@ -185,17 +192,32 @@ def _speed(growths: Growths, checkpoint: Checkpoint, shape: Shape) -> tuple[Spee
         Resources(), "auto", [each.cost.memory_bytes for each in growths.planned]
     )
     memory = largest.cost.memory_bytes
+    guessed = Speed(_GUESSED_FLOPS_PER_S[compute.device], slots.number), False
     if memory is None or memory > _MEASURED_BYTES:
-        return Speed(_GUESSED_FLOPS_PER_S[compute.device], slots.number), False
-    measured = measure_speed(
-        rebuild_config(largest.config),
+        return guessed
+    load = Load(
+        largest.config,
         checkpoint.kind,
-        (shape.batch_size, shape.sequence_length),
-        largest.cost.flops_per_step,
-        compute.device,
+        *(shape.batch_size, shape.sequence_length),
+        *(compute.device, compute.threads),
     )
+    # on a GPU one is measured alone: those that share it have a part of its speed at worst
     on_one = ceil(1 / slots.gpus) if 0 < slots.gpus < 1 else 1
-    return Speed(measured / on_one, slots.number), True
+    at_once = 1 if slots.gpus else min(slots.number, len(growths.planned) + 1)
+    try:
+        seconds = seconds_per_step(load, at_once)
+    except ResourceError:
+        return guessed
+    return Speed(largest.cost.flops_per_step / seconds / on_one, slots.number), True
+
+
+def _train_note(text: Text) -> str:
+    note = f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens"
+    if "column" in text.train:
+        return f"{note}; column: the key of a record that holds its text"
+    if text.is_plain:
+        return f"{note}; {{files: [...], documents: lines}} if each line is a document"
+    return note
 
 
 def _now(checkpoint: Checkpoint, target: Plain) -> str:
@@ -203,12 +225,19 @@ def _now(checkpoint: Checkpoint, target: Plain) -> str:
     return ", ".join(f"{own.get(key)}" for key in target) + " now"
 
 
-def _warnings(length: Length, hours: float, speed: Speed, *, is_measured: bool) -> tuple[str, ...]:
+def _too_few(length: Length, steps: int, hours: float) -> str:
+    return (
+        f"K = {length.lag} of {length.steps} steps is so early that a ranking there tells little: "
+        f"give --hours {hours:g} for {steps} steps and K = {lag_of(steps)}."
+    )
+
+
+def _warnings(length: Length, hours: float, *, is_measured: bool) -> tuple[str, ...]:
     found = []
     if not is_measured:
         found.append(
-            "The target is too large to be measured here: the time is a guess. `lagsearch plan` "
-            "says what memory it needs."
+            "The target could not be measured here: the time is a guess. `lagsearch plan` says "
+            "what memory it needs."
         )
     if length.limit != THE_TIME and length.seconds < hours * 1800:
         found.append(
@@ -217,7 +246,7 @@ def _warnings(length: Length, hours: float, speed: Speed, *, is_measured: bool) 
         )
     if length.seconds > hours * 3600 * 1.05:
         found.append(
-            f"This takes longer than --hours {hours:g}: fewer than {FEWEST_STEPS} steps would rank "
-            "nothing."
+            f"This takes longer than the {hours:g} hours that it may take (--hours): fewer than "
+            f"{FEWEST_STEPS} steps would rank nothing."
         )
     return tuple(found)

@@ -21,6 +21,9 @@ from lagsearch.space import Entry, Space, check_file, expand
 
 Plain = dict[str, Any]
 
+LARGEST_FACTOR = 16
+"""Times by which a depth or a width may grow at once."""
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -56,7 +59,7 @@ def deeper(checkpoint: Checkpoint, layers: int | None) -> Plain:
     """Return the target's depth; half as many layers more where none is given.
 
     Raises:
-        ModelError: It is not above the source's.
+        ModelError: It is not above the source's, or too far.
     """
     own = checkpoint.n_layers
     wanted = layers or (3 * own + 1) // 2
@@ -64,6 +67,11 @@ def deeper(checkpoint: Checkpoint, layers: int | None) -> Plain:
         raise ModelError(
             f"--layers {wanted}: {checkpoint.written} has {own} layers already; give more, e.g. "
             f"{2 * own}"
+        )
+    if wanted > (most := LARGEST_FACTOR * own):
+        raise ModelError(
+            f"--layers {wanted}: {checkpoint.written} has {own} layers; give {most} at most, e.g. "
+            f"{2 * own}: to grow farther, grow what comes out of it again"
         )
     return {stored_name(checkpoint.config, "num_hidden_layers"): wanted}
 
@@ -82,7 +90,15 @@ def wider(checkpoint: Checkpoint, hidden: int) -> Plain:
     groups = heads if keys.key_value is None else keys.groups(shape.keys)
     step = own // gcd(own, groups)
     if hidden <= own:
-        raise ModelError(f"--hidden {hidden}: {checkpoint.written} is {own} wide already")
+        raise ModelError(
+            f"--hidden {hidden}: {checkpoint.written} is {own} wide already; give more, e.g. "
+            f"{2 * own}"
+        )
+    if hidden > (most := LARGEST_FACTOR * own):
+        raise ModelError(
+            f"--hidden {hidden}: {checkpoint.written} is {own} wide; give {most} at most, e.g. "
+            f"{2 * own}"
+        )
     if hidden % step:
         near = [hidden // step * step, (hidden // step + 1) * step]
         allowed = " or ".join(str(each) for each in near if each > own)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor, log10
 
+from lagsearch.data.tokens.store import ValidationSize, size_within
+from lagsearch.data.tokens.writing import STRETCH, held_out_tokens
 from lagsearch.init.speed import Speed
 from lagsearch.space import log_ladder
 
@@ -12,6 +14,9 @@ MOST_PASSES = 8
 
 FEWEST_STEPS = 60
 """Steps below which a ranking says nothing."""
+
+TELLING_STEPS = 200
+"""Steps below which K, a quarter of them, is so early that a ranking there tells little."""
 
 FEWEST_TOKENS = 3200
 """Tokens of a text below which there is nothing to train on: 200 sequences of 16."""
@@ -102,13 +107,29 @@ def shapes(tokens: int, longest: int, device: str) -> Iterator[Shape]:
     length = 1 << (length.bit_length() - 1)
     while length > 16 and tokens < 200 * length:
         length //= 2
-    fraction = 0.05 if tokens > 500_000 else 0.1 if tokens > 100_000 else 0.2
+    fraction = fraction_of(tokens)
+    held_out = held_out_tokens(tokens, fraction)
     rows = max(4, (65_536 if device == "cuda" else 4_096) // length)
     while rows >= 4:
         if rows == 4 or rows * length * _STEPS_IN_A_TEXT <= tokens:
-            held_out = int(fraction * tokens) // (rows * length)
-            yield Shape(length, rows, fraction, max(1, min(_MOST_BATCHES, held_out)))
+            wanted = ValidationSize(_MOST_BATCHES, rows)
+            size = size_within([held_out], [1.0], length, wanted)
+            assert size is not None, "the text is long enough for the sequences"
+            yield Shape(length, rows, fraction, size.batches)
         rows //= 2
+
+
+def fraction_of(tokens: int) -> float:
+    """Return the share of a text to hold out: two digits that come to what a run takes.
+
+    A run holds out whole stretches, of a short text a quarter at most.
+    """
+    share = 0.05 if tokens > 500_000 else 0.1 if tokens > 100_000 else 0.2
+    stretches = tokens // STRETCH
+    if stretches * share < 1:
+        return ceil(100 * held_out_tokens(tokens, share) / tokens) / 100
+    wanted = round(stretches * share)
+    return next(each / 100 for each in range(1, 100) if int(stretches * (each / 100)) >= wanted)
 
 
 def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float) -> Length:
@@ -121,8 +142,7 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
         speed: How fast.
         budget_s: Seconds that one has.
     """
-    train = tokens * (1 - shape.fraction)
-    most = max(FEWEST_STEPS, int(MOST_PASSES * train / shape.tokens))
+    most = most_steps(shape, tokens)
     fitting = [steps for steps in _round_numbers() if FEWEST_STEPS <= steps <= most]
     best = fitting[0]
     for steps in fitting:
@@ -131,6 +151,19 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
         best = steps
     passes = f"{MOST_PASSES} passes over the text"
     return _length(best, shape, work, speed, passes)
+
+
+def most_steps(shape: Shape, tokens: int) -> int:
+    """Return the most steps that a text is enough for."""
+    train = tokens * (1 - shape.fraction)
+    return max(FEWEST_STEPS, int(MOST_PASSES * train / shape.tokens))
+
+
+def hours_needed(steps: int, shape: Shape, work: Work, speed: Speed) -> float:
+    """Return hours that are enough for a run, rounded up to two digits."""
+    hours = 1.05 * seconds(steps, shape, work, speed) / 3600
+    unit = 10.0 ** (floor(log10(hours)) - 1)
+    return float(f"{ceil(hours / unit) * unit:.2g}")
 
 
 def seconds(steps: int, shape: Shape, work: Work, speed: Speed) -> float:

@@ -1,27 +1,22 @@
 """How long a text is in a checkpoint's tokens, and how a space file names it."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.data.text.corpora import (
-    Documents,
-    Opener,
-    parts_of,
-)
-from lagsearch.data.text.files import (
-    files_in,
-    first_record,
-    is_plain,
-    unit_of,
-)
-from lagsearch.errors import DataError
+from lagsearch.data.text.corpora import Documents, Opener, parts_of
+from lagsearch.data.text.files import files_in, first_records, is_plain, unit_of
+from lagsearch.errors import DataError, and_then, did_you_mean
 from lagsearch.space import Corpus
+from lagsearch.space.arguments import STDLIB, kind_of
 from lagsearch.storage.files import path_of
 
-STDLIB = "python-stdlib"
+_LOOKED_AT = 100
+"""Records that are looked at to find the column of the text."""
+
 _SAMPLE = 1 << 21
 """Characters that are tokenized to know how many tokens a text has."""
 
@@ -45,19 +40,25 @@ class Text:
     is_plain: bool
 
 
-def measure_text(names: Sequence[str], tokenizer: Any) -> Text:
+def measure_text(names: Sequence[str], tokenizer: Any, column: str | None = None) -> Text:
     """Look at the beginning of a text, and work out how many tokens it has.
 
     Args:
         names: Files and folders, or one dataset on the Hugging Face hub, or `python-stdlib`.
         tokenizer: The checkpoint's.
+        column: Of records: the key that holds the text; found when left out.
 
     Raises:
         DataError: It is missing, empty, or not text.
     """
-    train = _written(names)
+    train = _written(names, column)
     documents = _documents(_corpus(train))
-    tokens, is_exact = _count(documents, tokenizer)
+    try:
+        tokens, is_exact = _count(documents, tokenizer)
+    except DataError as error:
+        if "no column" not in str(error):
+            raise
+        raise DataError(and_then(str(error), "--column names another")) from None
     if not tokens:
         raise DataError(f"{documents.name}: there is no text in it")
     paths = [path for name in train.get("files", ()) for path in files_in(path_of(name))]
@@ -65,22 +66,13 @@ def measure_text(names: Sequence[str], tokenizer: Any) -> Text:
     return Text(train, documents.name, tokens, is_exact, are_plain)
 
 
-def _written(names: Sequence[str]) -> dict[str, Any]:
+def _written(names: Sequence[str], column: str | None) -> dict[str, Any]:
     """Return what a space says of a text."""
     paths = [path_of(name) for name in names]
     if list(names) == [STDLIB]:
         return {"corpus": STDLIB}
-    missing = [name for name, path in zip(names, paths, strict=True) if not path.exists()]
-    if len(names) == 1 and missing and names[0].count("/") == 1 and not names[0].startswith("."):
-        return {"hub": names[0]}
-    if missing:
-        raise DataError(
-            f"{missing[0]}: no such file or folder; give text files (.txt, .jsonl, .parquet, .gz), "
-            f"folders of them, one dataset of the hub (owner/name), or {STDLIB}"
-        )
-    for name, path in zip(names, paths, strict=True):
-        if (path / "config.json").is_file():
-            raise DataError(f"{name} is a checkpoint, not a text: the checkpoint comes first")
+    if len(names) == 1 and kind_of(names[0]) == "missing":
+        return {"hub": names[0], **({"column": column} if column else {})}
     files = [file for path in paths for file in files_in(path)]
     seen: set[Path] = set()
     for file in files:
@@ -88,18 +80,22 @@ def _written(names: Sequence[str]) -> dict[str, Any]:
             raise DataError(f"{file} is named twice, by itself or by its folder: name it once")
         seen.add(file.resolve())
     train: dict[str, Any] = {"files": list(names)}
-    if column := _column(files):
-        train["column"] = column
+    if found := _column(files, column):
+        train["column"] = found
     return train
 
 
-def corpus_of(names: Sequence[str]) -> Corpus:
+def corpus_of(names: Sequence[str], column: str | None = None) -> Corpus:
     """Return the text of these names as a space has it.
+
+    Args:
+        names: As `measure_text` takes them.
+        column: Of records: the key that holds the text.
 
     Raises:
         DataError: A file is missing.
     """
-    return _corpus(_written(names))
+    return _corpus(_written(names, column))
 
 
 def _corpus(train: dict[str, Any]) -> Corpus:
@@ -117,20 +113,44 @@ def _documents(corpus: Corpus) -> Documents:
     return Documents(", ".join(corpus.files), "", units)
 
 
-def _column(files: Sequence[Path]) -> str | None:
-    """Return the column of records that holds the text, where it is not `text`."""
-    records = next((path for path in files if not is_plain(path)), None)
-    if records is None:
+def _column(files: Sequence[Path], wanted: str | None) -> str | None:
+    """Return the column of records that holds the text, where it is not `text`.
+
+    Raises:
+        DataError: The records have no such column, or none of text; or there are no records.
+    """
+    path = next((each for each in files if not is_plain(each)), None)
+    if path is None:
+        if wanted:
+            message = "is for records (.jsonl, .parquet); there are none here"
+            raise DataError(f"--column {wanted}: {message}")
         return None
-    columns = _text_columns(records)
-    if "text" in columns or not columns:
-        return None  # where there is none at all, reading says so with its line
-    return max(columns, key=lambda name: columns[name])
+    records = first_records(path, _LOOKED_AT)
+    known = list(dict.fromkeys(key for each in records for key in each))
+    if wanted and known and wanted not in known:
+        raise DataError(and_then(_no_column(path, wanted, known), f"it has {', '.join(known)}"))
+    if wanted or not known:  # where there are no records, reading says so with its line
+        return wanted if wanted != "text" else None
+    lengths = _lengths(records)
+    if not lengths:
+        raise DataError(
+            f"{path}: no column of its first {len(records)} records holds text; they have "
+            f"{', '.join(known)}: give other records, or name the column that has text farther on: "
+            "--column NAME"
+        )
+    return None if "text" in lengths else lengths.most_common(1)[0][0]
 
 
-def _text_columns(path: Path) -> dict[str, int]:
-    """Return the length of each text in the first record of a file, by its column."""
-    return {key: len(value) for key, value in first_record(path).items() if isinstance(value, str)}
+def _no_column(path: Path, wanted: str, known: list[str]) -> str:
+    return f"--column {wanted}: {path} has none of this name{did_you_mean(wanted, known)}"
+
+
+def _lengths(records: Sequence[dict[str, Any]]) -> Counter[str]:
+    """Return the characters of text in each column that has any."""
+    lengths: Counter[str] = Counter()
+    for record in records:
+        lengths.update({key: len(each) for key, each in record.items() if isinstance(each, str)})
+    return lengths
 
 
 def _count(documents: Documents, tokenizer: Any) -> tuple[int, bool]:

@@ -5,13 +5,13 @@ from typing import Any
 
 from lagsearch.display.watch import clock
 from lagsearch.init.growths import Listed
-from lagsearch.space import dump_flow
+from lagsearch.space import MODELINE, SCHEMA_FILE, dump_flow
 
 
 def space_text(
     head: Iterable[str], parts: dict[str, Any], notes: dict[str, str], listed: Iterable[Listed]
 ) -> str:
-    """Return a commented space file.
+    """Return a commented space file, which names the schema beside it.
 
     Args:
         head: Lines of comment above all.
@@ -19,7 +19,7 @@ def space_text(
         notes: What stands behind a value, by its path: `training.steps`.
         listed: The candidates, those that cannot be with the reason.
     """
-    lines = [f"# {_one_line(line)}".rstrip() for line in head]
+    lines = [MODELINE + SCHEMA_FILE, *(f"# {_one_line(line)}".rstrip() for line in head)]
     for key, value in parts.items():
         if isinstance(value, dict) and key not in ("target", "objective", "evaluation"):
             lines.append(f"{key}:")

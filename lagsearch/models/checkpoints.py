@@ -1,6 +1,7 @@
 """Hugging Face checkpoints that users bring: found, read without pickle, and identified."""
 
 import copy
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +77,18 @@ def read_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint")
+        is_adapter = (folder / "adapter_config.json").is_file()
+        way = "; an adapter must be merged into its model first" if is_adapter else ""
+        raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint{way}")
     check_fetched(folder / "config.json")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here
-        raise ModelError(f"{folder}/config.json: {' '.join(str(error).split())[:200]}") from error
+        where = f"{folder}/config.json"
+        if unknown := re.search("model type `(.+?)` but Transformers does not", str(error)):
+            message = f"model_type {unknown[1]!r} is unknown to this version of transformers"
+            raise ModelError(f"{where}: {message}; a newer one may know it") from error
+        raise ModelError(f"{where}: {brief(error)}") from error
     if getattr(config, "quantization_config", None):
         raise ModelError(f"{folder} is quantized; bring the weights it was made from")
     return config

@@ -107,4 +107,5 @@ def _none(folder: Path) -> str:
             f"{folder} has no model.safetensors and no {INDEX}; {', '.join(others[:3])} is not "
             "read, for nothing says that it is this model's: rename it if it is"
         )
-    return f"{folder} has no *.safetensors; pickled weights are not read"
+    way = "load the model with transformers and save it again, save_pretrained writes safetensors"
+    return f"{folder} has no *.safetensors; pickled weights are not read: {way}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from lagsearch.errors import MistakeError, OperatorError, did_you_mean
+from lagsearch.errors import MistakeError, OperatorError, and_then, did_you_mean
 from lagsearch.models.configs import ModelShape, numbered
 from lagsearch.operators.plan.growth import GrowthPlan
 
@@ -236,7 +236,7 @@ def find_operator(name: str) -> Operator:
     if name not in _TABLE:
         known = sorted(_TABLE)
         hint = did_you_mean(name, known)
-        message = f"operator {name!r} is unknown{hint}; known: {', '.join(known)}"
+        message = and_then(f"operator {name!r} is unknown{hint}", f"known: {', '.join(known)}")
         raise MistakeError(message, "operator")
     return _TABLE[name]
 
@@ -405,7 +405,7 @@ def _explained(error: ValidationError, found: Operator) -> MistakeError:
     if first["type"] == "extra_forbidden":
         hint = did_you_mean(setting, known)
         names = ", ".join(known) or "none"
-        message = f"{found.name} has no setting {setting!r}{hint}; known: {names}"
+        message = and_then(f"{found.name} has no setting {setting!r}{hint}", f"known: {names}")
         return MistakeError(message, setting)
     if first["type"] == "missing":
         return MistakeError(f"{found.name} needs the setting {setting!r}")

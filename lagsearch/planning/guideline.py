@@ -44,7 +44,7 @@ def is_fitted(parameters: float, flops: float) -> bool:
 def advise_growth(
     parameters: float, tokens: float, source_tokens: float | None, factor: float
 ) -> str:
-    """Say in a few lines what the guideline means for a run.
+    """Say in a few lines what the guideline means for a run, as far as it says anything.
 
     Args:
         parameters: Of the target, without embeddings and head.
@@ -53,9 +53,14 @@ def advise_growth(
         factor: The target's parameters over the source's, both without embeddings and head.
     """
     flops = 6 * parameters * tokens
-    here = "of a number that is not known"
+    name = "G_stack's guideline (arXiv:2405.15319)"
+    factors = f"advises to grow the parameters by a factor of {FACTOR}; here it is {factor:.2g}."
+    if source_tokens is None and not is_fitted(parameters, flops):
+        return f"{name} {factors}"
+    here = ""
     if source_tokens is not None:
-        here = f"{source_tokens:.3g} ({source_tokens / tokens:.0%} of the target's {tokens:.3g})"
+        share = f"{source_tokens / tokens:.0%} of the target's {tokens:.3g}"
+        here = f" Tokens of the source here: {source_tokens:.3g} ({share})."
     if is_fitted(parameters, flops):
         advised = growth_timing(parameters, flops)
         timing = f"grow a source of {advised:.3g} tokens ({advised / tokens:.0%} of the target's)"
@@ -67,7 +72,4 @@ def advise_growth(
             f"to {FITTED_FLOPS[1]:.2g} that suit one another); there the source had {low:.0%} to "
             f"{high:.0%} of the target's tokens"
         )
-    return (
-        f"G_stack's guideline (arXiv:2405.15319): {timing}. Tokens of the source here: {here}. It "
-        f"advises to grow the parameters by a factor of {FACTOR}; here it is {factor:.2g}."
-    )
+    return f"{name}: {timing}.{here} It {factors}"

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, Protocol, TypeVar
 
-from lagsearch.errors import LagsearchError, MistakeError, ModelError, OperatorError, SpaceError
+from lagsearch.errors import (
+    LagsearchError,
+    MistakeError,
+    ModelError,
+    OperatorError,
+    SpaceError,
+    and_then,
+)
 from lagsearch.operators import name_of
 from lagsearch.space import Entry, StageFile
 
@@ -135,7 +142,8 @@ class Listing(Generic[AnyCandidate]):
         ]
         may_skip = bool(self._unfit) and not skips and not is_empty
         if len(lines) == 1:
-            raise SpaceError(lines[0] + ("; --skip-unfit leaves it out" if may_skip else ""))
+            way = "--skip-unfit leaves it out"
+            raise SpaceError(and_then(lines[0], way) if may_skip else lines[0])
         hint = "; --skip-unfit leaves out those that do not fit" if may_skip else ""
         none = ", and no other is left" if skips and is_empty and self._unfit else ""
         head = f"{self._file.path}: {len(wrong)} candidates cannot be{none}{hint}:"

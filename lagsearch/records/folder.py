@@ -231,6 +231,9 @@ class RunFolder:
         """
         if not self.path.exists():
             raise RunFolderError(f"{self.path}: no such folder")
+        if self.path.is_file():
+            message = "is a file: name a run folder, or curves in a .csv or .parquet"
+            raise RunFolderError(f"{self.path}: {message}")
         if not self.space_file.is_file():
             raise RunFolderError(f"{self.path}: not a run folder, it has no space.yaml")
         return load_space(self.space_file)

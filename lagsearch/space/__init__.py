@@ -8,6 +8,8 @@ from lagsearch.space.evaluation_steps import (
     rungs,
 )
 from lagsearch.space.reading import (
+    MODELINE,
+    SCHEMA_FILE,
     Written,
     dump_flow,
     dump_space,
@@ -59,7 +61,9 @@ from lagsearch.space.yaml_tree import (
 )
 
 __all__ = [
+    "MODELINE",
     "OF_ALL_STAGES",
+    "SCHEMA_FILE",
     "STRIDES",
     "AskedTask",
     "Before",

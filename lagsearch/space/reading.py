@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
-from lagsearch.errors import SpaceError, did_you_mean
+from lagsearch.errors import SpaceError, and_then, did_you_mean
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
 from lagsearch.space.yaml_tree import (
@@ -21,6 +21,11 @@ from lagsearch.space.yaml_tree import (
     read_yaml,
     said,
 )
+
+MODELINE = "# yaml-language-server: $schema="
+"""What a space's first line begins with; the name of the schema file follows."""
+
+SCHEMA_FILE = "space.schema.json"
 
 Written = str | Path | Mapping[str, Any] | BaseModel
 """A space: its YAML file, or the same as a dictionary or a `Space`."""
@@ -200,7 +205,7 @@ def _explain(error: ErrorDetails, root: type[BaseModel]) -> tuple[Key, str]:
         hint = did_you_mean(str(at[-1]), known)
         if ":" in str(at[-1]):
             hint = "; write a blank after the colon"
-        return at, f"unknown key{hint}; known: {', '.join(known)}"
+        return at, and_then(f"unknown key{hint}", f"known: {', '.join(known)}")
     if kind == "missing":
         return at, f"is required{_example(at)}"
     if kind == "literal_error":

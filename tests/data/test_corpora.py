@@ -171,7 +171,23 @@ def test_packed_text_is_unpacked(tmp_path):
     [
         ("a.jsonl", b'{"text": "x"}\n\n{"text": \n', r"a\.jsonl:3: not a JSON object in one line"),
         ("a.jsonl", b'["text"]', r"a\.jsonl:1: not a JSON object in one line"),
-        ("a.json", b'[\n {"text": "x"}\n]', r"a\.json:1: not a JSON object in one line"),
+        (
+            "a.json",
+            b'[\n {"text": "x"}\n]',
+            r"a\.json:1: not a JSON object in one line .*: it begins an array; write each object "
+            r"in a line of its own, e\.g\. jq -c '\.\[\]' a\.json > records\.jsonl",
+        ),
+        (
+            "a.json",
+            b'[{"text": "x"}]',
+            r"a\.json:1: not a JSON object in one line: it begins an ar",
+        ),
+        (
+            "a.txt",
+            "one two".encode("utf-16"),
+            r"a\.txt: not UTF-8 text \(invalid start byte\): it is UTF-16; save it as UTF-8, e\.g"
+            r"\. iconv -f UTF-16 -t UTF-8 a\.txt > utf8-a\.txt",
+        ),
         (
             "a.jsonl",
             b'{"text": "x"}\n{"id": 1, "b": 2}',

@@ -31,6 +31,7 @@ BERT = {
     "num_attention_heads": 2,
     "vocab_size": 259,
 }
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"
 
 
 @pytest.fixture
@@ -60,6 +61,28 @@ def test_a_sequence_to_sequence_model_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     byte_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"T5For.* neither a causal nor a masked language model"):
+        open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        ("ElectraForMaskedLM", "masked"),
+        ("ElectraModel", "masked"),
+        ("ElectraForPreTraining", None),
+    ],
+)
+def test_a_discriminator_is_no_masked_language_model(tmp_path, architecture, kind):
+    sizes = {"num_hidden_layers": 2, "hidden_size": 16, "intermediate_size": 24}
+    config = AutoConfig.for_model("electra", num_attention_heads=2, vocab_size=259, **sizes)
+    config.architectures = [architecture]
+    config.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(NO_TENSORS)
+    byte_tokenizer().save_pretrained(tmp_path)
+    if kind is not None:
+        assert open_checkpoint(str(tmp_path)).kind == kind
+        return
+    with pytest.raises(ModelError, match=r"ElectraForPreTraining is a discriminator.* bring its"):
         open_checkpoint(str(tmp_path))
 
 
@@ -114,7 +137,9 @@ def test_widths_grow_in_proportion(opened):
     [
         (5, None, "--layers 5: .* has 5 layers already; give more, e.g. 10"),
         (3, None, "--layers 3: .* has 5 layers already"),
-        (None, 64, "--hidden 64: .* is 64 wide already"),
+        (5000, None, "--layers 5000: .* has 5 layers; give 80 at most, e.g. 10"),
+        (None, 64, "--hidden 64: .* is 64 wide already; give more, e.g. 128"),
+        (None, 65536, "--hidden 65536: .* is 64 wide; give 1024 at most, e.g. 128"),
         (None, 70, "--hidden 70: .*grows by 16 at a time; give 80"),
         (None, 90, "--hidden 90: .*grows by 16 at a time; give 80 or 96"),
     ],

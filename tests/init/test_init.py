@@ -2,21 +2,27 @@
 
 import gzip
 import json
-import sys
+from dataclasses import replace
 
+import jsonschema
 import pytest
 from ruamel.yaml import YAML
 from test_checkpoint import BERT, GPT2, LLAMA
 
 import lagsearch
-from lagsearch.cli import commands as cli
-from lagsearch.data.tokens.tokenizers import byte_tokenizer
+from lagsearch.cli.schema import space_schema
+from lagsearch.data.objectives.masking import make_objective
+from lagsearch.data.tokens.store import check_text, open_stores, validation_size
+from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
+from lagsearch.data.tokens.writing import held_out_tokens
 from lagsearch.display.watch import Watch
 from lagsearch.errors import DataError, LagsearchError
-from lagsearch.init import Request, init_space, speed
+from lagsearch.init import Request, draft, init_space, speed
 from lagsearch.init.text import measure_text
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
+from lagsearch.planning.vocabulary import find_tokenizer
+from lagsearch.running.jobs import sizes_wanted
 
 QWEN3 = {**LLAMA, "model_type": "qwen3", "num_hidden_layers": 2, "head_dim": 8}
 FAMILIES = {
@@ -29,9 +35,12 @@ FAMILIES = {
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Work in an empty folder, and measure no longer than one step."""
+    """Work in an empty folder, and measure one step in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "_MEASURE_S", 0.0)
+    measured = speed.seconds_per_step
+    monkeypatch.setattr(
+        draft, "seconds_per_step", lambda load, at_once: measured(replace(load, seconds=0.0), 1)
+    )
 
 
 @pytest.fixture
@@ -43,21 +52,6 @@ def checkpoint(tmp_path):
         return name
 
     return make
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lagsearch", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def candidates_left_out(text):
@@ -98,6 +92,31 @@ def test_a_short_text_needs_no_arithmetic(checkpoint, corpus, tmp_path):
     assert {each.status for each in result.candidates} == {"ok"}
 
 
+@pytest.mark.parametrize("n_bytes", [50_000, 200_000, 5_000_000])
+def test_a_run_holds_out_and_measures_on_what_is_written(
+    checkpoint, corpus, tmp_path, monkeypatch, n_bytes
+):
+    text = corpus.read_text()
+    (tmp_path / "text.txt").write_text((text * (n_bytes // len(text) + 1))[:n_bytes])
+    monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once: 0.01)
+    written = init_space(Request(checkpoint(), ("text.txt",)), tmp_path / "space.yaml")
+    space, told = written.file.space, []
+    data = space.data
+    tokenizer = find_tokenizer(written.file)
+    stores = open_stores(data, tokenizer, told.append)
+    [held_out] = [each.store.facts["validation"]["tokens"] for each in stores.validation]
+    assert held_out == held_out_tokens(n_bytes, data.validation.fraction)
+    assert held_out / n_bytes == pytest.approx(data.validation.fraction, abs=0.01)
+    assert f"{held_out:,} tokens, to measure losses on" in (tmp_path / "space.yaml").read_text()
+    [wanted] = sizes_wanted(space)
+    n_tokens, length = vocabulary_size(tokenizer), data.sequence_length
+    objective = make_objective(space.objective, tokenizer, n_tokens, length)
+    check_text(stores, objective, length, [wanted])
+    size = validation_size(stores, objective, length, wanted)
+    assert size.batches == space.evaluation.batches
+    assert not any("is short" in line for line in told)
+
+
 def test_width_and_both(checkpoint, corpus, tmp_path):
     name = checkpoint()
     wide = init_space(Request(name, (str(corpus),), hidden=64), tmp_path / "wide.yaml")
@@ -106,6 +125,17 @@ def test_width_and_both(checkpoint, corpus, tmp_path):
     assert both.file.space.target["num_hidden_layers"] == 4
     names = [each.name for each in lagsearch.plan(both.file).candidates]
     assert "combined-zero-stack" in names
+
+
+def test_the_schema_is_named_and_fits(checkpoint, corpus, tmp_path):
+    path = tmp_path / "sub" / "space.yaml"
+    path.parent.mkdir()
+    init_space(Request(checkpoint(), (str(corpus),)), path)
+    first, *others = path.read_text().splitlines()
+    assert first == "# yaml-language-server: $schema=space.schema.json"
+    assert f"lagsearch schema --out {path.with_name('space.schema.json')}" in others[2]
+    plain = YAML(typ="safe").load(path.read_text())
+    jsonschema.Draft202012Validator(space_schema()).validate(plain)
 
 
 def test_reasons_stand_beside_values(checkpoint, corpus, tmp_path):
@@ -129,6 +159,9 @@ def test_reasons_stand_beside_values(checkpoint, corpus, tmp_path):
         ("a.jsonl", '{"id": 1, "content": "one two"}\n', "content"),
         ("a.jsonl", '{"text": "one two", "content": "much longer than that"}\n', None),
         ("a.jsonl.gz", '{"url": "x", "body": "one two"}\n', "body"),
+        # of the first record neither the text nor its length says what the column is
+        ("a.jsonl", '{"text": null, "url": "x"}\n{"text": "one two", "url": "x"}\n', None),
+        ("a.jsonl", '{"body": "", "url": "x"}\n{"body": "one two", "url": "x"}\n', "body"),
     ],
 )
 def test_a_texts_column_is_found(tmp_path, name, content, column):
@@ -137,6 +170,21 @@ def test_a_texts_column_is_found(tmp_path, name, content, column):
     text = measure_text([name], byte_tokenizer())
     assert text.train == {"files": [name]} | ({"column": column} if column else {})
     assert (text.tokens, text.is_exact) == (7, True)
+
+
+def test_a_column_that_is_named_is_taken(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "long and longer", "body": "one two"}\n')
+    text = measure_text(["a.jsonl"], byte_tokenizer(), "body")
+    assert (text.train, text.tokens) == ({"files": ["a.jsonl"], "column": "body"}, 7)
+    assert "column" not in measure_text(["a.jsonl"], byte_tokenizer(), "text").train
+
+
+def test_a_column_goes_into_the_space(checkpoint, corpus, tmp_path):
+    rows = [{"title": "x" * 99, "body": line} for line in corpus.read_text().splitlines()]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    request = Request(checkpoint(), ("a.jsonl",), column="body")
+    written = init_space(request, tmp_path / "space.yaml")
+    assert written.file.space.data.train.column == "body"
 
 
 def test_a_long_text_is_estimated(tmp_path, monkeypatch):
@@ -203,6 +251,13 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
         (("init", "mine", "nothing.txt"), "nothing.txt: no such file or folder; give text files"),
         (("init", "mine", "empty.txt"), "empty.txt: "),
         (("init", "mine", "binary.txt"), "binary.txt: not UTF-8 text"),
+        (("init", "mine", "latin.txt"), "; a text in another encoding must be saved as UTF-8"),
+        (
+            ("init", "future", "text.txt"),
+            "future/config.json: model_type 'llama9' is unknown to this version of transformers; a "
+            "newer one may know it",
+        ),
+        (("init", "adapter", "text.txt"), "; an adapter must be merged into its model first"),
         (("init", "mine", "empty"), "empty: a folder without files"),
         (("init", "mine"), "Missing argument 'TEXT'"),
         (("init", "mine", "text.txt", "--layers", "3"), "--layers 3: mine has 3 layers already"),
@@ -221,7 +276,24 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
         (("run", "space.yaml", "--layers", "4"), "--layers is for a checkpoint and a text"),
         (("run", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("run", "broken", "text.txt"), "broken/config.json: It looks like"),
-        (("run", "mine", "numbers.jsonl"), "numbers.jsonl:1: no column 'text'; it has: n"),
+        (
+            ("run", "mine", "numbers.jsonl"),
+            "numbers.jsonl: no column of its first 1 records holds text; they have n: give other "
+            "records, or name the column that has text farther on: --column NAME",
+        ),
+        (
+            ("init", "mine", "late.jsonl"),
+            "late.jsonl:1: no column 'body'; it has: id; --column names another",
+        ),
+        (
+            ("init", "mine", "late.jsonl", "--column", "bodi"),
+            "--column bodi: late.jsonl has none of this name; did you mean 'body'? it has id, body",
+        ),
+        (
+            ("init", "mine", "text.txt", "--column", "body"),
+            "--column body: is for records (.jsonl, .parquet); there are none here",
+        ),
+        (("run", "space.yaml", "--column", "body"), "--column is for a checkpoint and a text"),
     ],
 )
 def test_wrong_first_words_are_one_line(checkpoint, corpus, call, tmp_path, words, message):
@@ -237,6 +309,12 @@ def test_wrong_first_words_are_one_line(checkpoint, corpus, call, tmp_path, word
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x81" * 100)
     (tmp_path / "numbers.jsonl").write_text(json.dumps({"n": 1}) + "\n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 100)
+    (tmp_path / "future").mkdir()
+    (tmp_path / "future" / "config.json").write_text('{"model_type": "llama9"}')
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    (tmp_path / "late.jsonl").write_text('{"id": 1}\n{"body": "one two"}\n')
     before = {path.name for path in tmp_path.iterdir()}
     code, _, err = call(*words)
     assert code == 2

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lagsearch.data.tokens.writing import held_out_tokens
 from lagsearch.init.sizes import (
     FEWEST_STEPS,
     MOST_PASSES,
@@ -30,8 +31,11 @@ def test_every_shape_fits_text_and_model(tokens, positions):
         assert each.sequence_length <= positions
         assert each.tokens * 40 <= tokens or each.batch_size <= 4
         assert 0 < each.fraction < 1
-        # what is held out holds the validation batches, or the least one
-        assert each.batches * each.tokens <= max(each.fraction * tokens, each.tokens)
+        held_out = held_out_tokens(tokens, each.fraction)
+        assert 4 <= each.batches <= 16
+        assert each.batches * each.sequence_length < held_out < tokens / 3
+        # what a run holds out is what is written, but for a part of a stretch
+        assert abs(held_out / tokens - each.fraction) < 0.04
     sizes = [each.tokens for each in found]
     assert sizes == sorted(sizes, reverse=True)
 

@@ -230,6 +230,15 @@ def test_since_when_the_ranking_is_stable():
     none = {"step": None, **rule}
     lines = judge(report(losses, losses, phase=none)).lines
     assert any(each.startswith("No phase transition shows by step 50") for each in lines)
+    [_, line, last] = judge(report(losses, losses, oracle=False, phase=none)).lines
+    assert line == (
+        "Rankings at earlier steps still differed (no phase transition by step 50: not every two "
+        "rankings correlate by at least 0.8, over steps that grow by a factor of 2). That alone "
+        "does not count against the ranking at K, which the next line judges by the losses."
+    )
+    assert last.startswith("The ranking has settled")
+    moving = judge(report(losses, losses, oracle=False, phase=none, outlook=MOVING))
+    assert moving.lines[1].startswith("No phase transition shows by step 50: that would need that")
     [line] = [
         each
         for each in judge(report(losses, losses, phase={**none, "agree_since": 5})).lines
@@ -269,7 +278,7 @@ def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search,
     }
     found = judge(report(losses, losses, oracle=False, search=search, phase=rule)).lines
     assert found[1] == line
-    told = [each for each in found if "No phase transition shows" in each]
+    told = [each for each in found if "no phase transition by step 10" in each]
     assert bool(told) == (search.get("asked_lag") != "auto")  # one verdict on it, not two
     plain = judge(report(losses, losses, oracle=False)).lines
     assert len(plain) == 2

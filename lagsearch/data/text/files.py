@@ -2,7 +2,9 @@
 
 import codecs
 import gzip
+import itertools
 import json
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -214,12 +216,20 @@ class JsonLines(FileUnit):
             row = json.loads(line.removeprefix("\ufeff"))
         except (ValueError, RecursionError) as error:
             found = getattr(error, "msg", str(error)) or "not valid"
-            raise DataError(f"not a JSON object in one line ({found})") from None
+            message = f"not a JSON object in one line ({found})"
+            raise DataError(f"{message}{self._as_array(line)}") from None
         if not isinstance(row, dict):
-            raise DataError("not a JSON object in one line")
+            raise DataError(f"not a JSON object in one line{self._as_array(line)}")
         if self.column not in row:
             raise DataError(f"no column {self.column!r}; it has: {', '.join(row) or 'none'}")
         return as_text(row[self.column], self.column)
+
+    def _as_array(self, line: str) -> str:
+        """Say what to do about a file that is one array."""
+        if not line.lstrip("\ufeff \t").startswith("["):
+            return ""
+        command = f"jq -c '.[]' {shlex.quote(self.path.name)} > records.jsonl"
+        return f": it begins an array; write each object in a line of its own, e.g. {command}"
 
     def _number(self, begins: int) -> int:
         """Return the number of the line that begins at a byte, blank ones before it passed."""
@@ -288,24 +298,33 @@ class Parquet(FileUnit):
             raise DataError(f"{self.path}: row {number + 1}: {error}") from None
 
 
-def first_record(path: Path) -> dict[str, Any]:
-    """Return the first record of a file of records by its columns; nothing where there is none."""
+def first_records(path: Path, most: int) -> list[dict[str, Any]]:
+    """Return the records that a file of records begins with, by their columns.
+
+    Args:
+        path: The file.
+        most: How many; there are fewer where the file ends, or holds something else.
+    """
     if _suffix(path) == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             with pq.ParquetFile(path) as file:
-                rows = next(file.iter_batches(1), None)
+                rows = next(file.iter_batches(most), None)
         except (pa.lib.ArrowException, OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as Parquet ({brief(error)})") from None
-        found = rows.to_pylist() if rows is not None else []
-        return dict(found[0]) if found else {}
-    try:
-        row = json.loads(next(_lines(path, 0), ("{}", 0, 0.0))[0].removeprefix("\ufeff"))
-    except (ValueError, RecursionError):  # reading says so with its line
-        return {}
-    return row if isinstance(row, dict) else {}
+        return rows.to_pylist() if rows is not None else []
+    found: list[dict[str, Any]] = []
+    for line, _, _ in itertools.islice(_lines(path, 0), most):
+        try:
+            row = json.loads(line.removeprefix("\ufeff"))
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(row, dict):
+            break
+        found.append(row)
+    return found
 
 
 def as_text(value: Any, column: str) -> str | None:
@@ -349,6 +368,15 @@ def _lines(path: Path, after: int) -> Iterator[tuple[str, int, float]]:
                 yield text, after, done()
 
 
+def _in_utf_8(path: Path) -> str:
+    """Say what to do about a text in another encoding."""
+    with path.open("rb") as file:
+        if file.read(2) not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "; a text in another encoding must be saved as UTF-8"
+    name = shlex.quote(path.name)
+    return f": it is UTF-16; save it as UTF-8, e.g. iconv -f UTF-16 -t UTF-8 {name} > utf8-{name}"
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float]]]:
     """Open a file for reading, unpacked where it is packed; the other says how much is read.
@@ -362,6 +390,6 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float]]]:
             file: Any = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
             yield file, lambda: raw.tell() / size
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason})") from None
+        raise DataError(f"{path}: not UTF-8 text ({error.reason}){_in_utf_8(path)}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked ({brief(error)})") from None

@@ -464,9 +464,30 @@ def validation_size(
     """
     weights = [share.weight for share in stores.validation]
     tokens = [share.store.facts["validation"]["tokens"] for share in stores.validation]
+    found = size_within(tokens, weights, length, wanted, _least_rows(objective))
+    assert found is not None, "there is too little text for any"
+    return found
+
+
+def size_within(
+    tokens: Sequence[int],
+    weights: Sequence[float],
+    length: int,
+    wanted: ValidationSize,
+    least_rows: int = 1,
+) -> ValidationSize | None:
+    """Return the validation batches that there is text for, None where there is too little for any.
+
+    Args:
+        tokens: Held out of each text.
+        weights: Of each text.
+        length: Tokens in a sequence.
+        wanted: What is asked for.
+        least_rows: Sequences that a batch needs.
+    """
     there = [max(0, each - 1) // length for each in tokens]
     enough, fewest = min(wanted.batches, _ENOUGH), min(wanted.batches, FEWEST)
-    least = min(_least_rows(objective), wanted.rows)
+    least = min(least_rows, wanted.rows)
     most = min(wanted.batches, sum(there) // wanted.rows)
     largest = min(wanted.rows, sum(there) // enough)
     choices = itertools.chain(
@@ -477,7 +498,7 @@ def validation_size(
     for batches, rows in choices:
         if (shares(weights, batches * rows) <= there).all():
             return ValidationSize(batches, rows)
-    raise AssertionError("there is too little text for any")
+    return None
 
 
 def _least_rows(objective: Predicts) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.data.text.corpora import Documents
-from lagsearch.errors import DataError, ModelError, brief, did_you_mean
+from lagsearch.errors import DataError, ModelError, and_then, brief, did_you_mean
 from lagsearch.space import TrainBpe
 from lagsearch.storage.files import (
     alone,
@@ -262,9 +262,12 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
             raise DataError(f"tokenizer {name!r} cannot be loaded: {reason}", _AT) from error
         hint = did_you_mean(name, ["bytes", "characters"])
         raise DataError(
-            f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can be "
-            f"fetched{hint} ({brief(error)}); give a local folder, or set HF_HOME to a cache that "
-            "has it, and HF_HUB_OFFLINE=1 where there is no network",
+            and_then(
+                f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can "
+                f"be fetched ({brief(error)}){hint}",
+                "give a local folder, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 "
+                "where there is no network",
+            ),
             _AT,
         ) from error
     if len(tokenizer) < 2:  # transformers makes an empty one where there is none

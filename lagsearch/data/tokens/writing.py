@@ -146,6 +146,17 @@ def write_tokens(folder: Path, task: Task, how: WriteOptions) -> list[int]:
     return [size // how.dtype.itemsize for size in state.sizes]
 
 
+def held_out_tokens(n_tokens: int, share: float) -> int:
+    """Return how many tokens of a text are held out: whole stretches, or some of a short text.
+
+    Args:
+        n_tokens: Tokens of the text.
+        share: What is asked for, above 0 and below 1.
+    """
+    whole = int(n_tokens // STRETCH * share)
+    return whole * STRETCH if whole else _FEW * short_stretch(n_tokens, share)
+
+
 def short_stretch(n_tokens: int, share: float) -> int:
     """Return the tokens of each of the four stretches that are held out of a short text.
 

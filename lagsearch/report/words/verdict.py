@@ -51,8 +51,8 @@ def judge(report: dict[str, Any]) -> Verdict:
         lines.append(f"Columns that were not read: {', '.join(ignored[:NAMED])}{more}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
-    lines += _stable(report)
     trust, reason = with_oracle(report) if report["oracle"] else without_oracle(report)
+    lines += _stable(report, trust)
     return Verdict(trust, (*lines, f"{HEADLINES[trust]}: {reason}"))
 
 
@@ -280,8 +280,11 @@ def _saved(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _stable(report: dict[str, Any]) -> list[str]:
-    """Say since when the ranking is stable."""
+def _stable(report: dict[str, Any], trust: Trust) -> list[str]:
+    """Say since when the ranking is stable.
+
+    Where it is not, that is said so that it does not seem to contradict a ranking that has settled.
+    """
     found = report["phase_transition"]
     if found is None or (report["search"]["asked_lag"] == "auto" and not report["oracle"]):
         return []  # the search has said so, by the space's own measure
@@ -299,4 +302,10 @@ def _stable(report: dict[str, Any]) -> list[str]:
             f"with it do not stay below {found['left']:g}){early}."
         ]
     why = f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g}"
+    if trust in ("settled", "open"):
+        return [
+            f"Rankings at earlier steps still differed (no phase transition by step {until:,}: not "
+            f"{why}). That alone does not count against the ranking at K, which the next line "
+            "judges by the losses."
+        ]
     return [f"No phase transition shows by step {until:,}: that would need that {why}."]
