@@ -30,6 +30,7 @@ class RankedCandidate:
         parameters: Tied ones once.
         flops: Training FLOPs up to K.
         wall_s: Seconds of its own training and evaluation up to K.
+        stage: The stage, from 1, where the run has `stages`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RankedCandidate:
     parameters: int
     flops: int
     wall_s: float
+    stage: int | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,27 +70,30 @@ class RunResult:
         return result_html(self.report, self.folder)
 
     @property
-    def stages(self) -> list["RunResult"]:
-        """The run of each stage that had a choice, under the first seed; none without stages."""
+    def _searched(self) -> dict[int | None, "RunResult"]:
+        """The run of each stage that had a choice, under the first seed; itself without stages."""
         if self.report.get("kind") != "stages":
-            return []
-        folders = [
-            RunFolder(self.folder / each["folder"])
+            return {None: self}
+        folders = {
+            each["number"]: RunFolder(self.folder / each["folder"])
             for each in self.report["courses"][0]["stages"]
             if each["candidates"] > 1
-        ]
-        return [RunResult(each.path, each.report()) for each in folders]
+        }
+        return {number: RunResult(each.path, each.report()) for number, each in folders.items()}
+
+    @property
+    def stages(self) -> list["RunResult"]:
+        """The run of each stage that had a choice, under the first seed; none without stages."""
+        return [each for number, each in self._searched.items() if number is not None]
 
     @property
     def candidates(self) -> list[RankedCandidate]:
-        """All candidates, best at K first; those of a run with `stages` are in these."""
-        names = [each.name for each in fields(RankedCandidate)]
-        ranked = []
-        for entry in self.report.get("candidates", ()):
-            losses = {int(step): loss for step, loss in entry["val_loss"].items()}
-            values = {name: entry[name] for name in names}
-            ranked.append(RankedCandidate(**{**values, "val_loss": losses}))
-        return ranked
+        """All candidates, best at K first; with stages those of the first, then of the next."""
+        return [
+            _candidate(entry, number)
+            for number, run in self._searched.items()
+            for entry in run.report["candidates"]
+        ]
 
     @property
     def winner(self) -> str:
@@ -102,10 +107,19 @@ class RunResult:
 
     @property
     def curves(self) -> "pd.DataFrame":
-        """All evaluations as a table: candidate, step, val_loss, wall_s, flops."""
+        """All evaluations as a table: candidate, step, val_loss, wall_s, flops.
+
+        With stages, `course` and `stage` stand before them, and steps count from each growth.
+        """
         from lagsearch.report.write import curves_table
 
         return curves_table(self.folder)
+
+
+def _candidate(entry: dict[str, Any], stage: int | None) -> RankedCandidate:
+    values = {each.name: entry[each.name] for each in fields(RankedCandidate) if each.name in entry}
+    values["val_loss"] = {int(step): loss for step, loss in entry["val_loss"].items()}
+    return RankedCandidate(**values, stage=stage)
 
 
 def run(  # noqa: PLR0913 (each is an option of the command)

@@ -25,7 +25,7 @@ def parsed(html):
 def test_a_dictionary_is_as_good_as_a_file(write_space):
     path = write_space()
     from_file, from_dict = lagsearch.plan(path), lagsearch.plan(plain_space(write_space))
-    assert from_dict.space == from_file.space
+    assert from_dict.file.space == from_file.file.space
     assert from_dict.candidates == from_file.candidates
     assert (
         lagsearch.load_space(plain_space(write_space), ["training.steps=30"]).space.training.steps
@@ -36,7 +36,7 @@ def test_a_dictionary_is_as_good_as_a_file(write_space):
 def test_a_space_object_is_as_good_as_a_file(write_space):
     space = lagsearch.Space(**plain_space(write_space))
     assert space == lagsearch.load_space(write_space()).space
-    assert lagsearch.plan(space).space == space
+    assert lagsearch.plan(space).file.space == space
     assert lagsearch.load_space(space).space == space
 
 

@@ -20,6 +20,7 @@ from lagsearch.data.tokens.store import TokenStore
 from lagsearch.display.watch import Watch
 from lagsearch.errors import HarnessError, RunFolderError, SpaceError
 from lagsearch.evaluate import downstream
+from lagsearch.replay.replay import replay_runs
 from lagsearch.report.write import write_report
 from lagsearch.running.baselines import (
     at_once,
@@ -186,11 +187,11 @@ class Interrupt(Watch):
 MOMENTS = [
     lambda stage, phase, sign: stage == "stage-1" and sign.step >= 10,
     lambda stage, phase, sign: stage == "stage-2" and phase == "search" and sign.step >= 5,
-    lambda stage, phase, sign: stage == "stage-2" and phase == "stages" and sign.step >= 15,
+    lambda stage, phase, sign: stage == "stage-2" and phase.startswith("winner") and sign.step >= 15,
     lambda stage, phase, sign: (
         stage == "stage-3" and phase == "search" and "i1" in sign.name and sign.step >= 5
     ),
-    lambda stage, phase, sign: stage == "stage-3" and phase == "stages" and sign.step >= 20,
+    lambda stage, phase, sign: stage == "stage-3" and phase.startswith("winner") and sign.step >= 20,
 ]
 
 
@@ -214,6 +215,29 @@ def test_what_is_finished_is_not_done_again(whole, write_stages, monkeypatch):
 def test_a_folder_of_other_stages_is_refused(whole, write_stages):
     with pytest.raises(RunFolderError, match=r"stages.*is .* there and .* here"):
         run(write_stages(("[20, 20, 24]", "[20, 20, 25]")), whole.folder)
+
+
+def test_a_run_with_stages_is_compared_replayed_and_tabled_as_any_other(write_stages, tmp_path):
+    result = run(write_stages(), tmp_path / "run", oracle=True)
+    assert [(each.stage, each.rank) for each in result.candidates] == [
+        *[(2, rank) for rank in (1, 2)],
+        *[(3, rank) for rank in (1, 2, 3, 4)],
+    ]
+    curves = result.curves
+    assert list(curves.columns)[:3] == ["course", "stage", "candidate"]
+    for number, stage in enumerate(result.stages, 2):
+        own = curves[(curves["course"] == "adaptive") & (curves["stage"] == number)]
+        table = stage.curves
+        assert list(own["val_loss"]) == list(table["val_loss"])
+        assert set(own["candidate"]) == {each.name for each in stage.candidates}
+    shown = CliRunner().invoke(app, ["compare", str(result.folder)])
+    assert shown.exit_code == 0, shown.output
+    assert "tiny-stages-2" in shown.output and "tiny-stages-3" in shown.output
+    replayed = replay_runs([result.folder])
+    assert set(replayed["run"]) == {"tiny-stages-2", "tiny-stages-3"}
+    alone = replay_runs([stage.folder for stage in result.stages])
+    assert replayed.equals(alone)
+    assert lagsearch.load_space(result.folder / "space.yaml").has_stages
 
 
 def test_an_oracle_cannot_be_added_to_finished_stages(whole, write_stages):

@@ -329,10 +329,18 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: {message}: give --oracle another --out")
         if flags:
             file = opened(file, flags)
-        found = differences(recorded.written_out(), file.written_out())
-        added = recorded.seeds == file.seeds[: len(recorded.seeds)]
-        self.refuse([each for each in found if not (added and each[0] == "search.seeds")])
+        self._refuse_but_seeds(
+            recorded.written_out(), file.written_out(), recorded.seeds, file.seeds
+        )
         return file
+
+    def _refuse_but_seeds(
+        self, old: dict[str, Any], new: dict[str, Any], seeds: Sequence[int], now: Sequence[int]
+    ) -> None:
+        """Refuse what differs, but for seeds that are added."""
+        is_added = tuple(seeds) == tuple(now[: len(seeds)])
+        found = differences(old, new)
+        self.refuse([each for each in found if not (is_added and each[0] == "search.seeds")])
 
     def check(self, space: Space) -> None:
         """Check that the folder of a stage, if it was begun, is that of a space.
@@ -341,7 +349,10 @@ class RunFolder:
             RunFolderError: It is not; the message names what differs.
         """
         if self.space_file.is_file():
-            self.refuse(differences(written_out(self.space()), written_out(space)))
+            recorded = self.space()
+            self._refuse_but_seeds(
+                written_out(recorded), written_out(space), recorded.seeds, space.seeds
+            )
 
     def record_sources(self, sources: list[dict[str, Any]]) -> None:
         """Write down what the sources are.

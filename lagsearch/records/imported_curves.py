@@ -51,6 +51,13 @@ class Asked:
     baselines: tuple[str, ...] = ()
 
 
+def searches_in(path: Path) -> list[Path]:
+    """Return the searches that a path stands for: with `stages` one for each of them."""
+    if is_curves(path):
+        return [path]
+    return [each.path for each in RunFolder(path).stages()]
+
+
 def read_searched(path: Path) -> Searched:
     """Read a run folder, or a file of curves."""
     return read_curves(path) if is_curves(path) else read_run(RunFolder(path))

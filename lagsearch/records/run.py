@@ -123,7 +123,7 @@ def _check_ends(folder: RunFolder, space: Space, winner: str) -> None:
     """
     ends = {space.trials(winner)[0]: space.training.steps}
     for plan in folder.plans().get("baselines", ()):
-        ends |= dict.fromkeys(space.trials(plan["name"]), plan["steps"])
+        ends[plan["name"]] = plan["steps"]  # under the first seed; under others as candidates are
     for trial, step in ends.items():
         curve = folder.curve(trial)
         if curve.failure is None and curve.at(step) is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lagsearch.errors import LagsearchError, RunFolderError
-from lagsearch.records.imported_curves import read_searched
+from lagsearch.records.imported_curves import read_searched, searches_in
 from lagsearch.replay.rivals import (
     Asha,
     OptunaPruner,
@@ -347,7 +347,8 @@ def replay_runs(
     """Replay strategies on all seeds of oracle runs.
 
     Args:
-        paths: Run folders.
+        paths: Run folders, or files of curves. One with `stages` stands for the searches of its
+            stages.
         lag: K, in place of each run's own.
         strategy: Those alone whose name has this in it.
         signal: Those alone that judge by this.
@@ -362,6 +363,7 @@ def replay_runs(
     """
     import pandas as pd
 
+    paths = [search for path in paths for search in searches_in(path)]
     whole_paths = [path.resolve() for path in paths]
     for place, path in enumerate(paths):
         if whole_paths[place] in whole_paths[:place]:

@@ -160,9 +160,25 @@ def _place(path: Path) -> Path:
 
 
 def curves_table(path: Path) -> pd.DataFrame:
-    """Return all evaluations of a run: candidate, step, val_loss, wall_s, flops."""
-    folder = RunFolder(path)
+    """Return all evaluations of a run: candidate, step, val_loss, wall_s, flops.
+
+    With stages, `course` and `stage` stand before them.
+    """
+    columns = ["candidate", "step", "val_loss", "wall_s", "flops"]
+    if not RunFolder(path).has_stages:
+        return pd.DataFrame(_evaluations(path), columns=columns)
     rows = [
+        {"course": each.parent.name, "stage": int(each.name.removeprefix("stage-")), **row}
+        for each in sorted(path.glob("*/stage-*"))
+        if RunFolder(each).plans_file.is_file()
+        for row in _evaluations(each)
+    ]
+    return pd.DataFrame(rows, columns=["course", "stage", *columns])
+
+
+def _evaluations(path: Path) -> list[dict[str, Any]]:
+    folder = RunFolder(path)
+    return [
         {
             "candidate": entry["name"],
             "step": each.step,
@@ -173,4 +189,3 @@ def curves_table(path: Path) -> pd.DataFrame:
         for entry in folder.plans()["candidates"]
         for each in folder.curve(entry["name"]).evaluations
     ]
-    return pd.DataFrame(rows, columns=["candidate", "step", "val_loss", "wall_s", "flops"])

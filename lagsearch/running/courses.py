@@ -171,9 +171,10 @@ class Run:
             run.begin()
             if run.searches:
                 run.search()
-            job = run.chosen()
-            if job is None:
-                self._finish(one, run)
+            try:
+                job = run.chosen()
+            except NoSurvivorError as error:
+                self._fail(one, error)
                 continue
             identity = run.identity(job)
             twin = known.get(identity)
@@ -226,17 +227,25 @@ class Run:
             run.folder.note(slots=outcome.slots)
 
     def _finish(self, one: CourseProgress, run: Stage) -> None:
-        """Finish a stage; a baseline that cannot go on is left where it is."""
+        """Finish a stage."""
         try:
             one.handed.append(run.finish(keeps_checkpoint=one.keeps_checkpoint))
         except NoSurvivorError as error:
-            if one.course.name == ADAPTIVE:
-                raise
-            one.failure = str(error)
-            self.shared.watch.say(f"baseline {one.course.folder}: {error}")
+            self._fail(one, error)
             return
         if run.title:
             run.say(f"{one.handed[-1].winner}, val loss {one.handed[-1].val_loss:.4f}")
+
+    def _fail(self, one: CourseProgress, error: NoSurvivorError) -> None:
+        """Leave a baseline that cannot go on where it is.
+
+        Raises:
+            NoSurvivorError: It is no baseline.
+        """
+        if one.course.name == ADAPTIVE:
+            raise error
+        one.failure = str(error)
+        self.shared.watch.say(f"baseline {one.course.folder}: {error}")
 
     def _keep_winner(self, adaptive: CourseProgress) -> None:
         """Put the final model where runs have it."""

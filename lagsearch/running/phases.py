@@ -142,7 +142,7 @@ class Phases:
         steps = self.plan.space.training.steps
         while True:
             self.search(jobs)
-            job = jobs[self._ranking()[0]]
+            job = jobs[self.ranking()[0]]
             if self.folder.is_over(job.name, steps) and (
                 self._is_saved(job) or saved_at(job.state) is not None
             ):
@@ -227,7 +227,7 @@ class Phases:
         is_named = self.folder.environment().get("winner") == job.name
         return is_named and self.folder.winner.is_dir()
 
-    def _ranking(self) -> list[str]:
+    def ranking(self) -> list[str]:
         """Return the candidates that did not fail, best at K first.
 
         Raises:

@@ -20,7 +20,6 @@ from lagsearch.planning.stage import (
 from lagsearch.planning.vocabulary import Vocabulary
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder, now
-from lagsearch.records.run import read_run
 from lagsearch.records.stage_result import StageResult
 from lagsearch.running.jobs import (
     JobMaker,
@@ -154,6 +153,9 @@ class Stage:
             found = sample(sampling, self.phases, states)
             self.plan, self.make = found.plan, found.make
         self._jobs = self.make.candidates(states)
+        if self.title:
+            count = len(self.jobs)
+            self.say(f"{count} candidates" if count > 1 else f"{next(iter(self.jobs))} alone")
 
     def _check_before(self) -> None:
         """Check that the weights are whole that the stage before has left.
@@ -210,17 +212,17 @@ class Stage:
 
     def search(self) -> None:
         """Train all candidates until one can be chosen."""
-        if self.title:
-            self.say(f"{len(self.jobs)} candidates")
         self.phases.search(self.jobs)
 
-    def chosen(self) -> Job | None:
-        """Return the job that is to be trained to completion; None where all failed."""
+    def chosen(self) -> Job:
+        """Return the job that is to be trained to completion.
+
+        Raises:
+            NoSurvivorError: Every candidate failed.
+        """
         if not self.searches:
             return next(iter(self.jobs.values()))
-        run = read_run(self.folder)
-        alive = [name for name in run.ranking if name in run.table.candidates]
-        return self.jobs[alive[0]] if alive else None
+        return self.jobs[self.phases.ranking()[0]]
 
     def identity(self, job: Job) -> str:
         """Return a digest of all that decides a job's weights at completion."""

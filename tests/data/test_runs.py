@@ -328,7 +328,8 @@ def test_tokenizers_of_one_vocabulary_that_work_otherwise_are_refused(write_spac
 def test_a_tokenizer_that_lacks_or_has_the_objectives_tokens_is_the_same(write_space, checkpoint):
     one, other = checkpoint("one", "abc"), checkpoint("other", "abc")
     space = of_checkpoints(write_space, one, other)
-    ul2 = lagsearch.load_space(space.path, ["objective={name: ul2}", "training.batch_size=5"])
+    changes = ["objective={name: ul2}", "training.batch_size=5"]
+    ul2 = lagsearch.load_space(space.path, changes).stage
     ul2 = replace(ul2, space=ul2.space.model_copy(update={"sources": space.space.sources}))
     data = ul2.space.data.model_copy(update={"tokenizer": None})
     ul2 = replace(ul2, space=ul2.space.model_copy(update={"data": data}))

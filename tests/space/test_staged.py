@@ -241,7 +241,7 @@ def test_an_override_reaches_a_stage(write_stages):
 
 def test_where_one_growth_is_meant_stages_are_refused(write_stages):
     with pytest.raises(SpaceError, match=r"stages.*belongs to `lagsearch run`"):
-        load_space(write_stages())
+        load_space(write_stages()).stage  # noqa: B018
 
 
 def test_sequences_behind_a_stage_are_those_of_the_schema(write_stages):

@@ -8,7 +8,7 @@ import numpy as np
 
 from lagsearch.errors import LagsearchError, RunFolderError
 from lagsearch.records.folder import RunFolder
-from lagsearch.records.imported_curves import read_curves
+from lagsearch.records.imported_curves import read_curves, searches_in
 from lagsearch.records.imported_rows import is_curves
 from lagsearch.records.run import read_run
 from lagsearch.records.shapes import AnyReport
@@ -24,7 +24,8 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     """Compare runs.
 
     Args:
-        paths: Run folders, files of curves, or the folders of their reports.
+        paths: Run folders, files of curves, or the folders of their reports. One with `stages`
+            stands for the searches of its stages.
 
     Returns:
         `runs`: an entry for each, with its scores by step where all were trained to completion;
@@ -34,6 +35,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     Raises:
         LagsearchError: There are fewer than two, one comes twice, or one cannot be read.
     """
+    paths = [search for path in paths for search in searches_in(path)]
     if len(paths) < 2:
         raise LagsearchError("compare: name two runs or more")
     whole = [path.resolve() for path in paths]

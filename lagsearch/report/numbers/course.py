@@ -165,12 +165,12 @@ def build_whole_numbers(folder: RunFolder, file: SpaceFile) -> dict[str, Any]:
     courses, missing = read_courses(folder, file)
     adaptive = {each.seed: each for each in courses if each.name == ADAPTIVE}
     names = [name for name in SAYS if any(each.name == name for each in courses)]
-    first = adaptive[file.space.seed]
+    first = adaptive[file.seed]
     environment = folder.environment()
     return {
         "format": FORMAT,
         "kind": "stages",
-        "name": file.space.name,
+        "name": file.name,
         "seeds": list(file.seeds),
         "steps": file.steps,
         "courses": [_course(each, adaptive.get(each.seed)) for each in courses],
