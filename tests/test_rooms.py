@@ -10,7 +10,7 @@ import lagsearch
 
 ROOT = Path(lagsearch.__file__).parent
 
-EVERYWHERE = {"errors", "storage"}
+EVERYWHERE = {"errors", "registry", "storage"}
 MAY_IMPORT = {
     "cli": "api init grow replay report records planning running operators space display",
     "api": "running report records space display",
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "space": "",
     "selection": "",
     "display": "",
+    "registry": "",
     "storage": "",
     "errors": "",
 }
