@@ -123,7 +123,8 @@ def _add_stages(parts: dict[str, Schema]) -> None:
     for key in ("training", "evaluation", "search"):
         refused = {name for part, name in OF_ALL_STAGES if part == key}
         name = f"Stage{key.capitalize()}"
-        parts[name] = _without(parts[key.capitalize()], refused)
+        model = parts["Space"]["properties"][key]["$ref"].removeprefix(_REF)
+        parts[name] = _without(parts[model], refused)
         stage[key] = _described(stage[key], {"$ref": f"{_REF}{name}"})
     whole = _without(parts["Space"], {"target", "candidates"})
     whole["description"] = "A space with stages: several growths, one after the other."
