@@ -261,7 +261,7 @@ def test_the_readmes_operator_runs(monkeypatch):
     text = (ROOT / "README.md").read_text()
     section = text[text.index("## How to add an operator") :]
     code = re.search(r"```python\n(.*?)   ```", section, re.DOTALL)[1]
-    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
+    monkeypatch.setattr(registry.OPERATORS, "_entries", dict(registry.OPERATORS._entries))
     module = type(sys)("tail")
     monkeypatch.setitem(sys.modules, "tail", module)
     exec("\n".join(line[3:] for line in code.splitlines()), module.__dict__)

@@ -134,4 +134,4 @@ def test_a_lookup_loads_no_torch():
     assert done.stdout.strip() == "[]"
 
 
-TABLES: list[tuple[str, str]] = []
+TABLES = [("lagsearch.operators", "lagsearch.operators.all_operators()")]

@@ -1,6 +1,5 @@
 """Operator settings to growth plans. A new operator is a module in `catalog`."""
 
-from lagsearch.operators import catalog as _catalog  # noqa: F401 (registers them)
 from lagsearch.operators.plan.growth import (
     GrowthPlan,
     LayerOrigin,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from lagsearch.errors import MistakeError, OperatorError, did_you_mean
 from lagsearch.models.configs import ModelShape, numbered
 from lagsearch.operators.plan.growth import GrowthPlan
+from lagsearch.registry import Registry, place_of
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Candidate:
     is_baseline: bool = False
 
 
-_TABLE: dict[str, Operator] = {}
+OPERATORS = Registry[Operator]("operator", "lagsearch.operators.catalog", "lagsearch.operators")
 
 
 def operator(  # noqa: PLR0913 (each is a column of the table)
@@ -182,14 +183,12 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
     required has an `example` of them (`Operator.example`).
 
     Raises:
-        ValueError: The name is taken.
+        PluginError: The name is taken.
     """
 
     def enter(build: Callable[..., GrowthPlan]) -> Callable[..., GrowthPlan]:
-        if name in _TABLE:
-            raise ValueError(f"operator {name!r} is defined twice")
         summary = (inspect.getdoc(build) or "").partition("\n")[0]
-        _TABLE[name] = Operator(
+        entry = Operator(
             name,
             paper,
             grows,
@@ -202,6 +201,7 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
             summary,
             example or {},
         )
+        OPERATORS.enter(name, entry, place_of(build))
         return build
 
     return enter
@@ -224,7 +224,7 @@ def _schema(name: str, build: Callable[..., GrowthPlan]) -> type[BaseModel]:
 
 def all_operators() -> tuple[Operator, ...]:
     """Return the table's rows by name."""
-    return tuple(_TABLE[name] for name in sorted(_TABLE))
+    return tuple(sorted(OPERATORS.all(), key=lambda each: each.name))
 
 
 def find_operator(name: str) -> Operator:
@@ -233,12 +233,9 @@ def find_operator(name: str) -> Operator:
     Raises:
         OperatorError: There is none of that name; the message lists all and the nearest.
     """
-    if name not in _TABLE:
-        known = sorted(_TABLE)
-        hint = did_you_mean(name, known)
-        message = f"operator {name!r} is unknown{hint}; known: {', '.join(known)}"
-        raise MistakeError(message, "operator")
-    return _TABLE[name]
+    if (found := OPERATORS.get(name)) is None:
+        raise MistakeError(OPERATORS.unknown(name), "operator")
+    return found
 
 
 SOURCE = "source"
