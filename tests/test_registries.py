@@ -134,4 +134,7 @@ def test_a_lookup_loads_no_torch():
     assert done.stdout.strip() == "[]"
 
 
-TABLES = [("lagsearch.operators", "lagsearch.operators.all_operators()")]
+TABLES = [
+    ("lagsearch.operators", "lagsearch.operators.all_operators()"),
+    ("lagsearch.selection", "lagsearch.selection.SIGNALS.all()"),
+]

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from lagsearch.operators import ANY, Operator, all_operators
 from lagsearch.operators.described import meanings
 from lagsearch.operators.registry import SOURCE, Draws
+from lagsearch.selection import SIGNALS
 from lagsearch.space import OF_ALL_STAGES, STRIDES, Ladder, Space, Stage
 
 Schema = dict[str, Any]
@@ -32,6 +33,8 @@ def space_schema() -> Schema:
     parts: dict[str, Schema] = found["$defs"]
     for part in parts.values():
         _tidy(part)
+    signals = {each.name: f"judged by {each.words}" for each in SIGNALS.all()}
+    _name_all(parts["Search"]["properties"]["signal"], signals)
     parts["Candidate"] = {
         "description": "An operator with its settings; a list of values means one candidate each.",
         "anyOf": [*map(_entry, all_operators()), _shorthand()],
@@ -59,6 +62,14 @@ def _tidy(node: Any) -> None:
     elif isinstance(node, list):
         for each in node:
             _tidy(each)
+
+
+def _name_all(key: Schema, words: Mapping[str, str]) -> None:
+    """List the names that a key may have, and describe those that are not described yet."""
+    key["enum"] = list(words)
+    told = key["description"]
+    more = [f"`{name}`: {each}." for name, each in words.items() if f"`{name}`" not in told]
+    key["description"] = " ".join([told, *more])
 
 
 def _entry(operator: Operator) -> Schema:

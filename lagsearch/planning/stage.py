@@ -46,6 +46,7 @@ from lagsearch.planning.listing import (
     names_in,
     tell_left_out,
 )
+from lagsearch.planning.names import check_names, tell_signal
 from lagsearch.planning.sampling_domain import Domain, make_domain
 from lagsearch.planning.vocabulary import (
     Vocabulary,
@@ -182,8 +183,8 @@ class RunPlan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is left out of the space's candidates and why, in lines."""
-        return tuple(tell_left_out(self.left_out))
+        """What is left out of the space's candidates and why, and what ranks them, in lines."""
+        return (*tell_left_out(self.left_out), *tell_signal(self.space))
 
     @property
     def names(self) -> dict[str, str]:
@@ -431,6 +432,7 @@ def make_plan(file: SpaceFile, vocabulary: Vocabulary | None) -> RunPlan:
     Raises:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
+    check_names(file)
     planner = make_planner(file, vocabulary)
     listing = Listing[PlannedCandidate](file, tuple(planner.shapes))
     domain = None

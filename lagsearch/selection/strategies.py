@@ -13,7 +13,7 @@ import numpy as np
 from lagsearch.selection.doubt import p_values
 from lagsearch.selection.forecast import forecasts
 from lagsearch.selection.phase import LEFT, MARGIN, THRESHOLD, phase_transition
-from lagsearch.selection.signals import SIGNALS, Measured
+from lagsearch.selection.signals import Measured, find_signal
 from lagsearch.selection.table import LossTable
 
 Reason = Literal["lag", "stable", "bound", "alone"]
@@ -29,7 +29,7 @@ class Strategy:
         rungs: Steps at which it may choose or stop candidates, ascending; the last one is the
             latest.
         completion: Steps of the whole training.
-        signal: What candidates are judged by, one of `SIGNALS`.
+        signal: What candidates are judged by, by its name.
         first: The first rung at which it may choose; None chooses at the last one alone.
         evidence: What candidates are stopped on, one of `EVIDENCE`; None stops none.
         since: `forecast` stops none before this step.
@@ -152,7 +152,7 @@ def _until_stopped(table: LossTable, stopped: Mapping[str, Stop]) -> LossTable:
 
 def ranked_by_signal(measured: Measured, step: int, strategy: Strategy) -> tuple[str, ...]:
     """Return candidates from best to worst by the signal at a step."""
-    table = SIGNALS[strategy.signal](measured, step, strategy.completion)
+    table = find_signal(strategy.signal).judge(measured, step, strategy.completion)
     order = np.argsort(table.at(step), kind="stable")  # NaN sorts last
     return tuple(table.candidates[row] for row in order)
 
@@ -166,7 +166,7 @@ def worse_in_batches(
     """
     if not is_stable:
         return {}
-    table = SIGNALS[strategy.signal](measured, step, strategy.completion)
+    table = find_signal(strategy.signal).judge(measured, step, strategy.completion)
     leader = ranked_by_signal(measured, step, strategy)[0]
     losses = dict(zip(table.candidates, table.at(step), strict=True))
     tests = max(1, n_candidates - 1) * len(strategy.rungs)

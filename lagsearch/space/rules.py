@@ -199,19 +199,11 @@ def _continuing(space: Space, at: Place) -> Iterator[Broken]:
 
 
 def _search(space: Space) -> Iterator[Broken]:
-    search, evaluation = space.search, space.evaluation
+    search = space.search
     if search.lag == "auto" and search.min_lag > space.latest_lag:
         yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
     yield from _without_effect_in_search(search)
     yield from _sampling(space)
-    if search.signal == "ema" and evaluation.ema is None:
-        yield ("search", "signal"), "ema needs evaluation.ema, e.g. 0.98"
-    if search.signal == "annealed":
-        if evaluation.annealed is None:
-            yield ("search", "signal"), "annealed needs evaluation.annealed, e.g. {fraction: 0.25}"
-        elif space.latest_lag not in (evaluation.annealed.at or (space.latest_lag,)):
-            message = f"lacks K, {space.latest_lag}, where candidates are judged by it"
-            yield ("evaluation", "annealed", "at"), message
 
 
 def _baselines(space: Space) -> Iterator[Broken]:

@@ -389,9 +389,10 @@ class Search(StrictModel):
     at_a_time: PositiveInt = 4
     """`optuna` only: growths that are chosen together and trained in parallel, so that machines
     with more and with fewer slots find the same."""
-    signal: Literal["loss", "trend", "ema", "annealed"] = "loss"
-    """What candidates are judged by at K: the validation loss; where its trend leads to at
-    completion; that of the moving average of the weights; or after a decay of the rate to zero."""
+    signal: str = "loss"
+    """What candidates are judged by at K: the validation `loss`; where its `trend` leads to at
+    completion; that of the moving average of the weights, `ema`; `annealed`, after a decay of the
+    rate to zero; or what an installed package adds."""
     oracle: bool = False
     """Train all candidates to completion and score the ranking."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()

@@ -15,11 +15,11 @@ from lagsearch.report.numbers.trust import (
     without_oracle,
 )
 from lagsearch.report.numbers.view import (
-    JUDGED,
     noun,
     stopped,
 )
 from lagsearch.report.numbers.worth import failed_baselines, judge_growing
+from lagsearch.selection import find_signal
 
 
 @dataclass(frozen=True)
@@ -246,8 +246,8 @@ def _ranked_by(report: dict[str, Any]) -> list[str]:
     if signal == "loss":
         return []
     return [
-        f"Candidates are ranked at step {lag:,} by {JUDGED[signal]} (search.signal: {signal}), "
-        "not by their loss there."
+        f"Candidates are ranked at step {lag:,} by {find_signal(signal).words} "
+        f"(search.signal: {signal}), not by their loss there."
     ]
 
 
