@@ -67,20 +67,27 @@ class Registry(Generic[T]):
         return self._entries[name][0] if name in self._entries else None
 
     def all(self) -> tuple[T, ...]:
-        """Return all entries: this package's as they are written, then those of others."""
+        """Return all entries: this package's, then those of others, each by module and line.
+
+        So their order does not depend on what was imported first.
+        """
         self._load()
-        return tuple(entry for entry, _ in self._entries.values())
+        return tuple(self._entries[name][0] for name in self.names())
 
     def names(self) -> list[str]:
         """Return the names of all entries in the same order."""
         self._load()
-        return list(self._entries)
+        return sorted(self._entries, key=self._order)  # it is stable: the order in a module stays
 
     def unknown(self, name: str) -> str:
         """Say that there is none of a name: all there are, and the nearest."""
         known = sorted(self.names())
         hint = did_you_mean(name, known)
         return f"{self.noun} {name!r} is unknown{hint}; known: {', '.join(known)}"
+
+    def _order(self, name: str) -> tuple[bool, str]:
+        module = self._entries[name][1].partition(":")[0]
+        return not f"{module}.".startswith(f"{self.home}."), module
 
     def _load(self) -> None:
         with self._lock:

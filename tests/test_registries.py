@@ -63,11 +63,13 @@ def test_modules_of_the_folder_are_found_at_the_first_lookup(shelf):
     )
 
 
-def test_other_packages_come_behind_in_the_order_of_their_names(shelf):
-    shelf.spice("thyme", "alien_t")
-    shelf.spice("mint", "alien_m")
-    shelf.install("zest", a="alien_m")
-    shelf.install("herbs", b="alien_t")
+def test_other_packages_come_behind_whatever_is_imported_first(shelf):
+    shelf.spice("thyme", "alien_a")
+    shelf.spice("mint", "alien_b")
+    shelf.install("zest", a="alien_a")
+    shelf.install("herbs", b="alien_b")
+    __import__("alien_b")
+    __import__(f"{shelf.package}.home.c")
     assert shelf.table.names() == ["salt", "anise", "thyme", "mint"]
 
 
@@ -136,5 +138,6 @@ def test_a_lookup_loads_no_torch():
 
 TABLES = [
     ("lagsearch.operators", "lagsearch.operators.all_operators()"),
+    ("lagsearch.data.objectives.registry", "lagsearch.data.objectives.registry.OBJECTIVES.all()"),
     ("lagsearch.selection", "lagsearch.selection.SIGNALS.all()"),
 ]

@@ -12,7 +12,8 @@ ROOT = Path(lagsearch.__file__).parent
 
 EVERYWHERE = {"errors", "registry", "storage"}
 MAY_IMPORT = {
-    "cli": "api init grow replay report records planning running operators selection space display",
+    "cli": "api init grow replay report records planning running data operators selection space "
+    "display",
     "api": "running report records space display",
     "init": "running planning training data operators models space display",
     "running": "evaluate planning training data records models selection space display",

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.operators import ANY, Operator, all_operators
 from lagsearch.operators.described import meanings
 from lagsearch.operators.registry import SOURCE, Draws
@@ -35,6 +36,8 @@ def space_schema() -> Schema:
         _tidy(part)
     signals = {each.name: f"judged by {each.words}" for each in SIGNALS.all()}
     _name_all(parts["Search"]["properties"]["signal"], signals)
+    objectives = {each.name: f"predicts {each.words}" for each in OBJECTIVES.all()}
+    _name_all(parts["Objective"]["properties"]["name"], objectives)
     parts["Candidate"] = {
         "description": "An operator with its settings; a list of values means one candidate each.",
         "anyOf": [*map(_entry, all_operators()), _shorthand()],

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.selection import SIGNALS, find_signal
 from lagsearch.space import Space, SpaceFile
 
-Broken = tuple[tuple[str, ...], str]
+Broken = tuple[tuple[str | int, ...], str]
 
 _MEASURED = {"ema": "0.98", "annealed": "{fraction: 0.25}"}
 """Examples of what is measured beside the loss, by its key of `evaluation`."""
@@ -20,7 +21,7 @@ def check_names(file: SpaceFile) -> None:
         SpaceError: There is none of that name, or it lacks something; the message has the line.
         PluginError: An installed package adds something that cannot be had.
     """
-    for at, message in _signal(file.space):
+    for at, message in (*_signal(file.space), *_objective(file.space)):
         raise file.error(at, message)
 
 
@@ -46,3 +47,14 @@ def _signal(space: Space) -> Iterator[Broken]:
     elif found.needs == "annealed" and annealed and lag not in (annealed.at or (lag,)):
         message = f"lacks K, {lag}, where candidates are judged by it"
         yield ("evaluation", "annealed", "at"), message
+
+
+def _objective(space: Space) -> Iterator[Broken]:
+    name = space.objective.name
+    if (found := OBJECTIVES.get(name)) is None:
+        yield ("objective", "name"), OBJECTIVES.unknown(name)
+        return
+    yield from found.broken(space)
+    if found.kind == "masked" and space.evaluation.harness is not None:
+        message = f"asks what comes next, which a model of the objective {name} does not predict"
+        yield ("evaluation", "harness"), message

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lagsearch.data.objectives.registry import kind_of
 from lagsearch.errors import (
     LagsearchError,
     MistakeError,
@@ -649,7 +650,7 @@ def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
     Raises:
         ModelError: It cannot be read as what the objective trains.
     """
-    opened = open_checkpoint(checkpoint, space.objective.kind)
+    opened = open_checkpoint(checkpoint, kind_of(space.objective))
     opened.check_whole()
     stored = str(opened.tensors.usual_type).removeprefix("torch.")
     notes = opened.notes

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lagsearch.data.objectives.masking import add_tokens, tokens_of
+from lagsearch.data.objectives.registry import add_tokens, tokens_of
 from lagsearch.data.text.corpora import Opener, check_corpora
 from lagsearch.data.tokens.boundaries import boundaries_of
 from lagsearch.data.tokens.tokenizers import (

@@ -141,9 +141,9 @@ class Ul2Weights(StrictModel):
 class Objective(StrictModel):
     """What is predicted."""
 
-    name: Literal["causal", "masked", "ul2"] = "causal"
-    """`causal` (the next token), `masked` (BERT) or `ul2` (for decoders: a mixture of next tokens,
-    of what follows a prefix, and of spans taken out)."""
+    name: str = "causal"
+    """`causal` (the next token), `masked` (BERT), `ul2` (for decoders: a mixture of next tokens, of
+    what follows a prefix, and of spans taken out), or what an installed package adds."""
     mask_fraction: Fraction = 0.15
     """`masked`: the share of a sequence's tokens that is predicted; `ul2`: that is taken out."""
     whole_words: bool = False
@@ -152,11 +152,8 @@ class Objective(StrictModel):
     """`ul2` only: mean length of the spans that are taken out, in tokens."""
     weights: Ul2Weights = Ul2Weights()
     """`ul2` only: how often each part comes."""
-
-    @property
-    def kind(self) -> Literal["causal", "masked"]:
-        """The kind of model that it trains."""
-        return "masked" if self.name == "masked" else "causal"
+    settings: dict[str, Any] | None = None
+    """What an objective that an installed package adds takes besides."""
 
 
 class Optimizer(StrictModel):
