@@ -137,6 +137,7 @@ def test_a_lookup_loads_no_torch():
 
 
 TABLES = [
+    ("lagsearch.models.families", "lagsearch.models.families.find_family('llama', {})"),
     ("lagsearch.operators", "lagsearch.operators.all_operators()"),
     ("lagsearch.data.objectives.registry", "lagsearch.data.objectives.registry.OBJECTIVES.all()"),
     ("lagsearch.selection", "lagsearch.selection.SIGNALS.all()"),
