@@ -125,9 +125,9 @@ def _add_stages(parts: dict[str, Schema]) -> None:
         "description": "All grown layers that there are, or every second one.",
         "enum": list(STRIDES),
     }
-    lag = deepcopy(next(_entry(each) for each in all_operators() if each.name == "lag"))
-    lag["properties"]["index"] = word
-    parts["StageCandidate"] = {"anyOf": [{"$ref": f"{_REF}Candidate"}, lag]}
+    named = [each for each in all_operators() if each.indices]
+    worded = [_with(_entry(each), dict.fromkeys(each.indices, word)) for each in named]
+    parts["StageCandidate"] = {"anyOf": [{"$ref": f"{_REF}Candidate"}, *worded]}
     listed: Schema = {"type": "array", "minItems": 1, "items": {"$ref": f"{_REF}StageCandidate"}}
     stage, ladder = parts["Stage"]["properties"], parts["Ladder"]["properties"]
     stage["candidates"] = _described(stage["candidates"], listed)
@@ -154,6 +154,11 @@ def _add_stages(parts: dict[str, Schema]) -> None:
     }
     whole["required"] = ["name", "data", "stages"]
     parts["Staged"] = whole
+
+
+def _with(part: Schema, keys: Mapping[str, Schema]) -> Schema:
+    """Return a part some of whose keys have other schemas."""
+    return {**part, "properties": {**part["properties"], **keys}}
 
 
 def _described(before: Mapping[str, Any], schema: Schema) -> Schema:

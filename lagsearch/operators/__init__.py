@@ -18,6 +18,7 @@ from lagsearch.operators.registry import (
     name_of,
     operator,
     sampled_settings,
+    spell_indices,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "name_of",
     "operator",
     "sampled_settings",
+    "spell_indices",
 ]

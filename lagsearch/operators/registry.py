@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from lagsearch.errors import MistakeError, OperatorError, did_you_mean
 from lagsearch.models.configs import ModelShape, numbered
+from lagsearch.operators.depths import Indices, Scale
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.registry import Registry, place_of
 
@@ -108,6 +109,7 @@ class Operator:
         summary: First line of its description.
         example: Values of what its settings require, which fit two sources `a` and `b` of 3 layers
             or one of 4, and a target of 6.
+        scale: From its settings to those for other depths; None where it cannot be scaled.
     """
 
     name: str
@@ -121,11 +123,19 @@ class Operator:
     settings: type[BaseModel]
     summary: str
     example: Mapping[str, Any]
+    scale: Scale | None = None
 
     @property
     def is_baseline(self) -> bool:
         """Whether it serves for comparison; a ranking is scored over growths alone."""
         return self.grows == "nothing"
+
+    @property
+    def indices(self) -> dict[str, Indices]:
+        """Its settings that name a layer."""
+        fields = self.settings.model_fields.items()
+        found = ((name, each) for name, field in fields for each in field.metadata)
+        return {name: each for name, each in found if isinstance(each, Indices)}
 
     @property
     def description(self) -> str:
@@ -176,11 +186,13 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
     reaches: Literal["target", "source"] = "target",
     control: Control | None = None,
     example: Mapping[str, Any] | None = None,
+    scale: Scale | None = None,
 ) -> Callable[[Callable[..., GrowthPlan]], Callable[..., GrowthPlan]]:
     """Enter a function `(source, target, *, settings...) -> GrowthPlan` into the table.
 
     One that takes several sources gets their shapes by their names. One with settings that are
-    required has an `example` of them (`Operator.example`).
+    required has an `example` of them (`Operator.example`), and `scale` where a schedule with it can
+    be scaled: `as_it_is` where no setting has to do with depths.
 
     Raises:
         PluginError: The name is taken.
@@ -200,6 +212,7 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
             _schema(name, build),
             summary,
             example or {},
+            scale,
         )
         OPERATORS.enter(name, entry, place_of(build))
         return build
@@ -236,6 +249,26 @@ def find_operator(name: str) -> Operator:
     if (found := OPERATORS.get(name)) is None:
         raise MistakeError(OPERATORS.unknown(name), "operator")
     return found
+
+
+def spell_indices(
+    entry: dict[str, Any], source: int, target: int, strides: Mapping[str, int]
+) -> dict[str, Any]:
+    """Write out indices that are given as a word.
+
+    Args:
+        entry: An operator with its settings, as written.
+        source: Layers before the growth.
+        target: Layers after it.
+        strides: Each word for indices: 1 stands for all that there are, 2 for every second one.
+    """
+    found = OPERATORS.get(str(entry.get("operator")))
+    spelt = dict(entry)
+    for name, each in (found.indices if found else {}).items():
+        word = entry.get(name)
+        if isinstance(word, str) and word in strides:
+            spelt[name] = each.at(source, target, strides[word])
+    return spelt
 
 
 SOURCE = "source"
