@@ -19,7 +19,11 @@ CHANGES = [
         "  - {{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}}",
         "  - {{operator: tail, layer: [0, 2]}}\n  - {{operator: identity}}",
     ),
-    ("search: {{lag: 10}}", "search: {{lag: 10, signal: level, baselines: [seedling, continue]}}"),
+    (
+        "search: {{lag: 10}}",
+        "search: {{lag: 10, signal: level, baselines: [seedling, continue],\n"
+        "         strategy: race, evidence: half}}",
+    ),
 ]
 
 
@@ -56,7 +60,7 @@ def space(write_space):
     return write_space(*changes)
 
 
-def test_plan_run_report_and_replay_know_all_five(garden, space, tmp_path):
+def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
     code, out, err = lagsearch(garden, "plan", space)
     assert code == 0, err
     rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
@@ -73,22 +77,28 @@ def test_plan_run_report_and_replay_know_all_five(garden, space, tmp_path):
     assert report["search"]["signal"] == "level"
     found = {each["name"]: each for each in report["candidates"]}
     assert set(found) == {"tail-layer0", "tail-layer2", "identity"}
+    lag = report["lag"]
+    stopped = [each for each in found.values() if each["status"] == "stopped"]
+    assert stopped and all(each["stopped"]["p_value"] == 1.0 for each in stopped)
     for each in found.values():
+        if each in stopped:
+            continue
         steps = sorted(map(int, each["val_loss"]))
-        before = max(step for step in steps if step < 10)
-        values = [each["val_loss"][str(step)] for step in (before, 10)]
+        before = max(step for step in steps if step < lag)
+        values = [each["val_loss"][str(step)] for step in (before, lag)]
         assert each["signal"] == pytest.approx(sum(values) / 2)
-    assert "seedling" in (folder / "report.md").read_text()
 
     said = (folder / "report.md").read_text()
-    assert "ranked at step 10 by the mean loss of their last two evaluations" in said
+    assert "seedling" in said
+    assert f"{len(stopped)} of 3 were stopped by step {lag}, in the worse half there" in said
+    assert f"ranked at step {lag} by the mean loss of their last two evaluations" in said
     (folder / "report.md").unlink()
     code, _, err = lagsearch(garden, "report", folder)
     assert (code, (folder / "report.md").read_text()) == (0, said), err
 
     code, out, err = lagsearch(garden, "replay", folder, "--signal", "level")
     assert code == 0, err
-    assert "level" in out
+    assert "level" in out and "race of halves" in out
 
 
 def test_schema_and_operators_know_them(garden):
@@ -118,6 +128,11 @@ def test_schema_and_operators_know_them(garden):
         ("places: 3", "place: 3", "objective.settings.place 3: unknown key; known: places"),
         ("name: ahead", "name: ahed", "did you mean 'ahead'?; known: ahead, causal, masked, ul2"),
         ("signal: level", "signal: levle", "did you mean 'level'?"),
+        (
+            "evidence: half",
+            "evidence: hafl",
+            "did you mean 'half'?; known: batches, forecast, half",
+        ),
         ("[seedling, ", "[sedling, ", "did you mean 'seedling'?"),
     ],
 )
@@ -148,11 +163,10 @@ def test_a_broken_package_is_one_line(space, tmp_path, group, point, message):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_the_package_can_be_installed():
+def test_the_package_adds_to_every_table():
     project = tomllib.loads((PLUGINS / "pyproject.toml").read_text())["project"]
-    assert set(project["entry-points"]) == {
-        f"lagsearch.{group}" for group in ("operators", "signals", "objectives", "families")
-    }
+    groups = ("operators", "signals", "strategies", "objectives", "families")
+    assert set(project["entry-points"]) == {f"lagsearch.{group}" for group in groups}
 
 
 def test_a_stage_has_words_for_the_layers_of_an_operator(garden, write_stages):

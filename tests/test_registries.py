@@ -141,4 +141,5 @@ TABLES = [
     ("lagsearch.operators", "lagsearch.operators.all_operators()"),
     ("lagsearch.data.objectives.registry", "lagsearch.data.objectives.registry.OBJECTIVES.all()"),
     ("lagsearch.selection", "lagsearch.selection.SIGNALS.all()"),
+    ("lagsearch.selection", "lagsearch.selection.EVIDENCE.all()"),
 ]

@@ -18,6 +18,7 @@ from lagsearch.replay.rivals import (
 )
 from lagsearch.replay.rivals import replay as replay_rival
 from lagsearch.selection import (
+    EVIDENCE,
     SIGNALS,
     Choice,
     Measured,
@@ -187,7 +188,7 @@ def search_outcome(
         evidence=evidence,
         first=(recording.strategy.first or 20) if is_auto else None,
     )
-    return _outcome(recording, strategy, SEARCHES[evidence, is_auto], until)
+    return _outcome(recording, strategy, searches()[evidence, is_auto], until)
 
 
 def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) -> ReplayOutcome:
@@ -213,6 +214,14 @@ def _first(recording: Recording, strategy: Strategy, choice: Choice) -> list[str
     )
     is_first = ranks(judged.at(choice.step))[0] == 1
     return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
+
+
+def searches() -> dict[tuple[str | None, bool], str]:
+    """Return the names of searches that decide on their way: by evidence, and whether K is auto."""
+    races: dict[tuple[str | None, bool], str] = {
+        (each.name, False): each.title for each in EVIDENCE.all()
+    }
+    return {**races, (None, True): "LAG, K auto", ("batches", True): "race, K auto"}
 
 
 def random_outcome(recording: Recording) -> ReplayOutcome:
@@ -272,14 +281,6 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Rep
     return ReplayOutcome(name, until, "loss", last, float(np.mean(spent)), GivenAway.mean(found))
 
 
-SEARCHES = {
-    ("batches", False): "race",
-    ("forecast", False): "race on forecasts",
-    (None, True): "LAG, K auto",
-    ("batches", True): "race, K auto",
-}
-"""Searches that decide on their way: what stops candidates and whether K is `auto`, to the name."""
-
 RANDOM = "random choice"
 
 
@@ -326,7 +327,7 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
         if needs_decay:
             continue
         for until, last in ends.items():
-            for (evidence, is_auto), name in SEARCHES.items():
+            for (evidence, is_auto), name in searches().items():
                 if not is_auto or until == "half":
                     search = partial(search_outcome, recording, last, until, signal=signal)
                     yield Play(name, signal, partial(search, evidence=evidence, is_auto=is_auto))

@@ -8,7 +8,6 @@ from lagsearch.space.schema import (
     NewParameters,
     Optimizer,
     Schedule,
-    Search,
     Space,
     TextOrigin,
     Validation,
@@ -198,7 +197,6 @@ def _search(space: Space) -> Iterator[Broken]:
     search = space.search
     if search.lag == "auto" and search.min_lag > space.latest_lag:
         yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
-    yield from _without_effect_in_search(search)
     yield from _sampling(space)
 
 
@@ -211,26 +209,6 @@ def _baselines(space: Space) -> Iterator[Broken]:
         for key, value in entry.items():
             if value == []:
                 yield (*at, key), "is an empty list: it would give no baseline"
-
-
-def _without_effect_in_search(search: Search) -> Iterator[Broken]:
-    """Find settings that the chosen strategy would ignore."""
-    is_auto, races = search.lag == "auto", search.strategy == "race"
-    unused = {
-        "max_lag": (not is_auto, "lag is auto"),
-        "min_lag": (
-            not is_auto and search.evidence != "forecast",
-            "lag is auto or evidence is forecast",
-        ),
-        "stability": (
-            not is_auto and not (races and search.evidence == "batches"),
-            "lag is auto, or strategy is race and evidence is batches",
-        ),
-        "evidence": (not races, "strategy is race"),
-    }
-    for key, (is_unused, otherwise) in unused.items():
-        if is_unused and getattr(search, key) != type(search).model_fields[key].default:
-            yield ("search", key), f"has no effect unless {otherwise}"
 
 
 def _sampling(space: Space) -> Iterator[Broken]:

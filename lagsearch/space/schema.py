@@ -375,10 +375,11 @@ class Search(StrictModel):
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
     leader; `optuna` does not list the candidates but samples some, guided by the losses at K of
     those before."""
-    evidence: Literal["batches", "forecast"] = "batches"
+    evidence: str = "batches"
     """`race` only: `batches` stops candidates that are worse beyond doubt in the validation
     batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
-    an end behind the leader's, without waiting for the ranking."""
+    an end behind the leader's, without waiting for the ranking; or what an installed package
+    adds."""
     candidates: PositiveInt | None = None
     """`optuna` only: how many different growths to try; baselines and controls come on top."""
     sampler: Literal["tpe", "random"] = "tpe"
