@@ -42,6 +42,10 @@ class MistakeError(OperatorError):
     """An operator or a setting is written wrongly: it would fit no source and no target."""
 
 
+class PluginError(LagsearchError):
+    """What a package adds to lagsearch cannot be had, or has the name of something else."""
+
+
 class ModelError(LagsearchError):
     """A model cannot be built, read, or grown."""
 

@@ -260,7 +260,7 @@ def test_the_readmes_operator_runs(monkeypatch):
     text = (ROOT / "README.md").read_text()
     section = text[text.index("## How to add an operator") :]
     code = re.search(r"```python\n(.*?)   ```", section, re.DOTALL)[1]
-    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
+    monkeypatch.setattr(registry.OPERATORS, "_entries", dict(registry.OPERATORS._entries))
     module = type(sys)("tail")
     monkeypatch.setitem(sys.modules, "tail", module)
     exec("\n".join(line[3:] for line in code.splitlines()), module.__dict__)
@@ -270,3 +270,23 @@ def test_the_readmes_operator_runs(monkeypatch):
     assert meanings(registry.find_operator("tail")) == {
         "layer": "The layer that is repeated, 0-based."
     }
+
+
+def test_the_readmes_signal_judges(monkeypatch):
+    from numpy import array
+    from numpy.testing import assert_allclose
+
+    from lagsearch.selection import SIGNALS, LossTable, Measured, find_signal
+    from lagsearch.selection.signals import signal
+
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("## How to add a signal") :]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    SIGNALS.names()
+    monkeypatch.setattr(SIGNALS, "_entries", dict(SIGNALS._entries))
+    names = {"signal": signal, "Measured": Measured, "LossTable": LossTable, "__name__": "level"}
+    exec(code, names)
+    losses = array([[[[4.0]], [[2.0]]], [[[5.0]], [[3.0]]]])  # two candidates at two steps
+    table = LossTable.of_batches(("a", "b"), (5, 10), losses)
+    judged = find_signal("level").judge(Measured(table), 10, 20)
+    assert_allclose(judged.at(10), [3.0, 4.0])

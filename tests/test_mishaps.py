@@ -186,7 +186,7 @@ def check_mutant(call, path, seed, corpus):
         assert line, (seed, name, kind)
         return
     file = load_space(path)
-    if not hasattr(file, "stages"):
+    if not file.has_stages:
         from lagsearch.space import dump_space
 
         again = path.with_name("again.yaml")

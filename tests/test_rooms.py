@@ -10,15 +10,16 @@ import lagsearch
 
 ROOT = Path(lagsearch.__file__).parent
 
-EVERYWHERE = {"errors", "storage"}
+EVERYWHERE = {"errors", "registry", "storage"}
 MAY_IMPORT = {
-    "cli": "api init grow replay report records planning running operators space display",
+    "cli": "api init grow replay report records planning running data operators selection space "
+    "display",
     "api": "running report records space display",
     "init": "running planning training data operators models space display",
     "running": "evaluate planning training data records models selection space display",
     "grow": "planning operators models space display",
     "evaluate": "training records models space",
-    "planning": "training data operators models space display",
+    "planning": "training data operators models selection space display",
     "training": "records data operators models space display",
     "report": "records operators selection space display",
     "replay": "records selection",
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "space": "",
     "selection": "",
     "display": "",
+    "registry": "",
     "storage": "",
     "errors": "",
 }

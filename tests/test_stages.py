@@ -187,11 +187,15 @@ class Interrupt(Watch):
 MOMENTS = [
     lambda stage, phase, sign: stage == "stage-1" and sign.step >= 10,
     lambda stage, phase, sign: stage == "stage-2" and phase == "search" and sign.step >= 5,
-    lambda stage, phase, sign: stage == "stage-2" and phase.startswith("winner") and sign.step >= 15,
+    lambda stage, phase, sign: (
+        stage == "stage-2" and phase.startswith("winner") and sign.step >= 15
+    ),
     lambda stage, phase, sign: (
         stage == "stage-3" and phase == "search" and "i1" in sign.name and sign.step >= 5
     ),
-    lambda stage, phase, sign: stage == "stage-3" and phase.startswith("winner") and sign.step >= 20,
+    lambda stage, phase, sign: (
+        stage == "stage-3" and phase.startswith("winner") and sign.step >= 20
+    ),
 ]
 
 

@@ -71,4 +71,4 @@ def test_new_rows_are_the_mean_of_the_old(tmp_path):
 
 def test_batches_must_hold_every_part(write_space):
     with pytest.raises(SpaceError, match=r"training\.batch_size 2: is too small"):
-        lagsearch.load_space(write_space(), ["objective={name: ul2}", "training.batch_size=2"])
+        lagsearch.plan(write_space(), overrides=["objective={name: ul2}", "training.batch_size=2"])

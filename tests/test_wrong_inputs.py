@@ -19,7 +19,11 @@ FILES = [
     ("batch_size: 4", "batch_size: [4, 8]", r"batch_size \[4, 8\]: .* integer, one and not a list"),
     ("data:\n", "datum:\n", r":3: datum: unknown key; did you mean 'data'"),
     ("objective: {name: causal}", "objective: masked", r"a mapping .*, e\.g\. \{name: masked\}$"),
-    ("objective: {name: causal}", "objective: {name: clm}", r"objective\.name \"clm\": must be 'c"),
+    (
+        "objective: {name: causal}",
+        "objective: {name: clm}",
+        r"objective\.name \"clm\": .*known: causal, masked, ul2$",
+    ),
     ("target: {num_hidden_layers: 4}", "", r":1: target: is required, e\.g\. \{num_hidden_layer"),
     ("{num_hidden_layers: 4}", "4", r"target 4: must be a mapping .*e\.g\. \{num_hidden_layers"),
     ("target: {num_hidden_layers: 4}", "target: {layers: 4}", r"key 'layers' is unknown to model"),

@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.operators import ANY, Operator, all_operators
 from lagsearch.operators.described import meanings
 from lagsearch.operators.registry import SOURCE, Draws
+from lagsearch.selection import EVIDENCE, SIGNALS
 from lagsearch.space import OF_ALL_STAGES, STRIDES, Ladder, Space, Stage
 
 Schema = dict[str, Any]
@@ -32,6 +34,12 @@ def space_schema() -> Schema:
     parts: dict[str, Schema] = found["$defs"]
     for part in parts.values():
         _tidy(part)
+    signals = {each.name: f"judged by {each.words}" for each in SIGNALS.all()}
+    _name_all(parts["Search"]["properties"]["signal"], signals)
+    evidence = {each.name: f"stops what is {each.words}" for each in EVIDENCE.all()}
+    _name_all(parts["Search"]["properties"]["evidence"], evidence)
+    objectives = {each.name: f"predicts {each.words}" for each in OBJECTIVES.all()}
+    _name_all(parts["Objective"]["properties"]["name"], objectives)
     parts["Candidate"] = {
         "description": "An operator with its settings; a list of values means one candidate each.",
         "anyOf": [*map(_entry, all_operators()), _shorthand()],
@@ -59,6 +67,14 @@ def _tidy(node: Any) -> None:
     elif isinstance(node, list):
         for each in node:
             _tidy(each)
+
+
+def _name_all(key: Schema, words: Mapping[str, str]) -> None:
+    """List the names that a key may have, and describe those that are not described yet."""
+    key["enum"] = list(words)
+    told = key["description"]
+    more = [f"`{name}`: {each}." for name, each in words.items() if f"`{name}`" not in told]
+    key["description"] = " ".join([told, *more])
 
 
 def _entry(operator: Operator) -> Schema:
@@ -111,9 +127,9 @@ def _add_stages(parts: dict[str, Schema]) -> None:
         "description": "All grown layers that there are, or every second one.",
         "enum": list(STRIDES),
     }
-    lag = deepcopy(next(_entry(each) for each in all_operators() if each.name == "lag"))
-    lag["properties"]["index"] = word
-    parts["StageCandidate"] = {"anyOf": [{"$ref": f"{_REF}Candidate"}, lag]}
+    named = [each for each in all_operators() if each.indices]
+    worded = [_with(_entry(each), dict.fromkeys(each.indices, word)) for each in named]
+    parts["StageCandidate"] = {"anyOf": [{"$ref": f"{_REF}Candidate"}, *worded]}
     listed: Schema = {"type": "array", "minItems": 1, "items": {"$ref": f"{_REF}StageCandidate"}}
     stage, ladder = parts["Stage"]["properties"], parts["Ladder"]["properties"]
     stage["candidates"] = _described(stage["candidates"], listed)
@@ -123,8 +139,8 @@ def _add_stages(parts: dict[str, Schema]) -> None:
     for key in ("training", "evaluation", "search"):
         refused = {name for part, name in OF_ALL_STAGES if part == key}
         name = f"Stage{key.capitalize()}"
-        own = parts["Space"]["properties"][key]["$ref"].removeprefix(_REF)
-        parts[name] = _without(parts[own], refused)
+        model = parts["Space"]["properties"][key]["$ref"].removeprefix(_REF)
+        parts[name] = _without(parts[model], refused)
         stage[key] = _described(stage[key], {"$ref": f"{_REF}{name}"})
     whole = _without(parts["Space"], {"target", "candidates"})
     whole["description"] = "A space with stages: several growths, one after the other."
@@ -140,6 +156,11 @@ def _add_stages(parts: dict[str, Schema]) -> None:
     }
     whole["required"] = ["name", "data", "stages"]
     parts["Staged"] = whole
+
+
+def _with(part: Schema, keys: Mapping[str, Schema]) -> Schema:
+    """Return a part some of whose keys have other schemas."""
+    return {**part, "properties": {**part["properties"], **keys}}
 
 
 def _described(before: Mapping[str, Any], schema: Schema) -> Schema:

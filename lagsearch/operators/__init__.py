@@ -1,6 +1,5 @@
 """Operator settings to growth plans. A new operator is a module in `catalog`."""
 
-from lagsearch.operators import catalog as _catalog  # noqa: F401 (registers them)
 from lagsearch.operators.plan.growth import (
     GrowthPlan,
     LayerOrigin,
@@ -19,6 +18,7 @@ from lagsearch.operators.registry import (
     name_of,
     operator,
     sampled_settings,
+    spell_indices,
 )
 
 __all__ = [
@@ -37,4 +37,5 @@ __all__ = [
     "name_of",
     "operator",
     "sampled_settings",
+    "spell_indices",
 ]

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from lagsearch.errors import MistakeError, OperatorError, and_then, did_you_mean
 from lagsearch.models.configs import ModelShape, numbered
+from lagsearch.operators.depths import Indices, Scale
 from lagsearch.operators.plan.growth import GrowthPlan
+from lagsearch.registry import Registry, place_of
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Operator:
         summary: First line of its description.
         example: Values of what its settings require, which fit two sources `a` and `b` of 3 layers
             or one of 4, and a target of 6.
+        scale: From its settings to those for other depths; None where it cannot be scaled.
     """
 
     name: str
@@ -120,11 +123,19 @@ class Operator:
     settings: type[BaseModel]
     summary: str
     example: Mapping[str, Any]
+    scale: Scale | None = None
 
     @property
     def is_baseline(self) -> bool:
         """Whether it serves for comparison; a ranking is scored over growths alone."""
         return self.grows == "nothing"
+
+    @property
+    def indices(self) -> dict[str, Indices]:
+        """Its settings that name a layer."""
+        fields = self.settings.model_fields.items()
+        found = ((name, each) for name, field in fields for each in field.metadata)
+        return {name: each for name, each in found if isinstance(each, Indices)}
 
     @property
     def description(self) -> str:
@@ -162,7 +173,7 @@ class Candidate:
     is_baseline: bool = False
 
 
-_TABLE: dict[str, Operator] = {}
+OPERATORS = Registry[Operator]("operator", "lagsearch.operators.catalog", "lagsearch.operators")
 
 
 def operator(  # noqa: PLR0913 (each is a column of the table)
@@ -175,21 +186,21 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
     reaches: Literal["target", "source"] = "target",
     control: Control | None = None,
     example: Mapping[str, Any] | None = None,
+    scale: Scale | None = None,
 ) -> Callable[[Callable[..., GrowthPlan]], Callable[..., GrowthPlan]]:
     """Enter a function `(source, target, *, settings...) -> GrowthPlan` into the table.
 
     One that takes several sources gets their shapes by their names. One with settings that are
-    required has an `example` of them (`Operator.example`).
+    required has an `example` of them (`Operator.example`), and `scale` where a schedule with it can
+    be scaled: `as_it_is` where no setting has to do with depths.
 
     Raises:
-        ValueError: The name is taken.
+        PluginError: The name is taken.
     """
 
     def enter(build: Callable[..., GrowthPlan]) -> Callable[..., GrowthPlan]:
-        if name in _TABLE:
-            raise ValueError(f"operator {name!r} is defined twice")
         summary = (inspect.getdoc(build) or "").partition("\n")[0]
-        _TABLE[name] = Operator(
+        entry = Operator(
             name,
             paper,
             grows,
@@ -201,7 +212,9 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
             _schema(name, build),
             summary,
             example or {},
+            scale,
         )
+        OPERATORS.enter(name, entry, place_of(build))
         return build
 
     return enter
@@ -224,7 +237,7 @@ def _schema(name: str, build: Callable[..., GrowthPlan]) -> type[BaseModel]:
 
 def all_operators() -> tuple[Operator, ...]:
     """Return the table's rows by name."""
-    return tuple(_TABLE[name] for name in sorted(_TABLE))
+    return tuple(sorted(OPERATORS.all(), key=lambda each: each.name))
 
 
 def find_operator(name: str) -> Operator:
@@ -233,12 +246,29 @@ def find_operator(name: str) -> Operator:
     Raises:
         OperatorError: There is none of that name; the message lists all and the nearest.
     """
-    if name not in _TABLE:
-        known = sorted(_TABLE)
-        hint = did_you_mean(name, known)
-        message = and_then(f"operator {name!r} is unknown{hint}", f"known: {', '.join(known)}")
-        raise MistakeError(message, "operator")
-    return _TABLE[name]
+    if (found := OPERATORS.get(name)) is None:
+        raise MistakeError(OPERATORS.unknown(name), "operator")
+    return found
+
+
+def spell_indices(
+    entry: dict[str, Any], source: int, target: int, strides: Mapping[str, int]
+) -> dict[str, Any]:
+    """Write out indices that are given as a word.
+
+    Args:
+        entry: An operator with its settings, as written.
+        source: Layers before the growth.
+        target: Layers after it.
+        strides: Each word for indices: 1 stands for all that there are, 2 for every second one.
+    """
+    found = OPERATORS.get(str(entry.get("operator")))
+    spelt = dict(entry)
+    for name, each in (found.indices if found else {}).items():
+        word = entry.get(name)
+        if isinstance(word, str) and word in strides:
+            spelt[name] = each.at(source, target, strides[word])
+    return spelt
 
 
 SOURCE = "source"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lagsearch.data.objectives.registry import kind_of
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import plain_config, stored_name
 from lagsearch.operators import GrowthPlan
@@ -154,7 +155,7 @@ class Models:
         kept += space.training.new_parameters is not None  # their weights before a step
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
         at_once = -(-rows // space.training.gradient_accumulation)
-        model = empty_model(config, space.objective.kind)
+        model = empty_model(config, kind_of(space.objective))
         stack = find_layers(model, config)
         forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
         evaluated = space.evaluation.batches * rows * length
@@ -163,7 +164,7 @@ class Models:
             layer_parameters=matrix_parameters(model)["layers"],
             flops_per_step=training_flops(forward, rows * length),
             evaluation_flops=forward * evaluated,
-            memory_bytes=training_bytes(model, at_once, length, space.objective.kind, kept),
+            memory_bytes=training_bytes(model, at_once, length, kind_of(space.objective), kept),
         )
         return EmptyModel(
             cost,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lagsearch.errors import ModelError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
+from lagsearch.operators import spell_indices
 from lagsearch.planning.stage import PlannedCandidate, PlannedSource, StagePlan, make_plan
 from lagsearch.planning.vocabulary import Vocabulary, vocabulary_without_data
 from lagsearch.space import (
@@ -153,7 +154,7 @@ def ready(file: StageFile, config: Mapping[str, Any] | None) -> StageFile:
         return file
     depths = _depths(file, model)
     changes: dict[str, Any] = {
-        "candidates": tuple(_spell(each, *depths) for each in space.candidates)
+        "candidates": tuple(spell_indices(each, *depths, STRIDES) for each in space.candidates)
     }
     if first.before is not None:
         before = first.before.model_copy(update={"config": dict(config or {})})
@@ -187,15 +188,6 @@ def _depths(file: StageFile, model: Any) -> tuple[int, int]:
         message = f"is not above the {source.n_layers} layers of {before}"
         raise file.error(("target",), message)
     return source.n_layers, target.n_layers
-
-
-def _spell(entry: dict[str, Any], source: int, target: int) -> dict[str, Any]:
-    """Write out an index that is given as a word: `every` or `even` of those that there are."""
-    word = entry.get("index")
-    if not isinstance(word, str) or word not in STRIDES:
-        return entry
-    last = max(0, 2 * source - target)
-    return {**entry, "index": list(range(0, last + 1, STRIDES[word]))}
 
 
 def _dearest(plan: StagePlan, steps: int) -> int:

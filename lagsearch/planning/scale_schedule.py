@@ -10,14 +10,21 @@ from typing import Any
 from lagsearch.errors import LagsearchError, SpaceError
 from lagsearch.models.checkpoints import load_config, locate_checkpoint
 from lagsearch.models.configs import build_config, n_layers
+from lagsearch.operators import all_operators, find_operator
+from lagsearch.operators.depths import Depths
 from lagsearch.planning.run import plan
-from lagsearch.space import Space, SpaceFile, depth_key, dump_yaml, load_space, written_out
+from lagsearch.space import (
+    STRIDES,
+    Space,
+    SpaceFile,
+    depth_key,
+    dump_yaml,
+    load_space,
+    written_out,
+)
 from lagsearch.storage.files import write_text
 
 Plain = dict[str, Any]
-
-_KEPT = {"last", "middle", "stack", "interleave", "identity", "scratch", "random", "solar"}
-"""Operators without a setting that names a layer."""
 
 
 @dataclass(frozen=True)
@@ -201,32 +208,18 @@ def _candidate(
 
 
 def _is_choice(value: Any) -> bool:
-    return isinstance(value, list) or value in ("every", "even")
+    return isinstance(value, list) or value in tuple(STRIDES)
 
 
 def _scaled_candidate(
     entry: Plain, before: int, new_before: int, depth: int, new: int
 ) -> tuple[Plain, str]:
-    """Return a candidate for other depths, and what became of its index and block size."""
-    if entry.get("operator") != "lag":
-        if entry.get("operator") not in _KEPT:
-            known = ", ".join(["lag", *sorted(_KEPT)])
-            raise LagsearchError(f"{entry.get('operator')} cannot be scaled; known: {known}")
-        return entry, f", {entry['operator']} as it is"
-    n, new_n = depth - before, new - new_before
-    if new_n > new_before:
-        raise LagsearchError(f"{new_before} to {new} layers is more than lag can add")
-    span, new_span = before - n, new_before - new_n  # the largest indices
-    index = floor(entry["index"] * new_span / span + 0.5) if span else 0
-    block = _divisor(entry["block_size"] * new_n / n, new_n)
-    told = (
-        f", index {entry['index']} of 0..{span} to {index} of 0..{new_span}, "
-        f"block {entry['block_size']} of {n} to {block} of {new_n}"
-    )
-    return {**entry, "index": index, "block_size": block}, told
-
-
-def _divisor(wanted: float, n: int) -> int:
-    """Return the divisor of n that is nearest in proportion; of two the larger."""
-    divisors = [size for size in range(1, n + 1) if n % size == 0]
-    return min(divisors, key=lambda size: (max(size / wanted, wanted / size), -size))
+    """Return a candidate for other depths, and what became of its settings."""
+    name = str(entry.get("operator"))
+    scale = find_operator(name).scale
+    if scale is None:
+        known = ", ".join(each.name for each in all_operators() if each.scale is not None)
+        raise LagsearchError(f"{name} cannot be scaled; known: {known}")
+    settings = {key: value for key, value in entry.items() if key != "operator"}
+    scaled, told = scale(settings, Depths(before, depth, new_before, new))
+    return {**entry, **scaled}, told or f", {name} as it is"

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lagsearch.data.objectives.registry import kind_of
 from lagsearch.errors import (
     LagsearchError,
     MistakeError,
@@ -46,6 +47,7 @@ from lagsearch.planning.listing import (
     names_in,
     tell_left_out,
 )
+from lagsearch.planning.names import check_names, tell_signal
 from lagsearch.planning.sampling_domain import Domain, make_domain
 from lagsearch.planning.vocabulary import (
     Vocabulary,
@@ -177,8 +179,8 @@ class StagePlan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is left out of the space's candidates and why, in lines."""
-        return tuple(tell_left_out(self.left_out))
+        """What is left out of the space's candidates and why, and what ranks them, in lines."""
+        return (*tell_left_out(self.left_out), *tell_signal(self.space))
 
     @property
     def names(self) -> dict[str, str]:
@@ -431,6 +433,7 @@ def make_plan(file: StageFile, vocabulary: Vocabulary | None) -> StagePlan:
     Raises:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
+    check_names(file)
     planner = make_planner(file, vocabulary)
     listing = Listing[PlannedCandidate](file, tuple(planner.shapes))
     domain = None
@@ -647,7 +650,7 @@ def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
     Raises:
         ModelError: It cannot be read as what the objective trains.
     """
-    opened = open_checkpoint(checkpoint, space.objective.kind)
+    opened = open_checkpoint(checkpoint, kind_of(space.objective))
     opened.check_whole()
     stored = str(opened.tensors.usual_type).removeprefix("torch.")
     notes = opened.notes

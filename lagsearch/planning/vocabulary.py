@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lagsearch.data.objectives.masking import add_tokens, tokens_of
+from lagsearch.data.objectives.registry import add_tokens, tokens_of
 from lagsearch.data.text.corpora import Opener, check_corpora
 from lagsearch.data.tokens.boundaries import boundaries_of
 from lagsearch.data.tokens.tokenizers import (
@@ -19,6 +19,7 @@ from lagsearch.data.tokens.tokenizers import (
 from lagsearch.errors import DataError, ModelError, SpaceError
 from lagsearch.models.checkpoints import is_path, load_config, locate_checkpoint
 from lagsearch.models.configs import build_config
+from lagsearch.planning.names import check_names
 from lagsearch.space import Space, StageFile, TrainBpe
 
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -63,6 +64,7 @@ def find_tokenizer(file: StageFile, *, fetch: bool = True, opener: Opener | None
     Raises:
         SpaceError: It or the corpus it needs is missing.
     """
+    check_names(file)
     space, opener = file.space, opener or Opener()
     try:
         check_corpora(space)
@@ -89,6 +91,7 @@ def vocabulary_without_data(file: StageFile) -> tuple[Vocabulary | None, tuple[s
     Raises:
         SpaceError: Its size is nowhere to be found.
     """
+    check_names(file)
     space = file.space
     pretrained = [each.pretrain or each.before for each in space.sources]
     is_sized = all(each is not None and "vocab_size" in each.config for each in pretrained)

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from lagsearch.records.curve import Curve
-from lagsearch.selection import LossTable, Measured, Strategy
-from lagsearch.space import Space, rungs
+from lagsearch.selection import LossTable, Measured, Strategy, find_signal
+from lagsearch.space import Space, annealed_steps, rungs
 
 
 def strategy_of(space: Space) -> Strategy:
     """Return the strategy that a space asks for."""
     search = space.search
+    needs_decay = find_signal(search.signal).needs == "annealed"
     return Strategy(
-        rungs=rungs(space),
+        rungs=rungs(space, annealed_steps(space) if needs_decay else None),
         completion=space.training.steps,
         signal=search.signal,
         first=search.min_lag if search.lag == "auto" else None,

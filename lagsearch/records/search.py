@@ -12,7 +12,7 @@ from lagsearch.errors import RunFolderError
 from lagsearch.records.choice import measured_of
 from lagsearch.records.curve import Curve
 from lagsearch.records.seeds import mean_curve
-from lagsearch.selection import SIGNALS, Choice, LossTable, Measured, Order, Strategy, decide
+from lagsearch.selection import Choice, LossTable, Measured, Order, Strategy, decide, find_signal
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Searched:
     @property
     def judged(self) -> LossTable:
         """What candidates that were not stopped were judged by at K."""
-        signal = SIGNALS[self.terms.strategy.signal]
+        signal = find_signal(self.terms.strategy.signal)
         open_ones = [name for name in self.table.candidates if name not in self.choice.stopped]
-        return signal(self.measured.only(open_ones), self.lag, self.completion)
+        return signal.judge(self.measured.only(open_ones), self.lag, self.completion)
 
     @property
     def completion(self) -> int:

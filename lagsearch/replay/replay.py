@@ -17,7 +17,16 @@ from lagsearch.replay.rivals import (
     Rival,
 )
 from lagsearch.replay.rivals import replay as replay_rival
-from lagsearch.selection import SIGNALS, Choice, Measured, Strategy, decide, mean_interval
+from lagsearch.selection import (
+    EVIDENCE,
+    SIGNALS,
+    Choice,
+    Measured,
+    Strategy,
+    decide,
+    find_signal,
+    mean_interval,
+)
 from lagsearch.selection.scores import ranks, regret, regret_of_best_half, relative_regret
 from lagsearch.storage.files import derive_seed
 
@@ -170,7 +179,7 @@ def search_outcome(
         is_auto: Whether it chooses once the ranking is stable.
     """
     steps = recording.measured.loss.steps
-    if signal == "annealed":
+    if find_signal(signal).needs == "annealed":
         steps = tuple(step for step in steps if step in recording.annealed)
     strategy = replace(
         recording.strategy,
@@ -179,7 +188,7 @@ def search_outcome(
         evidence=evidence,
         first=(recording.strategy.first or 20) if is_auto else None,
     )
-    return _outcome(recording, strategy, SEARCHES[evidence, is_auto], until)
+    return _outcome(recording, strategy, searches()[evidence, is_auto], until)
 
 
 def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) -> ReplayOutcome:
@@ -190,7 +199,7 @@ def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) ->
         stop = choice.stopped.get(candidate)
         reached = choice.step if stop is None else stop.step
         spent += reached
-        if strategy.signal == "annealed":
+        if find_signal(strategy.signal).needs == "annealed":
             judged = [step for step in strategy.rungs if step <= reached]
             spent += sum(recording.annealed[step] for step in judged)
     found = recording.given_away(_first(recording, strategy, choice))
@@ -200,11 +209,19 @@ def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) ->
 def _first(recording: Recording, strategy: Strategy, choice: Choice) -> list[str]:
     """Return those that share the first place: which of them a list names first says nothing."""
     names = [name for name in recording.names if name not in choice.stopped]
-    judged = SIGNALS[strategy.signal](
+    judged = find_signal(strategy.signal).judge(
         recording.measured.only(names), choice.step, recording.completion
     )
     is_first = ranks(judged.at(choice.step))[0] == 1
     return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
+
+
+def searches() -> dict[tuple[str | None, bool], str]:
+    """Return the names of searches that decide on their way: by evidence, and whether K is auto."""
+    races: dict[tuple[str | None, bool], str] = {
+        (each.name, False): each.title for each in EVIDENCE.all()
+    }
+    return {**races, (None, True): "LAG, K auto", ("batches", True): "race, K auto"}
 
 
 def random_outcome(recording: Recording) -> ReplayOutcome:
@@ -264,14 +281,6 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Rep
     return ReplayOutcome(name, until, "loss", last, float(np.mean(spent)), GivenAway.mean(found))
 
 
-SEARCHES = {
-    ("batches", False): "race",
-    ("forecast", False): "race on forecasts",
-    (None, True): "LAG, K auto",
-    ("batches", True): "race, K auto",
-}
-"""Searches that decide on their way: what stops candidates and whether K is `auto`, to the name."""
-
 RANDOM = "random choice"
 
 
@@ -309,15 +318,16 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
     ends = {"K": lag, "half": half}
     yield Play(RANDOM, "none", partial(random_outcome, recording))
     for signal in signals:
-        judged = [step for step in steps if signal != "annealed" or step in recording.annealed]
+        needs_decay = find_signal(signal).needs == "annealed"
+        judged = [step for step in steps if not needs_decay or step in recording.annealed]
         at = {str(step): step for step in ([*first, *judged] if signal == "loss" else judged)}
         at |= {"K": lag} if lag in judged else {}
         for until, step in at.items():
             yield Play("LAG", signal, partial(lag_outcome, recording, step, until, signal))
-        if signal == "annealed":
+        if needs_decay:
             continue
         for until, last in ends.items():
-            for (evidence, is_auto), name in SEARCHES.items():
+            for (evidence, is_auto), name in searches().items():
                 if not is_auto or until == "half":
                     search = partial(search_outcome, recording, last, until, signal=signal)
                     yield Play(name, signal, partial(search, evidence=evidence, is_auto=is_auto))
@@ -328,13 +338,7 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
 
 def measured_signals(recording: Recording) -> list[str]:
     """Return the signals that a recording has what it takes for."""
-    measured = recording.measured
-    lacking = {
-        name
-        for name, table in {"ema": measured.ema, "annealed": measured.annealed}.items()
-        if table is None
-    }
-    return [name for name in SIGNALS if name not in lacking]
+    return [each.name for each in SIGNALS.all() if each.is_measured(recording.measured)]
 
 
 def replay_runs(

@@ -174,7 +174,7 @@ class Phases:
         shutil.rmtree(making, ignore_errors=True)
         first = self.plan.sources[0].checkpoint
         if first is not None and self.plan.space.resources.save_dtype == "source":
-            model.to(open_checkpoint(first, self.plan.space.objective.kind).tensors.usual_type)
+            model.to(open_checkpoint(first, self.make.objective.kind).tensors.usual_type)
         model.save_pretrained(making)
         self.tokenizer.save_pretrained(making)
         if first is not None:

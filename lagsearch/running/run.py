@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lagsearch.data.objectives.base import Predicts
-from lagsearch.data.objectives.masking import make_objective
+from lagsearch.data.objectives.registry import make_objective
 from lagsearch.data.text.corpora import Opener
 from lagsearch.data.tokens.boundaries import boundaries_of
 from lagsearch.data.tokens.store import (

@@ -16,7 +16,7 @@ from lagsearch.records.curve import (
 from lagsearch.records.folder import RunFolder
 from lagsearch.running.states import BestStateOnly, Keeps
 from lagsearch.running.workers.serial import Runner
-from lagsearch.selection import SIGNALS, Choice, Order, Stop, Strategy, decide
+from lagsearch.selection import Choice, Order, Stop, Strategy, decide, find_signal
 from lagsearch.space import Space
 from lagsearch.training.job import Job
 
@@ -201,7 +201,8 @@ def judged_at_lag(space: Space, curves: Sequence[Curve]) -> float | None:
     if not all(curve.at(lag) for curve in curves):
         return None
     measured = measured_of({"": curves}, strategy.completion)
-    return float(SIGNALS[strategy.signal](measured, lag, strategy.completion).at(lag)[0])
+    judge = find_signal(strategy.signal).judge
+    return float(judge(measured, lag, strategy.completion).at(lag)[0])
 
 
 def _judged(folder: RunFolder, space: Space, candidate: str) -> float | None:

@@ -17,12 +17,21 @@ from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
-from lagsearch.selection.signals import SIGNALS, Measured
-from lagsearch.selection.strategies import Choice, Order, Stop, Strategy, decide
+from lagsearch.selection.signals import SIGNALS, Measured, Signal, find_signal
+from lagsearch.selection.strategies import (
+    EVIDENCE,
+    Choice,
+    Order,
+    Stop,
+    Strategy,
+    decide,
+    find_evidence,
+)
 from lagsearch.selection.table import LossTable
 
 __all__ = [
     "EVALUATOR",
+    "EVIDENCE",
     "METRICS",
     "SIGNALS",
     "Choice",
@@ -35,11 +44,14 @@ __all__ = [
     "PhaseTransition",
     "Place",
     "Score",
+    "Signal",
     "Spending",
     "Stop",
     "Strategy",
     "compare_losses",
     "decide",
+    "find_evidence",
+    "find_signal",
     "holm",
     "importance",
     "indistinguishable",

@@ -1,14 +1,18 @@
 """What candidates are judged by at a step.
 
 Each signal is given as batch losses, so that rankings, tests and intervals are the same for all.
+A new one is a function here, or in a package with an entry point of the group `lagsearch.signals`.
 Shape letters: C candidates, W steps of a window, E seeds, N validation batches.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from lagsearch.errors import LagsearchError
+from lagsearch.registry import Registry, place_of
 from lagsearch.selection.scores import Array
 from lagsearch.selection.table import LossTable
 
@@ -46,25 +50,80 @@ class Measured:
         )
 
 
-Signal = Callable[[Measured, int, int], LossTable]
+Judge = Callable[[Measured, int, int], LossTable]
 """From what was measured, a step and completion to a table of that step alone."""
 
 
+@dataclass(frozen=True)
+class Signal:
+    """What candidates may be judged by: one row of the table.
+
+    Attributes:
+        name: What a space asks for as `search.signal`.
+        heading: What a column of its values is headed, in reports.
+        words: What candidates are ranked by, in sentences: "ranked at step 200 by ...".
+        needs: What must be measured beside the loss: `ema` or `annealed` of `evaluation`.
+        judge: Gives its values.
+    """
+
+    name: str
+    heading: str
+    words: str
+    needs: Literal["ema", "annealed"] | None
+    judge: Judge
+
+    def is_measured(self, measured: Measured) -> bool:
+        """Return whether there is what it takes."""
+        return self.needs is None or getattr(measured, self.needs) is not None
+
+
+SIGNALS = Registry[Signal]("signal", __name__, "lagsearch.signals")
+
+
+def signal(
+    name: str, *, heading: str, words: str, needs: Literal["ema", "annealed"] | None = None
+) -> Callable[[Judge], Judge]:
+    """Enter a function `(measured, step, completion) -> LossTable` as a signal.
+
+    Args:
+        name: See `Signal`, as the others.
+        heading: In the columns of reports.
+        words: In sentences.
+        needs: What must be measured beside the loss.
+
+    Raises:
+        PluginError: The name is taken.
+    """
+
+    def enter(judge: Judge) -> Judge:
+        SIGNALS.enter(name, Signal(name, heading, words, needs, judge), place_of(judge))
+        return judge
+
+    return enter
+
+
+def find_signal(name: str) -> Signal:
+    """Look a signal up.
+
+    Raises:
+        LagsearchError: There is none of that name; the message lists all and the nearest.
+    """
+    if (found := SIGNALS.get(name)) is None:
+        raise LagsearchError(SIGNALS.unknown(name))
+    return found
+
+
+@signal("loss", heading="loss", words="their loss there")
 def loss(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses at a step: the LAG paper's choice."""
     return measured.loss.at_step(step)
 
 
-def ema(measured: Measured, step: int, completion: int) -> LossTable:
-    """Return the losses at a step of the moving average of the weights."""
-    return _table(measured.ema, "evaluation.ema").at_step(step)
-
-
-def annealed(measured: Measured, step: int, completion: int) -> LossTable:
-    """Return the losses after a decay of the rate to zero that branches off at a step."""
-    return _table(measured.annealed, "evaluation.annealed").at_step(step)
-
-
+@signal(
+    "trend",
+    heading="trend's end",
+    words="the loss that the trend of their last evaluations leads to at completion",
+)
 def trend(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses at completion that the last evaluations lead to.
 
@@ -75,6 +134,28 @@ def trend(measured: Measured, step: int, completion: int) -> LossTable:
     at the step.
     """
     return extrapolated(measured.loss, step, completion, np.reciprocal)
+
+
+@signal(
+    "ema",
+    heading="average's",
+    words="the loss of the moving average of their weights",
+    needs="ema",
+)
+def ema(measured: Measured, step: int, completion: int) -> LossTable:
+    """Return the losses at a step of the moving average of the weights."""
+    return _table(measured.ema, "evaluation.ema").at_step(step)
+
+
+@signal(
+    "annealed",
+    heading="annealed",
+    words="the loss after a decay of the rate to zero that branches off there",
+    needs="annealed",
+)
+def annealed(measured: Measured, step: int, completion: int) -> LossTable:
+    """Return the losses after a decay of the rate to zero that branches off at a step."""
+    return _table(measured.annealed, "evaluation.annealed").at_step(step)
 
 
 def extrapolated(
@@ -105,15 +186,6 @@ def extrapolated(
     return LossTable.of_batches(
         table.candidates, (step,), np.einsum("cwen,w->cen", losses_CWEN, weights_W)[:, None]
     )
-
-
-SIGNALS: Mapping[str, Signal] = {
-    "loss": loss,
-    "trend": trend,
-    "ema": ema,
-    "annealed": annealed,
-}
-"""What a space may ask for as `search.signal`."""
 
 
 def _table(table: LossTable | None, key: str) -> LossTable:

@@ -1,7 +1,8 @@
 """How a search goes on: which candidates to train up to which step, and when to choose.
 
 A strategy is a pure function of what was measured. It is asked again whenever there is more, in a
-run and in a replay of one alike; a run that was interrupted asks it from the start.
+run and in a replay of one alike; a run that was interrupted asks it from the start. What candidates
+are stopped on is a function here, or in a package with an entry point of `lagsearch.strategies`.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,10 +11,12 @@ from typing import Literal
 
 import numpy as np
 
+from lagsearch.errors import LagsearchError
+from lagsearch.registry import Registry, place_of
 from lagsearch.selection.doubt import p_values
 from lagsearch.selection.forecast import forecasts
 from lagsearch.selection.phase import LEFT, MARGIN, THRESHOLD, phase_transition
-from lagsearch.selection.signals import SIGNALS, Measured
+from lagsearch.selection.signals import Measured, find_signal
 from lagsearch.selection.table import LossTable
 
 Reason = Literal["lag", "stable", "bound", "alone"]
@@ -29,9 +32,9 @@ class Strategy:
         rungs: Steps at which it may choose or stop candidates, ascending; the last one is the
             latest.
         completion: Steps of the whole training.
-        signal: What candidates are judged by, one of `SIGNALS`.
+        signal: What candidates are judged by, by its name.
         first: The first rung at which it may choose; None chooses at the last one alone.
-        evidence: What candidates are stopped on, one of `EVIDENCE`; None stops none.
+        evidence: What candidates are stopped on, by its name; None stops none.
         since: `forecast` stops none before this step.
         threshold: See `phase_transition`, as the next two.
         margin: How many times as many steps as up to the transition.
@@ -128,7 +131,7 @@ def decide(measured: Measured, strategy: Strategy) -> Order | Choice:
         since, is_stable = None if found is None else found.step, found is not None
         is_last = rung == strategy.rungs[-1]
         if strategy.evidence is not None and not is_last:
-            beaten = EVIDENCE[strategy.evidence](
+            beaten = find_evidence(strategy.evidence).stop(
                 here, rung, strategy, len(measured.loss.candidates), is_stable
             )
             stopped |= beaten
@@ -152,11 +155,77 @@ def _until_stopped(table: LossTable, stopped: Mapping[str, Stop]) -> LossTable:
 
 def ranked_by_signal(measured: Measured, step: int, strategy: Strategy) -> tuple[str, ...]:
     """Return candidates from best to worst by the signal at a step."""
-    table = SIGNALS[strategy.signal](measured, step, strategy.completion)
+    table = find_signal(strategy.signal).judge(measured, step, strategy.completion)
     order = np.argsort(table.at(step), kind="stable")  # NaN sorts last
     return tuple(table.candidates[row] for row in order)
 
 
+StopOn = Callable[[Measured, int, Strategy, int, bool], dict[str, Stop]]
+"""From what was measured of those that were not stopped, a step, the settings, the number of
+candidates at the start, and whether the ranking is stable, to those that are to be stopped."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a race stops candidates on: one row of the table.
+
+    Attributes:
+        name: What a space asks for as `search.evidence`.
+        title: What a race on it is called in replays.
+        words: Why candidates were stopped, after "3 of 8 were stopped by step 200, ".
+        heeds: Keys of `search` that it heeds; others are errors where somebody sets them.
+        stop: Says who is stopped.
+    """
+
+    name: str
+    title: str
+    words: str
+    heeds: tuple[Literal["stability", "min_lag"], ...]
+    stop: StopOn
+
+
+EVIDENCE = Registry[Evidence]("evidence", __name__, "lagsearch.strategies")
+
+
+def evidence(
+    name: str, *, title: str, words: str, heeds: tuple[Literal["stability", "min_lag"], ...] = ()
+) -> Callable[[StopOn], StopOn]:
+    """Enter a function `(measured, step, strategy, n_candidates, is_stable) -> stops`.
+
+    Args:
+        name: See `Evidence`, as the others.
+        title: In replays.
+        words: In sentences.
+        heeds: Keys of `search`.
+
+    Raises:
+        PluginError: The name is taken.
+    """
+
+    def enter(stop: StopOn) -> StopOn:
+        EVIDENCE.enter(name, Evidence(name, title, words, heeds, stop), place_of(stop))
+        return stop
+
+    return enter
+
+
+def find_evidence(name: str) -> Evidence:
+    """Look up what candidates are stopped on.
+
+    Raises:
+        LagsearchError: There is none of that name; the message lists all and the nearest.
+    """
+    if (found := EVIDENCE.get(name)) is None:
+        raise LagsearchError(EVIDENCE.unknown(name))
+    return found
+
+
+@evidence(
+    "batches",
+    title="race",
+    words="worse than the leader beyond doubt (paired t-tests, 5 % for all together)",
+    heeds=("stability",),
+)
 def worse_in_batches(
     measured: Measured, step: int, strategy: Strategy, n_candidates: int, is_stable: bool
 ) -> dict[str, Stop]:
@@ -166,7 +235,7 @@ def worse_in_batches(
     """
     if not is_stable:
         return {}
-    table = SIGNALS[strategy.signal](measured, step, strategy.completion)
+    table = find_signal(strategy.signal).judge(measured, step, strategy.completion)
     leader = ranked_by_signal(measured, step, strategy)[0]
     losses = dict(zip(table.candidates, table.at(step), strict=True))
     tests = max(1, n_candidates - 1) * len(strategy.rungs)
@@ -177,6 +246,13 @@ def worse_in_batches(
     }
 
 
+@evidence(
+    "forecast",
+    title="race on forecasts",
+    words="behind the leader and forecast to be so at completion (lines over one over the step; "
+    "one-sided tests, 20 % each)",
+    heeds=("min_lag",),
+)
 def worse_in_forecasts(
     measured: Measured, step: int, strategy: Strategy, n_candidates: int, is_stable: bool
 ) -> dict[str, Stop]:
@@ -196,17 +272,6 @@ def worse_in_forecasts(
         for name, each in found.items()
         if name != leader and each.p_value / 2 < strategy.doubt and now[name] >= now[leader]
     }
-
-
-Evidence = Callable[[Measured, int, Strategy, int, bool], dict[str, Stop]]
-"""From what was measured of those that were not stopped, a step, the settings, the number of
-candidates at the start, and whether the ranking is stable, to those that are to be stopped."""
-
-EVIDENCE: Mapping[str, Evidence] = {
-    "batches": worse_in_batches,
-    "forecast": worse_in_forecasts,
-}
-"""What a space may ask for as `search.evidence`."""
 
 
 def _reason(strategy: Strategy, *, is_stable: bool, is_alone: bool) -> Reason:

@@ -1,5 +1,7 @@
 """The steps at which candidates are evaluated, and those at which a search may decide."""
 
+from collections.abc import Collection
+
 from lagsearch.space.schema import Space
 
 _SPARSE = (10, 15, 20, 30, 50, 70)
@@ -18,14 +20,15 @@ def evaluation_steps(space: Space) -> tuple[int, ...]:
     return tuple(sorted(steps | set(annealed_steps(space))))
 
 
-def rungs(space: Space) -> tuple[int, ...]:
+def rungs(space: Space, judged: Collection[int] | None = None) -> tuple[int, ...]:
     """Return the steps at which a search may choose or stop candidates; K alone where it is fixed.
 
-    Those are evaluated steps; for the signal `annealed`, those at which a decay branches off.
+    Args:
+        space: The space.
+        judged: Steps at which there is what candidates are judged by; None for all evaluated ones.
     """
     if not _decides_on_the_way(space):
         return (space.latest_lag,)
-    judged = set(annealed_steps(space)) if space.search.signal == "annealed" else None
     return tuple(
         step
         for step in evaluation_steps(space)

@@ -1,16 +1,13 @@
 """Rules between keys that the schema cannot say: each broken one has a path and a message."""
 
 from collections.abc import Iterator
-from math import floor
 from typing import get_args
 
 from lagsearch.space.schema import (
     Corpus,
     NewParameters,
-    Objective,
     Optimizer,
     Schedule,
-    Search,
     Space,
     TextOrigin,
     Validation,
@@ -19,10 +16,9 @@ from lagsearch.space.tasks import repeated_task
 
 Place = tuple[str | int, ...]
 Broken = tuple[Place, str]
-Named = Schedule | Optimizer | Objective
+Named = Schedule | Optimizer
 
 _SMALLEST_SHARE = 0.001  # one row in a block of a mixture's rows
-_SHORTEST_UL2 = 5  # two tokens of text, one of them a span, and its two sentinels and the last one
 
 
 def broken_rules(space: Space) -> Iterator[Broken]:
@@ -32,7 +28,6 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _sources(space)
     yield from _candidates(space)
     yield from _steps(space)
-    yield from _ul2(space)
     yield from _without_effect(space)
     yield from _search(space)
     yield from _baselines(space)
@@ -199,19 +194,10 @@ def _continuing(space: Space, at: Place) -> Iterator[Broken]:
 
 
 def _search(space: Space) -> Iterator[Broken]:
-    search, evaluation = space.search, space.evaluation
+    search = space.search
     if search.lag == "auto" and search.min_lag > space.latest_lag:
         yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
-    yield from _without_effect_in_search(search)
     yield from _sampling(space)
-    if search.signal == "ema" and evaluation.ema is None:
-        yield ("search", "signal"), "ema needs evaluation.ema, e.g. 0.98"
-    if search.signal == "annealed":
-        if evaluation.annealed is None:
-            yield ("search", "signal"), "annealed needs evaluation.annealed, e.g. {fraction: 0.25}"
-        elif space.latest_lag not in (evaluation.annealed.at or (space.latest_lag,)):
-            message = f"lacks K, {space.latest_lag}, where candidates are judged by it"
-            yield ("evaluation", "annealed", "at"), message
 
 
 def _baselines(space: Space) -> Iterator[Broken]:
@@ -223,26 +209,6 @@ def _baselines(space: Space) -> Iterator[Broken]:
         for key, value in entry.items():
             if value == []:
                 yield (*at, key), "is an empty list: it would give no baseline"
-
-
-def _without_effect_in_search(search: Search) -> Iterator[Broken]:
-    """Find settings that the chosen strategy would ignore."""
-    is_auto, races = search.lag == "auto", search.strategy == "race"
-    unused = {
-        "max_lag": (not is_auto, "lag is auto"),
-        "min_lag": (
-            not is_auto and search.evidence != "forecast",
-            "lag is auto or evidence is forecast",
-        ),
-        "stability": (
-            not is_auto and not (races and search.evidence == "batches"),
-            "lag is auto, or strategy is race and evidence is batches",
-        ),
-        "evidence": (not races, "strategy is race"),
-    }
-    for key, (is_unused, otherwise) in unused.items():
-        if is_unused and getattr(search, key) != type(search).model_fields[key].default:
-            yield ("search", key), f"has no effect unless {otherwise}"
 
 
 def _sampling(space: Space) -> Iterator[Broken]:
@@ -283,65 +249,25 @@ def _resources(space: Space) -> Iterator[Broken]:
         yield at, "is more than one GPU, and must then be a whole number"
 
 
-def _ul2(space: Space) -> Iterator[Broken]:
-    """Find sizes too small for UL2: a text with a span, and a row of each part in a batch."""
-    if space.objective.name != "ul2":
-        return
-    if space.data.sequence_length < _SHORTEST_UL2:
-        at: Place = ("data", "sequence_length")
-        yield at, f"is too short: ul2 needs {_SHORTEST_UL2} tokens at least"
-    batches: list[tuple[Place, int | None]] = [(("training",), space.training.batch_size)]
-    batches += [
-        (("sources", index, "pretrain"), source.pretrain.batch_size)
-        for index, source in enumerate(space.sources)
-        if source.pretrain is not None
-    ]
-    for at, rows in batches:
-        lacking = _parts_without_rows(space.objective, rows) if rows is not None else []
-        if lacking:
-            message = f"is too small: no validation sequence would be of ul2's {lacking[0]}"
-            yield (*at, "batch_size"), message
-
-
-def _parts_without_rows(objective: Objective, rows: int) -> list[str]:
-    """Return the parts of UL2 that the largest remainder gives none of a batch's rows."""
-    weights = objective.weights.model_dump()
-    shares = [weight / sum(weights.values()) for weight in weights.values()]
-    exact = {part: share / sum(shares) * rows for part, share in zip(weights, shares, strict=True)}
-    left = rows - sum(map(floor, exact.values()))
-    order = sorted(exact, key=lambda part: floor(exact[part]) - exact[part])
-    return [part for part in order[left:] if exact[part] < 1]
-
-
 def _harness(space: Space) -> Iterator[Broken]:
     harness, at = space.evaluation.harness, ("evaluation", "harness")
     if harness is None:
         return
-    if space.objective.name == "masked":
-        message = "asks what comes next, which a model of the objective masked does not predict"
-        yield at, message
     for index, name in enumerate(harness.tasks):
         if (twin := repeated_task(harness.tasks[:index], name)) is not None:
             yield (*at, "tasks", index), f"is asked for by {twin} already: list it once"
 
 
 def _without_effect(space: Space) -> Iterator[Broken]:
-    """Find settings that the chosen objective, schedule or optimizer would ignore."""
+    """Find settings that the chosen schedule or optimizer would ignore."""
     known = get_args(Schedule.model_fields["name"].annotation)
     falling = {name for name in known if Schedule(name=name).falls}
     adam = {"adamw", "adam", "muon"}
     of_schedules = {"final_fraction": falling, "total_steps": falling, "decay_steps": {"wsd"}}
     of_optimizers = {"betas": {*adam, "lion"}, "eps": adam, "momentum": {"sgd", "muon"}}
-    of_objectives = {
-        "mask_fraction": {"masked", "ul2"},
-        "whole_words": {"masked"},
-        "mean_span": {"ul2"},
-        "weights": {"ul2"},
-    }
     chosen: list[tuple[Place, Named, dict[str, set[str]]]] = [
         (("training", "schedule"), space.training.schedule, of_schedules),
         (("training", "optimizer"), space.training.optimizer, of_optimizers),
-        (("objective",), space.objective, of_objectives),
     ]
     for index, source in enumerate(space.sources):
         at: Place = ("sources", index, "pretrain")

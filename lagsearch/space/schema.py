@@ -141,9 +141,9 @@ class Ul2Weights(StrictModel):
 class Objective(StrictModel):
     """What is predicted."""
 
-    name: Literal["causal", "masked", "ul2"] = "causal"
-    """`causal` (the next token), `masked` (BERT) or `ul2` (for decoders: a mixture of next tokens,
-    of what follows a prefix, and of spans taken out)."""
+    name: str = "causal"
+    """`causal` (the next token), `masked` (BERT), `ul2` (for decoders: a mixture of next tokens, of
+    what follows a prefix, and of spans taken out), or what an installed package adds."""
     mask_fraction: Fraction = 0.15
     """`masked`: the share of a sequence's tokens that is predicted; `ul2`: that is taken out."""
     whole_words: bool = False
@@ -152,11 +152,8 @@ class Objective(StrictModel):
     """`ul2` only: mean length of the spans that are taken out, in tokens."""
     weights: Ul2Weights = Ul2Weights()
     """`ul2` only: how often each part comes."""
-
-    @property
-    def kind(self) -> Literal["causal", "masked"]:
-        """The kind of model that it trains."""
-        return "masked" if self.name == "masked" else "causal"
+    settings: dict[str, Any] | None = None
+    """What an objective that an installed package adds takes besides."""
 
 
 class Optimizer(StrictModel):
@@ -378,10 +375,11 @@ class Search(StrictModel):
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
     leader; `optuna` does not list the candidates but samples some, guided by the losses at K of
     those before."""
-    evidence: Literal["batches", "forecast"] = "batches"
+    evidence: str = "batches"
     """`race` only: `batches` stops candidates that are worse beyond doubt in the validation
     batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
-    an end behind the leader's, without waiting for the ranking."""
+    an end behind the leader's, without waiting for the ranking; or what an installed package
+    adds."""
     candidates: PositiveInt | None = None
     """`optuna` only: how many different growths to try; baselines and controls come on top."""
     sampler: Literal["tpe", "random"] = "tpe"
@@ -389,9 +387,10 @@ class Search(StrictModel):
     at_a_time: PositiveInt = 4
     """`optuna` only: growths that are chosen together and trained in parallel, so that machines
     with more and with fewer slots find the same."""
-    signal: Literal["loss", "trend", "ema", "annealed"] = "loss"
-    """What candidates are judged by at K: the validation loss; where its trend leads to at
-    completion; that of the moving average of the weights; or after a decay of the rate to zero."""
+    signal: str = "loss"
+    """What candidates are judged by at K: the validation `loss`; where its `trend` leads to at
+    completion; that of the moving average of the weights, `ema`; `annealed`, after a decay of the
+    rate to zero; or what an installed package adds."""
     oracle: bool = False
     """Train all candidates to completion and score the ranking."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()

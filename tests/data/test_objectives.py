@@ -10,8 +10,8 @@ from lagsearch.data.objectives.base import IGNORED
 from lagsearch.data.objectives.masking import (
     Causal,
     Masked,
-    make_objective,
 )
+from lagsearch.data.objectives.registry import make_objective
 from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.errors import DataError
 from lagsearch.space import Objective

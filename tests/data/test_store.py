@@ -402,7 +402,7 @@ class _Made:
 
 def test_each_part_of_an_objective_keeps_a_row_in_small_batches(write):
     """Of 1 to 3 rows some part of UL2 would have none."""
-    ul2 = make_ul2(Objective(name="ul2"), byte_tokenizer(), 16)
+    ul2 = make_ul2(Objective(name="ul2"), byte_tokenizer(), 0, 16)
     data = own_validation(
         (write("a.txt", "abc" * 50),), (write("v.txt", "v" * 16 * 20),), sequence_length=16
     )

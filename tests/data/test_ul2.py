@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from lagsearch.data.objectives.base import IGNORED
-from lagsearch.data.objectives.masking import (
+from lagsearch.data.objectives.registry import (
     add_tokens,
     make_objective,
     tokens_of,
@@ -90,7 +90,7 @@ def text():
         length = 9
 
         def shown(self, part, text, seed=0):
-            made = make_ul2(settings, self.tokenizer, self.length)
+            made = make_ul2(settings, self.tokenizer, 0, self.length)
             names = [name for name, _ in made.parts]
             here = names.index(part)
             alone = Ul2(((part, 1.0),), (made.modes[here],), made.sentinels, made.pad, 0.5, 1.0)
@@ -459,8 +459,8 @@ def test_without_a_padding_token_the_separator_pads():
     tokenizer = byte_tokenizer()
     add_tokens(tokenizer, objective, 24)
     tokenizer.pad_token = None
-    assert make_ul2(objective, tokenizer, 24).pad == tokenizer.eos_token_id
+    assert make_ul2(objective, tokenizer, 0, 24).pad == tokenizer.eos_token_id
     tokenizer.eos_token = None
     with pytest.raises(DataError, match="ul2 needs a tokenizer with a padding token") as caught:
-        make_ul2(objective, tokenizer, 24)
+        make_ul2(objective, tokenizer, 0, 24)
     assert caught.value.at == ("objective", "name")

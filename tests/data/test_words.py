@@ -11,7 +11,8 @@ from opening import open_corpus
 from transformers import PreTrainedTokenizerFast
 
 from lagsearch.data.objectives.base import IGNORED
-from lagsearch.data.objectives.masking import Masked, make_objective
+from lagsearch.data.objectives.masking import Masked
+from lagsearch.data.objectives.registry import make_objective
 from lagsearch.data.objectives.whole_words import find_words
 from lagsearch.data.tokens.encoding import Encoder
 from lagsearch.data.tokens.tokenizers import (

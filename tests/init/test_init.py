@@ -11,7 +11,7 @@ from test_checkpoint import BERT, GPT2, LLAMA
 
 import lagsearch
 from lagsearch.cli.schema import space_schema
-from lagsearch.data.objectives.masking import make_objective
+from lagsearch.data.objectives.registry import make_objective
 from lagsearch.data.tokens.store import check_text, open_stores, validation_size
 from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.data.tokens.writing import held_out_tokens

@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from lagsearch.errors import ModelError
+from lagsearch.models import families
 from lagsearch.models.build import empty_model, fresh_model
 from lagsearch.models.configs import build_config, shape_of
-from lagsearch.models.families import FAMILIES, family_of, find_family
+from lagsearch.models.families import family_of, find_family
 from lagsearch.models.layers import find_layers
+
+FAMILIES = families.FAMILIES.all()
 
 # Sizes that differ, so that no two axes can be taken for one another.
 SIZES = {"hidden_size": 16, "vocab_size": 50, "num_attention_heads": 4, "num_hidden_layers": 3}
@@ -211,6 +214,12 @@ def moved(built, model, name):
 
 
 # ---- what the table holds
+
+
+def test_every_table_of_the_folder_is_found_once():
+    names = "bert roberta gpt2 llama qwen3 neox opt gemma2 gemma3 olmo2 phi3 starcoder2 stablelm"
+    names += " falcon falcon-one-key falcon-per-head distilbert electra electra-projected"
+    assert families.FAMILIES.names() == names.split()
 
 
 def test_every_model_type_is_tried():

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from lagsearch.errors import LagsearchError, OperatorError
+from lagsearch.errors import LagsearchError, OperatorError, PluginError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators import (
     GrowthPlan,
@@ -20,7 +20,8 @@ LAG = {"index": 0, "block_size": 1, "init": "duplicate"}
 @pytest.fixture
 def scratch_table(monkeypatch):
     """Let a test enter operators without leaving them behind."""
-    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
+    all_operators()
+    monkeypatch.setattr(registry.OPERATORS, "_entries", dict(registry.OPERATORS._entries))
 
 
 def shape(n_layers):
@@ -92,7 +93,8 @@ def test_scratch_plan_survives_plain_values():
 
 
 def test_taken_name_raises(scratch_table):
-    with pytest.raises(ValueError, match="lag"):
+    both = r"operator 'lag' is there twice: lagsearch\.operators\.catalog\.lag:lag and .*lag_again"
+    with pytest.raises(PluginError, match=both):
 
         @operator("lag", paper="none", grows="depth", preserves="no")
         def lag_again(source, target):

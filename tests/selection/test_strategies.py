@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from lagsearch.selection import Choice, LossTable, Measured, Order, Strategy, decide
+from lagsearch.errors import LagsearchError
+from lagsearch.replay.replay import searches
+from lagsearch.selection import (
+    EVIDENCE,
+    Choice,
+    LossTable,
+    Measured,
+    Order,
+    Strategy,
+    decide,
+    find_evidence,
+)
 from lagsearch.selection.signals import extrapolated, trend
 
 RNG = np.random.default_rng
@@ -135,3 +146,19 @@ def test_a_trend_sees_who_overtakes_and_with_few_evaluations_does_not_guess():
     assert found.loss.at(40).argmin() == 0
     assert trend(found, 40, 400).at(40).argmin() == 1
     np.testing.assert_array_equal(trend(found, 10, 400).at(10), found.loss.at(10))
+
+
+def test_the_rows_of_evidence():
+    assert EVIDENCE.names() == ["batches", "forecast"]
+    assert [each.heeds for each in EVIDENCE.all()] == [("stability",), ("min_lag",)]
+    with pytest.raises(LagsearchError, match=r"^evidence 'batch' is .*'batches'\?; known"):
+        find_evidence("batch")
+
+
+def test_searches_that_are_replayed_in_the_order_of_tables():
+    assert [*searches().items()] == [
+        (("batches", False), "race"),
+        (("forecast", False), "race on forecasts"),
+        ((None, True), "LAG, K auto"),
+        (("batches", True), "race, K auto"),
+    ]

@@ -1,6 +1,7 @@
 import pytest
 
 from lagsearch.errors import SpaceError
+from lagsearch.planning.names import check_names
 from lagsearch.space import AskedTask, Harness, asked_tasks, chosen_candidates, load_space
 
 GSTACK = [
@@ -68,4 +69,4 @@ def test_what_cannot_be_is_refused(write_space, text, message):
 def test_masked_models_are_refused(write_space):
     path = write_space(harness("{tasks: [a]}"), ("{name: causal}", "{name: masked}"))
     with pytest.raises(SpaceError, match=r"space\.yaml:\d+: evaluation\.harness .*masked"):
-        load_space(path)
+        check_names(load_space(path))

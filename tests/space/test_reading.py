@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lagsearch.data.objectives.ul2 import make_ul2
+from lagsearch.data.objectives.ul2 import make_ul2, sizes_too_small
 from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.errors import SpaceError
+from lagsearch.planning.names import check_names
 from lagsearch.space import (
     Corpus,
     Data,
@@ -23,7 +24,6 @@ from lagsearch.space import (
     log_ladder,
     opened,
 )
-from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Ul2Weights
 
 BYTES = byte_tokenizer()
@@ -62,7 +62,6 @@ MISTAKES = [
     ("operator: lag, ", "", "candidates[0]", "operator is required"),
     ("model_type: llama, ", "", "sources[0].pretrain.config", "model_type is required"),
     ("{fraction: 0.2}", "{}", "data.validation {}", "exactly one of corpus, files, hub, mixture"),
-    ("{name: causal}", "{name: causal, mask_fraction: 0.3}", "mask_fraction 0.3", "has no effect"),
     ("name: cosine", "name: constant, final_fraction: 0", "final_fraction 0", "has no effect"),
     ("fraction: 0.2", "fraction: 0.2, split: dev", "validation.split", "belongs to a hub dataset"),
     ("fraction: 0.2", "fraction: 0.2, column: x", "validation.column", "hub dataset or files"),
@@ -157,7 +156,7 @@ def test_a_mistake_names_file_line_key_value_and_what_is_allowed(
 def test_sizes_too_small_for_ul2_are_refused(write_space, overrides, message):
     path = write_space()
     with pytest.raises(SpaceError, match=message):
-        load_space(path, ["objective.name=ul2", *overrides])
+        check_names(load_space(path, ["objective.name=ul2", *overrides]))
 
 
 @given(st.lists(st.integers(1, 20), min_size=3, max_size=3), st.integers(1, 40), st.integers(1, 40))
@@ -176,12 +175,12 @@ def test_ul2_is_refused_where_a_part_would_have_no_validation_row(weights, rows,
         candidates=({"operator": "stack"},),
         training=Training(steps=1, batch_size=rows),
     )
-    made = make_ul2(objective, BYTES, 16)
+    made = make_ul2(objective, BYTES, 0, 16)
     are_there = [
         np.bincount(made.parts_of(each, 0, exact=True), minlength=3).min() > 0
         for each in (rows, source_rows)
     ]
-    refused = {at for at, _ in broken_rules(space)}
+    refused = {at for at, _ in sizes_too_small(space)}
     assert (("training", "batch_size") in refused) == (not are_there[0])
     assert (("sources", 0, "pretrain", "batch_size") in refused) == (not are_there[1])
 
@@ -230,7 +229,7 @@ def test_an_unknown_optimizer_lists_the_known(write_space):
 def test_settings_of_another_objective_are_refused(write_space, name, overrides, key):
     message = rf"objective\.{key} .*: has no effect with the objective {name}"
     with pytest.raises(SpaceError, match=message):
-        load_space(write_space(), [f"objective.name={name}", *overrides])
+        check_names(load_space(write_space(), [f"objective.name={name}", *overrides]))
 
 
 @pytest.mark.parametrize(

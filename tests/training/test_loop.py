@@ -9,11 +9,8 @@ import torch
 from torch.nn.functional import log_softmax
 
 from lagsearch.data.objectives.base import IGNORED, OnePart
-from lagsearch.data.objectives.masking import (
-    add_tokens,
-    example_seed,
-    make_objective,
-)
+from lagsearch.data.objectives.masking import example_seed
+from lagsearch.data.objectives.registry import add_tokens, make_objective
 from lagsearch.data.tokens.batches import validation_rows
 from lagsearch.data.tokens.store import open_stores
 from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size

@@ -13,9 +13,8 @@ from lagsearch.data.objectives.base import (
     IGNORED,
     Example,
     OnePart,
-    Predicts,
 )
-from lagsearch.data.objectives.ul2 import make_ul2, tokens_of_ul2
+from lagsearch.data.objectives.registry import objective
 from lagsearch.data.objectives.whole_words import Words, find_words
 from lagsearch.errors import DataError
 from lagsearch.space import Objective
@@ -85,36 +84,28 @@ class Masked(OnePart):
         return rows, np.concatenate(columns)
 
 
-def tokens_of(objective: Objective, sequence_length: int) -> list[str]:
-    """Return the tokens that an objective needs beside the text's."""
-    return tokens_of_ul2(objective, sequence_length) if objective.name == "ul2" else []
-
-
-def add_tokens(tokenizer: Any, objective: Objective, sequence_length: int) -> None:
-    """Give a tokenizer the tokens of an objective that it lacks, behind all of its own."""
-    known = tokenizer.get_vocab()
-    wanted = tokens_of(objective, sequence_length)
-    tokenizer.add_tokens([each for each in wanted if each not in known], special_tokens=True)
-
-
-def make_objective(
+@objective("causal", kind="causal", words="each next token")
+def make_causal(
     objective: Objective, tokenizer: Any, n_vocabulary: int, sequence_length: int
-) -> Predicts:
-    """Return the objective that a space names.
+) -> Causal:
+    """Return it; it needs nothing."""
+    return Causal()
 
-    Args:
-        objective: What the space says.
-        tokenizer: The space's, with the tokens that the objective adds.
-        n_vocabulary: Its size.
-        sequence_length: T.
+
+@objective(
+    "masked",
+    kind="masked",
+    words="tokens that are hidden, as BERT does",
+    uses=("mask_fraction", "whole_words"),
+)
+def make_masked(
+    objective: Objective, tokenizer: Any, n_vocabulary: int, sequence_length: int
+) -> Masked:
+    """Return it with what a tokenizer hides tokens by.
 
     Raises:
-        DataError: The tokenizer cannot serve it.
+        DataError: The tokenizer has no mask token.
     """
-    if objective.name == "causal":
-        return Causal()
-    if objective.name == "ul2":
-        return make_ul2(objective, tokenizer, sequence_length)
     if tokenizer.mask_token_id is None:
         raise DataError("masked needs a tokenizer with a mask token", ("objective", "name"))
     words = find_words(tokenizer) if objective.whole_words else None

@@ -3,16 +3,19 @@
 Shape letters: B sequences in a batch, T tokens in a sequence.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.data.objectives.base import IGNORED, Example
+from lagsearch.data.objectives.registry import Broken, objective
 from lagsearch.data.tokens.batches import shares
 from lagsearch.errors import DataError
-from lagsearch.space import Objective
+from lagsearch.space import Objective, Space
 
 MODES = {"causal": "[NLG]", "prefix": "[S2S]", "span": "[NLU]"}
 """Token that every sequence of a part begins with; the names are those of UL2's checkpoints."""
@@ -138,7 +141,48 @@ def tokens_of_ul2(objective: Objective, sequence_length: int) -> list[str]:
     return [*MODES.values(), *(sentinel(number) for number in range(n_spans + 1))]
 
 
-def make_ul2(objective: Objective, tokenizer: Any, sequence_length: int) -> Ul2:
+_SHORTEST = 5  # two tokens of text, one of them a span, and its two sentinels and the last one
+
+
+def sizes_too_small(space: Space) -> Iterator[Broken]:
+    """Yield sizes too small: a sequence holds a text with a span, a batch a row of each part."""
+    if space.data.sequence_length < _SHORTEST:
+        at = ("data", "sequence_length")
+        yield at, f"is too short: ul2 needs {_SHORTEST} tokens at least"
+    batches: list[tuple[tuple[str | int, ...], int | None]] = [
+        (("training",), space.training.batch_size)
+    ]
+    batches += [
+        (("sources", index, "pretrain"), source.pretrain.batch_size)
+        for index, source in enumerate(space.sources)
+        if source.pretrain is not None
+    ]
+    for place, rows in batches:
+        lacking = _parts_without_rows(space.objective, rows) if rows is not None else []
+        if lacking:
+            message = f"is too small: no validation sequence would be of ul2's {lacking[0]}"
+            yield (*place, "batch_size"), message
+
+
+def _parts_without_rows(objective: Objective, rows: int) -> list[str]:
+    """Return the parts that the largest remainder gives none of a batch's rows."""
+    weights = objective.weights.model_dump()
+    parts = [weight / sum(weights.values()) for weight in weights.values()]
+    exact = {part: share / sum(parts) * rows for part, share in zip(weights, parts, strict=True)}
+    left = rows - sum(map(floor, exact.values()))
+    order = sorted(exact, key=lambda part: floor(exact[part]) - exact[part])
+    return [part for part in order[left:] if exact[part] < 1]
+
+
+@objective(
+    "ul2",
+    kind="causal",
+    words="next tokens, what follows a prefix, and spans taken out, in one mixture",
+    uses=("mask_fraction", "mean_span", "weights"),
+    tokens=tokens_of_ul2,
+    check=sizes_too_small,
+)
+def make_ul2(objective: Objective, tokenizer: Any, n_vocabulary: int, sequence_length: int) -> Ul2:
     """Return the objective of a tokenizer that has its tokens.
 
     Raises:

@@ -1,15 +1,13 @@
-"""Families as data. A new family is a module with its table, entered here."""
+"""Families as data. A new family is a table in a module here, or in a package of its own.
+
+Every `Family` that stands in a module of this folder counts, and what packages name as entry points
+of the group `lagsearch.families`: a module with tables, or one table.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from lagsearch.errors import ModelError
-from lagsearch.models.families.bert import BERT, ROBERTA
-from lagsearch.models.families.gpt2 import GPT2
-from lagsearch.models.families.llama import LLAMA, QWEN3
-from lagsearch.models.families.neox import NEOX
-from lagsearch.models.families.opt import OPT
-from lagsearch.models.families.others import OTHERS
 from lagsearch.models.families.record import (
     UNITS,
     Axis,
@@ -21,14 +19,11 @@ from lagsearch.models.families.record import (
     Weight,
     units_of,
 )
+from lagsearch.registry import Registry
 
-FAMILIES = (BERT, GPT2, LLAMA, NEOX, OPT, QWEN3, ROBERTA, *OTHERS)
-
-_TYPES = sorted({model_type for family in FAMILIES for model_type in family.model_types})
-_BY_TYPE = {
-    model_type: tuple(family for family in FAMILIES if model_type in family.model_types)
-    for model_type in _TYPES
-}
+FAMILIES = Registry[Family](
+    "family of models", "lagsearch.models.families", "lagsearch.families", Family
+)
 
 __all__ = [
     "FAMILIES",
@@ -64,13 +59,14 @@ def family_of(model_type: str, keys: Mapping[str, Any]) -> Family:
     Raises:
         ModelError: There is no table, or it does not hold for these keys.
     """
-    if model_type not in _BY_TYPE:
+    tables = [family for family in FAMILIES.all() if model_type in family.model_types]
+    if not tables:
+        known = {each for family in FAMILIES.all() for each in family.model_types}
         raise ModelError(
             f"model_type {model_type} has no table of its weights; known: "
-            f"{', '.join(_TYPES)}. To add one, write its weights down in a module of "
-            "lagsearch/models/families/ and enter it there"
+            f"{', '.join(sorted(known))}. To add one, write its weights down in a module of "
+            "lagsearch/models/families/, or in a package with an entry point of lagsearch.families"
         )
-    tables = _BY_TYPE[model_type]
     reasons = [_reason_against(family, model_type, keys) for family in tables]
     for family, reason in zip(tables, reasons, strict=True):
         if reason is None:

@@ -227,18 +227,3 @@ ELECTRA_PROJECTED = replace(
     equal=(),
     unequal=(("embedding_size", "hidden_size"),),
 )
-
-OTHERS = (
-    GEMMA2,
-    GEMMA3,
-    OLMO2,
-    PHI3,
-    STARCODER2,
-    STABLELM,
-    FALCON,
-    FALCON_ONE_KEY,
-    FALCON_PER_HEAD,
-    DISTILBERT,
-    ELECTRA,
-    ELECTRA_PROJECTED,
-)

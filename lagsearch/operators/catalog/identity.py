@@ -10,11 +10,18 @@ from lagsearch.operators.build.depth import (
     interleaved,
     stacked,
 )
+from lagsearch.operators.depths import as_it_is
 from lagsearch.operators.plan.growth import GrowthPlan, copies
 from lagsearch.operators.registry import Short, operator
 
 
-@operator("identity", paper="arXiv:2405.15319", grows="depth", preserves="exactly (pre-norm)")
+@operator(
+    "identity",
+    paper="arXiv:2405.15319",
+    grows="depth",
+    preserves="exactly (pre-norm)",
+    scale=as_it_is,
+)
 def identity(
     source: ModelShape,
     target: ModelShape,

@@ -7,8 +7,41 @@ from pydantic import Field
 from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.build.depth import depth_growth
+from lagsearch.operators.depths import (
+    Depths,
+    Indices,
+    Settings,
+    nearest_divisor,
+    same_share,
+)
 from lagsearch.operators.plan.growth import GrowthPlan, LayerOrigin
 from lagsearch.operators.registry import Short, operator
+
+
+def last_index(source: int, target: int) -> int:
+    """Return the largest index, L - n."""
+    return 2 * source - target
+
+
+def scale_lag(settings: Settings, depths: Depths) -> tuple[Settings, str]:
+    """Keep the index's share of those there are, and the block size's share of the new layers.
+
+    Raises:
+        OperatorError: More layers are new than the source has.
+    """
+    n_new, scaled_new = depths.target - depths.source, depths.new_target - depths.new_source
+    if scaled_new > depths.new_source:
+        grows = f"{depths.new_source} to {depths.new_target} layers"
+        raise OperatorError(f"{grows} is more than lag can add")
+    last = last_index(depths.source, depths.target)
+    new_last = last_index(depths.new_source, depths.new_target)
+    index = same_share(settings["index"], last, new_last)
+    block = nearest_divisor(settings["block_size"] * scaled_new / n_new, scaled_new)
+    told = (
+        f", index {settings['index']} of 0..{last} to {index} of 0..{new_last}, "
+        f"block {settings['block_size']} of {n_new} to {block} of {scaled_new}"
+    )
+    return {**settings, "index": index, "block_size": block}, told
 
 
 @operator(
@@ -17,12 +50,13 @@ from lagsearch.operators.registry import Short, operator
     grows="depth",
     preserves="no",
     example={"index": 1, "block_size": 2, "init": "duplicate"},
+    scale=scale_lag,
 )
 def lag(
     source: ModelShape,
     target: ModelShape,
     *,
-    index: Annotated[int, Field(ge=0), Short("i")],
+    index: Annotated[int, Field(ge=0), Short("i"), Indices(last_index)],
     block_size: Annotated[int, Field(ge=1), Short("b")],
     init: Annotated[Literal["duplicate", "random"], Short("")],
 ) -> GrowthPlan:
@@ -52,9 +86,9 @@ def lag(
             f"lag adds at most as many layers as the source has: {source.n_layers} to "
             f"{target.n_layers} adds {n_new}"
         )
-    last_index = source.n_layers - n_new
-    if index > last_index:
-        raise OperatorError(f"index {index} is outside of 0..{last_index} (L - n)", "index")
+    last = last_index(source.n_layers, target.n_layers)
+    if index > last:
+        raise OperatorError(f"index {index} is outside of 0..{last} (L - n)", "index")
     if n_new % block_size:
         divisors = [size for size in range(1, n_new + 1) if n_new % size == 0]
         allowed = ", ".join(map(str, divisors))

@@ -9,11 +9,12 @@ from lagsearch.errors import OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.build.depth import depth_growth
 from lagsearch.operators.catalog.lag import lag
+from lagsearch.operators.depths import as_it_is
 from lagsearch.operators.plan.growth import GrowthPlan, copies
 from lagsearch.operators.registry import Drawn, Draws, Short, operator
 
 
-@operator("last", paper="Reddi et al. 2023", grows="depth", preserves="no")
+@operator("last", paper="Reddi et al. 2023", grows="depth", preserves="no", scale=as_it_is)
 def last(source: ModelShape, target: ModelShape) -> GrowthPlan:
     """Put a copy of the last n layers on top (gradual stacking's post-stacking).
 
@@ -42,7 +43,7 @@ def last(source: ModelShape, target: ModelShape) -> GrowthPlan:
     )
 
 
-@operator("middle", paper="arXiv:2409.19044", grows="depth", preserves="no")
+@operator("middle", paper="arXiv:2409.19044", grows="depth", preserves="no", scale=as_it_is)
 def middle(source: ModelShape, target: ModelShape) -> GrowthPlan:
     """Copy the middle block of n layers behind itself (MIDAS).
 
@@ -69,7 +70,7 @@ def middle(source: ModelShape, target: ModelShape) -> GrowthPlan:
     return lag(source, target, index=index, block_size=n_new, init="duplicate")
 
 
-@operator("solar", paper="arXiv:2312.15166", grows="depth", preserves="no")
+@operator("solar", paper="arXiv:2312.15166", grows="depth", preserves="no", scale=as_it_is)
 def solar(source: ModelShape, target: ModelShape) -> GrowthPlan:
     """Put two copies one on the other, m layers taken off where they meet on each (up-scaling).
 

@@ -6,11 +6,18 @@ from pydantic import Field
 
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.build.depth import depth_growth
+from lagsearch.operators.depths import as_it_is
 from lagsearch.operators.plan.growth import GrowthPlan, LayerOrigin
 from lagsearch.operators.registry import Short, operator
 
 
-@operator("random", paper="arXiv:2405.15319", grows="depth", preserves="exactly with a ramp")
+@operator(
+    "random",
+    paper="arXiv:2405.15319",
+    grows="depth",
+    preserves="exactly with a ramp",
+    scale=as_it_is,
+)
 def random(
     source: ModelShape,
     target: ModelShape,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lagsearch.models.configs import ModelShape
+from lagsearch.operators.depths import as_it_is
 from lagsearch.operators.plan.growth import (
     GrowthPlan,
     LayerOrigin,
@@ -16,7 +17,9 @@ from lagsearch.operators.registry import Short, operator
 Steps = Literal["matched"] | Annotated[int, Field(ge=1)]
 
 
-@operator("scratch", paper="baseline", grows="nothing", preserves="no", takes="none")
+@operator(
+    "scratch", paper="baseline", grows="nothing", preserves="no", takes="none", scale=as_it_is
+)
 def scratch(
     source: ModelShape,
     target: ModelShape,

@@ -9,11 +9,12 @@ from lagsearch.operators.build.depth import (
     interleaved,
     stacked,
 )
+from lagsearch.operators.depths import as_it_is
 from lagsearch.operators.plan.growth import GrowthPlan, copies
 from lagsearch.operators.registry import Noise, Short, operator
 
 
-@operator("stack", paper="arXiv:2405.15319", grows="depth", preserves="no")
+@operator("stack", paper="arXiv:2405.15319", grows="depth", preserves="no", scale=as_it_is)
 def stack(
     source: ModelShape,
     target: ModelShape,
@@ -47,7 +48,9 @@ def stack(
     return GrowthPlan(copies(stacked(source.n_layers, target.n_layers, remainder)), noise=noise)
 
 
-@operator("interleave", paper="Chang et al. 2018; survey", grows="depth", preserves="no")
+@operator(
+    "interleave", paper="Chang et al. 2018; survey", grows="depth", preserves="no", scale=as_it_is
+)
 def interleave(source: ModelShape, target: ModelShape) -> GrowthPlan:
     """Repeat each layer in place.
 

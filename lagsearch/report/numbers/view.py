@@ -2,20 +2,7 @@
 
 from typing import Any
 
-SIGNALS = {
-    "loss": "loss",
-    "trend": "trend's end",
-    "ema": "average's",
-    "annealed": "annealed",
-}
-"""What a column of a signal's values is headed."""
-
-JUDGED = {
-    "trend": "the loss that the trend of their last evaluations leads to at completion",
-    "ema": "the loss of the moving average of their weights",
-    "annealed": "the loss after a decay of the rate to zero that branches off there",
-}
-"""What candidates are ranked by where it is not the loss itself."""
+from lagsearch.selection import find_signal
 
 
 def titled(candidate: dict[str, Any], mark: str = "") -> str:
@@ -88,7 +75,7 @@ def behind(report: dict[str, Any], candidate: dict[str, Any]) -> float | None:
 def signal_column(report: dict[str, Any]) -> str | None:
     """Return the head of the signal's column, None where the loss has it already."""
     signal = report["search"]["signal"]
-    return None if signal == "loss" else f"{SIGNALS[signal]} at {report['lag']:,}"
+    return None if signal == "loss" else f"{find_signal(signal).heading} at {report['lag']:,}"
 
 
 def has_average_column(report: dict[str, Any]) -> bool:

@@ -15,11 +15,11 @@ from lagsearch.report.numbers.trust import (
     without_oracle,
 )
 from lagsearch.report.numbers.view import (
-    JUDGED,
     noun,
     stopped,
 )
 from lagsearch.report.numbers.worth import failed_baselines, judge_growing
+from lagsearch.selection import find_evidence, find_signal
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,6 @@ def _winner(report: dict[str, Any]) -> str:
     return line + "."
 
 
-_STOPPED = {
-    "batches": ", worse than the leader beyond doubt (paired t-tests, 5 % for all together)",
-    "forecast": ", behind the leader and forecast to be so at completion (lines over one over the "
-    "step; one-sided tests, 20 % each)",
-}
-
-
 def _searched(report: dict[str, Any]) -> list[str]:
     """Say where the search chose and why, where that was for it to find."""
     search, lag = report["search"], report["lag"]
@@ -218,7 +211,7 @@ def _searched(report: dict[str, Any]) -> list[str]:
         beaten, count = len(stopped(report)), len(report["candidates"])
         line = f"Race: {beaten or 'none'} of {count} were stopped by step {lag:,}"
         if beaten:
-            line += _STOPPED[search["evidence"]]
+            line += f", {find_evidence(search['evidence']).words}"
         elif search["stable_since"] is None and search["evidence"] == "batches":
             line += ", as the ranking did not become stable"
         lines.append(f"{line}.")
@@ -246,8 +239,8 @@ def _ranked_by(report: dict[str, Any]) -> list[str]:
     if signal == "loss":
         return []
     return [
-        f"Candidates are ranked at step {lag:,} by {JUDGED[signal]} (search.signal: {signal}), "
-        "not by their loss there."
+        f"Candidates are ranked at step {lag:,} by {find_signal(signal).words} "
+        f"(search.signal: {signal}), not by their loss there."
     ]
 
 

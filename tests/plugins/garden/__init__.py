@@ -1,0 +1,1 @@
+"""Things that are added to lagsearch from outside."""

@@ -1,0 +1,178 @@
+"""What another package adds in one place each is known to every command (tests/plugins)."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+ROOT = Path(__file__).parents[1]
+
+CHANGES = [
+    ("objective: {{name: causal}}", "objective: {{name: ahead, settings: {{places: 3}}}}"),
+    ("model_type: llama, ", "model_type: gemma, head_dim: 8, "),
+    (
+        "  - {{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}}",
+        "  - {{operator: tail, layer: [0, 2]}}\n  - {{operator: identity}}",
+    ),
+    (
+        "search: {{lag: 10}}",
+        "search: {{lag: 10, signal: level, baselines: [seedling, continue],\n"
+        "         strategy: race, evidence: half}}",
+    ),
+]
+
+
+def install(folder, changes=()):
+    """Write down the package of tests/plugins as pip would."""
+    project = tomllib.loads((PLUGINS / "pyproject.toml").read_text())["project"]
+    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    info.joinpath("METADATA").write_text(f"Name: {project['name']}\nVersion: 0.1\n")
+    lines = []
+    for group, points in (project["entry-points"] | dict(changes)).items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    info.joinpath("entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def garden(tmp_path_factory):
+    return install(tmp_path_factory.mktemp("installed"))
+
+
+def lagsearch(site, *arguments):
+    """Run a command where the package is installed: (exit code, stdout, stderr)."""
+    paths = map(str, (site, PLUGINS, ROOT))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "lagsearch.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def space(write_space):
+    changes = [tuple(each.format() for each in pair) for pair in CHANGES]
+    return write_space(*changes)
+
+
+def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
+    code, out, err = lagsearch(garden, "plan", space)
+    assert code == 0, err
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert "0 1 2 0*" in rows["tail-layer0"] and "0 1 2 2*" in rows["tail-layer2"]
+    assert {"identity", "seedling", "continue"} <= set(out.replace("`", "").split())
+    assert "ranked at step 10 by the mean loss of their last two evaluations" in " ".join(
+        out.split()
+    )
+
+    folder = tmp_path / "run"
+    code, _, err = lagsearch(garden, "run", space, "--serial", "--oracle", "--out", folder)
+    assert code == 0, err
+    report = json.loads((folder / "report.json").read_text())
+    assert report["search"]["signal"] == "level"
+    found = {each["name"]: each for each in report["candidates"]}
+    assert set(found) == {"tail-layer0", "tail-layer2", "identity"}
+    lag = report["lag"]
+    stopped = [each for each in found.values() if each["status"] == "stopped"]
+    assert stopped and all(each["stopped"]["p_value"] == 1.0 for each in stopped)
+    for each in found.values():
+        if each in stopped:
+            continue
+        steps = sorted(map(int, each["val_loss"]))
+        before = max(step for step in steps if step < lag)
+        values = [each["val_loss"][str(step)] for step in (before, lag)]
+        assert each["signal"] == pytest.approx(sum(values) / 2)
+
+    said = (folder / "report.md").read_text()
+    assert "seedling" in said
+    assert f"{len(stopped)} of 3 were stopped by step {lag}, in the worse half there" in said
+    assert f"ranked at step {lag} by the mean loss of their last two evaluations" in said
+    (folder / "report.md").unlink()
+    code, _, err = lagsearch(garden, "report", folder)
+    assert (code, (folder / "report.md").read_text()) == (0, said), err
+
+    code, out, err = lagsearch(garden, "replay", folder, "--signal", "level")
+    assert code == 0, err
+    assert "level" in out and "race of halves" in out
+
+
+def test_schema_and_operators_know_them(garden):
+    code, out, err = lagsearch(garden, "schema")
+    assert code == 0, err
+    parts = json.loads(out)["$defs"]
+    signal = parts["Search"]["properties"]["signal"]
+    assert signal["enum"][-1] == "level"
+    told = "`level`: judged by the mean loss of their last two evaluations."
+    assert signal["description"].endswith(told)
+    assert parts["Objective"]["properties"]["name"]["enum"] == ["causal", "masked", "ul2", "ahead"]
+    names = {each["properties"]["operator"]["const"] for each in parts["Candidate"]["anyOf"][:-1]}
+    assert {"tail", "seedling"} <= names
+    worded = parts["StageCandidate"]["anyOf"][1:]
+    assert [each["properties"]["operator"]["const"] for each in worded] == ["lag", "tail"]
+
+    code, out, err = lagsearch(garden, "operators", "tail")
+    assert code == 0, err
+    assert "layer: a whole number from 0; required" in out
+    assert "0 1 2 3 1* 1*" in out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("places: 3", "places: 99", "objective.settings.places 99: must be a number from 1 to 15"),
+        ("places: 3", "place: 3", "objective.settings.place 3: unknown key; known: places"),
+        ("name: ahead", "name: ahed", "did you mean 'ahead'?; known: ahead, causal, masked, ul2"),
+        ("signal: level", "signal: levle", "did you mean 'level'?"),
+        (
+            "evidence: half",
+            "evidence: hafl",
+            "did you mean 'half'?; known: batches, forecast, half",
+        ),
+        ("[seedling, ", "[sedling, ", "did you mean 'seedling'?"),
+    ],
+)
+def test_what_is_wrong_is_told_as_of_this_packages(garden, space, old, new, message):
+    text = space.read_text()
+    assert old in text
+    space.write_text(text.replace(old, new))
+    code, _, err = lagsearch(garden, "plan", space)
+    assert code == 2
+    assert message in err and f"{space}:" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "point", "message"),
+    [
+        ("operators", "garden.gone", "ModuleNotFoundError: No module named 'garden.gone'"),
+        ("signals", "garden.tail", "adds no signal"),
+        ("objectives", "garden.ahead:gone", "AttributeError: "),
+        ("families", "garden.tail:tail", "adds no family of models"),
+    ],
+)
+def test_a_broken_package_is_one_line(space, tmp_path, group, point, message):
+    site = install(tmp_path / "site", [(f"lagsearch.{group}", {"bad": point})])
+    code, _, err = lagsearch(site, "plan", space)
+    assert code == 2
+    assert f"garden 0.1: entry point bad = {point} of lagsearch.{group}: {message}" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_package_adds_to_every_table():
+    project = tomllib.loads((PLUGINS / "pyproject.toml").read_text())["project"]
+    groups = ("operators", "signals", "strategies", "objectives", "families")
+    assert set(project["entry-points"]) == {f"lagsearch.{group}" for group in groups}
+
+
+def test_a_stage_has_words_for_the_layers_of_an_operator(garden, write_stages):
+    lag = "{operator: lag, index: every, block_size: 1, init: [duplicate, random]}"
+    path = write_stages((lag, "{operator: tail, layer: every}"))
+    code, out, err = lagsearch(garden, "plan", path)
+    assert code == 0, err
+    for name in ("tail-layer0", "tail-layer1"):
+        assert name in out
