@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lagsearch.space.arguments import is_hub_name, kind_of
+from lagsearch.space.arguments import argument_kind, is_hub_name
 
 FILES = {
     "mine/config.json": b"{}",
@@ -58,7 +58,7 @@ def here(tmp_path, monkeypatch):
     ],
 )
 def test_each_word_is_one_thing(name, kind):
-    assert kind_of(name) == kind
+    assert argument_kind(name) == kind
 
 
 def test_a_file_that_is_gone_is_no_name_of_the_hub():

@@ -13,11 +13,11 @@ import lagsearch
 from lagsearch.cli.schema import dump_schema, space_schema
 from lagsearch.operators import all_operators, make_candidate
 from lagsearch.operators.described import (
-    example,
-    kind_of,
+    example_entry,
     meanings,
     settings_of,
     small_growth,
+    type_in_words,
 )
 from lagsearch.space import read_yaml
 
@@ -67,7 +67,7 @@ def test_an_operator_is_described_whole_at_any_width(call, monkeypatch, operator
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda each: each.name)
 def test_an_example_makes_the_growth_that_is_drawn(operator):
-    entry = example(operator)
+    entry = example_entry(operator)
     assert set(entry) - {"operator"} <= set(operator.settings.model_fields)
     grown = small_growth(operator)
     assert grown.operator == operator.name
@@ -107,7 +107,9 @@ def test_an_example_can_be_pasted_into_a_space(call, operator):
         for key, value in entry.items()
         if key != "operator"
     }
-    assert settings == {key: value for key, value in example(operator).items() if key in settings}
+    assert settings == {
+        key: value for key, value in example_entry(operator).items() if key in settings
+    }
 
 
 CANDIDATE = "#/$defs/Candidate"
@@ -146,7 +148,7 @@ def test_meanings_that_refer_to_another_operator_are_spelt_out():
     ],
 )
 def test_kinds_in_words(schema, kind):
-    assert kind_of(schema) == kind
+    assert type_in_words(schema) == kind
 
 
 # ---- the schema ----

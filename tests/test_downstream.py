@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import HarnessError, RunFolderError, SpaceError
-from lagsearch.evaluate import downstream
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
+from lagsearch.running.evaluation import downstream
 
 NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate", "random")]
 
@@ -226,7 +226,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 
 def test_a_missing_extra_is_told_before_anything_trains(write_space, tmp_path, monkeypatch):
-    monkeypatch.setattr("lagsearch.evaluate.tasks.find_spec", lambda name: None)
+    monkeypatch.setattr("lagsearch.running.evaluation.tasks.find_spec", lambda name: None)
     with pytest.raises(SpaceError, match=r"evaluation\.harness.* pip install -e '\.\[eval\]'"):
         run(write_space(harness("{tasks: [one]}")), tmp_path / "run")
     assert not (tmp_path / "run").exists()

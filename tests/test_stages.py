@@ -19,7 +19,6 @@ from lagsearch.data.tokens.batches import training_rows
 from lagsearch.data.tokens.store import TokenStore
 from lagsearch.display.watch import Watch
 from lagsearch.errors import HarnessError, RunFolderError, SpaceError
-from lagsearch.evaluate import downstream
 from lagsearch.replay.replay import replay_runs
 from lagsearch.report.write import write_report
 from lagsearch.running.baselines import (
@@ -27,6 +26,7 @@ from lagsearch.running.baselines import (
     baseline_courses,
     doubled,
 )
+from lagsearch.running.evaluation import downstream
 from lagsearch.training import examples, loop
 
 

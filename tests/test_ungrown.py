@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 import lagsearch
 from lagsearch.errors import LagsearchError, OperatorError, SpaceError
-from lagsearch.grow import Request, find_growth
+from lagsearch.grow import GrowRequest, find_growth
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
 from lagsearch.space import read_yaml
@@ -312,7 +312,7 @@ def test_it_is_no_growth_to_write(tmp_path):
     with pytest.raises(
         OperatorError, match="continue grows nothing: `lagsearch run` trains the ch"
     ):
-        find_growth(Request(("anywhere",), "continue"))
+        find_growth(GrowRequest(("anywhere",), "continue"))
 
 
 def test_stages_have_baselines_of_their_own(write_stages):

@@ -35,7 +35,7 @@ def list_command() -> None:
         for each in found:
             used = each.used_at
             when = f"{used.astimezone():%Y-%m-%d %H:%M}" if used else ""
-            row = (made_of(each), _size(each.size), when)
+            row = (origin_in_words(each), _size(each.size), when)
             table.add_row(each.name, *row)
         make_console().print(table)
     _say(f"{_count(len(found))}, {_size(sum(each.size for each in found))}: {cache_root()}")
@@ -86,7 +86,7 @@ def clear_command(
         _say(f"{each.name}: in use, it stays")
 
 
-def made_of(entry: CacheEntry) -> str:
+def origin_in_words(entry: CacheEntry) -> str:
     """Say in a few words what made an entry, as its record has it."""
     facts = entry.facts()
     if not facts:

@@ -473,14 +473,14 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
     watch = make_watch()
     with _loading(watch):
         from lagsearch.grow import (
-            Request,
+            GrowRequest,
             check_free,
             find_growth,
             grow,
         )
         from lagsearch.grow.mergekit import to_mergekit as as_mergekit
 
-    request = Request(
+    request = GrowRequest(
         sources=tuple(sources or ()),
         operator=operator,
         settings=_pairs("--set", set_),
@@ -604,14 +604,14 @@ def _stop(line: str, code: int) -> NoReturn:
 
 def _example(error: Any) -> str:
     """Return a command line that has what another one lacks, or a value that an option takes."""
-    from lagsearch.space.arguments import VALUES, example
+    from lagsearch.space.arguments import VALUES, example_command
 
     name = getattr(getattr(error, "param", None), "name", None)
     if type(error).__name__ == "BadParameter" and name in VALUES:
         return f"; e.g. --{name} {VALUES[name]}"
     if type(error).__name__ != "MissingParameter" or error.ctx is None:
         return ""
-    found = example(error.ctx.info_name, error.ctx.params)
+    found = example_command(error.ctx.info_name, error.ctx.params)
     return f" E.g. {found}" if found else ""
 
 
@@ -642,9 +642,9 @@ def _init(
     check_checkpoint_and_texts(checkpoint, texts)
     check_wanted(hours, out)
     with _loading(watch):
-        from lagsearch.init import Request, init_space
+        from lagsearch.init import InitRequest, init_space
 
-    return init_space(Request(checkpoint, tuple(texts), *wanted), out, watch)
+    return init_space(InitRequest(checkpoint, tuple(texts), *wanted), out, watch)
 
 
 def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:

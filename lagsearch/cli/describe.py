@@ -14,7 +14,7 @@ from lagsearch.operators.described import (
     SOURCE_LAYERS,
     TARGET_LAYERS,
     Setting,
-    example,
+    example_entry,
     paragraphs,
     settings_of,
     small_growth,
@@ -63,7 +63,7 @@ def show_operator(name: str) -> None:
     if not settings:
         console.print("  none")
     console.print("\nIn a space, below `candidates:`")
-    write(f"  - {dump_flow(_listed(example(found)))}")
+    write(f"  - {dump_flow(_listed(example_entry(found)))}")
     _show_growth(found, console)
 
 

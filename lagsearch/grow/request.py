@@ -25,7 +25,7 @@ from lagsearch.space import load_space, read_yaml
 
 
 @dataclass(frozen=True)
-class Request:
+class GrowRequest:
     """What a user asks for: an operator on sources, a space's candidate, or a mergekit file.
 
     Attributes:
@@ -49,7 +49,7 @@ class Request:
     allow_pickle: bool = False
 
 
-def find_growth(request: Request) -> Growth:
+def find_growth(request: GrowRequest) -> Growth:
     """Work out the growth that is asked for.
 
     Raises:
@@ -81,7 +81,7 @@ def find_growth(request: Request) -> Growth:
     return _growth(request.sources, configs, plan, changes)
 
 
-def _check_used(request: Request, way: str) -> None:
+def _check_used(request: GrowRequest, way: str) -> None:
     """Check that nothing is asked for that would be ignored."""
     parts = {
         "SOURCE": request.sources,
@@ -97,7 +97,7 @@ def _check_used(request: Request, way: str) -> None:
         raise OperatorError("name at least one checkpoint to grow")
 
 
-def _from_mergekit(request: Request, path: Path) -> Growth:
+def _from_mergekit(request: GrowRequest, path: Path) -> Growth:
     try:
         asked = from_mergekit(read_yaml(path.read_text(encoding="utf-8"))[0])
         plan, names = asked.plan, asked.models
@@ -155,7 +155,7 @@ def _check_asked(
         raise OperatorError(f"{path}: {error}") from None
 
 
-def _from_space(request: Request, path: Path) -> Growth:
+def _from_space(request: GrowRequest, path: Path) -> Growth:
     file = load_space(path).stage
     vocabulary = vocabulary_of(find_tokenizer(file), file.space)
     # tokens that the objective adds are for training, and not in the source's tokenizer

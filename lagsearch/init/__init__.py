@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import LagsearchError, SpaceError
-from lagsearch.init.checkpoint import open_checkpoint, safe_name
-from lagsearch.init.draft import make_draft, name_of, target_of
+from lagsearch.init.checkpoint import inspect_checkpoint, safe_name
+from lagsearch.init.draft import make_draft, space_name, target_of
 from lagsearch.init.growths import Plain
 from lagsearch.init.text import corpus_of, measure_text
 from lagsearch.init.wording import about, space_text
@@ -24,7 +24,7 @@ HOURS = 0.1
 
 
 @dataclass(frozen=True)
-class Request:
+class InitRequest:
     """What a space is to be written for.
 
     Attributes:
@@ -58,7 +58,9 @@ class Written:
     lines: tuple[str, ...]
 
 
-def init_space(request: Request, out: Path | None = None, watch: Watch | None = None) -> Written:
+def init_space(
+    request: InitRequest, out: Path | None = None, watch: Watch | None = None
+) -> Written:
     """Write a commented space for growing a checkpoint, which runs as it is.
 
     Args:
@@ -76,14 +78,14 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     hours = HOURS if request.hours is None else request.hours
     try:
         watch.passing(f"reading {request.checkpoint}")
-        checkpoint = open_checkpoint(request.checkpoint)
+        checkpoint = inspect_checkpoint(request.checkpoint)
         target = target_of(checkpoint, request.layers, request.hidden)
-        path = out or Path(f"{name_of(checkpoint, target)}.yaml")
+        path = out or Path(f"{space_name(checkpoint, target)}.yaml")
         if path.exists():
             return _earlier(path, request, target)
         watch.passing(f"reading {', '.join(request.texts[:3])}")
         text = measure_text(request.texts, checkpoint.tokenizer, request.column)
-        name = name_of(checkpoint, target)
+        name = space_name(checkpoint, target)
         if out is not None and out.stem != "space":
             name = safe_name(out.stem) or name
         draft = make_draft(checkpoint, text, target, hours, name, watch)
@@ -106,7 +108,7 @@ def init_space(request: Request, out: Path | None = None, watch: Watch | None = 
     return Written(file, (*draft.warnings, f"A run takes {how_long} on this machine as it is now."))
 
 
-def _earlier(path: Path, request: Request, target: Plain) -> Written:
+def _earlier(path: Path, request: InitRequest, target: Plain) -> Written:
     """Return a space that an earlier call wrote.
 
     Raises:

@@ -34,7 +34,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class SourceCheckpoint:
     """A checkpoint that is to be grown.
 
     Attributes:
@@ -70,7 +70,7 @@ class Checkpoint:
         return n_parameters(empty_model(self.config, self.kind))
 
 
-def open_checkpoint(name: str) -> Checkpoint:
+def inspect_checkpoint(name: str) -> SourceCheckpoint:
     """Find a checkpoint and read what it says of itself; no weights are read.
 
     Args:
@@ -87,7 +87,7 @@ def open_checkpoint(name: str) -> Checkpoint:
         if (tokenizer := tokenizer_in(folder)) is None:
             message = "brings no tokenizer: put its tokenizer.json beside config.json"
             raise ModelError(message)
-        return Checkpoint(name, folder, config, kind, tokenizer)
+        return SourceCheckpoint(name, folder, config, kind, tokenizer)
     except ModelError as error:
         message = str(error)
         raise ModelError(message if message.startswith(name) else f"{name}: {message}") from None
@@ -144,7 +144,7 @@ SHARE_OF_PEAK = 0.1
 """The share of its peak rate at which a trained checkpoint goes on."""
 
 
-def rate_of(checkpoint: Checkpoint) -> Rate:
+def rate_of(checkpoint: SourceCheckpoint) -> Rate:
     """Return the rate to go on at: from the checkpoint's own trainer state, else a usual one.
 
     A trainer's last rate is often almost zero: what its schedule had come down to. So it is a tenth
@@ -164,7 +164,7 @@ def rate_of(checkpoint: Checkpoint) -> Rate:
     )
 
 
-def _usual_peak(checkpoint: Checkpoint) -> tuple[float, str]:
+def _usual_peak(checkpoint: SourceCheckpoint) -> tuple[float, str]:
     count = checkpoint.n_parameters
     if checkpoint.kind == "masked":
         family = "roberta" if "roberta" in checkpoint.config.model_type else "bert"

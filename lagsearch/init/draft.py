@@ -6,7 +6,7 @@ from math import ceil
 from lagsearch.data.tokens.writing import held_out_tokens
 from lagsearch.display.watch import Watch
 from lagsearch.errors import DataError, ResourceError
-from lagsearch.init.checkpoint import Checkpoint, rate_of
+from lagsearch.init.checkpoint import SourceCheckpoint, rate_of
 from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
 from lagsearch.init.sizes import (
     FEWEST_STEPS,
@@ -23,7 +23,7 @@ from lagsearch.init.sizes import (
     shapes,
 )
 from lagsearch.init.speed import Load, Speed, seconds_per_step
-from lagsearch.init.text import Text
+from lagsearch.init.text import MeasuredText
 from lagsearch.models.build import empty_model, usable_positions
 from lagsearch.models.configs import stored_name
 from lagsearch.running.workers.slots import assign_slots
@@ -58,8 +58,8 @@ class Draft:
 
 
 def make_draft(
-    checkpoint: Checkpoint,
-    text: Text,
+    checkpoint: SourceCheckpoint,
+    text: MeasuredText,
     target: Plain,
     hours: float,
     name: str,
@@ -114,7 +114,7 @@ def make_draft(
     return Draft(_sized(plain, shape, length, training), notes, growths, length, warnings)
 
 
-def target_of(checkpoint: Checkpoint, layers: int | None, hidden: int | None) -> Plain:
+def target_of(checkpoint: SourceCheckpoint, layers: int | None, hidden: int | None) -> Plain:
     """Return the configuration keys of the target that differ from the checkpoint's.
 
     Args:
@@ -129,7 +129,7 @@ def target_of(checkpoint: Checkpoint, layers: int | None, hidden: int | None) ->
     return target if hidden and not layers else {**deeper(checkpoint, layers), **target}
 
 
-def name_of(checkpoint: Checkpoint, target: Plain) -> str:
+def space_name(checkpoint: SourceCheckpoint, target: Plain) -> str:
     """Return the name of a space that grows a checkpoint to a target: its depth, its width."""
     depth = stored_name(checkpoint.config, "num_hidden_layers")
     width = next((value for key, value in target.items() if key != depth), None)
@@ -137,7 +137,7 @@ def name_of(checkpoint: Checkpoint, target: Plain) -> str:
     return f"{checkpoint.name}-to-{'x'.join(map(str, sizes))}"
 
 
-def _shapes(checkpoint: Checkpoint, text: Text) -> list[Shape]:
+def _shapes(checkpoint: SourceCheckpoint, text: MeasuredText) -> list[Shape]:
     import torch
 
     model = empty_model(checkpoint.config, checkpoint.kind)
@@ -151,7 +151,7 @@ def _shapes(checkpoint: Checkpoint, text: Text) -> list[Shape]:
     return found
 
 
-def _plain(checkpoint: Checkpoint, text: Text, target: Plain) -> Plain:
+def _plain(checkpoint: SourceCheckpoint, text: MeasuredText, target: Plain) -> Plain:
     """Return what depends neither on the machine nor on the batch."""
     return {
         "seed": 0,
@@ -185,7 +185,7 @@ def _work(growths: Growths, shape: Shape) -> Work:
     return Work(len(costs), max(costs) / shape.tokens, source / shape.tokens)
 
 
-def _speed(growths: Growths, checkpoint: Checkpoint, shape: Shape) -> tuple[Speed, bool]:
+def _speed(growths: Growths, checkpoint: SourceCheckpoint, shape: Shape) -> tuple[Speed, bool]:
     """Return how fast candidates are trained, and whether that was measured."""
     largest = max(growths.planned, key=lambda each: each.cost.flops_per_step)
     compute, slots = assign_slots(
@@ -211,7 +211,7 @@ def _speed(growths: Growths, checkpoint: Checkpoint, shape: Shape) -> tuple[Spee
     return Speed(largest.cost.flops_per_step / seconds / on_one, slots.number), True
 
 
-def _train_note(text: Text) -> str:
+def _train_note(text: MeasuredText) -> str:
     note = f"{'' if text.is_exact else 'about '}{text.tokens:,} tokens"
     if "column" in text.train:
         return f"{note}; column: the key of a record that holds its text"
@@ -220,7 +220,7 @@ def _train_note(text: Text) -> str:
     return note
 
 
-def _now(checkpoint: Checkpoint, target: Plain) -> str:
+def _now(checkpoint: SourceCheckpoint, target: Plain) -> str:
     own = checkpoint.config.to_dict()
     return ", ".join(f"{own.get(key)}" for key in target) + " now"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import ModelError, OperatorError
-from lagsearch.init.checkpoint import Checkpoint
+from lagsearch.init.checkpoint import SourceCheckpoint
 from lagsearch.models.configs import shape_of, stored_name
 from lagsearch.models.families import family_of
 from lagsearch.operators import find_operator
@@ -55,7 +55,7 @@ class Growths:
     listed: tuple[Listed, ...]
 
 
-def deeper(checkpoint: Checkpoint, layers: int | None) -> Plain:
+def deeper(checkpoint: SourceCheckpoint, layers: int | None) -> Plain:
     """Return the target's depth; half as many layers more where none is given.
 
     Raises:
@@ -76,7 +76,7 @@ def deeper(checkpoint: Checkpoint, layers: int | None) -> Plain:
     return {stored_name(checkpoint.config, "num_hidden_layers"): wanted}
 
 
-def wider(checkpoint: Checkpoint, hidden: int) -> Plain:
+def wider(checkpoint: SourceCheckpoint, hidden: int) -> Plain:
     """Return the target's widths: heads and feed-forward units grow in proportion.
 
     The size of a head stays.

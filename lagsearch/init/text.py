@@ -11,7 +11,7 @@ from lagsearch.data.text.corpora import Documents, Opener, parts_of
 from lagsearch.data.text.files import files_in, first_records, is_plain, unit_of
 from lagsearch.errors import DataError, and_then, did_you_mean
 from lagsearch.space import Corpus
-from lagsearch.space.arguments import STDLIB, kind_of
+from lagsearch.space.arguments import STDLIB, argument_kind
 from lagsearch.storage.files import path_of
 
 _LOOKED_AT = 100
@@ -22,7 +22,7 @@ _SAMPLE = 1 << 21
 
 
 @dataclass(frozen=True)
-class Text:
+class MeasuredText:
     """A text to train on.
 
     Attributes:
@@ -40,7 +40,7 @@ class Text:
     is_plain: bool
 
 
-def measure_text(names: Sequence[str], tokenizer: Any, column: str | None = None) -> Text:
+def measure_text(names: Sequence[str], tokenizer: Any, column: str | None = None) -> MeasuredText:
     """Look at the beginning of a text, and work out how many tokens it has.
 
     Args:
@@ -63,7 +63,7 @@ def measure_text(names: Sequence[str], tokenizer: Any, column: str | None = None
         raise DataError(f"{documents.name}: there is no text in it")
     paths = [path for name in train.get("files", ()) for path in files_in(path_of(name))]
     are_plain = bool(paths) and all(map(is_plain, paths))
-    return Text(train, documents.name, tokens, is_exact, are_plain)
+    return MeasuredText(train, documents.name, tokens, is_exact, are_plain)
 
 
 def _written(names: Sequence[str], column: str | None) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _written(names: Sequence[str], column: str | None) -> dict[str, Any]:
     paths = [path_of(name) for name in names]
     if list(names) == [STDLIB]:
         return {"corpus": STDLIB}
-    if len(names) == 1 and kind_of(names[0]) == "missing":
+    if len(names) == 1 and argument_kind(names[0]) == "missing":
         return {"hub": names[0], **({"column": column} if column else {})}
     files = [file for path in paths for file in files_in(path)]
     seen: set[Path] = set()

@@ -50,7 +50,7 @@ def settings_of(operator: Operator) -> list[Setting]:
         found.append(
             Setting(
                 name,
-                kind_of(schema["properties"][name]),
+                type_in_words(schema["properties"][name]),
                 None if field.is_required() else default,
                 told.get(name, ""),
             )
@@ -83,10 +83,10 @@ def source_of(operator: Operator) -> str:
     return " ".join(_section(operator, "Source").split())
 
 
-def kind_of(schema: dict[str, Any]) -> str:
+def type_in_words(schema: dict[str, Any]) -> str:
     """Say in words what values a JSON schema allows."""
     if "anyOf" in schema:
-        kinds = [kind_of(each) for each in schema["anyOf"] if each.get("type") != "null"]
+        kinds = [type_in_words(each) for each in schema["anyOf"] if each.get("type") != "null"]
         return _either(kinds)
     if "const" in schema:
         return str(schema["const"])
@@ -122,7 +122,7 @@ def _bounds(schema: dict[str, Any]) -> list[str]:
     return [text.format(schema[key]) for key, text in words.items() if key in schema]
 
 
-def example(operator: Operator) -> dict[str, Any]:
+def example_entry(operator: Operator) -> dict[str, Any]:
     """Return an entry of a space's `candidates`: what is required, and the defaults."""
     fields = operator.settings.model_fields
     chosen = {name: field.default for name, field in fields.items() if not field.is_required()}
@@ -144,7 +144,7 @@ def small_growth(operator: Operator) -> Candidate:
     n_layers = SOURCE_LAYERS if is_one else depth // 2
     names = ("source",) if is_one else ("a", "b")
     sources = tuple(ModelShape(n_layers, _KEYS, "llama") for _ in names)
-    settings = {key: value for key, value in example(operator).items() if key != "operator"}
+    settings = {key: value for key, value in example_entry(operator).items() if key != "operator"}
     return make_candidate(operator.name, settings, sources, target, names)
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.objectives.registry import kind_of
+from lagsearch.data.objectives.registry import objective_kind
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import plain_config, stored_name
 from lagsearch.operators import GrowthPlan
-from lagsearch.space import Space
+from lagsearch.space import OPTIMIZERS, Space
 from lagsearch.storage.files import digest
 
 if TYPE_CHECKING:
@@ -148,14 +148,13 @@ class Models:
             training_flops,
         )
         from lagsearch.planning.memory import training_bytes
-        from lagsearch.training.optimizer import KINDS
 
         space = self._space
-        kept = KINDS[space.training.optimizer.name].size
+        kept = OPTIMIZERS[space.training.optimizer.name].size
         kept += space.training.new_parameters is not None  # their weights before a step
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
         at_once = -(-rows // space.training.gradient_accumulation)
-        model = empty_model(config, kind_of(space.objective))
+        model = empty_model(config, objective_kind(space.objective))
         stack = find_layers(model, config)
         forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
         evaluated = space.evaluation.batches * rows * length
@@ -164,7 +163,9 @@ class Models:
             layer_parameters=matrix_parameters(model)["layers"],
             flops_per_step=training_flops(forward, rows * length),
             evaluation_flops=forward * evaluated,
-            memory_bytes=training_bytes(model, at_once, length, kind_of(space.objective), kept),
+            memory_bytes=training_bytes(
+                model, at_once, length, objective_kind(space.objective), kept
+            ),
         )
         return EmptyModel(
             cost,

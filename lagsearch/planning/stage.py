@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lagsearch.data.objectives.registry import kind_of
+from lagsearch.data.objectives.registry import objective_kind
 from lagsearch.errors import (
     LagsearchError,
     MistakeError,
@@ -56,6 +56,7 @@ from lagsearch.planning.vocabulary import (
     make_room,
 )
 from lagsearch.space import (
+    OPTIMIZERS,
     Before,
     Entry,
     Source,
@@ -510,13 +511,15 @@ def _check_optimizers(file: StageFile) -> None:
     Raises:
         SpaceError: It lacks one.
     """
-    from lagsearch.training.optimizer import lacking
+    import torch
 
     own = [each.pretrain.optimizer if each.pretrain else None for each in file.space.sources]
     places: list[tuple[str | int, ...]] = [("training",)]
     places += [("sources", index, "pretrain") for index in range(len(own))]
     for at, optimizer in zip(places, [file.space.training.optimizer, *own], strict=True):
-        if optimizer is not None and (reason := lacking(optimizer.name)) is not None:
+        name = optimizer and OPTIMIZERS[optimizer.name].torch_name
+        if name and not hasattr(torch.optim, name):
+            reason = f"torch {torch.__version__} has no {name}; use another, or a newer one"
             raise file.error((*at, "optimizer", "name"), reason)
 
 
@@ -650,7 +653,7 @@ def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
     Raises:
         ModelError: It cannot be read as what the objective trains.
     """
-    opened = open_checkpoint(checkpoint, kind_of(space.objective))
+    opened = open_checkpoint(checkpoint, objective_kind(space.objective))
     opened.check_whole()
     stored = str(opened.tensors.usual_type).removeprefix("torch.")
     notes = opened.notes

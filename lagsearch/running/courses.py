@@ -23,7 +23,7 @@ from lagsearch.running.baselines import (
     baseline_courses,
     stage_place,
 )
-from lagsearch.running.stage import Shared, Stage
+from lagsearch.running.stage import Shared, StageRun
 from lagsearch.running.states import let_go
 from lagsearch.running.workers.slots import describe
 from lagsearch.space import dump_yaml
@@ -64,13 +64,13 @@ class CourseProgress:
         """Whether there is no stage to come."""
         return self.failure is not None or len(self.handed) == len(self.course.file.stages)
 
-    def next(self, shared: Shared) -> Stage:
+    def next(self, shared: Shared) -> StageRun:
         """Return its next stage, planned."""
         number = len(self.handed) + 1
         before = self.handed[-1] if self.handed else None
         file = self.course.file.stages[number - 1]
         plan = self._plan if number == 1 else None
-        return Stage(file, before, self.root, self.place(number), shared, plan)
+        return StageRun(file, before, self.root, self.place(number), shared, plan)
 
     @property
     def is_last(self) -> bool:
@@ -165,8 +165,8 @@ class Run:
         """Take every course that is not over through its next stage."""
         known = {each.identity: each for one in progress for each in one.handed}
         runs = [(each, each.next(self.shared)) for each in open_ones]
-        leaders: dict[str, tuple[CourseProgress, Stage, Job]] = {}
-        followers: list[tuple[CourseProgress, Stage, str]] = []
+        leaders: dict[str, tuple[CourseProgress, StageRun, Job]] = {}
+        followers: list[tuple[CourseProgress, StageRun, str]] = []
         for one, run in runs:
             run.begin()
             if run.searches:
@@ -199,7 +199,7 @@ class Run:
         for folder in {stage.folder for each in progress for stage in each.handed} - needed:
             let_go(RunFolder(self.folder.path / folder).states)
 
-    def _train(self, pairs: Sequence[tuple[Stage, Job]]) -> None:
+    def _train(self, pairs: Sequence[tuple[StageRun, Job]]) -> None:
         """Train jobs of several stages to their completions, the longest first.
 
         One alone is trained when its stage is finished.
@@ -226,7 +226,7 @@ class Run:
             run.note_trained(job, outcome.failures.get(name), spent[name])
             run.folder.note(slots=outcome.slots)
 
-    def _finish(self, one: CourseProgress, run: Stage) -> None:
+    def _finish(self, one: CourseProgress, run: StageRun) -> None:
         """Finish a stage."""
         try:
             one.handed.append(run.finish(keeps_checkpoint=one.keeps_checkpoint))

@@ -19,11 +19,11 @@ from lagsearch.errors import (
     ModelError,
     NoSurvivorError,
 )
-from lagsearch.evaluate.downstream import Downstream
 from lagsearch.planning.stage import StagePlan
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
+from lagsearch.running.evaluation.downstream import Downstream
 from lagsearch.running.jobs import JobMaker, made_of
 from lagsearch.running.search import Searching
 from lagsearch.running.states import let_go

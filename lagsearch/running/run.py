@@ -27,7 +27,6 @@ from lagsearch.errors import (
     ResourceError,
     SpaceError,
 )
-from lagsearch.evaluate.downstream import open_downstream
 from lagsearch.planning.run import Plan, plan_stages
 from lagsearch.planning.stage import StagePlan
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
@@ -35,6 +34,7 @@ from lagsearch.records.folder import RunFolder, now
 from lagsearch.records.stage_result import ADAPTIVE
 from lagsearch.running.baselines import stage_place
 from lagsearch.running.courses import Run
+from lagsearch.running.evaluation.downstream import open_downstream
 from lagsearch.running.jobs import (
     sizes_wanted,
     tell_size,

@@ -10,7 +10,6 @@ from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.tokens.store import Stores
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
-from lagsearch.evaluate.downstream import open_downstream
 from lagsearch.planning.run import ready
 from lagsearch.planning.stage import (
     StagePlan,
@@ -21,6 +20,7 @@ from lagsearch.planning.vocabulary import Vocabulary
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder, now
 from lagsearch.records.stage_result import StageResult
+from lagsearch.running.evaluation.downstream import open_downstream
 from lagsearch.running.jobs import (
     JobMaker,
     made_of,
@@ -76,7 +76,7 @@ class Shared:
         return JobMaker(plan, self.store, self.objective, folder, self.compute, self.source_threads)
 
 
-class Stage:
+class StageRun:
     """A stage that is not finished."""
 
     def __init__(

@@ -7,6 +7,7 @@ from lagsearch.space.evaluation_steps import (
     log_ladder,
     rungs,
 )
+from lagsearch.space.optimizers import OPTIMIZERS, OptimizerKind
 from lagsearch.space.reading import (
     MODELINE,
     SCHEMA_FILE,
@@ -63,6 +64,7 @@ from lagsearch.space.yaml_tree import (
 __all__ = [
     "MODELINE",
     "OF_ALL_STAGES",
+    "OPTIMIZERS",
     "SCHEMA_FILE",
     "STRIDES",
     "AskedTask",
@@ -77,6 +79,7 @@ __all__ = [
     "NewParameters",
     "Objective",
     "Optimizer",
+    "OptimizerKind",
     "Pretrain",
     "Resources",
     "Said",

@@ -33,7 +33,7 @@ VALUES = {"hours": "0.5", "layers": "12", "hidden": "512", "seed": "0", "steps":
 """A value of options that take numbers."""
 
 
-def example(verb: str, given: Mapping[str, Any]) -> str:
+def example_command(verb: str, given: Mapping[str, Any]) -> str:
     """Return a command line of a verb that lacks words, empty where there is none.
 
     Args:
@@ -51,7 +51,7 @@ _MODELS = (".json", ".safetensors", ".bin", ".model")
 _KEYS = {*Space.model_fields, "stages"}
 
 
-def kind_of(name: str) -> Kind:
+def argument_kind(name: str) -> Kind:
     """Tell what a word names, by the files that are there; a name of the hub is `missing`."""
     path = path_of(name)
     if path.is_dir():
@@ -97,12 +97,12 @@ def space_of(verb: str, words: Sequence[str]) -> Path:
         LagsearchError: They are something else; the message has the command that takes it.
     """
     if len(words) > 1:
-        is_space = kind_of(words[0]) == "space"
+        is_space = argument_kind(words[0]) == "space"
         way = "" if is_space else f"; {_command('init', *words)} writes one and shows its plan"
         raise LagsearchError(f"{verb} takes one space file, not {len(words)} words{way}")
     (name,) = words
     behind = "init" if verb == "plan" else verb
-    match kind_of(name):
+    match argument_kind(name):
         case "text":
             command = _command(behind, "CHECKPOINT", name)
             raise LagsearchError(f"{name} is a text, and goes behind a checkpoint: {command}")
@@ -149,7 +149,7 @@ def check_checkpoint_and_texts(checkpoint: str, texts: Sequence[str]) -> None:
     Raises:
         LagsearchError: They are something else.
     """
-    match kind_of(checkpoint):
+    match argument_kind(checkpoint):
         case "inside":
             folder = path_of(checkpoint).parent
             message = f"is a file of a checkpoint: give its folder, {folder}"
@@ -172,7 +172,7 @@ def check_checkpoint_and_texts(checkpoint: str, texts: Sequence[str]) -> None:
 def _check_text(name: str, count: int) -> None:
     if "://" in name:
         raise LagsearchError(f"{name} is an address: fetch the text first, and give its file")
-    match kind_of(name):
+    match argument_kind(name):
         case "checkpoint":
             raise LagsearchError(f"{name} is a checkpoint, not a text: the checkpoint comes first")
         case "inside":

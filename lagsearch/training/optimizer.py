@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from lagsearch.models.layers import find_layers
-from lagsearch.space import Optimizer, Schedule
+from lagsearch.space import OPTIMIZERS, Optimizer, OptimizerKind, Schedule
 
 State = dict[str, dict[str, torch.Tensor]]
 """An optimizer's state: by what it keeps (`exp_avg`, say), and by the parameter's name."""
@@ -20,58 +19,8 @@ Tensors = Sequence[Mapping[str, torch.Tensor]]
 Groups = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One of torch's optimizers.
-
-    Attributes:
-        torch_name: Its class in `torch.optim`; torch must be new enough to have it.
-        options: From the space's words to torch's.
-        keeps: What it keeps of a parameter: names by whether it is a matrix.
-        size: What it keeps of a weight of a matrix, in numbers.
-    """
-
-    torch_name: str
-    options: Callable[[Optimizer], dict[str, Any]]
-    keeps: Callable[[bool], tuple[str, ...]]
-    size: int
-
-
-def _adam(settings: Optimizer) -> dict[str, Any]:
-    return {"betas": settings.betas, "eps": settings.eps, "fused": True}
-
-
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # `step` corrects the bias of the moments
 _FACTORS = ("row_var", "col_var")
 _POWERS = {"exp_avg": 1, "momentum_buffer": 1, "exp_avg_sq": 2, "variance": 2}
-
-KINDS = {
-    "adamw": Kind("AdamW", _adam, lambda is_matrix: _MOMENTS, 2),
-    "adam": Kind("Adam", _adam, lambda is_matrix: _MOMENTS, 2),
-    "sgd": Kind(
-        "SGD", lambda each: {"momentum": each.momentum or 0.9}, lambda _: ("momentum_buffer",), 1
-    ),
-    "adafactor": Kind(
-        "Adafactor",
-        lambda each: {},
-        lambda is_matrix: ("step", *_FACTORS) if is_matrix else ("step", "variance"),
-        0,
-    ),
-    "muon": Kind(
-        "Muon",
-        lambda each: {"momentum": each.momentum or 0.95, "adjust_lr_fn": "match_rms_adamw"},
-        lambda _: ("momentum_buffer",),
-        1,
-    ),
-    "lion": Kind("Lion", lambda each: {"betas": each.betas}, lambda _: ("exp_avg",), 1),
-}
-
-
-def lacking(name: str) -> str | None:
-    """Return why this torch cannot serve an optimizer, or None where it can."""
-    if hasattr(torch.optim, KINDS[name].torch_name):
-        return None
-    return f"torch {torch.__version__} has no {KINDS[name].torch_name}; use another, or a newer one"
 
 
 class Together:
@@ -123,10 +72,10 @@ def _make(
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    made: torch.optim.Optimizer = getattr(torch.optim, KINDS[name].torch_name)(
+    made: torch.optim.Optimizer = getattr(torch.optim, OPTIMIZERS[name].torch_name)(
         [group for group in groups if group["params"]],
         lr=settings.lr,
-        **KINDS[name].options(settings),
+        **OPTIMIZERS[name].options(settings),
     )
     return made
 
@@ -274,10 +223,10 @@ class SecondMoments(Mapping[str, torch.Tensor]):
         return len(self._rows)
 
 
-def _parts(optimizer: AnyOptimizer) -> list[tuple[torch.optim.Optimizer, Kind]]:
+def _parts(optimizer: AnyOptimizer) -> list[tuple[torch.optim.Optimizer, OptimizerKind]]:
     """Return torch's optimizers, and of which kind each is."""
     parts = optimizer.parts if isinstance(optimizer, Together) else (optimizer,)
-    kinds = {kind.torch_name: kind for kind in KINDS.values()}
+    kinds = {kind.torch_name: kind for kind in OPTIMIZERS.values()}
     return [(part, kinds[type(part).__name__]) for part in parts]
 
 

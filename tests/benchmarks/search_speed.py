@@ -21,11 +21,11 @@ from torch.nn.utils import clip_grad_norm_
 
 import lagsearch
 from lagsearch.display.watch import Watch
-from lagsearch.evaluate.downstream import open_downstream
 from lagsearch.planning.stage import make_plan, recorded
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.records.folder import RunFolder
 from lagsearch.running import run as pipeline
+from lagsearch.running.evaluation.downstream import open_downstream
 from lagsearch.running.jobs import JobMaker
 from lagsearch.running.phases import Phases
 from lagsearch.running.workers.serial import open_serial

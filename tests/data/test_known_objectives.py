@@ -7,8 +7,8 @@ from lagsearch.data.objectives.masking import make_causal, make_masked
 from lagsearch.data.objectives.registry import (
     OBJECTIVES,
     find_objective,
-    kind_of,
     objective,
+    objective_kind,
     tokens_of,
 )
 from lagsearch.data.objectives.ul2 import make_ul2, tokens_of_ul2
@@ -20,7 +20,7 @@ def test_the_rows():
     assert OBJECTIVES.names() == ["causal", "masked", "ul2"]
     assert [each.make for each in OBJECTIVES.all()] == [make_causal, make_masked, make_ul2]
     assert [each.kind for each in OBJECTIVES.all()] == ["causal", "masked", "causal"]
-    assert kind_of(Objective(name="masked")) == "masked"
+    assert objective_kind(Objective(name="masked")) == "masked"
     assert tokens_of(Objective(name="ul2"), 128) == tokens_of_ul2(Objective(name="ul2"), 128)
 
 

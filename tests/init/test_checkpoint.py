@@ -7,8 +7,8 @@ from transformers import AutoConfig
 
 from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.errors import ModelError
-from lagsearch.init.checkpoint import open_checkpoint, rate_of
-from lagsearch.init.draft import name_of, target_of
+from lagsearch.init.checkpoint import inspect_checkpoint, rate_of
+from lagsearch.init.draft import space_name, target_of
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
 
@@ -40,7 +40,7 @@ def opened(tmp_path):
         folder = tmp_path / name
         fresh_model(build_config(keys), kind, 0).save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)
-        return open_checkpoint(str(folder))
+        return inspect_checkpoint(str(folder))
 
     return make
 
@@ -61,7 +61,7 @@ def test_a_sequence_to_sequence_model_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     byte_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"T5For.* neither a causal nor a masked language model"):
-        open_checkpoint(str(tmp_path))
+        inspect_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_a_discriminator_is_no_masked_language_model(tmp_path, architecture, kin
     (tmp_path / "model.safetensors").write_bytes(NO_TENSORS)
     byte_tokenizer().save_pretrained(tmp_path)
     if kind is not None:
-        assert open_checkpoint(str(tmp_path)).kind == kind
+        assert inspect_checkpoint(str(tmp_path)).kind == kind
         return
     with pytest.raises(ModelError, match=r"ElectraForPreTraining is a discriminator.* bring its"):
-        open_checkpoint(str(tmp_path))
+        inspect_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_widths_grow_in_proportion(opened):
     assert target_of(checkpoint, None, 96) == {**wide, "intermediate_size": 258}
     both = {**target_of(checkpoint, None, 96), "num_hidden_layers": 6}
     assert target_of(checkpoint, 6, 96) == both
-    assert name_of(checkpoint, {"hidden_size": 96}) == "mine-to-96"
-    assert name_of(checkpoint, both) == "mine-to-6x96"
+    assert space_name(checkpoint, {"hidden_size": 96}) == "mine-to-96"
+    assert space_name(checkpoint, both) == "mine-to-6x96"
     assert target_of(opened(GPT2, name="gpt2"), None, 64) == {"n_embd": 64, "n_head": 8}
 
 

@@ -17,7 +17,7 @@ from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
 from lagsearch.data.tokens.writing import held_out_tokens
 from lagsearch.display.watch import Watch
 from lagsearch.errors import DataError, LagsearchError
-from lagsearch.init import Request, draft, init_space, speed
+from lagsearch.init import InitRequest, draft, init_space, speed
 from lagsearch.init.text import measure_text
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
@@ -62,7 +62,7 @@ def candidates_left_out(text):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_it_writes_runs_as_it_is(checkpoint, corpus, family, tmp_path):
-    written = init_space(Request(checkpoint(family), (str(corpus),)), tmp_path / "space.yaml")
+    written = init_space(InitRequest(checkpoint(family), (str(corpus),)), tmp_path / "space.yaml")
     space = written.file.space
     assert space.objective.name == FAMILIES[family][1]
     assert space.search.lag == space.training.steps // 4
@@ -80,14 +80,14 @@ def test_what_it_writes_runs_as_it_is(checkpoint, corpus, family, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_search_from_checkpoint_and_text_ends_with_a_ranking(checkpoint, corpus, family):
-    written = init_space(Request(checkpoint(family), (str(corpus),), hours=1e-9))
+    written = init_space(InitRequest(checkpoint(family), (str(corpus),), hours=1e-9))
     result = lagsearch.run(written.file.path, serial=True, watch=Watch())
     assert {each.status for each in result.candidates} == {"ok"}
 
 
 def test_a_short_text_needs_no_arithmetic(checkpoint, corpus, tmp_path):
     (tmp_path / "short.txt").write_text(corpus.read_text()[:50_000])
-    written = init_space(Request(checkpoint(), ("short.txt",), hours=1e-9))
+    written = init_space(InitRequest(checkpoint(), ("short.txt",), hours=1e-9))
     result = lagsearch.run(written.file.path, serial=True, watch=Watch())
     assert {each.status for each in result.candidates} == {"ok"}
 
@@ -99,7 +99,7 @@ def test_a_run_holds_out_and_measures_on_what_is_written(
     text = corpus.read_text()
     (tmp_path / "text.txt").write_text((text * (n_bytes // len(text) + 1))[:n_bytes])
     monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once: 0.01)
-    written = init_space(Request(checkpoint(), ("text.txt",)), tmp_path / "space.yaml")
+    written = init_space(InitRequest(checkpoint(), ("text.txt",)), tmp_path / "space.yaml")
     space, told = written.file.space, []
     data = space.data
     tokenizer = find_tokenizer(written.file)
@@ -119,8 +119,8 @@ def test_a_run_holds_out_and_measures_on_what_is_written(
 
 def test_width_and_both(checkpoint, corpus, tmp_path):
     name = checkpoint()
-    wide = init_space(Request(name, (str(corpus),), hidden=64), tmp_path / "wide.yaml")
-    both = init_space(Request(name, (str(corpus),), 4, 64), tmp_path / "both.yaml")
+    wide = init_space(InitRequest(name, (str(corpus),), hidden=64), tmp_path / "wide.yaml")
+    both = init_space(InitRequest(name, (str(corpus),), 4, 64), tmp_path / "both.yaml")
     assert "num_hidden_layers" not in wide.file.space.target
     assert both.file.space.target["num_hidden_layers"] == 4
     names = [each.name for each in lagsearch.plan(both.file).candidates]
@@ -130,7 +130,7 @@ def test_width_and_both(checkpoint, corpus, tmp_path):
 def test_the_schema_is_named_and_fits(checkpoint, corpus, tmp_path):
     path = tmp_path / "sub" / "space.yaml"
     path.parent.mkdir()
-    init_space(Request(checkpoint(), (str(corpus),)), path)
+    init_space(InitRequest(checkpoint(), (str(corpus),)), path)
     first, *others = path.read_text().splitlines()
     assert first == "# yaml-language-server: $schema=space.schema.json"
     assert f"lagsearch schema --out {path.with_name('space.schema.json')}" in others[2]
@@ -139,7 +139,7 @@ def test_the_schema_is_named_and_fits(checkpoint, corpus, tmp_path):
 
 
 def test_reasons_stand_beside_values(checkpoint, corpus, tmp_path):
-    init_space(Request(checkpoint(), (str(corpus),)), tmp_path / "space.yaml")
+    init_space(InitRequest(checkpoint(), (str(corpus),)), tmp_path / "space.yaml")
     lines = (tmp_path / "space.yaml").read_text().splitlines()
     notes = {line.split(":")[0].strip(): line.partition("#")[2] for line in lines if "  #" in line}
     n_tokens = len(corpus.read_bytes())
@@ -182,7 +182,7 @@ def test_a_column_that_is_named_is_taken(tmp_path):
 def test_a_column_goes_into_the_space(checkpoint, corpus, tmp_path):
     rows = [{"title": "x" * 99, "body": line} for line in corpus.read_text().splitlines()]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    request = Request(checkpoint(), ("a.jsonl",), column="body")
+    request = InitRequest(checkpoint(), ("a.jsonl",), column="body")
     written = init_space(request, tmp_path / "space.yaml")
     assert written.file.space.data.train.column == "body"
 
@@ -198,7 +198,7 @@ def test_a_long_text_is_estimated(tmp_path, monkeypatch):
 def test_names_of_files_are_data(checkpoint, corpus, tmp_path):
     odd = tmp_path / "a: {b} # c\u202e\x1b[31m.txt"
     odd.write_text(corpus.read_text())
-    written = init_space(Request(checkpoint(), (odd.name,)), tmp_path / "space.yaml")
+    written = init_space(InitRequest(checkpoint(), (odd.name,)), tmp_path / "space.yaml")
     assert written.file.space.data.train.files == (odd.name,)
     assert "\x1b" not in (tmp_path / "space.yaml").read_text().replace("\\x1b", "").replace(
         "\\e", ""
@@ -209,14 +209,14 @@ def test_nothing_is_overwritten(checkpoint, corpus, tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text("mine")
     with pytest.raises(LagsearchError, match=r"space.yaml is there already: give another name"):
-        init_space(Request(checkpoint(), (str(corpus),)), path)
+        init_space(InitRequest(checkpoint(), (str(corpus),)), path)
     assert path.read_text() == "mine"
 
 
 def test_a_space_that_cannot_be_leaves_no_file(checkpoint, tmp_path):
     (tmp_path / "short.txt").write_text("short")
     with pytest.raises(DataError, match=r"short.txt: 5 tokens are too few to train on; give"):
-        init_space(Request(checkpoint(), ("short.txt",)), tmp_path / "space.yaml")
+        init_space(InitRequest(checkpoint(), ("short.txt",)), tmp_path / "space.yaml")
     assert not (tmp_path / "space.yaml").exists()
 
 

@@ -6,7 +6,7 @@ from test_checkpoint import BERT, LLAMA
 
 import lagsearch
 from lagsearch.errors import ResourceError
-from lagsearch.init import Request, draft, init_space, speed
+from lagsearch.init import InitRequest, draft, init_space, speed
 from lagsearch.init.speed import Load, seconds_per_step
 from lagsearch.models.configs import build_config, plain_config
 from lagsearch.running.workers.slots import Slots
@@ -66,7 +66,7 @@ def test_as_many_are_measured_as_a_search_trains(monkeypatch, checkpoint, corpus
     monkeypatch.setattr(
         draft, "seconds_per_step", lambda load, n: asked.append((load.threads, n)) or 0.01
     )
-    init_space(Request(checkpoint, (str(corpus),)), tmp_path / "space.yaml")
+    init_space(InitRequest(checkpoint, (str(corpus),)), tmp_path / "space.yaml")
     trained = len(lagsearch.plan(tmp_path / "space.yaml").candidates) + 1
     assert asked == [(3, min(slots, trained))]
 
@@ -78,7 +78,7 @@ def test_a_speed_that_cannot_be_measured_is_a_guess_and_said(
         raise ResourceError("ended", ("resources",))
 
     monkeypatch.setattr(draft, "seconds_per_step", fails)
-    written = init_space(Request(checkpoint, (str(corpus),)), tmp_path / "space.yaml")
+    written = init_space(InitRequest(checkpoint, (str(corpus),)), tmp_path / "space.yaml")
     assert any("could not be measured here: the time is a guess" in line for line in written.lines)
 
 
@@ -86,10 +86,12 @@ def test_too_few_steps_come_with_the_hours_that_are_enough(
     monkeypatch, checkpoint, corpus, tmp_path
 ):
     monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once: 5.0)
-    written = init_space(Request(checkpoint, (str(corpus),)), tmp_path / "space.yaml")
+    written = init_space(InitRequest(checkpoint, (str(corpus),)), tmp_path / "space.yaml")
     [line] = [each for each in written.lines if each.startswith("K = 15 of 60 steps")]
     hours = float(line.partition("--hours ")[2].split()[0])
     assert line.endswith(f"give --hours {hours:g} for 200 steps and K = 50.")
-    again = init_space(Request(checkpoint, (str(corpus),), hours=hours), tmp_path / "other.yaml")
+    again = init_space(
+        InitRequest(checkpoint, (str(corpus),), hours=hours), tmp_path / "other.yaml"
+    )
     assert again.file.space.training.steps >= 200
     assert not any(each.startswith("K = ") for each in again.lines)

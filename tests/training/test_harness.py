@@ -145,8 +145,8 @@ def write_tasks(tmp_path):
 @pytest.fixture
 def measured(model):
     """Measure the model on one local task, and return all and the rows by metric."""
-    from lagsearch.evaluate.harness import evaluate_tasks
-    from lagsearch.evaluate.tasks import open_tasks
+    from lagsearch.running.evaluation.harness import evaluate_tasks
+    from lagsearch.running.evaluation.tasks import open_tasks
 
     def measured(folder, name, num_fewshot=None, **settings):
         harness = Harness(tasks=(name,), include_path=folder, num_fewshot=num_fewshot, **settings)
@@ -338,7 +338,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "line", "message"), REFUSED, ids=[each[2] for each in REFUSED])
 def test_what_is_not_done_here_is_refused_before_anything_runs(write_tasks, text, line, message):
-    from lagsearch.evaluate.tasks import open_tasks
+    from lagsearch.running.evaluation.tasks import open_tasks
 
     folder = write_tasks(text + line + "\n")
     harness = Harness(tasks=("greedy",), include_path=folder, num_fewshot=2)
@@ -355,7 +355,7 @@ def test_a_missing_dataset_is_one_line_with_the_way_out(write_tasks, measured):
 
 
 def test_ready_made_tasks_are_found_without_reading_all(capsys):
-    from lagsearch.evaluate.tasks import open_tasks
+    from lagsearch.running.evaluation.tasks import open_tasks
 
     tasks = open_tasks(Harness(tasks=("gstack", "lag")), print)
     assert set(tasks.manager.all_subtasks) > {"lambada_openai", "wikitext", "tydiqa_goldp_en"}
@@ -372,7 +372,7 @@ def test_own_tasks_win_over_those_of_the_same_name(write_tasks, measured):
 
 
 def test_own_files_are_known_by_their_content(write_tasks):
-    from lagsearch.evaluate.tasks import own_files
+    from lagsearch.running.evaluation.tasks import own_files
 
     assert own_files(Harness(tasks=("a",))) is None
     harness = Harness(tasks=("a",), include_path=write_tasks(ROLLING, rolling=[{"text": "a"}]))
@@ -383,7 +383,7 @@ def test_own_files_are_known_by_their_content(write_tasks):
 
 
 def test_without_the_extra_the_line_names_it(monkeypatch):
-    from lagsearch.evaluate import tasks
+    from lagsearch.running.evaluation import tasks
 
     monkeypatch.setattr(tasks, "find_spec", lambda name: None)
     with pytest.raises(HarnessError, match=r"pip install -e '\.\[eval\]'"):
@@ -391,7 +391,7 @@ def test_without_the_extra_the_line_names_it(monkeypatch):
 
 
 def test_a_folder_that_is_not_there_is_named():
-    from lagsearch.evaluate.tasks import open_tasks
+    from lagsearch.running.evaluation.tasks import open_tasks
 
     with pytest.raises(HarnessError, match="no such folder") as caught:
         open_tasks(Harness(tasks=("a",), include_path="nowhere"), print)

@@ -12,7 +12,7 @@ from reported import without_times
 import lagsearch
 from lagsearch.display.watch import PlainWatch, Watch
 from lagsearch.errors import CandidateFailed, OperatorError
-from lagsearch.grow import Request, find_growth
+from lagsearch.grow import GrowRequest, find_growth
 from lagsearch.models.build import tensors_of
 from lagsearch.planning.flops import operator_flops
 from lagsearch.planning.memory import learning_bytes
@@ -247,7 +247,9 @@ def test_flops_of_learning():
 
 def test_growing_on_disk_refuses_what_must_be_learned(write_space, tmp_path):
     checkpoint = run(write_space(), tmp_path / "run").checkpoint
-    request = Request(sources=(str(checkpoint),), operator="ligo", target={"num_hidden_layers": 6})
+    request = GrowRequest(
+        sources=(str(checkpoint),), operator="ligo", target={"num_hidden_layers": 6}
+    )
     with pytest.raises(OperatorError, match="learned needs training: use `lagsearch run`"):
         find_growth(request)
 

@@ -109,7 +109,7 @@ def find_objective(name: str) -> KnownObjective:
     return found
 
 
-def kind_of(objective: Objective) -> Kind:
+def objective_kind(objective: Objective) -> Kind:
     """Return the kind of model that an objective trains."""
     return find_objective(objective.name).kind
 

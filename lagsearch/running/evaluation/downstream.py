@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lagsearch.errors import HarnessError, RunFolderError, reason_of
-from lagsearch.evaluate.harness import evaluate_tasks
-from lagsearch.evaluate.tasks import (
+from lagsearch.models.checkpoints import load_checkpoint
+from lagsearch.records.folder import RunFolder
+from lagsearch.running.evaluation.harness import evaluate_tasks
+from lagsearch.running.evaluation.tasks import (
     Tasks,
     open_tasks,
     own_files,
 )
-from lagsearch.models.checkpoints import load_checkpoint
-from lagsearch.records.folder import RunFolder
 from lagsearch.space import (
     AskedTask,
     Harness,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import HarnessError, did_you_mean
-from lagsearch.evaluate.isolation import sealed
+from lagsearch.running.evaluation.isolation import sealed
 from lagsearch.space import AskedTask, Harness, asked_tasks
 from lagsearch.storage.files import (
     digest,

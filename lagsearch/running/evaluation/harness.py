@@ -7,8 +7,8 @@ from importlib.metadata import version
 from math import isfinite
 from typing import Any
 
-from lagsearch.evaluate.isolation import sealed
-from lagsearch.evaluate.tasks import Tasks
+from lagsearch.running.evaluation.isolation import sealed
+from lagsearch.running.evaluation.tasks import Tasks
 from lagsearch.space import AskedTask
 from lagsearch.training.job import Compute
 from lagsearch.training.loop import computing
