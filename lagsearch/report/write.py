@@ -62,7 +62,7 @@ def _write_stages(path: Path) -> dict[str, Any]:
         if course["name"] == ADAPTIVE:
             _write_schedule(folder, file.under(course["seed"]), course["folder"])
     from lagsearch.report.pages.course import write_markdown, write_page
-    from lagsearch.report.pictures.staged_figures import draw_whole
+    from lagsearch.report.pictures.course import draw_courses as draw_whole
 
     figures = draw_whole(report, folder.figures)
     write_whole_tables(report, folder.tables)
@@ -145,7 +145,7 @@ def _check_free(folder: RunFolder) -> None:
 def _write_pages(report: dict[str, Any], folder: RunFolder) -> None:
     from lagsearch.report.pages.markdown import write_page
     from lagsearch.report.pages.stage import write_html
-    from lagsearch.report.pictures.figures import draw_figures
+    from lagsearch.report.pictures.stage import draw_stage as draw_figures
 
     figures = draw_figures(report, folder.figures)
     write_tables(report, folder.tables)

@@ -105,12 +105,12 @@ def main():
         print(f"{given.candidates} candidates x {n_steps} evaluations")
         from lagsearch.report.pages import markdown
         from lagsearch.report.pages import stage as page
-        from lagsearch.report.pictures import figures
+        from lagsearch.report.pictures import stage as pictures
 
         times = {}
         timed(times, build, "read_run", "read and rank")
         timed(times, build, "build_numbers", "scores, intervals, tests")
-        timed(times, figures, "draw_figures", "figures")
+        timed(times, pictures, "draw_stage", "figures")
         timed(times, build, "write_tables", "tables")
         timed(times, markdown, "write_page", "report.md")
         timed(times, page, "write_html", "report.html")

@@ -12,8 +12,8 @@ import pytest
 from made_up import HOSTILE, STEPS, made_importance, made_report
 
 from lagsearch.report.numbers.tables import write_tables
+from lagsearch.report.numbers.view import DRAWN_BEST, DRAWN_SAMPLE
 from lagsearch.report.pages.stage import write_html
-from lagsearch.report.pictures.style import DRAWN_BEST, DRAWN_SAMPLE
 from lagsearch.report.words.verdict import advise, judge
 
 VOID = {"meta", "link", "input", "br", "img"}

@@ -14,10 +14,10 @@ from lagsearch.report.numbers.view import (
     first_step,
     has,
     judged,
+    mean_of_candidates,
     tied,
     varied,
 )
-from lagsearch.report.pictures.style import mean_curve
 from lagsearch.selection.scores import METRICS
 from lagsearch.storage.files import replacing
 
@@ -116,7 +116,7 @@ def _ranking(report: dict[str, Any]) -> Table:
 
 
 def _loss(report: dict[str, Any]) -> Table:
-    mean = mean_curve(came_to_lag(report))
+    mean = mean_of_candidates(came_to_lag(report))
     seeds, has_flops = report["seeds"], has(report, "flops_by_step")
 
     def rows() -> Iterable[list[Any]]:

@@ -17,7 +17,8 @@ from lagsearch.report.pages.stage import (
     html_section,
     navigation,
 )
-from lagsearch.report.pictures.staged_charts import staged_charts
+from lagsearch.report.pictures.as_plotly import chart
+from lagsearch.report.pictures.course import course_pictures
 from lagsearch.report.words.course import sections
 from lagsearch.report.words.staged_verdict import cost_line, judge
 
@@ -59,8 +60,8 @@ def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
     """
     captions = {name.removesuffix(".png"): caption for name, caption in figures}
     lines = "".join(f"<li>{escape(line)}</li>" for line in [*judge(report), cost_line(report)])
-    told, charts = sections(report), staged_charts(report)
-    by_id = {chart["id"]: chart for chart in charts}
+    told, charts = sections(report), [chart(each) for each in course_pictures(report)]
+    by_id = {each["id"]: each for each in charts}
     seeds = ", ".join(map(str, report["seeds"]))
     stages = len(report["courses"][0]["stages"])
     facts = f"{stages} stages · {report['steps']:,} steps · seeds {seeds}"

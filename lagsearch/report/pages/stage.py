@@ -31,7 +31,8 @@ from lagsearch.report.numbers.view import (
     varied,
 )
 from lagsearch.report.numbers.worth import judge_growing
-from lagsearch.report.pictures.charts import Chart, charts
+from lagsearch.report.pictures.as_plotly import Chart, chart
+from lagsearch.report.pictures.stage import stage_pictures
 from lagsearch.report.pictures.style import DARK, LIGHT
 from lagsearch.report.words.stage import (
     Grid,
@@ -64,7 +65,7 @@ def write_html(report: dict[str, Any], folder: Path) -> str:
         report: As `report.json`.
         folder: The run folder, as in commands.
     """
-    drawn = charts(report)
+    drawn = [chart(each) for each in stage_pictures(report)]
     shown = {"ranking": _table(report), "charts": drawn, "over": steps_axis(report)}
     return charted(report["name"], _body(report, folder, drawn), shown, "ranking.js")
 
@@ -141,7 +142,7 @@ def colors() -> str:
 
 
 def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]:
-    told, by_id = sections(report), {chart["id"]: chart for chart in drawn}
+    told, by_id = sections(report), {each["id"]: each for each in drawn}
     importance = [name for name in by_id if name.startswith(("importance", "marginal"))]
     priced = ["loss_and_flops"]
     groups: list[tuple[str, str, list[str], list[str]]] = [
@@ -409,13 +410,13 @@ def _ranking(report: dict[str, Any]) -> str:
     )
 
 
-def chart_figure(chart: Chart) -> str:
+def chart_figure(shown: Chart) -> str:
     """Return the place of a chart, its title and its note."""
-    title, note = escape(chart["title"]), escape(chart["note"])
+    title, note = escape(shown["title"]), escape(shown["note"])
     return (
-        f'<figure><figcaption><h3>{title}</h3><div class="axes" data-chart="{chart["id"]}"></div>'
-        f"<p>{note} <code>tables/{chart['table']}.csv</code></p></figcaption>"
-        f'<div class="chart" id="chart-{chart["id"]}" role="img" aria-label="{title}"></div>'
+        f'<figure><figcaption><h3>{title}</h3><div class="axes" data-chart="{shown["id"]}"></div>'
+        f"<p>{note} <code>tables/{shown['table']}.csv</code></p></figcaption>"
+        f'<div class="chart" id="chart-{shown["id"]}" role="img" aria-label="{title}"></div>'
         "</figure>"
     )
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lagsearch.report.numbers.view import adaptive_courses, first_seed_courses
 from lagsearch.report.words.stage import (
     Grid,
     Points,
@@ -65,7 +66,7 @@ def _behind(row: dict[str, Any]) -> list[str]:
 def choices(report: dict[str, Any]) -> Section:
     """Return what was chosen in each stage, from what, by how much and how surely."""
     rows = []
-    for course in adaptive(report):
+    for course in adaptive_courses(report):
         for stage in course["stages"]:
             rows.append(
                 [
@@ -108,7 +109,7 @@ def _choice(stage: dict[str, Any]) -> list[str]:
 def ancestry(report: dict[str, Any]) -> Section:
     """Return which layer of the final model came from where, through all stages."""
     rows = []
-    for course in first_seed(report):
+    for course in first_seed_courses(report):
         for stage in course["stages"]:
             rows.append([f"`{course['name']}`", str(stage["number"]), f"`{stage['layers']}`"])
     note = (
@@ -126,7 +127,7 @@ def cost(report: dict[str, Any]) -> Section:
         ["training through all stages", f"{found['steps']:,}", f"{found['training_flops']:.2e}"],
         ["search: candidates that did not win", f"{found['extra_steps']:,}", _share(found)],
     ]
-    stages = adaptive(report)[0]["stages"]
+    stages = adaptive_courses(report)[0]["stages"]
     counted = [each for each in stages if each["lag"] is not None]
     terms = " + ".join(f"{each['candidates'] - 1} x {each['lag']:,}" for each in counted) or "0"
     whole = sum((each["candidates"] - 1) * each["lag"] for each in counted)
@@ -174,13 +175,3 @@ def files(report: dict[str, Any]) -> Section:
             ),
         ),
     )
-
-
-def adaptive(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the adaptive courses, one for each seed."""
-    return [each for each in report["courses"] if each["name"] == "adaptive"]
-
-
-def first_seed(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return all courses under the first seed."""
-    return [each for each in report["courses"] if each["seed"] == report["seeds"][0]]

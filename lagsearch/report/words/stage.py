@@ -9,6 +9,7 @@ from lagsearch.display.watch import clock
 from lagsearch.report.numbers.view import (
     behind,
     beside,
+    dimension_name,
     evidence,
     first_step,
     has,
@@ -23,7 +24,6 @@ from lagsearch.report.numbers.view import (
 )
 from lagsearch.report.words.growing import tell_growing
 from lagsearch.report.words.profile import tell_times
-from lagsearch.report.words.verdict import dimension_name
 from lagsearch.selection import holm
 
 SHOWN = 50

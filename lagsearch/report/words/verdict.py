@@ -185,12 +185,6 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
     return Advice(line, commands.rank_at(good))
 
 
-def dimension_name(dimension: dict[str, Any]) -> str:
-    """Name a dimension of the design space: a setting by its operator too."""
-    of = dimension["operator"]
-    return str(dimension["name"]) if of is None else f"{of}: {dimension['name']}"
-
-
 def _winner(report: dict[str, Any]) -> str:
     winner, lag, steps = report["winner"], report["lag"], report["steps"]
     losses = winner["val_loss"]
