@@ -19,8 +19,8 @@ from lagsearch.records.stage_result import ADAPTIVE, read_handed
 from lagsearch.records.whole import WholeFolder, is_whole
 from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
-from lagsearch.report.numbers.staged_tables import write_whole_tables
 from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.numbers.tables import write_course_tables as write_whole_tables
 from lagsearch.report.numbers.tables import write_tables
 from lagsearch.space import Space, StagedFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
@@ -61,7 +61,8 @@ def _write_stages(path: Path) -> dict[str, Any]:
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
             _write_schedule(folder, file.under(course["seed"]), course["folder"])
-    from lagsearch.report.pages.course import write_markdown, write_page
+    from lagsearch.report.pages.course import course_html as write_page
+    from lagsearch.report.pages.course import course_markdown as write_markdown
     from lagsearch.report.pictures.course import draw_courses as draw_whole
 
     figures = draw_whole(report, folder.figures)
@@ -143,8 +144,8 @@ def _check_free(folder: RunFolder) -> None:
 
 
 def _write_pages(report: dict[str, Any], folder: RunFolder) -> None:
-    from lagsearch.report.pages.markdown import write_page
-    from lagsearch.report.pages.stage import write_html
+    from lagsearch.report.pages.stage import stage_html as write_html
+    from lagsearch.report.pages.stage import stage_markdown as write_page
     from lagsearch.report.pictures.stage import draw_stage as draw_figures
 
     figures = draw_figures(report, folder.figures)

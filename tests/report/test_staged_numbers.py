@@ -13,7 +13,7 @@ from lagsearch.report.numbers.course import (
     _row,
 )
 from lagsearch.report.pictures.course import MeanLoss, mean_losses
-from lagsearch.report.words.staged_verdict import claim, side
+from lagsearch.report.words.verdict import claim, side
 
 
 def course(name, seed, points, batches=(1.0, 1.0)):

@@ -39,7 +39,7 @@ def alive(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in report["candidates"] if each["status"] != "failed"]
 
 
-def ranked(report: dict[str, Any]) -> list[dict[str, Any]]:
+def compared_at_lag(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the candidates that were compared at K: neither failed nor stopped."""
     return [each for each in report["candidates"] if each["status"] == "ok"]
 

@@ -103,8 +103,8 @@ def without_formulas(text: str) -> str:
 
 def _draw(picture: Picture, axes: Any) -> None:
     """Draw a picture on axes."""
-    for part in picture.parts:
-        _PARTS[type(part)](part, picture, axes)
+    for shape in picture.shapes:
+        _SHAPES[type(shape)](shape, picture, axes)
     for mark in picture.marks:
         axes.axvline(mark.x, color=LIGHT[mark.role], lw=0.8, ls=_DASHES[mark.dash])
     axes.set_title(without_formulas(picture.paper_title or picture.title))
@@ -181,7 +181,7 @@ def _band(band: Band, picture: Picture, axes: Any) -> None:
 
 
 def _points(points: Points, picture: Picture, axes: Any) -> None:
-    every = [each for each in picture.parts if isinstance(each, Points)]
+    every = [each for each in picture.shapes if isinstance(each, Points)]
     count = sum(len(each.y) for each in every)
     x, color = list(points.x), _color(points.role)
     if picture.x.scale == "category":
@@ -243,11 +243,11 @@ def _block(block: Block, picture: Picture, axes: Any) -> None:
     axes.text(block.x, block.y, block.text, ha="center", va="center", fontsize=8, color=ink)
 
 
-_PARTS: dict[type, Callable[[Any, Picture, Any], None]] = {
+_SHAPES: dict[type, Callable[[Any, Picture, Any], None]] = {
     Line: _line,
     Band: _band,
     Points: _points,
     Heat: _heat,
     Block: _block,
 }
-"""How each part is drawn; bars are for the browser."""
+"""How each shape is drawn; bars are for the browser."""

@@ -27,7 +27,7 @@ def chart(picture: Picture) -> Chart:
         "title": picture.title,
         "note": picture.note,
         "table": picture.table,
-        "data": [trace for part in picture.parts for trace in _TRACES[type(part)](part)],
+        "data": [trace for shape in picture.shapes for trace in _TRACES[type(shape)](shape)],
         "layout": _layout(picture),
     }
     if picture.can_be_log:
@@ -183,4 +183,4 @@ _TRACES: dict[type, Callable[[Any], list[dict[str, Any]]]] = {
     Bars: _bars,
     Heat: _heat,
 }
-"""How each part is drawn; blocks are for paper, from where a page takes them."""
+"""How each shape is drawn; blocks are for paper, from where a page takes them."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from lagsearch.report.pictures.picture import Axis, Dash, Heat, Line, Part, Picture, Points, Sheet
+from lagsearch.report.pictures.picture import Axis, Dash, Heat, Line, Picture, Points, Shape, Sheet
 
 COLORS = ("#1f6fb4", "#e07b00", "#2e7d32", "#c8102e", "#7b4ea3", "#8f5e00", "#d6589f", "#3a9ea5")
 DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
@@ -32,18 +32,15 @@ _SCORES = (
 )
 
 
-def draw_comparison(comparison: dict[str, Any], folder: Path) -> tuple[str, str] | None:
-    """Draw what there is of it, as PNG and SVG; return its name and caption.
+def draw_comparison(comparison: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """Draw what there is of it, as PNG and SVG; return its file name and caption.
 
-    None where no run was trained to completion and fewer than two growths are shared.
+    Nothing where no run was trained to completion and fewer than two growths are shared.
     """
     from lagsearch.report.pictures.as_matplotlib import draw_sheets
 
     sheet = comparison_sheet(comparison)
-    if sheet is None:
-        return None
-    draw_sheets([sheet], folder)
-    return sheet.key, sheet.caption
+    return draw_sheets([sheet] if sheet else [], folder)
 
 
 def comparison_sheet(comparison: dict[str, Any]) -> Sheet | None:
@@ -87,7 +84,7 @@ def _caption(*, has_scores: bool, has_ranks: bool) -> str:
 
 def _by_step(comparison: dict[str, Any], metric: str, title: str, axis: Axis) -> Picture:
     """Show a score over the share of training, a line for each run."""
-    parts: list[Part] = []
+    shapes: list[Shape] = []
     for place, run in enumerate(comparison["runs"]):
         if not run["by_step"]:
             continue
@@ -95,12 +92,12 @@ def _by_step(comparison: dict[str, Any], metric: str, title: str, axis: Axis) ->
         scores = {int(step): value for step, value in run["by_step"][metric].items()}
         steps = [step for step in sorted(scores) if scores[step] is not None]
         x, y = [step / run["steps"] for step in steps], [scores[step] for step in steps]
-        parts.append(Line(run["name"], color, x, y, width=1.9, dash=dash))
+        shapes.append(Line(run["name"], color, x, y, width=1.9, dash=dash))
         if (at_lag := scores[run["lag"]]) is not None:
-            parts.append(Points("", color, [run["lag"] / run["steps"]], [at_lag], size=9))
+            shapes.append(Points("", color, [run["lag"] / run["steps"]], [at_lag], size=9))
     if metric == "spearman":
-        parts.append(Line("", "ink", [0, 1.02], [0, 0], width=0.8))
-    return Picture(metric, title, "", "runs", _SHARE, axis, parts, legend="none")
+        shapes.append(Line("", "ink", [0, 1.02], [0, 0], width=0.8))
+    return Picture(metric, title, "", "runs", _SHARE, axis, shapes, legend="none")
 
 
 def _ranks(comparison: dict[str, Any], shared: list[dict[str, Any]], there: list[int]) -> Picture:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lagsearch.records.stage_result import ADAPTIVE
 from lagsearch.report.numbers.view import adaptive_courses, first_seed_courses
-from lagsearch.report.pictures.picture import Axis, Band, Block, Line, Mark, Part, Picture, Sheet
+from lagsearch.report.pictures.picture import Axis, Band, Block, Line, Mark, Picture, Shape, Sheet
 
 ROLES = {
     ADAPTIVE: "winner",
@@ -86,7 +86,7 @@ def course_pictures(report: dict[str, Any]) -> list[Picture]:
         report: As `report.json` of a run with stages.
     """
     found = [_loss(report), _difference(report), _flops(report), _depth(report)]
-    return [each for each in found if each.parts]
+    return [each for each in found if each.shapes]
 
 
 def draw_courses(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
@@ -106,36 +106,22 @@ def draw_courses(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
 
 def course_sheets(report: dict[str, Any]) -> list[Sheet]:
     """Return the figures for paper, in reading order."""
-    over, genealogy = _say_over(report), _genealogy(report)
-    n_stages, deepest = len(genealogy.y.ticks), max(map(len, _ancestry(report)))
+    over, ancestry = _say_over(report), adaptive_courses(report)[0]["genealogy"]
+    size = (max(4.0, 0.42 * max(map(len, ancestry)) + 1.2), 0.75 * len(ancestry) + 0.6)
+    captions = (
+        "Validation loss over the whole training, and its end. Dotted: where the adaptive course "
+        f"grows.{over}",
+        "Validation loss against training FLOPs, the search charged to the adaptive course, and "
+        f"the sources' training to all that grow them.{over}",
+        "Layers over the training, under the first seed.",
+        "Every layer of the adaptive course through its stages, coloured by the layer that it goes "
+        "back to; ringed: added in that stage.",
+    )
     return [
-        Sheet(
-            "loss",
-            "Validation loss over the whole training, and its end. Dotted: where the adaptive "
-            f"course grows.{over}",
-            [_loss(report), _last_stage(report)],
-            (10, 3.8),
-        ),
-        Sheet(
-            "loss_and_flops",
-            "Validation loss against training FLOPs, the search charged to the adaptive course, "
-            f"and the sources' training to all that grow them.{over}",
-            [_flops(report)],
-            (7, 3.8),
-        ),
-        Sheet(
-            "depth",
-            "Layers over the training, under the first seed.",
-            [_depth(report)],
-            (7, 2.8),
-        ),
-        Sheet(
-            "genealogy",
-            "Every layer of the adaptive course through its stages, coloured by the layer that it "
-            "goes back to; ringed: added in that stage.",
-            [genealogy],
-            (max(4.0, 0.42 * deepest + 1.2), 0.75 * n_stages + 0.6),
-        ),
+        Sheet("loss", captions[0], [_loss(report), _last_stage(report)], (10, 3.8)),
+        Sheet("loss_and_flops", captions[1], [_flops(report)], (7, 3.8)),
+        Sheet("depth", captions[2], [_depth(report)], (7, 2.8)),
+        Sheet("genealogy", captions[3], [_genealogy(ancestry)], size),
     ]
 
 
@@ -165,10 +151,10 @@ def _line(
     return Line(name, ROLES[name], x, y, hover, steps, text=name, group=name, width=width)
 
 
-def _parts(report: dict[str, Any], key: str, hover: str, since: int = 0) -> list[Part]:
+def _shapes(report: dict[str, Any], key: str, hover: str, since: int = 0) -> list[Shape]:
     """Return each course's mean over steps or FLOPs, behind all the ranges of their seeds."""
-    bands: list[Part] = []
-    lines: list[Part] = []
+    bands: list[Shape] = []
+    lines: list[Shape] = []
     for name, every in _trained(report):
         found = [each for each in every if each.step > since]
         x, steps = [getattr(each, key) for each in found], [each.step for each in found]
@@ -180,18 +166,11 @@ def _parts(report: dict[str, Any], key: str, hover: str, since: int = 0) -> list
 
 
 def _loss(report: dict[str, Any]) -> Picture:
-    return Picture(
-        "loss",
-        "Validation loss",
-        f"Dotted: where the adaptive course grows.{_say_over(report)}",
-        "loss",
-        _STEPS,
-        Axis(_NATS),
-        _parts(report, "step", _OVER_STEPS),
-        _marks(report),
-        legend="reversed",
-        can_be_log=True,
-    )
+    note = f"Dotted: where the adaptive course grows.{_say_over(report)}"
+    lines = _shapes(report, "step", _OVER_STEPS)
+    shown = ("loss", _STEPS, Axis(_NATS), lines, _marks(report))
+    title = "Validation loss"
+    return Picture("loss", title, note, *shown, legend="reversed", can_be_log=True)
 
 
 def _last_stage(report: dict[str, Any]) -> Picture:
@@ -201,7 +180,7 @@ def _last_stage(report: dict[str, Any]) -> Picture:
         _loss(report),
         title="The last stage",
         x=replace(_STEPS, span=(since, report["steps"])),
-        parts=_parts(report, "step", _OVER_STEPS, since),
+        shapes=_shapes(report, "step", _OVER_STEPS, since),
         legend="none",
     )
 
@@ -217,34 +196,23 @@ def _difference(report: dict[str, Any]) -> Picture:
         away = [own[step] - adaptive[step] for step in steps]
         lines += [_line(name, steps, away, steps, _OVER_STEPS)] if steps else []
     widest = 2.5 * max((abs(line.y[-1]) for line in lines), default=0.0)
-    seeds = " Means over the seeds." if len(report["seeds"]) > 1 else ""
-    return Picture(
-        "difference",
-        "Difference from adaptive",
-        f"Above zero: a higher loss than adaptive at the same step.{seeds}",
-        "loss",
-        _STEPS,
-        Axis(_NATS, span=(-widest, widest) if widest else None),
-        lines,
-        _marks(report),
-        legend="reversed",
-    )
+    y = Axis(_NATS, span=(-widest, widest) if widest else None)
+    title, note = "Difference from adaptive", "Above zero: a higher loss than adaptive at the same "
+    note += "step. Means over the seeds." if len(report["seeds"]) > 1 else "step."
+    shown = ("loss", _STEPS, y, lines, _marks(report))
+    return Picture("difference", title, note, *shown, legend="reversed")
 
 
 def _flops(report: dict[str, Any]) -> Picture:
     hover = "%{x:.3s} FLOPs, step %{customdata:,}: %{y:.4f}<extra>%{text}</extra>"
-    return Picture(
-        "loss_and_flops",
-        "Loss against training FLOPs",
+    note = (
         "The search is charged to the adaptive course, and the sources' training to all "
-        f"that grow them.{_say_over(report)}",
-        "loss",
-        Axis("training FLOPs, search and sources charged", "log", numbers="power"),
-        Axis(_NATS),
-        _parts(report, "spent", hover),
-        legend="reversed",
-        can_be_log=True,
+        f"that grow them.{_say_over(report)}"
     )
+    x = Axis("training FLOPs, search and sources charged", "log", numbers="power")
+    shown = ("loss", x, Axis(_NATS), _shapes(report, "spent", hover))
+    key, title = "loss_and_flops", "Loss against training FLOPs"
+    return Picture(key, title, note, *shown, legend="reversed", can_be_log=True)
 
 
 def _depth(report: dict[str, Any]) -> Picture:
@@ -255,49 +223,26 @@ def _depth(report: dict[str, Any]) -> Picture:
         steps = [*(each["begins"] for each in stages), course["steps"]]
         depths = [*(each["depth"] for each in stages), stages[-1]["depth"]]
         lines.append(replace(_line(course["name"], steps, depths, steps, hover), is_stair=True))
-    return Picture(
-        "depth",
-        "Depth",
-        "Layers over the training, under the first seed.",
-        "stages",
-        _STEPS,
-        Axis("layers", from_zero=True),
-        lines,
-        legend="beside",
-    )
+    note, y = "Layers over the training, under the first seed.", Axis("layers", from_zero=True)
+    return Picture("depth", "Depth", note, "stages", _STEPS, y, lines, legend="beside")
 
 
-def _ancestry(report: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    return list(adaptive_courses(report)[0]["genealogy"])
-
-
-def _genealogy(report: dict[str, Any]) -> Picture:
+def _genealogy(stages: list[list[dict[str, Any]]]) -> Picture:
     """Show the layers of each stage from left to right, the first stage at the top."""
-    stages = _ancestry(report)
     own = {(each["source"], each["root"]) for stage in stages for each in stage}
     roots = sorted(root for root in own if root[1] is not None)
     shade = {root: 0.9 * place / max(1, len(roots) - 1) for place, root in enumerate(roots)}
-    blocks: list[Part] = []
-    joins: list[Part] = []
-    for number, stage in enumerate(stages):
-        y = len(stages) - 1 - number
+    shapes: list[Shape] = []
+    for y, stage in enumerate(reversed(stages)):
         for x, each in enumerate(stage):
             text = "R" if each["root"] is None else str(each["root"] + 1)
-            own_shade = shade.get((each["source"], each["root"]))
-            blocks.append(Block(x, y, text, own_shade, each["is_new"]))
-            if number and each["parent"] is not None:
-                joins.append(Line("", "rest", [each["parent"], x], [y + 0.75, y + 0.25], width=0.9))
-    names: dict[float, str] = {
-        len(stages) - number: f"stage {number}" for number in range(1, len(stages) + 1)
-    }
-    return Picture(
-        "genealogy",
-        "",
-        "",
-        "genealogy",
-        Axis("from the embedding (left) up", span=(-0.6, max(map(len, stages)) - 0.4)),
-        Axis(span=(-0.5, len(stages) - 0.5), ticks=names),
-        [*blocks, *joins],
-        legend="none",
-        is_bare=True,
-    )
+            color = shade.get((each["source"], each["root"]))
+            shapes.append(Block(x, y, text, color, each["is_new"]))
+            if y < len(stages) - 1 and each["parent"] is not None:
+                ends = [each["parent"], x]
+                shapes.append(Line("", "rest", ends, [y + 0.75, y + 0.25], width=0.9))
+    names: dict[float, str] = {len(stages) - at: f"stage {at}" for at in range(1, len(stages) + 1)}
+    x_axis = Axis("from the embedding (left) up", span=(-0.6, max(map(len, stages)) - 0.4))
+    y_axis = Axis(span=(-0.5, len(stages) - 0.5), ticks=names)
+    shown = ("genealogy", "", "", "genealogy", x_axis, y_axis, shapes)
+    return Picture(*shown, legend="none", is_bare=True)

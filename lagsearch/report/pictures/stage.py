@@ -45,9 +45,11 @@ MARGINALS = 6
 """Settings whose values are drawn one by one in the browser, from the most important on."""
 
 _NATS = "nats per token"
+_NAMES = Axis(scale="category", has_grid=False)
+_WORTH = "recall_and_regret"
 _OVER_STEPS = "step %{customdata:,}: %{y:.4f}<extra>%{text}</extra>"
 
-Curve = tuple[list[float], list[float]]
+_Curve = tuple[list[float], list[float]]
 """Steps or FLOPs, and losses."""
 
 
@@ -101,65 +103,46 @@ def stage_sheets(report: dict[str, Any]) -> list[Sheet]:
 def _oracle_sheets(report: dict[str, Any]) -> list[Sheet]:
     lag, scored = report["lag"], set(report["oracle"]["scored"])
     every = [each for each in report["candidates"] if each["name"] in scored]
-    early = [_early(report, step, every) for step in early_steps(report)]
-    *others, last = early
+    *others, last = [_early(report, step, every) for step in early_steps(report)]
     early = [*(replace(each, legend="browser") for each in others), last]
-    first = [tell(report, lag) for tell in (_heat, _spearman, _recall, _regret)]
+    first = [picture(report, lag) for picture in (_heat, _spearman, _recall, _regret)]
+    captions = (
+        f"{_say_first(report)}at K = {lag} against the loss at completion: Figure 2 of the LAG "
+        "paper (arXiv:2406.02469).",
+        f"The first {lag} steps: rank correlation of every two, rank correlation with the loss at "
+        "completion, recall and relative regret: Figure 3 of the LAG paper.",
+        "What a choice at each step would have been worth: whether the best is among the m best so "
+        f"far, and the share of the spread of final losses that is given away{_over(report)}.",
+        "Spearman's correlation of the rankings at every two steps.",
+    )
+    worth = [_recall(report), _regret(report)]
     return [
-        Sheet(
-            "early_and_final",
-            f"{_say_first(report)}at K = {lag} against the loss at completion: Figure 2 of the "
-            "LAG paper (arXiv:2406.02469).",
-            early,
-            (5 * len(early), 4),
-            has_one_y=True,
-        ),
-        Sheet(
-            "first_steps",
-            f"The first {lag} steps: rank correlation of every two, rank correlation with the "
-            "loss at completion, recall and relative regret: Figure 3 of the LAG paper.",
-            first,
-            (10, 7.6),
-            columns=2,
-        ),
-        Sheet(
-            "recall_and_regret",
-            "What a choice at each step would have been worth: whether the best is among the "
-            "m best so far, and the share of the spread of final losses that is given away"
-            f"{_say_intervals(report)}.",
-            [_recall(report), _regret(report)],
-            (10, 3.6),
-        ),
-        Sheet(
-            "rank_correlation",
-            "Spearman's correlation of the rankings at every two steps.",
-            [_heat(report)],
-            (5.6, 4.8),
-        ),
+        Sheet("early_and_final", captions[0], early, (5 * len(early), 4), has_one_y=True),
+        Sheet("first_steps", captions[1], first, (10, 7.6), columns=2),
+        Sheet("recall_and_regret", captions[2], worth, (10, 3.6)),
+        Sheet("rank_correlation", captions[3], [_heat(report)], (5.6, 4.8)),
     ]
 
 
 def _importance_sheet(report: dict[str, Any]) -> Sheet:
     """Return a marginal picture for each dimension of the design space."""
     found = report["importance"]
-    dimensions, step = found["dimensions"], str(found["step"])
-    losses = {each["name"]: each["val_loss"].get(step) for each in report["candidates"]}
+    dimensions, losses = found["dimensions"], _losses_at(report, found["step"])
     values = [value for each in dimensions for value in each["values"]]
     longest = min(32, max(len(value["value"]) for value in values))
     shown = [losses[name] for value in values for name in value["candidates"]]
     low, high = min(shown), max(shown)
     room = 0.15 * (high - low) or 1e-6  # candidates are all in view, wide intervals are cut
     columns = min(3, len(dimensions))
-    rows = -(-len(dimensions) // columns)
-    return Sheet(
-        "importance",
-        f"Loss at step {step} by each setting: candidates, and their means with 95 % intervals.",
-        [_marginal(report, each, place) for place, each in enumerate(dimensions)],
-        (3.6 * columns, (3.1 + 0.07 * longest) * rows),
-        columns=columns,
-        y_span=(low - room, high + room),
-        has_one_y=True,
-    )
+    size = (3.6 * columns, (3.1 + 0.07 * longest) * -(-len(dimensions) // columns))
+    told = f"Loss at step {found['step']} by each setting: candidates, and their means with "
+    pictures = [_marginal(report, each, place) for place, each in enumerate(dimensions)]
+    span = (low - room, high + room)
+    return Sheet("importance", f"{told}95 % intervals.", pictures, size, columns, None, True, span)
+
+
+def _losses_at(report: dict[str, Any], step: int) -> dict[str, Any]:
+    return {each["name"]: each["val_loss"].get(str(step)) for each in report["candidates"]}
 
 
 def _say_first(report: dict[str, Any]) -> str:
@@ -169,7 +152,7 @@ def _say_first(report: dict[str, Any]) -> str:
     return f"Loss at {'growth' if is_growth else f'step {first_step(report)}'} and "
 
 
-def _say_intervals(report: dict[str, Any]) -> str:
+def _over(report: dict[str, Any]) -> str:
     over = varied(report)
     return f", with 95 % bootstrap intervals over {over}" if over else ""
 
@@ -199,7 +182,7 @@ def _marks(report: dict[str, Any]) -> list[Mark]:
 
 
 def _lines(
-    report: dict[str, Any], curve_of: Callable[[dict[str, Any]], Curve | None]
+    report: dict[str, Any], curve_of: Callable[[dict[str, Any]], _Curve | None]
 ) -> list[Line]:
     """Return a line for each candidate that is shown, the best last and so on top."""
     lines: list[Line] = []
@@ -234,7 +217,7 @@ def _dash(report: dict[str, Any], candidate: dict[str, Any]) -> Dash:
 def _over_steps(report: dict[str, Any], mean: dict[int, float] | None = None) -> list[Line]:
     """Return loss by step of what is shown, or its difference from a mean."""
 
-    def curve_of(candidate: dict[str, Any]) -> Curve | None:
+    def curve_of(candidate: dict[str, Any]) -> _Curve | None:
         losses = sorted(loss_by_step(candidate).items())
         if mean is None:
             return [step for step, _ in losses], [loss for _, loss in losses]
@@ -260,21 +243,15 @@ def _before_growth(report: dict[str, Any]) -> list[Line]:
 
 
 def _loss(report: dict[str, Any]) -> Picture:
-    dashes = any(has_random(each) for each in shown_candidates(report))
-    return Picture(
-        "loss",
-        "Validation loss",
-        f"Candidates are ranked at K = {report['lag']:,}."
-        + (" Dashed: with random new layers." if dashes else "")
-        + (" A curve that ends before K was stopped." if is_cut(report) else "")
-        + say_not_shown(report),
-        "loss",
-        _steps(report),
-        Axis(_NATS),
-        [*_before_growth(report), *_over_steps(report)],
-        _marks(report),
-        can_be_log=True,
-    )
+    note = f"Candidates are ranked at K = {report['lag']:,}."
+    if any(map(has_random, shown_candidates(report))):
+        note += " Dashed: with random new layers."
+    if is_cut(report):
+        note += " A curve that ends before K was stopped."
+    note += say_not_shown(report)
+    steps, lines = _steps(report), [*_before_growth(report), *_over_steps(report)]
+    shown = ("loss", steps, Axis(_NATS), lines, _marks(report))
+    return Picture("loss", "Validation loss", note, *shown, can_be_log=True)
 
 
 def _difference(report: dict[str, Any]) -> Picture:
@@ -288,18 +265,11 @@ def _difference(report: dict[str, Any]) -> Picture:
         if str(step) in each["val_loss"]
     ]
     widest = 1.1 * max(away, default=0)
-    cut = f" The mean is that of {noun(report)}s that came to K." if is_cut(report) else ""
-    return Picture(
-        "difference",
-        f"Difference from the mean of all {noun(report)}s",
-        f"Shows who overtakes whom.{cut}",
-        "loss",
-        _steps(report),
-        Axis(_NATS, span=(-widest, widest) if widest > 0 else None),
-        _over_steps(report, mean),
-        _marks(report),
-        legend="browser",
-    )
+    y = Axis(_NATS, span=(-widest, widest) if widest > 0 else None)
+    title, note = f"Difference from the mean of all {noun(report)}s", "Shows who overtakes whom."
+    note += f" The mean is that of {noun(report)}s that came to K." if is_cut(report) else ""
+    shown = ("loss", _steps(report), y, _over_steps(report, mean), _marks(report))
+    return Picture("difference", title, note, *shown, legend="browser")
 
 
 def _early(report: dict[str, Any], step: str, candidates: list[dict[str, Any]]) -> Picture:
@@ -328,35 +298,23 @@ def _early(report: dict[str, Any], step: str, candidates: list[dict[str, Any]]) 
     values = [oracle[metric][step]["value"] for metric in ("spearman", "pearson")]
     shown = ["not defined" if value is None else f"{value:.2f}" for value in values]
     told = f"Spearman {shown[0]}, Pearson {shown[1]}"
-    return Picture(
-        "early_lag" if step == str(report["lag"]) else "early_0",
-        f"Loss at step {int(step):,} against the end",
-        f"{told}.{say_not_shown(report)}",
-        "early_and_final",
-        Axis(f"validation loss at step {int(step):,}"),
-        Axis(f"validation loss at step {int(end):,}"),
-        points,
-        paper_title=f"step {step}: {told}",
-    )
+    key = "early_lag" if step == str(report["lag"]) else "early_0"
+    title, note = f"Loss at step {int(step):,} against the end", f"{told}.{say_not_shown(report)}"
+    x, y = (Axis(f"validation loss at step {int(each):,}") for each in (step, end))
+    paper_title = f"step {step}: {told}"
+    return Picture(key, title, note, "early_and_final", x, y, points, paper_title=paper_title)
 
 
 def _heat(report: dict[str, Any], last: float = inf) -> Picture:
-    found = report["oracle"]["rank_correlation"]
+    found, title = report["oracle"]["rank_correlation"], "Rank correlation of every two steps"
+    note = "Spearman's. A bright square in the upper corner: the order has settled."
     steps = [step for step in found["steps"] if step <= last]
     names = [f"{step:,}" for step in steps]
-    values = [row[: len(steps)] for row in found["matrix"][: len(steps)]]
-    axis = Axis("step", "category", has_grid=False)
-    is_within = report["lag"] in steps[:-1]
-    return Picture(
-        "rank_correlation",
-        "Rank correlation of every two steps",
-        "Spearman's. A bright square in the upper corner: the order has settled.",
-        "rank_correlation",
-        axis,
-        axis,
-        [Heat(names, names, values)],
-        [Mark(steps.index(report["lag"]), "K")] if is_within else [],
-    )
+    heat = Heat(names, names, [row[: len(steps)] for row in found["matrix"][: len(steps)]])
+    axis, lag = Axis("step", "category", has_grid=False), report["lag"]
+    marks = [Mark(steps.index(lag), "K")] if lag in steps[:-1] else []
+    key = "rank_correlation"
+    return Picture(key, title, note, key, axis, axis, [heat], marks)
 
 
 def _by_step(scores: dict[str, Any], role: str, last: float) -> list[Band | Line]:
@@ -382,16 +340,11 @@ def _by_step(scores: dict[str, Any], role: str, last: float) -> list[Band | Line
 
 
 def _spearman(report: dict[str, Any], last: float = inf) -> Picture:
-    return Picture(
-        "spearman",
-        "Rank correlation with the end",
-        f"Spearman's{_say_intervals(report)}.",
-        "recall_and_regret",
-        _steps(report, last),
-        Axis("Spearman", span=(-1.05, 1.05)),
-        _by_step(report["oracle"]["spearman"], "best", last),
-        _marks(report),
-    )
+    title, note = "Rank correlation with the end", f"Spearman's{_over(report)}."
+    y = Axis("Spearman", span=(-1.05, 1.05))
+    shapes = _by_step(report["oracle"]["spearman"], "best", last)
+    shown = (_WORTH, _steps(report, last), y, shapes, _marks(report))
+    return Picture("spearman", title, note, *shown)
 
 
 def _recall(report: dict[str, Any], last: float = inf) -> Picture:
@@ -412,41 +365,23 @@ def _recall(report: dict[str, Any], last: float = inf) -> Picture:
             lift=0.012 * place,
         )
         lines.append(line)
-    return Picture(
-        "recall",
-        "Is the best among the m best so far?",
-        "Recall at m; lines that coincide are drawn a little apart.",
-        "recall_and_regret",
-        _steps(report, last),
-        Axis(span=(-0.08, 1.12), ticks={0: "no", 1: "yes"}),
-        lines,
-        _marks(report),
-    )
+    title = "Is the best among the m best so far?"
+    note = "Recall at m; lines that coincide are drawn a little apart."
+    y = Axis(span=(-0.08, 1.12), ticks={0: "no", 1: "yes"})
+    shown = (_WORTH, _steps(report, last), y, lines, _marks(report))
+    return Picture("recall", title, note, *shown)
 
 
 def _regret(report: dict[str, Any], last: float = inf) -> Picture:
-    chance = report["oracle"]["random_choice_relative_regret"]
+    chance, note = report["oracle"]["random_choice_relative_regret"], "Relative regret: the share "
     found = _by_step(report["oracle"]["relative_regret"], "winner", last)
-    steps = found[-1].x
-    random = Line(
-        "a choice at random",
-        "muted",
-        [min(steps, default=0), max(steps, default=1)],
-        [chance, chance],
-        "%{y:.2f}<extra>%{fullData.name}</extra>",
-        width=1.4,
-        dash="dot",
-    )
-    return Picture(
-        "regret",
-        "What choosing at a step gives away",
-        f"Relative regret: the share of the spread of final losses{_say_intervals(report)}.",
-        "recall_and_regret",
-        _steps(report, last),
-        Axis("relative regret", span=(-0.05, 1.05)),
-        [random, *found],
-        _marks(report),
-    )
+    ends = [min(found[-1].x, default=0), max(found[-1].x, default=1)]
+    hover, name = "%{y:.2f}<extra>%{fullData.name}</extra>", "a choice at random"
+    random = Line(name, "muted", ends, [chance, chance], hover, width=1.4, dash="dot")
+    y = Axis("relative regret", span=(-0.05, 1.05))
+    shown = (_WORTH, _steps(report, last), y, [random, *found], _marks(report))
+    note += f"of the spread of final losses{_over(report)}."
+    return Picture("regret", "What choosing at a step gives away", note, *shown)
 
 
 def _importance(report: dict[str, Any]) -> Picture:
@@ -459,42 +394,30 @@ def _importance(report: dict[str, Any]) -> Picture:
         "best",
         "%{y}: %{x:.0%}, %{text}<extra></extra>",
     )
-    return Picture(
-        "importance",
-        "Importance of the settings",
+    title, x = "Importance of the settings", Axis(from_zero=True, numbers="share")
+    note = (
         f"Share of the variance of losses at step {found['step']:,} that each explains "
-        f"beyond chance ({found['evaluator']}), and the p-value of a permutation test.",
-        "importance",
-        Axis(from_zero=True, numbers="share"),
-        Axis(scale="category", has_grid=False),
-        [bars],
-        height=120 + 26 * len(dimensions),
+        f"beyond chance ({found['evaluator']}), and the p-value of a permutation test."
     )
+    shown = ("importance", x, _NAMES, [bars])
+    return Picture("importance", title, note, *shown, height=120 + 26 * len(dimensions))
 
 
 def _marginal(report: dict[str, Any], dimension: dict[str, Any], place: int) -> Picture:
     """Show the losses at each value of a setting, and their means."""
-    step = report["importance"]["step"]
-    share, p_value = f"{dimension['importance']:.0%}", f"{dimension['p_value']:.2g}"
     name = dimension_name(dimension)
-    return Picture(
-        f"marginal_{place}",
-        name,
-        f"Loss at step {step:,} by its value: candidates, and their means "
-        f"with 95 % intervals. Share {share}, p {p_value}.",
-        "importance",
-        Axis(scale="category"),
-        Axis(_NATS),
-        [_candidates(report, dimension), _means(dimension)],
-        legend="none",
-        height=280,
-        paper_title=f"{name}\nshare {share}, p {p_value}",
+    told = f"{dimension['importance']:.0%}, p {dimension['p_value']:.2g}"
+    note = (
+        f"Loss at step {report['importance']['step']:,} by its value: candidates, and their means "
+        f"with 95 % intervals. Share {told}."
     )
+    points, x = [_candidates(report, dimension), _means(dimension)], Axis(scale="category")
+    shown = (f"marginal_{place}", name, note, "importance", x, Axis(_NATS), points)
+    return Picture(*shown, legend="none", height=280, paper_title=f"{name}\nshare {told}")
 
 
 def _candidates(report: dict[str, Any], dimension: dict[str, Any]) -> Points:
-    step = str(report["importance"]["step"])
-    losses = {each["name"]: each["val_loss"].get(step) for each in report["candidates"]}
+    losses = _losses_at(report, report["importance"]["step"])
     values = dimension["values"]
     pairs = [(each["value"], name) for each in values for name in each["candidates"]]
     return Points(
@@ -537,22 +460,16 @@ def _flops(report: dict[str, Any]) -> Picture:
         source = source_flops(report, str(line.candidate))
         if line.candidate == winner and source:
             counted = replace(shown, name="the same, its sources counted", in_legend=True)
-            x = [spent + source for spent in line.x]
-            lines.append(replace(counted, x=x, dash="dash"))
+            moved = [spent + source for spent in line.x]
+            lines.append(replace(counted, x=moved, dash="dash"))
     against = ": growths against training from scratch" if report["savings"] else ""
-    return Picture(
-        "loss_and_flops",
-        "Loss against training FLOPs",
-        f"What a loss costs{against}.{say_not_shown(report)}",
-        "loss_and_flops",
-        Axis(f"training FLOPs ({report['cost']['counting']})", "log", numbers="power"),
-        Axis(_NATS),
-        lines,
-        can_be_log=True,
-    )
+    note = f"What a loss costs{against}.{say_not_shown(report)}"
+    x = Axis(f"training FLOPs ({report['cost']['counting']})", "log", numbers="power")
+    title, key = "Loss against training FLOPs", "loss_and_flops"
+    return Picture(key, title, note, key, x, Axis(_NATS), lines, can_be_log=True)
 
 
-def _priced_curve(report: dict[str, Any], candidate: dict[str, Any]) -> Curve | None:
+def _priced_curve(report: dict[str, Any], candidate: dict[str, Any]) -> _Curve | None:
     return flops_curve(candidate) if is_priced(report, candidate["name"]) else None
 
 
@@ -565,14 +482,7 @@ def _cost(report: dict[str, Any]) -> Picture:
         ("sources", cost["source_flops"], "baseline"),
     ]
     names, values, roles = zip(*(row for row in rows if row[1] is not None), strict=True)
-    hover = "%{y}: %{x:.3s} FLOPs<extra></extra>"
-    return Picture(
-        "cost",
-        "Training FLOPs",
-        "Search and winner against training all candidates to completion.",
-        "cost",
-        Axis(from_zero=True, numbers="power"),
-        Axis(scale="category", has_grid=False),
-        [Bars(names, values, [f"{each:.2e}" for each in values], roles, hover)],
-        height=250,
-    )
+    texts, hover = [f"{each:.2e}" for each in values], "%{y}: %{x:.3s} FLOPs<extra></extra>"
+    x, bars = Axis(from_zero=True, numbers="power"), Bars(names, values, texts, roles, hover)
+    note = "Search and winner against training all candidates to completion."
+    return Picture("cost", "Training FLOPs", note, "cost", x, _NAMES, [bars], height=250)
