@@ -112,7 +112,8 @@ def _oracle_sheets(report: dict[str, Any]) -> list[Sheet]:
         f"The first {lag} steps: rank correlation of every two, rank correlation with the loss at "
         "completion, recall and relative regret: Figure 3 of the LAG paper.",
         "What a choice at each step would have been worth: whether the best is among the m best so "
-        f"far, and the share of the spread of final losses that is given away{_over(report)}.",
+        "far, and the share of the spread of final losses that is given away"
+        f"{_say_intervals(report)}.",
         "Spearman's correlation of the rankings at every two steps.",
     )
     worth = [_recall(report), _regret(report)]
@@ -152,7 +153,7 @@ def _say_first(report: dict[str, Any]) -> str:
     return f"Loss at {'growth' if is_growth else f'step {first_step(report)}'} and "
 
 
-def _over(report: dict[str, Any]) -> str:
+def _say_intervals(report: dict[str, Any]) -> str:
     over = varied(report)
     return f", with 95 % bootstrap intervals over {over}" if over else ""
 
@@ -340,7 +341,7 @@ def _by_step(scores: dict[str, Any], role: str, last: float) -> list[Band | Line
 
 
 def _spearman(report: dict[str, Any], last: float = inf) -> Picture:
-    title, note = "Rank correlation with the end", f"Spearman's{_over(report)}."
+    title, note = "Rank correlation with the end", f"Spearman's{_say_intervals(report)}."
     y = Axis("Spearman", span=(-1.05, 1.05))
     shapes = _by_step(report["oracle"]["spearman"], "best", last)
     shown = (_WORTH, _steps(report, last), y, shapes, _marks(report))
@@ -380,7 +381,7 @@ def _regret(report: dict[str, Any], last: float = inf) -> Picture:
     random = Line(name, "muted", ends, [chance, chance], hover, width=1.4, dash="dot")
     y = Axis("relative regret", span=(-0.05, 1.05))
     shown = (_WORTH, _steps(report, last), y, [random, *found], _marks(report))
-    note += f"of the spread of final losses{_over(report)}."
+    note += f"of the spread of final losses{_say_intervals(report)}."
     return Picture("regret", "What choosing at a step gives away", note, *shown)
 
 

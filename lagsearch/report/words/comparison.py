@@ -3,7 +3,7 @@
 from typing import Any
 
 from lagsearch.report.numbers.trust import Trust
-from lagsearch.report.words.parts import SHOWN, Grid, Section, code
+from lagsearch.report.words.parts import SHOWN, Grid, Section, code, score_cell
 
 SURE: dict[Trust, str] = {
     "useful": "useful",
@@ -36,7 +36,7 @@ def _runs(comparison: dict[str, Any]) -> Section:
             str(run["seeds"]),
             f"{run['lag']:,} of {run['steps']:,}{_by(run)}",
             f"{run['val_loss']:.4f}",
-            _score(run["spearman"]),
+            score_cell(run["spearman"]),
             _given_away(run),
             "" if run["tied"] is None else str(run["tied"]),
             SURE[run["trust"]],
@@ -58,15 +58,6 @@ def _runs(comparison: dict[str, Any]) -> Section:
 def _by(run: dict[str, Any]) -> str:
     kind = "" if run["strategy"] == "lag" else f", {run['strategy']}"
     return kind + ("" if run["signal"] == "loss" else f", by {run['signal']}")
-
-
-def _score(score: dict[str, Any] | None) -> str:
-    if score is None:
-        return ""
-    if score["value"] is None:
-        return "not defined"
-    ends = score["interval"]
-    return f"{score['value']:.2f}" + (f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else "")
 
 
 def _given_away(run: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What reports are told in: sections of paragraphs, tables and lists, for all kinds of pages."""
 
 from dataclasses import dataclass
+from typing import Any
 
 SHOWN = 50
 """Rows that a table in words lists; all are in `tables/`."""
@@ -54,3 +55,14 @@ def loss_cell(value: float | None) -> str:
 def code(text: str) -> str:
     """Set a name apart."""
     return f"`{text}`"
+
+
+def score_cell(score: dict[str, Any] | None, digits: int = 2) -> str:
+    """Write a score with its interval in a table."""
+    if score is None:
+        return ""
+    if score["value"] is None:
+        return "not defined"
+    low, high = score["interval"] or (None, None)
+    shown = f"{score['value']:.{digits}f}"
+    return shown if low is None else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -22,7 +22,16 @@ from lagsearch.report.numbers.view import (
     varied,
 )
 from lagsearch.report.words.growing import tell_growing
-from lagsearch.report.words.parts import SHOWN, Grid, Part, Quotes, Section, code, loss_cell
+from lagsearch.report.words.parts import (
+    SHOWN,
+    Grid,
+    Part,
+    Quotes,
+    Section,
+    code,
+    loss_cell,
+    score_cell,
+)
 from lagsearch.report.words.profile import tell_times
 from lagsearch.selection import holm
 
@@ -202,7 +211,7 @@ def _scores(report: dict[str, Any]) -> Section:
     for step in oracle["spearman"]:
         row = [f"**{step}**" if int(step) == report["lag"] else step]
         for metric in shown:
-            row.append(_score(oracle[metric][step], 4 if metric == "regret" else 2))
+            row.append(score_cell(oracle[metric][step], 4 if metric == "regret" else 2))
         row += [_recall(found[step]) for found in oracle["recall"].values()]
         rows.append(row)
     head = ["step", *shown.values()]
@@ -456,15 +465,6 @@ def _files(report: dict[str, Any]) -> Section:
         "count from growth."
     )
     return Section("Files", (told,))
-
-
-def _score(score: dict[str, Any], digits: int) -> str:
-    if score["value"] is None:
-        return "not defined"
-    if score["interval"] is None:
-        return f"{score['value']:.{digits}f}"
-    low, high = score["interval"]
-    return f"{score['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _recall(score: dict[str, Any]) -> str:
