@@ -38,11 +38,7 @@ MOST_FLOORS = 9
 ONLY_HERE = {
     "optuna": {"running/optuna_study.py", "replay/rivals.py"},
     "ray": {"running/workers/ray_tune.py", "replay/rivals.py"},
-    "matplotlib": {
-        "report/pictures/figures.py",
-        "report/pictures/staged_figures.py",
-        "report/pictures/comparison.py",
-    },
+    "matplotlib": {"report/pictures/as_matplotlib.py"},
     "lm_eval": {"evaluate/isolation.py", "evaluate/tasks.py", "evaluate/harness.py"},
 }
 

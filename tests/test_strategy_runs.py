@@ -14,7 +14,8 @@ from lagsearch.errors import SpaceError
 from lagsearch.records.choice import strategy_of
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
-from lagsearch.report.pictures import figures
+from lagsearch.report.pictures.as_matplotlib import draw_sheet
+from lagsearch.report.pictures.stage import stage_sheets
 from lagsearch.report.words.verdict import judge
 from lagsearch.selection import Choice, decide
 
@@ -141,7 +142,7 @@ def assert_stops_are_told(result, stopped):
         for trace in chart["data"]
         if chart["id"] == "loss" and "meta" in trace
     }
-    left = figures._loss(result.report).axes[0]
+    left = draw_sheet(stage_sheets(result.report)[0]).axes[0]
     drawn = sorted(tuple(line.get_xdata()) for line in left.lines if len(line.get_xdata()) > 2)
     assert drawn == sorted(tuple(sorted(each.val_loss)) for each in result.candidates)
     for each in result.candidates:

@@ -368,13 +368,14 @@ def compare_command(
     """Show several runs side by side, and compare the candidates that they share."""
     with make_waiting_watch().doing("comparing the runs"):
         from lagsearch.report.numbers.comparison import compare
+        from lagsearch.report.pages.comparison import write_comparison
         from lagsearch.report.pages.markdown import markdown_section
-        from lagsearch.report.words.comparison import sections, write_comparison
+        from lagsearch.report.words.comparison import comparison_sections
 
         comparison = compare(paths)
         if out is not None:
             write_comparison(comparison, out)
-        text = "\n\n".join(map(markdown_section, sections(comparison)))
+        text = "\n\n".join(map(markdown_section, comparison_sections(comparison)))
     write(text)
     if out is not None:
         write(f"\nComparison: {out / 'compare.html'}, {out / 'compare.md'}")

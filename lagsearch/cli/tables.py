@@ -119,9 +119,9 @@ def show_run(folder: Path, report: dict[str, Any]) -> None:
     if report.get("kind") != "stages":
         show_result(folder, report)
         return
-    from lagsearch.report.words.staged_verdict import tell
+    from lagsearch.report.words.verdict import tell_courses
 
-    show_lines(*tell(report, folder))
+    show_lines(*tell_courses(report, folder))
 
 
 def _show_candidates(plan: "StagePlan", console: Any, *, has_memory: bool) -> None:
@@ -202,9 +202,10 @@ def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
 
 def show_result(folder: Path, report: dict[str, Any]) -> None:
     """Write what a report comes to, what to do next, and where its files are."""
-    from lagsearch.report.words.verdict import advise, judge
+    from lagsearch.report.words.advice import advise_next
+    from lagsearch.report.words.verdict import judge
 
-    advice = advise(report, folder)
+    advice = advise_next(report, folder)
     lines = list(judge(report).lines)
     if report["cost"]:
         lines += _cost(report)

@@ -18,8 +18,8 @@ from lagsearch.records.shapes import AnyReport
 from lagsearch.records.stage_result import ADAPTIVE, read_stage_result
 from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
-from lagsearch.report.numbers.staged_tables import write_whole_tables
 from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.numbers.tables import write_course_tables as write_whole_tables
 from lagsearch.report.numbers.tables import write_tables
 from lagsearch.space import Space, SpaceFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
@@ -60,8 +60,9 @@ def _write_stages(path: Path) -> dict[str, Any]:
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
             _write_schedule(folder, file.under(course["seed"]), course["folder"])
-    from lagsearch.report.pages.course import write_markdown, write_page
-    from lagsearch.report.pictures.staged_figures import draw_whole
+    from lagsearch.report.pages.course import course_html as write_page
+    from lagsearch.report.pages.course import course_markdown as write_markdown
+    from lagsearch.report.pictures.course import draw_courses as draw_whole
 
     figures = draw_whole(report, folder.figures)
     write_whole_tables(report, folder.tables)
@@ -142,9 +143,9 @@ def _check_free(folder: RunFolder) -> None:
 
 
 def _write_pages(report: dict[str, Any], folder: RunFolder) -> None:
-    from lagsearch.report.pages.markdown import write_page
-    from lagsearch.report.pages.stage import write_html
-    from lagsearch.report.pictures.figures import draw_figures
+    from lagsearch.report.pages.stage import stage_html as write_html
+    from lagsearch.report.pages.stage import stage_markdown as write_page
+    from lagsearch.report.pictures.stage import draw_stage as draw_figures
 
     figures = draw_figures(report, folder.figures)
     write_tables(report, folder.tables)

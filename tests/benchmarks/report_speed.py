@@ -103,17 +103,16 @@ def main():
         path = given.out or Path(temporary) / "run"
         n_steps = make_run(path, given.candidates, given.steps)
         print(f"{given.candidates} candidates x {n_steps} evaluations")
-        from lagsearch.report.pages import markdown
         from lagsearch.report.pages import stage as page
-        from lagsearch.report.pictures import figures
+        from lagsearch.report.pictures import stage as pictures
 
         times = {}
         timed(times, build, "read_run", "read and rank")
         timed(times, build, "build_numbers", "scores, intervals, tests")
-        timed(times, figures, "draw_figures", "figures")
+        timed(times, pictures, "draw_stage", "figures")
         timed(times, build, "write_tables", "tables")
-        timed(times, markdown, "write_page", "report.md")
-        timed(times, page, "write_html", "report.html")
+        timed(times, page, "stage_markdown", "report.md")
+        timed(times, page, "stage_html", "report.html")
         timed(times, build, "write_json", "report.json")
         began = time.perf_counter()
         build.write_report(path)

@@ -10,9 +10,9 @@ from made_up import HOSTILE, made_importance, made_report
 
 from lagsearch.records.imported_curves import Asked, read_curves
 from lagsearch.report.numbers.statistics import statistics
-from lagsearch.report.pages.course import write_page
-from lagsearch.report.pages.stage import write_html
-from lagsearch.report.pictures.staged_figures import draw_whole
+from lagsearch.report.pages.course import course_html
+from lagsearch.report.pages.stage import stage_html
+from lagsearch.report.pictures.course import draw_courses
 
 pytestmark = pytest.mark.browser
 
@@ -93,7 +93,7 @@ class Opened:
 def opened(browser, tmp_path):
     def make(report):
         path = tmp_path / "report.html"
-        path.write_text(write_html(report, Path("reports/made-up")), encoding="utf-8")
+        path.write_text(stage_html(report, Path("reports/made-up")), encoding="utf-8")
         browser.get_log("browser")
         browser.get_log("performance")
         return Opened(browser, path)
@@ -310,9 +310,9 @@ STAGED = Path(__file__).parents[2] / "reports" / "adaptive-decoder-laptop"
 @pytest.fixture
 def staged(browser, tmp_path):
     report = json.loads((STAGED / "report.json").read_text())
-    figures = draw_whole(report, tmp_path / "figures")
+    figures = draw_courses(report, tmp_path / "figures")
     path = tmp_path / "report.html"
-    path.write_text(write_page(report, figures, tmp_path / "figures"), encoding="utf-8")
+    path.write_text(course_html(report, figures, tmp_path / "figures"), encoding="utf-8")
     browser.get_log("browser")
     return report, Opened(browser, path)
 

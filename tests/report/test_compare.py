@@ -15,8 +15,9 @@ from scipy import stats
 from lagsearch.errors import LagsearchError
 from lagsearch.records.imported_curves import Asked
 from lagsearch.report.numbers.comparison import compare
+from lagsearch.report.pages.comparison import write_comparison
 from lagsearch.report.pages.markdown import markdown_section
-from lagsearch.report.words.comparison import sections, write_comparison
+from lagsearch.report.words.comparison import comparison_sections
 from lagsearch.report.write import report_curves
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -94,7 +95,7 @@ def test_two_shared_candidates_are_too_few_for_a_correlation(tmp_path):
     assert pairs["one", "other"]["at_lag"] is None
     assert pairs["one", "other"]["n_at_lag"] == 2
     assert pairs["one", "alone"]["n_at_lag"] == 0
-    told = markdown_section(sections(found)[2])
+    told = markdown_section(comparison_sections(found)[2])
     assert "| `one` | `other` | not defined (2) | not defined (2) |" in told
     assert "alone" not in told
 
@@ -136,7 +137,7 @@ def test_failed_and_unfinished_candidates_have_no_loss_to_compare(tmp_path):
     assert places["b"]["final_val_loss"] is None
     [pair] = found["rank_correlation"]
     assert (pair["n_at_lag"], pair["n_at_end"]) == (4, 3)
-    assert "| 5 of 5: failed |" in markdown_section(sections(found)[1])
+    assert "| 5 of 5: failed |" in markdown_section(comparison_sections(found)[1])
 
 
 @pytest.mark.draws

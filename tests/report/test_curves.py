@@ -26,7 +26,8 @@ from lagsearch.records.run import read_run
 from lagsearch.records.search import Terms, conclude
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
-from lagsearch.report.words.verdict import advise, judge
+from lagsearch.report.words.advice import advise_next
+from lagsearch.report.words.verdict import judge
 from lagsearch.report.write import report_curves
 from lagsearch.selection import Strategy
 
@@ -423,11 +424,11 @@ def test_what_to_do_next_names_the_file_and_another_step(tmp_path):
     frame.loc[early, "val_loss"] = 5 - frame.val_loss[early]  # the wrong way round before
     path = written(frame, tmp_path)
     _, report = report_curves(path, Asked(lag=10, baselines=("c7",)))
-    said = advise(report, tmp_path / "curves")
+    said = advise_next(report, tmp_path / "curves")
     assert said.command == (
         f"lagsearch report {path} --baseline c7 --lag 50 --end 100 --out {tmp_path}/curves-lag50"
     )
-    assert advise(report_curves(path, Asked(lag=50))[1], tmp_path / "curves").command is None
+    assert advise_next(report_curves(path, Asked(lag=50))[1], tmp_path / "curves").command is None
 
 
 def lagsearch(*arguments):

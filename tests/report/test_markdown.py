@@ -2,7 +2,7 @@
 
 import pytest
 
-from lagsearch.report.pages.markdown import bold, plain
+from lagsearch.report.pages.markdown import bold, escape_markdown
 
 
 @pytest.mark.parametrize(
@@ -15,5 +15,5 @@ from lagsearch.report.pages.markdown import bold, plain
     ],
 )
 def test_marks_of_a_name_are_text(text, expected):
-    assert plain(text) == expected
+    assert escape_markdown(text) == expected
     assert bold([text, text]) == f"**{expected}**  \n**{expected}**  "

@@ -12,9 +12,10 @@ import pytest
 from made_up import HOSTILE, STEPS, made_importance, made_report
 
 from lagsearch.report.numbers.tables import write_tables
-from lagsearch.report.pages.stage import write_html
-from lagsearch.report.pictures.style import DRAWN_BEST, DRAWN_SAMPLE
-from lagsearch.report.words.verdict import advise, judge
+from lagsearch.report.numbers.view import DRAWN_BEST, DRAWN_SAMPLE
+from lagsearch.report.pages.stage import stage_html
+from lagsearch.report.words.advice import advise_next
+from lagsearch.report.words.verdict import judge
 
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -57,7 +58,7 @@ class Page(HTMLParser):
 
 
 def page_of(report, folder="reports/made-up"):
-    return Page(write_html(report, Path(folder)))
+    return Page(stage_html(report, Path(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_the_page_is_whole_and_says_the_verdict_first(page, report):
     text = " ".join(page.texts)
     for line in judge(report).lines:
         assert line in page.texts
-    advice = advise(report, Path("reports/made-up"))
+    advice = advise_next(report, Path("reports/made-up"))
     assert advice.command in page.texts
     assert text.index(advice.command) < text.index("Ranking at step 10")
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
@@ -327,4 +328,4 @@ def test_of_very_many_candidates_some_are_drawn_and_all_are_listed():
 
 def test_the_same_numbers_give_the_same_page(report):
     folder = Path("reports/made-up")
-    assert write_html(report, folder) == write_html(json.loads(json.dumps(report)), folder)
+    assert stage_html(report, folder) == stage_html(json.loads(json.dumps(report)), folder)

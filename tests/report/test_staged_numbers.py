@@ -12,8 +12,8 @@ from lagsearch.report.numbers.course import (
     _behind,
     _row,
 )
-from lagsearch.report.pictures.staged_style import Spread, over_seeds
-from lagsearch.report.words.staged_verdict import claim, side
+from lagsearch.report.pictures.course import MeanLoss, mean_losses
+from lagsearch.report.words.verdict import claim, side
 
 
 def course(name, seed, points, batches=(1.0, 1.0)):
@@ -94,10 +94,10 @@ def test_curves_are_means_over_what_all_seeds_measured():
         ],
     }
     courses = [{"name": "adaptive", "seed": seed, "curve": each} for seed, each in curves.items()]
-    found = over_seeds({"courses": courses})["adaptive"]
+    found = mean_losses({"courses": courses})["adaptive"]
     assert [each.step for each in found] == [0, 10, 10, 20]
-    assert found[2] == Spread(10, 150.0, pytest.approx(4.7), 4.4, 5.0)
-    assert found[3] == Spread(20, 350.0, pytest.approx(3.2), 3.0, 3.4)
+    assert found[2] == MeanLoss(10, 150.0, pytest.approx(4.7), 4.4, 5.0)
+    assert found[3] == MeanLoss(20, 350.0, pytest.approx(3.2), 3.0, 3.4)
 
 
 def test_the_sources_are_charged_beside_the_search():

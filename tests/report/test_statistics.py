@@ -11,11 +11,7 @@ from scipy import stats
 from lagsearch.records.imported_curves import Asked, read_curves
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.view import varied
-from lagsearch.report.words.stage import (
-    cost,
-    importance,
-    strategies,
-)
+from lagsearch.report.words.stage import stage_sections
 
 
 def curves(tmp_path, losses, batches=1):
@@ -49,7 +45,8 @@ def test_the_row_of_those_that_start_equal_is_their_mean(tmp_path):
         [row] = [each for each in report["baselines"] if "LAG@0" in each["name"]]
         assert row["final_val_loss"] == pytest.approx(np.mean([1.4, 1.1, 1.2]))
         assert {row["candidate"], *row["tied"]} == {"c0", "c1", "c3"}
-        shown = [cells for cells in strategies(report).parts[0].rows if "LAG@0" in cells[0]]
+        rows = stage_sections(report)["strategies"].parts[0].rows
+        shown = [cells for cells in rows if "LAG@0" in cells[0]]
         assert shown[0][1].endswith(" and 2 equal to it: their mean")
 
 
@@ -62,11 +59,11 @@ def test_tests_over_batches_of_another_trainer_say_what_they_suppose(tmp_path):
 
 def test_what_decides_says_what_is_corrected_for():
     report = made_report() | {"importance": made_importance()}
-    line = importance(report).parts[0]
+    line = stage_sections(report)["importance"].parts[0]
     assert line.endswith("`lag: index` (5 %, Holm-corrected for looking at 2).")
     for each in report["importance"]["dimensions"]:
         each["p_value"] = max(each["p_value"], 0.028)
-    line = importance(report).parts[0]
+    line = stage_sections(report)["importance"].parts[0]
     assert line == (
         "No setting is shown to decide the loss at step 10, once it is corrected for looking at 2 "
         "(Holm, 5 %). By itself `lag: index` has the least p, 0.028, and a share of 70%."
@@ -75,7 +72,7 @@ def test_what_decides_says_what_is_corrected_for():
 
 def test_the_cost_tells_evaluations_apart_from_training():
     report = made_report()
-    section = cost(report)
+    section = stage_sections(report)["cost"]
     rows = {row[0]: row for row in section.parts[0].rows}
     spent = report["cost"]
     assert rows["evaluations up to there"][1] == f"{spent['evaluation_flops']:.2e}"

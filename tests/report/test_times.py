@@ -37,7 +37,8 @@ def report(**profiles):
 
 def test_rows_are_in_the_order_of_ranks_and_only_of_what_was_measured():
     slow, fast = figures(0.2), figures(0.1, peak=None, before=None)
-    line, head, rows, note = tell_times(report(third=slow, second=fast))
+    line, grid, note = tell_times(report(third=slow, second=fast)).parts
+    head, rows = grid.head, grid.rows
     assert line == (
         "A step of `second`, the best of those measured, took 100.0 ms on 2 CPU threads in fp32, "
         "60% of it backward; it did 40% of the arithmetic that matrix products alone would have "
@@ -66,7 +67,8 @@ def test_rows_are_in_the_order_of_ranks_and_only_of_what_was_measured():
 def test_a_gpu_has_a_column_where_any_load_is_known():
     first, second = figures(0.1, busy=0.873), figures(0.1)
     first["device"] = second["device"] = "cuda"
-    line, head, rows, note = tell_times(report(first=first, second=second))
+    line, grid, note = tell_times(report(first=first, second=second)).parts
+    head, rows = grid.head, grid.rows
     assert "100.0 ms on the GPU in fp32" in line
     assert head[-1] == "GPU busy"
     assert [row[-1] for row in rows] == ["87%", "not known"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lagsearch.report.words.verdict import advise, judge
+from lagsearch.report.words.advice import advise_next
+from lagsearch.report.words.verdict import judge
 
 PLAIN = {
     "strategy": "lag",
@@ -316,7 +317,7 @@ def test_where_k_was_found_a_later_one_is_asked_for_by_its_bounds():
     search = {"asked_lag": "auto", "reason": "bound"}
     made = report(losses, losses, oracle=False, outlook=MOVING, search=search)
     command = "lagsearch run x/space.yaml --set search.min_lag=20 --set search.max_lag=20"
-    assert advise(made, Path("x")).command == f"{command} --out x-lag20"
+    assert advise_next(made, Path("x")).command == f"{command} --out x-lag20"
 
 
 THERE = "runs/it's mine"
@@ -325,7 +326,7 @@ THERE = "runs/it's mine"
 def advice(**changes):
     options = {"early": [1.5, 1.6, 1.7, 1.8, 1.9], "final": [1.0, 1.1, 1.2, 1.3, 1.4]}
     made = report(**{**options, **changes})
-    return advise(made, Path(THERE))
+    return advise_next(made, Path(THERE))
 
 
 @pytest.mark.parametrize(
@@ -356,7 +357,7 @@ def test_several_seeds_and_a_useful_ranking_leave_nothing_to_search():
         ),
     ):
         made["seeds"], made["winner"]["seed"] = [3, 1], 3
-        assert advise(made, Path("runs/x")).command == f"lagsearch {command}"
+        assert advise_next(made, Path("runs/x")).command == f"lagsearch {command}"
 
 
 def test_a_later_step_that_ranks_well_is_named():
@@ -366,7 +367,7 @@ def test_a_later_step_that_ranks_well_is_named():
         scores["spearman"][step] = {"value": rank, "interval": None}
         scores["regret"][step] = {"value": regret}
     scores["candidate"] = "c1"
-    said = advise(made, Path("runs/x"))
+    said = advise_next(made, Path("runs/x"))
     assert said.command == "lagsearch run runs/x/space.yaml --lag 30 --out runs/x-lag30"
     assert "c1 is best at completion" in said.line
 

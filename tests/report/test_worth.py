@@ -4,7 +4,8 @@ import pytest
 from test_verdict import report
 
 from lagsearch.report.numbers.worth import judge_growing
-from lagsearch.report.words.verdict import advise, judge
+from lagsearch.report.words.advice import advise_next
+from lagsearch.report.words.verdict import judge
 
 
 def point(growth, other, p_value, **more):
@@ -162,7 +163,7 @@ def test_scratch_is_told_apart_from_the_source():
 
 def test_the_next_thing_to_run_is_a_longer_training(tmp_path):
     made = with_growing(CASES["did not pay"][0])
-    advice = advise(made, tmp_path / "mine")
+    advice = advise_next(made, tmp_path / "mine")
     assert advice.line.startswith("To see whether growing pays when all are trained longer: 100")
     assert advice.command == (
         f"lagsearch run {tmp_path}/mine/space.yaml --set training.steps=100 "

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from lagsearch.report.numbers.view import (
     first_step,
     has,
     judged,
+    mean_of_candidates,
     tied,
     varied,
 )
-from lagsearch.report.pictures.style import mean_curve
 from lagsearch.selection.scores import METRICS
 from lagsearch.storage.files import replacing
 
@@ -26,31 +26,54 @@ Table = tuple[list[str], Iterable[list[Any]]]
 
 
 def write_tables(report: dict[str, Any], folder: Path) -> list[str]:
-    """Write the tables that the numbers allow, and return their names without `.csv`.
-
-    Names are written in quotes, and as they are but for what a spreadsheet would take for a
-    formula.
-    """
-    has_oracle, has_savings = bool(report["oracle"]), bool(report["savings"])
+    """Write the tables that the numbers allow, and return their names without `.csv`."""
+    oracle, cost = bool(report["oracle"]), bool(report["cost"])
     wanted: dict[str, tuple[Callable[[dict[str, Any]], Table], bool]] = {
         "ranking": (_ranking, True),
         "loss": (_loss, True),
-        "early_and_final": (_early_and_final, has_oracle),
-        "recall_and_regret": (_recall_and_regret, has_oracle),
-        "rank_correlation": (_rank_correlation, has_oracle),
-        "loss_and_flops": (_loss_and_flops, bool(report["cost"])),
-        "savings": (_savings, has_savings),
+        "early_and_final": (_early_and_final, oracle),
+        "recall_and_regret": (_recall_and_regret, oracle),
+        "rank_correlation": (_rank_correlation, oracle),
+        "loss_and_flops": (_loss_and_flops, cost),
+        "savings": (_savings, bool(report["savings"])),
         "growing": (_growing, bool(beside(report))),
         "importance": (_importance, bool(report["importance"])),
-        "cost": (_cost, bool(report["cost"])),
+        "cost": (_cost, cost),
     }
-    for name, (tell, is_wanted) in wanted.items():
-        if not is_wanted:
+    return _write_all(
+        {name: tell(report) if has else None for name, (tell, has) in wanted.items()}, folder
+    )
+
+
+def write_course_tables(report: dict[str, Any], folder: Path) -> list[str]:
+    """Write the tables of a run of several stages, and return their names."""
+    tables = {
+        "courses": _courses(report),
+        "stages": _stages(report),
+        "loss": _course_loss(report),
+        "genealogy": _genealogy(report),
+    }
+    return _write_all(tables, folder)
+
+
+def write_comparison_tables(comparison: dict[str, Any], folder: Path) -> list[str]:
+    """Write a row for each run, each shared candidate, and each pair; return the tables' names."""
+    tables = {
+        "runs": _runs(comparison["runs"]),
+        "shared": _shared(comparison),
+        "rank_correlation": _agreement(comparison["rank_correlation"]),
+    }
+    return _write_all(tables, folder)
+
+
+def _write_all(tables: Mapping[str, Table | None], folder: Path) -> list[str]:
+    """Write tables, and remove those that are none: they are of an earlier report."""
+    for name, table in tables.items():
+        if table is None:
             (folder / f"{name}.csv").unlink(missing_ok=True)
-            continue
-        head, rows = tell(report)
-        write_csv(folder / f"{name}.csv", head, rows)
-    return [name for name, (_, is_wanted) in wanted.items() if is_wanted]
+        else:
+            write_csv(folder / f"{name}.csv", *table)
+    return [name for name, table in tables.items() if table is not None]
 
 
 def write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
@@ -67,7 +90,7 @@ def write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
 def neutral(cell: Any) -> Any:
     """Return a cell as a spreadsheet takes it for what it is: an apostrophe makes text of text.
 
-    Numbers stay numbers; `curve_files.as_written` takes the apostrophe off again.
+    Numbers stay numbers; `imported_rows.as_written` takes the apostrophe off again.
     """
     is_mistaken = isinstance(cell, str) and cell.startswith((*FORMULA, "'"))
     return f"'{cell}" if is_mistaken else cell
@@ -116,7 +139,7 @@ def _ranking(report: dict[str, Any]) -> Table:
 
 
 def _loss(report: dict[str, Any]) -> Table:
-    mean = mean_curve(came_to_lag(report))
+    mean = mean_of_candidates(came_to_lag(report))
     seeds, has_flops = report["seeds"], has(report, "flops_by_step")
 
     def rows() -> Iterable[list[Any]]:
@@ -156,8 +179,7 @@ def _recall_and_regret(report: dict[str, Any]) -> Table:
     head += [f"recall_{at}_share" for at in oracle["recall"]]
 
     def row(step: str) -> list[Any]:
-        found = (scores[step] for scores in named.values())
-        cells = ([each["value"], *(each["interval"] or (None, None))] for each in found)
+        cells = (_cells(scores[step]) for scores in named.values())
         shares = (scores[step]["share"] for scores in oracle["recall"].values())
         return [int(step), *(cell for three in cells for cell in three), *shares]
 
@@ -264,3 +286,87 @@ def _cost(report: dict[str, Any]) -> Table:
     keys = ("source", "search", "winner", "baseline", "oracle", "evaluation")
     rows = [[key, report["cost"][f"{key}_flops"]] for key in keys]
     return ["what", "flops"], rows
+
+
+def _courses(report: dict[str, Any]) -> Table:
+    own = ("name", "seed", "val_loss", "flops", "search_flops")
+    equal = {
+        "flops_at_equal": "flops",
+        "val_loss_at_equal_flops": "val_loss",
+        "adaptive_val_loss_at_equal_flops": "adaptive_val_loss",
+    }
+    rows = (
+        [*(each[key] for key in own), *map(each.get("at_equal_flops", {}).get, equal.values())]
+        for each in report["courses"]
+    )
+    return ["course", *own[1:], *equal], rows
+
+
+def _stages(report: dict[str, Any]) -> Table:
+    keys = ["number", "begins", "steps", "depth", "candidates", "winner", "layer_map", "layers"]
+    keys += ["lag", "val_loss_at_lag", "ahead_of_next", "spread", "p_best", "val_loss", "folder"]
+    rows = (
+        [course["name"], course["seed"], *map(stage.get, keys)]
+        for course in report["courses"]
+        for stage in course["stages"]
+    )
+    return ["course", "seed", *keys], rows
+
+
+def _course_loss(report: dict[str, Any]) -> Table:
+    head = ["course", "seed", "step", "flops", "flops_with_search_and_sources", "val_loss"]
+    rows = (
+        [each["name"], each["seed"], *point]
+        for each in report["courses"]
+        for point in each["curve"]
+    )
+    return head, rows
+
+
+def _genealogy(report: dict[str, Any]) -> Table:
+    keys = ["root", "source", "parent", "born", "is_new", "treatment"]
+    rows = (
+        [each["name"], each["seed"], number, place, *(layer[key] for key in keys)]
+        for each in report["courses"]
+        for number, line in enumerate(each["genealogy"], 1)
+        for place, layer in enumerate(line)
+    )
+    return ["course", "seed", "stage", "layer", *keys], rows
+
+
+_SCORES = ("spearman", "regret", "relative_regret")
+
+
+def _runs(runs: list[dict[str, Any]]) -> Table:
+    plain = [key for key in runs[0] if key not in (*_SCORES, "by_step")]
+    head = [*plain, *(f"{key}{end}" for key in _SCORES for end in ("", "_low", "_high"))]
+    rows = (
+        [*(run[key] for key in plain), *(cell for key in _SCORES for cell in _cells(run[key]))]
+        for run in runs
+    )
+    return head, rows
+
+
+def _cells(score: dict[str, Any] | None) -> list[Any]:
+    """Return a score and the ends of its interval, as far as they are known."""
+    if score is None:
+        return [None] * 3
+    return [score["value"], *(score["interval"] or (None, None))]
+
+
+def _shared(comparison: dict[str, Any]) -> Table:
+    facts = ("rank", "of", "status", "val_loss", "final_val_loss")
+    names = [run["name"] for run in comparison["runs"]]
+    rows = (
+        [row["name"], row["is_baseline"], name, *(place[key] for key in facts)]
+        for row in comparison["shared"]
+        for name, place in zip(names, row["places"], strict=True)
+        if place
+    )
+    return ["candidate", "is_baseline", "run", *facts], rows
+
+
+def _agreement(pairs: list[dict[str, Any]]) -> Table:
+    keys = ("at_lag", "n_at_lag", "at_end", "n_at_end")
+    rows = ([*pair["runs"], *(pair[key] for key in keys)] for pair in pairs)
+    return ["run", "other_run", *keys], rows

@@ -5,9 +5,9 @@ from math import inf
 from typing import Any, Literal
 
 from lagsearch.report.numbers.view import (
+    compared_at_lag,
     first_step,
     noun,
-    ranked,
     stopped,
     varied,
 )
@@ -146,7 +146,7 @@ def _ties_at_lag(report: dict[str, Any]) -> str:
     tied, lag = report["doubt"]["indistinguishable_from_winner"], report["lag"]
     if tied is None:
         return ONCE
-    others = len(ranked(report)) - 1
+    others = len(compared_at_lag(report)) - 1
     left = " that were not stopped" if stopped(report) else ""
     named = ", ".join(tied[:NAMED])
     named += f" and {len(tied) - NAMED:,} more" if len(tied) > NAMED else ""

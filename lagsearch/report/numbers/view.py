@@ -1,8 +1,13 @@
-"""Who is in a ranking, by what it was judged, and how far behind the winner."""
+"""Who is in a ranking, by what it was judged, how far behind the winner, and who is shown."""
 
 from typing import Any
 
 from lagsearch.selection import find_signal
+
+
+DRAWN_BEST = 100
+"""Candidates that are drawn from the best on; of the others a sample is."""
+DRAWN_SAMPLE = 100
 
 
 def titled(candidate: dict[str, Any], mark: str = "") -> str:
@@ -21,7 +26,7 @@ def alive(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in report["candidates"] if each["status"] != "failed"]
 
 
-def ranked(report: dict[str, Any]) -> list[dict[str, Any]]:
+def compared_at_lag(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the candidates that were compared at K: neither failed nor stopped."""
     return [each for each in report["candidates"] if each["status"] == "ok"]
 
@@ -132,3 +137,92 @@ def varied(report: dict[str, Any]) -> str:
 def has(report: dict[str, Any], key: str) -> bool:
     """Return whether something is known of any candidate."""
     return any(each[key] is not None for each in report["candidates"])
+
+
+def dimension_name(dimension: dict[str, Any]) -> str:
+    """Name a dimension of the design space: a setting by its operator too."""
+    of = dimension["operator"]
+    return str(dimension["name"]) if of is None else f"{of}: {dimension['name']}"
+
+
+def adaptive_courses(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the adaptive courses of a run with stages, one for each seed."""
+    return [each for each in report["courses"] if each["name"] == "adaptive"]
+
+
+def first_seed_courses(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all courses of a run with stages under the first seed."""
+    return [each for each in report["courses"] if each["seed"] == report["seeds"][0]]
+
+
+def shown_candidates(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the candidates that figures and charts show, best at K first.
+
+    Those are all that did not fail or, of many, the best, the best at completion, baselines, and
+    of the others one in so many by rank; then what was trained beside them.
+    """
+    return [*_sampled(report), *beside(report)]
+
+
+def _sampled(report: dict[str, Any]) -> list[dict[str, Any]]:
+    found = alive(report)
+    others = found[DRAWN_BEST:]
+    stride = max(1, -(-len(others) // DRAWN_SAMPLE))
+    best = report["oracle"]["candidate"] if report["oracle"] else None
+    return found[:DRAWN_BEST] + [
+        each
+        for place, each in enumerate(others)
+        if place % stride == stride - 1 or each["is_baseline"] or each["name"] == best
+    ]
+
+
+def say_not_shown(report: dict[str, Any]) -> str:
+    """Say which candidates are not drawn, if any."""
+    count, shown = len(alive(report)), len(_sampled(report))
+    if shown == count:
+        return ""
+    return (
+        f" Of {count:,} candidates, the best {DRAWN_BEST} and a sample of the others are drawn, "
+        f"{shown} in all."
+    )
+
+
+def role(report: dict[str, Any], candidate: dict[str, Any]) -> str:
+    """Return what a candidate's colour stands for: `winner`, `best`, `baseline` or `rest`."""
+    if candidate["name"] == report["winner"]["name"]:
+        return "winner"
+    if report["oracle"] and candidate["name"] == report["oracle"]["candidate"]:
+        return "best"
+    return "baseline" if candidate["is_baseline"] else "rest"
+
+
+def has_random(candidate: dict[str, Any]) -> bool:
+    """Return whether a candidate has new layers that are random."""
+    return "R" in (candidate["layer_map"] or "").partition("[")[0].split()
+
+
+def is_later(report: dict[str, Any], name: str) -> bool:
+    """Return whether this is a baseline beside the candidates, and not the first of those."""
+    return name in [each["name"] for each in beside(report)[1:]]
+
+
+def loss_by_step(candidate: dict[str, Any]) -> dict[int, float]:
+    """Return a candidate's loss by step."""
+    return {int(step): loss for step, loss in candidate["val_loss"].items()}
+
+
+def mean_of_candidates(candidates: list[dict[str, Any]]) -> dict[int, float]:
+    """Return the mean loss at the steps that all have."""
+    curves = [each["val_loss"] for each in candidates]
+    shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
+    return {
+        step: sum(curve[str(step)] for curve in curves) / len(curves)
+        for step in sorted(map(int, shared))
+    }
+
+
+def flops_curve(candidate: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Return a candidate's training FLOPs and losses, from its first training on."""
+    spent = candidate["flops_by_step"]
+    pairs = [(spent[step], loss) for step, loss in candidate["val_loss"].items() if spent[step] > 0]
+    return [flops for flops, _ in pairs], [loss for _, loss in pairs]

@@ -1,33 +1,22 @@
 """`report.md` and `report.html` of a run of several stages."""
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.pages.markdown import (
-    bold,
-    markdown_section,
-    plain,
-)
-from lagsearch.report.pages.stage import (
-    THEME,
-    chart_figure,
-    charted,
-    header,
-    html_section,
-    navigation,
-)
-from lagsearch.report.pictures.staged_charts import staged_charts
-from lagsearch.report.words.course import sections
-from lagsearch.report.words.staged_verdict import cost_line, judge
+from markupsafe import Markup
 
-Figures = list[tuple[str, str]]
+from lagsearch.report.pages.html import Chapter, chart_page
+from lagsearch.report.pages.markdown import Figure, Passage, bold, write_markdown
+from lagsearch.report.pictures.as_plotly import chart
+from lagsearch.report.pictures.course import course_pictures
+from lagsearch.report.words.course import course_sections
+from lagsearch.report.words.verdict import cost_line, judge_courses
 
 _WITH = {"Courses": ("loss", "difference", "loss_and_flops"), "Genealogy": ("genealogy", "depth")}
 """The figures and charts of a part, by its title; where there are both, a page has the chart."""
 
 
-def write_markdown(report: dict[str, Any], figures: Figures) -> str:
+def course_markdown(report: dict[str, Any], figures: list[Figure]) -> str:
     """Return the page that reads alone.
 
     Args:
@@ -35,22 +24,15 @@ def write_markdown(report: dict[str, Any], figures: Figures) -> str:
         figures: File name and caption of each figure.
     """
     drawn = {name.removesuffix(".png"): (name, caption) for name, caption in figures}
-    lines = [*judge(report), cost_line(report)]
-    parts = [
-        f"# {plain(report['name'])}",
-        bold(lines),
-    ]
-    for section in sections(report):
-        parts.append(markdown_section(section))
-        for key in _WITH.get(section.title, ()):
-            if key in drawn:
-                name, caption = drawn[key]
-                parts.append(f"![{caption}](figures/{name})\n\n*{caption}*")
-    return "\n\n".join(parts) + "\n"
+    blocks: list[Passage] = [bold([*judge_courses(report), cost_line(report)])]
+    for section in course_sections(report):
+        keys = _WITH.get(section.title, ())
+        blocks += [section, *(drawn[key] for key in keys if key in drawn)]
+    return write_markdown(report["name"], blocks)
 
 
-def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
-    """Return the page as one file that loads and sends nothing.
+def course_html(report: dict[str, Any], figures: list[Figure], folder: Path) -> str:
+    """Return the page for a browser.
 
     Args:
         report: As `report.json` of a run with stages.
@@ -58,38 +40,28 @@ def write_page(report: dict[str, Any], figures: Figures, folder: Path) -> str:
         folder: Where the figures are.
     """
     captions = {name.removesuffix(".png"): caption for name, caption in figures}
-    lines = "".join(f"<li>{escape(line)}</li>" for line in [*judge(report), cost_line(report)])
-    told, charts = sections(report), staged_charts(report)
-    by_id = {chart["id"]: chart for chart in charts}
-    seeds = ", ".join(map(str, report["seeds"]))
-    stages = len(report["courses"][0]["stages"])
-    facts = f"{stages} stages · {report['steps']:,} steps · seeds {seeds}"
-    links = [(_key(section.title), section.title) for section in told]
-    body = [header(report["name"], facts, THEME), navigation(links), "<main>"]
-    body.append(f'<section id="verdict"><h2>Result</h2><ul>{lines}</ul></section>')
-    for section in told:
+    charts = {each.key: chart(each) for each in course_pictures(report)}
+    chapters = []
+    for section in course_sections(report):
         keys = _WITH.get(section.title, ())
-        live = "".join(chart_figure(by_id[key]) for key in keys if key in by_id)
-        still = [
-            _figure(folder / f"{key}.svg", captions[key])
-            for key in keys
-            if key in captions and key not in by_id
-        ]
-        inner = [html_section(section, section.title), *still]
-        if live:
-            inner.append(f'<div class="charts">{live}</div>')
-        title, key = escape(section.title), _key(section.title)
-        body.append(f'<section id="{key}"><h2>{title}</h2>{"".join(inner)}</section>')
-    shown = {"charts": charts, "over": "training steps"}
-    return charted(report["name"], [*body, "</main>"], shown)
+        live = [charts[key] for key in keys if key in charts]
+        still = [key for key in keys if key in captions and key not in charts]
+        drawn = [(_svg(folder / f"{key}.svg"), captions[key]) for key in still]
+        key = section.title.lower().replace(" ", "-")
+        chapters.append(Chapter(key, section.title, live, [section], figures=drawn))
+    stages, seeds = len(report["courses"][0]["stages"]), ", ".join(map(str, report["seeds"]))
+    return chart_page(
+        "course.html",
+        {"charts": list(charts.values()), "over": "training steps"},
+        title=report["name"],
+        facts=f"{stages} stages · {report['steps']:,} steps · seeds {seeds}",
+        links=[(each.key, each.title) for each in chapters],
+        lines=[*judge_courses(report), cost_line(report)],
+        chapters=chapters,
+    )
 
 
-def _key(title: str) -> str:
-    """Return the id of a section."""
-    return title.lower().replace(" ", "-")
-
-
-def _figure(path: Path, caption: str) -> str:
-    drawn = path.read_text(encoding="utf-8")
-    drawn = drawn[drawn.index("<svg") :]
-    return f"<figure>{drawn}<figcaption><p>{escape(caption)}</p></figcaption></figure>"
+def _svg(path: Path) -> Markup:
+    """Return a drawing of ours: text in it is escaped already."""
+    text = path.read_text(encoding="utf-8")
+    return Markup(text[text.index("<svg") :])

@@ -5,7 +5,8 @@ from typing import Any
 
 from lagsearch.display.notebook import Row, table_html
 from lagsearch.report.numbers.trust import HEADLINES
-from lagsearch.report.words.verdict import judge
+from lagsearch.report.words.parts import loss_cell
+from lagsearch.report.words.verdict import judge, judge_courses
 
 
 def result_html(report: dict[str, Any], folder: Path) -> str:
@@ -25,8 +26,8 @@ def result_html(report: dict[str, Any], folder: Path) -> str:
             f"{each['rank']}. {each['name']}",
             each["layer_map"],
             (
-                _loss(each["val_loss"].get(lag)),
-                _loss(each["val_loss"].get(end)),
+                loss_cell(each["val_loss"].get(lag)),
+                loss_cell(each["val_loss"].get(end)),
                 each["status"] if each["status"] != "ok" else "",
             ),
         )
@@ -38,19 +39,13 @@ def result_html(report: dict[str, Any], folder: Path) -> str:
 
 
 def _stages_html(report: dict[str, Any], files: str) -> str:
-    from lagsearch.report.words.staged_verdict import judge as judge_stages
-
     rows = [
         Row(
             f"{each['number']}. {each['winner']}",
             each["layer_map"],
-            (f"{each['candidates']:,}", f"{each['steps']:,}", _loss(each["val_loss"])),
+            (f"{each['candidates']:,}", f"{each['steps']:,}", loss_cell(each["val_loss"])),
         )
         for each in report["courses"][0]["stages"]
     ]
     heads = ("stage", "candidates", "steps", "loss at its end")
-    return table_html(judge_stages(report)[0], heads, rows, files)
-
-
-def _loss(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return table_html(judge_courses(report)[0], heads, rows, files)

@@ -1,14 +1,7 @@
-"""`report.html`: the report as one file for a browser, which needs no network."""
+"""`report.md` and `report.html` of a run, or of one stage."""
 
-import base64
-import hashlib
-import json
-import re
-from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from lagsearch.display.watch import clock
@@ -16,13 +9,13 @@ from lagsearch.report.numbers.trust import HEADLINES, Trust
 from lagsearch.report.numbers.view import (
     behind,
     beside,
+    compared_at_lag,
     evidence,
     first_step,
     has,
     has_average_column,
     judged,
     noun,
-    ranked,
     signal_column,
     steps_axis,
     stopped,
@@ -31,16 +24,19 @@ from lagsearch.report.numbers.view import (
     varied,
 )
 from lagsearch.report.numbers.worth import judge_growing
-from lagsearch.report.pictures.charts import Chart, charts
-from lagsearch.report.pictures.style import DARK, LIGHT
-from lagsearch.report.words.stage import (
-    Grid,
-    Points,
-    Section,
-    sections,
-    tell_source,
+from lagsearch.report.pages.html import Chapter, chart_page
+from lagsearch.report.pages.markdown import (
+    Figure,
+    Passage,
+    bold,
+    escape_markdown,
+    write_markdown,
 )
-from lagsearch.report.words.verdict import advise, judge
+from lagsearch.report.pictures.as_plotly import Chart, chart
+from lagsearch.report.pictures.stage import stage_pictures
+from lagsearch.report.words.advice import advise_next
+from lagsearch.report.words.stage import ranking, stage_sections, tell_source
+from lagsearch.report.words.verdict import judge
 
 FEEL: dict[Trust, str] = {
     "useful": "good",
@@ -54,139 +50,97 @@ FEEL: dict[Trust, str] = {
 """The colour that a verdict has, beside its words."""
 
 
-def write_html(report: dict[str, Any], folder: Path) -> str:
-    """Return the page.
+def stage_markdown(report: dict[str, Any], figures: list[Figure], folder: Path) -> str:
+    """Return the page that reads alone.
 
-    All text of a run is escaped, or stands in JSON that the script writes as text. The scripts are
-    named by their hashes, so that no other one runs; and nothing may be loaded or sent.
+    Args:
+        report: As `report.json`.
+        figures: File name and caption of each figure.
+        folder: The run folder, as in commands.
+    """
+    advice, told = advise_next(report, folder), stage_sections(report)
+    command = f"\n\n```sh\n{advice.command}\n```" if advice.command else ""
+    scored = [told.pop(name) for name in ("strategies", "scores") if name in told]
+    blocks: list[Passage] = [
+        bold(judge(report).lines),
+        f"Next: {escape_markdown(advice.line)}{command}",
+        *(["\n".join(map(tell_source, report["sources"]))] if report["sources"] else []),
+        ranking(report),
+        *figures[:1],
+        *scored,
+        *figures[1:],
+        *told.values(),
+    ]
+    return write_markdown(report["name"], blocks)
+
+
+def stage_html(report: dict[str, Any], folder: Path) -> str:
+    """Return the page for a browser.
 
     Args:
         report: As `report.json`.
         folder: The run folder, as in commands.
     """
-    drawn = charts(report)
-    shown = {"ranking": _table(report), "charts": drawn, "over": steps_axis(report)}
-    return charted(report["name"], _body(report, folder, drawn), shown, "ranking.js")
-
-
-def charted(title: str, body: Sequence[str], shown: Mapping[str, Any], *names: str) -> str:
-    """Return a page with charts.
-
-    Args:
-        title: As text.
-        body: As HTML, with a place for each chart (`chart_figure`) and a header (`header`, with
-            `THEME`).
-        shown: What the scripts draw: `charts`, what their steps are `over`, and what is their own.
-        names: Scripts beside that of the charts.
-    """
-    from plotly.offline import get_plotlyjs
-
-    scripts = [get_plotlyjs(), *map(asset, ("charts.js", *names))]
-    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
-    told = _json({**shown, "themes": {"light": LIGHT, "dark": DARK}})
-    parts = [
-        *body,
-        '<noscript><p class="note">Tables that sort and charts need JavaScript; report.md reads '
-        "alone.</p></noscript>",
-        f'<script type="application/json" id="data">{told}</script>',
-        *(f"<script>{script}</script>" for script in scripts),
-    ]
-    return framed(title, "\n".join(parts), f"script-src {hashes}; img-src data: blob:")
-
-
-def framed(title: str, body: str, policy: str = "img-src data:") -> str:
-    """Return a page that loads and sends nothing.
-
-    Args:
-        title: As text.
-        body: As HTML.
-        policy: What it may hold beside styles of its own, as a content security policy.
-    """
-    style = colors() + asset("report.css")
-    page = Template(asset("page.html"))
-    return page.substitute(title=escape(title), style=style, body=body, policy=policy)
-
-
-def headed(title: str, facts: str, body: str) -> str:
-    """Return a page without scripts: title and facts as text, below them HTML."""
-    return framed(title, f"{header(title, facts)}\n<main>\n{body}\n</main>")
-
-
-def asset(name: str) -> str:
-    """Return a text that lies beside this module."""
-    return (files("lagsearch.report") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _json(value: Any) -> str:
-    """Write JSON that may stand in a script element whatever is in it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def colors() -> str:
-    """Return the colours as variables: by the system's wish, or by the reader's."""
-    light, dark = (
-        "".join(f"--{name}:{color};" for name, color in theme.items()) for theme in (LIGHT, DARK)
-    )
-    return (
-        f":root{{color-scheme:light;{light}}}\n"
-        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light])"
-        f"{{color-scheme:dark;{dark}}}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
+    charts = [chart(each) for each in stage_pictures(report)]
+    verdict, best, chapters = judge(report), report["candidates"][0], _chapters(report, charts)
+    doubts = [each.line for each in judge_growing(report) if not each.pays]
+    return chart_page(
+        "stage.html",
+        {"ranking": _table(report), "charts": charts, "over": steps_axis(report)},
+        "ranking.js",
+        title=report["name"],
+        facts=_facts(report),
+        links=[("ranking", "Ranking"), *((each.key, each.title) for each in chapters)],
+        feel=FEEL[verdict.trust],
+        doubts=doubts,
+        headline=HEADLINES[verdict.trust],
+        winner=titled(best),
+        layer_map=best["layer_map"],
+        tiles=_tiles(report),
+        lines=[line for line in verdict.lines if line not in doubts],
+        advice=advise_next(report, folder),
+        lag=f"{report['lag']:,}",
+        filters="name, operator, layers" if has(report, "layer_map") else "name",
+        kinds=_kinds(report),
+        ranking_note=_ranking_note(report),
+        chapters=chapters,
     )
 
 
-def _body(report: dict[str, Any], folder: Path, drawn: list[Chart]) -> list[str]:
-    told, by_id = sections(report), {chart["id"]: chart for chart in drawn}
+_WORTH = ["early_0", "early_lag", "rank_correlation", "spearman", "recall", "regret"]
+
+
+def _chapters(report: dict[str, Any], charts: Sequence[Chart]) -> list[Chapter]:
+    """Return the parts below the ranking of which anything is known, in reading order."""
+    told, by_id = stage_sections(report), {each["id"]: each for each in charts}
     importance = [name for name in by_id if name.startswith(("importance", "marginal"))]
-    priced = ["loss_and_flops"]
+    files = "Sources and files" if report["sources"] else "Files"
+    saving, spent = ([], ["cost", "loss_and_flops"])
+    if report["savings"]:
+        saving, spent = ["loss_and_flops"], ["cost"]
     groups: list[tuple[str, str, list[str], list[str]]] = [
         ("left_out", "Left out", [], ["left_out"]),
         ("curves", "Loss", ["loss", "difference"], []),
         ("growing", "Is growing worth it?", [], ["growing"]),
-        (
-            "worth",
-            "What the ranking was worth",
-            ["early_0", "early_lag", "rank_correlation", "spearman", "recall", "regret"],
-            ["strategies", "scores"],
-        ),
+        ("worth", "What the ranking was worth", _WORTH, ["strategies", "scores"]),
         ("importance", "Importance of the settings", importance, ["importance"]),
-        ("savings", "What growing saves", priced if report["savings"] else [], ["savings"]),
+        ("savings", "What growing saves", saving, ["savings"]),
         ("objective", "The parts of the objective", [], ["objective"]),
         ("downstream", "Downstream tasks", [], ["downstream"]),
-        ("cost", "Cost", ["cost"] if report["savings"] else ["cost", *priced], ["cost"]),
+        ("cost", "Cost", spent, ["cost"]),
         ("times", "Where the time goes", [], ["times"]),
-        ("files", "Sources and files" if report["sources"] else "Files", [], ["files"]),
+        ("files", files, [], ["files"]),
     ]
-    found = [
-        (key, title, [by_id[each] for each in ids if each in by_id], names)
-        for key, title, ids, names in groups
-        if any(each in by_id for each in ids) or any(name in told for name in names)
-    ]
-    links = [("ranking", "Ranking"), *((key, title) for key, title, _, _ in found)]
-    parts = [
-        _header(report),
-        navigation(links),
-        "<main>",
-        _verdict(report, folder),
-        _ranking(report),
-    ]
-    for key, title, shown, names in found:
-        inner = [f'<div class="charts">{"".join(map(chart_figure, shown))}</div>'] if shown else []
-        if key == "files":
-            inner += [f"<p>{_inline(tell_source(each))}</p>" for each in report["sources"]]
-        for name in names:
-            if name in told:
-                inner.append(html_section(told[name], title))
-        parts.append(f'<section id="{key}"><h2>{escape(title)}</h2>{"".join(inner)}</section>')
-    return [*parts, "</main>"]
+    found = []
+    for key, title, ids, names in groups:
+        shown = [by_id[each] for each in ids if each in by_id]
+        sections = [told[name] for name in names if name in told]
+        lines = list(map(tell_source, report["sources"])) if key == "files" else []
+        found.append(Chapter(key, title, shown, sections, lines))
+    return [each for each in found if each.charts or each.sections]
 
 
-def _header(report: dict[str, Any]) -> str:
+def _facts(report: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, report["seeds"]))
     facts = [
         f"{len(report['candidates']):,} candidates",
@@ -194,57 +148,7 @@ def _header(report: dict[str, Any]) -> str:
         f"seed {seeds}" if len(report["seeds"]) == 1 else f"seeds {seeds}",
         "all trained to completion" if report["oracle"] else "without an oracle",
     ]
-    return header(report["name"], " · ".join(facts), THEME)
-
-
-THEME = '<button id="theme" type="button" aria-label="Dark or light">◐</button>'
-"""For a page with charts: their script changes what it shows."""
-
-
-def header(title: str, facts: str, more: str = "") -> str:
-    """Return the head of a page: title and facts as text, then HTML."""
-    return f"<header><div><h1>{escape(title)}</h1><p>{escape(facts)}</p></div>{more}</header>"
-
-
-def navigation(links: list[tuple[str, str]]) -> str:
-    """Return links to the sections of a page, by their ids and titles."""
-    return (
-        "<nav>" + "".join(f'<a href="#{key}">{escape(each)}</a>' for key, each in links) + "</nav>"
-    )
-
-
-def _verdict(report: dict[str, Any], folder: Path) -> str:
-    verdict, advice, best = judge(report), advise(report, folder), report["candidates"][0]
-    tiles = "".join(
-        f'<div class="tile"><h3>{escape(head)}</h3><p class="figure">{escape(figure)}</p>'
-        f"<p>{escape(note)}</p></div>"
-        for head, figure, note in _tiles(report)
-    )
-    doubts = [each.line for each in judge_growing(report) if not each.pays]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in verdict.lines if line not in doubts)
-    first = "".join(f'<p class="first">{escape(line)}</p>' for line in doubts)
-    return (
-        f'<section id="verdict" class="{FEEL[verdict.trust]}">{first}'
-        f'<p class="badge">{escape(HEADLINES[verdict.trust])}</p>'
-        f"<h2><small>Winner</small> {escape(titled(best))}</h2>"
-        f"{_winner_map(best)}"
-        f'<div class="tiles">{tiles}</div><ul>{lines}</ul>'
-        f'<div class="next"><h3>Next</h3><p>{escape(advice.line)}</p>'
-        f"{_command(advice.command)}</div></section>"
-    )
-
-
-def _winner_map(best: dict[str, Any]) -> str:
-    if best["layer_map"] is None:
-        return ""
-    return f'<div class="winner-map" data-map="{escape(best["layer_map"])}"></div>'
-
-
-def _command(command: str | None) -> str:
-    if command is None:
-        return ""
-    code = f"<pre><code>{escape(command)}</code></pre>"
-    return f'{code}<button class="copy" type="button">Copy</button>'
+    return " · ".join(facts)
 
 
 def _tiles(report: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -277,7 +181,7 @@ def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _ahead(report: dict[str, Any]) -> tuple[str, str, str]:
-    found, beaten = ranked(report), len(stopped(report))
+    found, beaten = compared_at_lag(report), len(stopped(report))
     also = f"; {beaten:,} were stopped" if beaten else ""
     gap = behind(report, found[1]) if len(found) > 1 else None
     if gap is None:
@@ -307,74 +211,89 @@ def _sure(report: dict[str, Any]) -> tuple[str, str, str]:
 
 def _table(report: dict[str, Any]) -> dict[str, Any]:
     """Return the ranking as columns and rows, numbers as they are in `report.json`."""
-    lag, steps, seeds = str(report["lag"]), str(report["steps"]), report["seeds"]
-    is_tied, signal, over = tied(report), signal_column(report), varied(report)
-    first, has_maps = first_step(report), has(report, "layer_map")
-    start = "right after growth" if noun(report) == "growth" else "the first one"
-    columns = [
-        ("rank", "rank", "rank", "in parentheses the ranks that it may have, 95 % interval"),
-        ("name", "candidate", "name", ""),
-        *([("map", "layers", "map", "")] if has_maps else []),
-        *([("at_0", f"loss at {int(first):,}", "loss", start)] if first != lag else []),
-        ("at_lag", f"loss at {int(lag):,}", "error", f"± standard error over {over}" * bool(over)),
-        *([("signal", signal, "loss", "what candidates are ranked by")] if signal else []),
-        ("gap", "to the winner", "gap", "= cannot be told apart from the winner"),
-    ]
-    if over:
-        columns.append(("p_best", "best", "share", f"probability to be the best, over {over}"))
-    if has_average_column(report):
-        columns.append(("ema", f"average's at {int(lag):,}", "loss", "of the averaged weights"))
-    if report["oracle"]:
-        columns.append(("end", f"loss at {int(steps):,}", "loss", "at completion"))
-    if len(seeds) > 1:
-        columns += [
-            (f"seed_{seed}", f"seed {seed}", "loss", f"loss at step {lag} under this seed")
-            for seed in seeds
-        ]
-    counted = [
-        ("parameters", "parameters", "count", ""),
-        ("flops", "FLOPs", "flops", f"training FLOPs to step {lag}"),
-    ]
-    columns += [column for column in counted if has(report, column[0])]
-    rows = []
-    for each in (*report["candidates"], *beside(report)):
-        losses, is_ok = each["val_loss"], each["status"] == "ok"
-        row = {
-            "rank": each["rank"],
-            "ranks": each["rank_interval"],
-            "p_best": each["p_best"],
-            "name": each["name"],
-            "also": each.get("also", []),
-            "operator": each["operator"],
-            "map": each["layer_map"],
-            "at_0": losses.get(first),
-            "at_lag": losses.get(lag) if is_ok else None,
-            "se": each["val_loss_se"].get(lag) if is_ok else None,
-            "signal": judged(report, each),
-            "gap": behind(report, each),
-            "ema": each.get("val_loss_ema", {}).get(lag),
-            "end": losses.get(steps),
-            "parameters": each["parameters"],
-            "flops": each["flops"],
-            "tied": each["name"] in is_tied,
-            "baseline": each["is_baseline"],
-            "failure": each.get("failure"),
-            "stopped": each["stopped"]["step"] if each["status"] == "stopped" else None,
-            "evidence": evidence(each).replace("`", "") if each["status"] == "stopped" else None,
-            "best": bool(report["oracle"]) and each["name"] == report["oracle"]["candidate"],
-        }
-        for seed in seeds:
-            row[f"seed_{seed}"] = each.get("val_loss_by_seed", {}).get(str(seed), {}).get(lag)
-        rows.append(row)
     told = ("key", "label", "kind", "note")
+    columns = [column for is_known, *column in _columns(report) if is_known]
+    every, first, ties = [*report["candidates"], *beside(report)], first_step(report), tied(report)
     return {
         "columns": [dict(zip(told, column, strict=True)) for column in columns],
-        "rows": rows,
+        "rows": [_row(report, each, first, ties) for each in every],
         "winner": report["winner"]["name"],
     }
 
 
-def _ranking(report: dict[str, Any]) -> str:
+def _columns(report: dict[str, Any]) -> list[tuple[bool, str, str, str, str]]:
+    """Return of each column whether anything is in it, and key, label, kind and note."""
+    lag, first, over = report["lag"], int(first_step(report)), varied(report)
+    signal, oracle = signal_column(report), bool(report["oracle"])
+    ranks = "in parentheses the ranks that it may have, 95 % interval"
+    start = "right after growth" if noun(report) == "growth" else "the first one"
+    error, best = f"± standard error over {over}", f"probability to be the best, over {over}"
+    is_averaged, seeds = has_average_column(report), report["seeds"]
+    under = f"loss at step {lag} under this seed"
+    return [
+        (True, "rank", "rank", "rank", ranks),
+        (True, "name", "candidate", "name", ""),
+        (has(report, "layer_map"), "map", "layers", "map", ""),
+        (first != lag, "at_0", f"loss at {first:,}", "loss", start),
+        (True, "at_lag", f"loss at {lag:,}", "error", error if over else ""),
+        (signal is not None, "signal", signal or "", "loss", "what candidates are ranked by"),
+        (True, "gap", "to the winner", "gap", "= cannot be told apart from the winner"),
+        (bool(over), "p_best", "best", "share", best),
+        (is_averaged, "ema", f"average's at {lag:,}", "loss", "of the averaged weights"),
+        (oracle, "end", f"loss at {report['steps']:,}", "loss", "at completion"),
+        *((len(seeds) > 1, f"seed_{seed}", f"seed {seed}", "loss", under) for seed in seeds),
+        (has(report, "parameters"), "parameters", "parameters", "count", ""),
+        (has(report, "flops"), "flops", "FLOPs", "flops", f"training FLOPs to step {lag}"),
+    ]
+
+
+def _row(
+    report: dict[str, Any], candidate: dict[str, Any], first: str, ties: set[str]
+) -> dict[str, Any]:
+    """Return a candidate's values, of columns that are not shown too."""
+    lag, losses, status = str(report["lag"]), candidate["val_loss"], candidate["status"]
+    is_ok, is_stopped, oracle = status == "ok", status == "stopped", report["oracle"]
+    by_seed = candidate.get("val_loss_by_seed", {})
+    return {
+        "rank": candidate["rank"],
+        "ranks": candidate["rank_interval"],
+        "p_best": candidate["p_best"],
+        "name": candidate["name"],
+        "also": candidate.get("also", []),
+        "operator": candidate["operator"],
+        "map": candidate["layer_map"],
+        "at_0": losses.get(first),
+        "at_lag": losses.get(lag) if is_ok else None,
+        "se": candidate["val_loss_se"].get(lag) if is_ok else None,
+        "signal": judged(report, candidate),
+        "gap": behind(report, candidate),
+        "ema": candidate.get("val_loss_ema", {}).get(lag),
+        "end": losses.get(str(report["steps"])),
+        "parameters": candidate["parameters"],
+        "flops": candidate["flops"],
+        "tied": candidate["name"] in ties,
+        "baseline": candidate["is_baseline"],
+        "failure": candidate.get("failure"),
+        "stopped": candidate["stopped"]["step"] if is_stopped else None,
+        "evidence": evidence(candidate).replace("`", "") if is_stopped else None,
+        "best": bool(oracle) and candidate["name"] == oracle["candidate"],
+        **{f"seed_{seed}": by_seed.get(str(seed), {}).get(lag) for seed in report["seeds"]},
+    }
+
+
+def _kinds(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return which candidates a reader may ask for, and how that is called."""
+    return [
+        ("all", "all"),
+        ("growths", "growths" if noun(report) == "growth" else "no baselines"),
+        ("baselines", "baselines"),
+        ("tied", "winner and tied"),
+        ("stopped", "stopped"),
+        ("failed", "failed"),
+    ]
+
+
+def _ranking_note(report: dict[str, Any]) -> str:
     note = "A press on a name shows its curve in the charts."
     if over := varied(report):
         note = (
@@ -383,65 +302,4 @@ def _ranking(report: dict[str, Any]) -> str:
             "have (95 % interval), and best: the probability to be the best, both over "
             f"{over}. {note}"
         )
-    by = "name, operator, layers" if has(report, "layer_map") else "name"
-    options = "".join(
-        f'<option value="{value}">{text}</option>'
-        for value, text in (
-            ("all", "all"),
-            ("growths", "growths" if noun(report) == "growth" else "no baselines"),
-            ("baselines", "baselines"),
-            ("tied", "winner and tied"),
-            ("stopped", "stopped"),
-            ("failed", "failed"),
-        )
-    )
-    return (
-        f'<section id="ranking"><h2>Ranking at step {report["lag"]:,}</h2>'
-        '<div class="controls"><input id="filter" type="search" '
-        f'placeholder="Filter by {by}" aria-label="Filter candidates">'
-        f'<select id="kind" aria-label="Which candidates">{options}</select>'
-        '<span id="count" role="status"></span></div>'
-        '<div class="legend" id="legend"></div>'
-        '<div class="scroll"><table id="table"><thead></thead><tbody></tbody></table></div>'
-        '<div class="more" id="more"></div>'
-        f'<p class="note">{escape(note)} All numbers: <code>tables/ranking.csv</code>.</p>'
-        "</section>"
-    )
-
-
-def chart_figure(chart: Chart) -> str:
-    """Return the place of a chart, its title and its note."""
-    title, note = escape(chart["title"]), escape(chart["note"])
-    return (
-        f'<figure><figcaption><h3>{title}</h3><div class="axes" data-chart="{chart["id"]}"></div>'
-        f"<p>{note} <code>tables/{chart['table']}.csv</code></p></figcaption>"
-        f'<div class="chart" id="chart-{chart["id"]}" role="img" aria-label="{title}"></div>'
-        "</figure>"
-    )
-
-
-def html_section(section: Section, under: str = "") -> str:
-    """Write a section as HTML; its title is left out where it stands under the same."""
-    title = "" if section.title in (under, "Files") else f"<h3>{escape(section.title)}</h3>"
-    return f'<div class="told">{title}{"".join(map(_part, section.parts))}</div>'
-
-
-def _part(part: str | Grid | Points) -> str:
-    if isinstance(part, Points):
-        return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in part.items) + "</ul>"
-    if isinstance(part, str):
-        return f'<p class="note">{_inline(part)}</p>'
-    head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in part.head)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>" for row in part.rows
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _inline(text: str) -> str:
-    """Escape a text, and set what is between backticks as code and between two stars bold."""
-    safe = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
-    return re.sub(r"\*\*([^*]*)\*\*", r"<b>\1</b>", safe)
+    return note

@@ -1,20 +1,9 @@
-"""A comparison of runs as pages and tables: `compare.md`, `compare.html`, `tables/*.csv`."""
+"""A comparison of runs in words and tables."""
 
-import base64
-from html import escape
-from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import LagsearchError
-from lagsearch.report.numbers.tables import Table, write_csv
 from lagsearch.report.numbers.trust import Trust
-from lagsearch.report.pages.markdown import markdown_section
-from lagsearch.report.pages.stage import headed, html_section
-from lagsearch.report.words.stage import Grid, Section
-from lagsearch.storage.files import write_text
-
-SHOWN = 50
-"""Shared candidates that a page lists; all are in `tables/`."""
+from lagsearch.report.words.parts import SHOWN, Grid, Section, code, score_cell
 
 SURE: dict[Trust, str] = {
     "useful": "useful",
@@ -28,36 +17,7 @@ SURE: dict[Trust, str] = {
 """The verdict on a ranking, in a table's words."""
 
 
-def write_comparison(comparison: dict[str, Any], folder: Path) -> None:
-    """Write pages, tables and the figure of a comparison.
-
-    Args:
-        comparison: As `compare` returns it.
-        folder: A new or empty one, or that of an earlier comparison.
-
-    Raises:
-        LagsearchError: The folder holds something else; nothing was written.
-    """
-    from lagsearch.report.pictures.comparison import draw_comparison
-
-    page = folder / "compare.md"
-    if folder.exists() and not folder.is_dir():
-        raise LagsearchError(f"{folder}: is no folder; choose another with --out")
-    if folder.is_dir() and any(folder.iterdir()) and not page.is_file():
-        message = "has files, but no comparison; choose another folder with --out"
-        raise LagsearchError(f"{folder}: {message}")
-    drawn = draw_comparison(comparison, folder / "figures")
-    for name, (head, rows) in _tables(comparison).items():
-        write_csv(folder / "tables" / f"{name}.csv", head, rows)
-    told = sections(comparison)
-    figure = f"![{drawn[1]}](figures/{drawn[0]}.png)\n\n*{drawn[1]}*" if drawn else ""
-    parts = [f"# {_title(comparison)}", *map(markdown_section, told), figure]
-    write_text(page, "\n\n".join(part for part in parts if part) + "\n")
-    svg = (folder / "figures" / f"{drawn[0]}.svg", drawn[1]) if drawn else None
-    write_text(folder / "compare.html", _html(comparison, told, svg))
-
-
-def sections(comparison: dict[str, Any]) -> list[Section]:
+def comparison_sections(comparison: dict[str, Any]) -> list[Section]:
     """Return what a comparison holds in words and tables."""
     found = [_runs(comparison)]
     if comparison["shared"]:
@@ -65,22 +25,18 @@ def sections(comparison: dict[str, Any]) -> list[Section]:
     return found
 
 
-def _title(comparison: dict[str, Any]) -> str:
-    return f"{len(comparison['runs'])} runs side by side"
-
-
 def _runs(comparison: dict[str, Any]) -> Section:
     head = ["run", "winner", "candidates", "seeds", "ranked at K", "loss at K", "Spearman"]
     head += ["given away", "tied", "the ranking is", "cost"]
     rows = [
         [
-            f"`{run['name']}`",
-            f"`{run['winner']}`",
+            code(run["name"]),
+            code(run["winner"]),
             f"{run['candidates']:,}" + (f" ({run['failed']:,} failed)" if run["failed"] else ""),
             str(run["seeds"]),
             f"{run['lag']:,} of {run['steps']:,}{_by(run)}",
             f"{run['val_loss']:.4f}",
-            _score(run["spearman"]),
+            score_cell(run["spearman"]),
             _given_away(run),
             "" if run["tied"] is None else str(run["tied"]),
             SURE[run["trust"]],
@@ -104,15 +60,6 @@ def _by(run: dict[str, Any]) -> str:
     return kind + ("" if run["signal"] == "loss" else f", by {run['signal']}")
 
 
-def _score(score: dict[str, Any] | None) -> str:
-    if score is None:
-        return ""
-    if score["value"] is None:
-        return "not defined"
-    ends = score["interval"]
-    return f"{score['value']:.2f}" + (f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else "")
-
-
 def _given_away(run: dict[str, Any]) -> str:
     if run["regret"] is None:
         return ""
@@ -127,7 +74,7 @@ def _cost(run: dict[str, Any]) -> str:
 def _shared(comparison: dict[str, Any]) -> Section:
     rows = [
         [
-            f"`{row['name']}`" + (" (baseline)" if row["is_baseline"] else ""),
+            code(row["name"]) + (" (baseline)" if row["is_baseline"] else ""),
             *map(_place, row["places"]),
         ]
         for row in comparison["shared"][:SHOWN]
@@ -138,7 +85,7 @@ def _shared(comparison: dict[str, Any]) -> Section:
         f"{left}Rank at K among all candidates of the run, and the loss there; behind the arrow "
         "the loss at completion, where all were trained to it."
     )
-    head = ["candidate", *(f"`{run['name']}`" for run in comparison["runs"])]
+    head = ["candidate", *(code(run["name"]) for run in comparison["runs"])]
     return Section("Candidates that stand in several", (Grid(head, rows), note))
 
 
@@ -155,7 +102,7 @@ def _place(place: dict[str, Any] | None) -> str:
 def _agreement(comparison: dict[str, Any]) -> Section:
     rows = [
         [
-            *(f"`{name}`" for name in pair["runs"]),
+            *(code(name) for name in pair["runs"]),
             _correlation(pair, "at_lag"),
             _correlation(pair, "at_end"),
         ]
@@ -176,54 +123,3 @@ def _correlation(pair: dict[str, Any], key: str) -> str:
         return ""
     value = pair[key]
     return f"{'not defined' if value is None else f'{value:.2f}'} ({pair[f'n_{key}']})"
-
-
-def _tables(comparison: dict[str, Any]) -> dict[str, Table]:
-    """Return the tables by name: one row for each run, for each shared candidate, for each pair."""
-    runs, names = comparison["runs"], [run["name"] for run in comparison["runs"]]
-    plain = [key for key, value in runs[0].items() if key not in (*_SCORES, "by_step")]
-    head = [*plain, *(f"{key}{end}" for key in _SCORES for end in ("", "_low", "_high"))]
-    rows = [
-        [*(run[key] for key in plain), *(cell for key in _SCORES for cell in _cells(run[key]))]
-        for run in runs
-    ]
-    facts = ("rank", "of", "status", "val_loss", "final_val_loss")
-    shared = [
-        [row["name"], row["is_baseline"], name, *(place[key] for key in facts)]
-        for row in comparison["shared"]
-        for name, place in zip(names, row["places"], strict=True)
-        if place
-    ]
-    keys = ("at_lag", "n_at_lag", "at_end", "n_at_end")
-    pairs = [
-        [*pair["runs"], *(pair[key] for key in keys)] for pair in comparison["rank_correlation"]
-    ]
-    return {
-        "runs": (head, rows),
-        "shared": (["candidate", "is_baseline", "run", *facts], shared),
-        "rank_correlation": (["run", "other_run", *keys], pairs),
-    }
-
-
-_SCORES = ("spearman", "regret", "relative_regret")
-
-
-def _cells(score: dict[str, Any] | None) -> list[Any]:
-    if score is None:
-        return [None] * 3
-    return [score["value"], *(score["interval"] or (None, None))]
-
-
-def _html(comparison: dict[str, Any], told: list[Section], figure: tuple[Path, str] | None) -> str:
-    """Return the page: no script, nothing loaded, all text escaped."""
-    parts = [f"<section>{html_section(each)}</section>" for each in told]
-    if figure is not None:
-        picture = base64.b64encode(figure[0].read_bytes()).decode()
-        source = f"data:image/svg+xml;base64,{picture}"
-        caption = escape(figure[1])
-        parts.append(
-            f'<section><img class="picture" alt="{caption}" src="{source}">'
-            f'<p class="note">{caption}</p></section>'
-        )
-    names = " · ".join(run["name"] for run in comparison["runs"])
-    return headed(_title(comparison), names, "\n".join(parts))

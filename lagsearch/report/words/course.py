@@ -2,21 +2,18 @@
 
 from typing import Any
 
-from lagsearch.report.words.stage import (
-    Grid,
-    Points,
-    Section,
-)
-from lagsearch.report.words.staged_verdict import interval
+from lagsearch.report.numbers.view import adaptive_courses, first_seed_courses
+from lagsearch.report.words.parts import Grid, Part, Quotes, Section, code
+from lagsearch.report.words.verdict import interval
 
 
-def sections(report: dict[str, Any]) -> list[Section]:
+def course_sections(report: dict[str, Any]) -> list[Section]:
     """Return the parts in reading order."""
-    found = [courses(report), choices(report), ancestry(report), cost(report)]
-    return [*found, files(report)]
+    found = [_courses(report), _choices(report), _ancestry(report), _cost(report)]
+    return [*found, _files(report)]
 
 
-def courses(report: dict[str, Any]) -> Section:
+def _courses(report: dict[str, Any]) -> Section:
     """Return the table of what is compared, at equal steps and at equal FLOPs."""
     seeds = report["seeds"]
     rows = []
@@ -25,7 +22,7 @@ def courses(report: dict[str, Any]) -> Section:
         spread = "" if mean["low"] is None else f"{mean['low']:.4f} to {mean['high']:.4f}"
         rows.append(
             [
-                f"`{row['course']}`",
+                code(row["course"]),
                 row["says"],
                 f"{mean['value']:.4f}",
                 spread,
@@ -49,8 +46,8 @@ def courses(report: dict[str, Any]) -> Section:
         "before its end there: where the rate falls until the end, it has not fallen yet.",
     ]
     missing = [f"`{name}` is not here: {why}" for name, why in report["missing"].items()]
-    parts: list[str | Grid | Points] = [Grid(head, rows), " ".join(notes)]
-    return Section("Courses", tuple([*parts, Points(missing)] if missing else parts))
+    parts: list[Part] = [Grid(head, rows), " ".join(notes)]
+    return Section("Courses", tuple([*parts, Quotes(missing)] if missing else parts))
 
 
 def _behind(row: dict[str, Any]) -> list[str]:
@@ -62,10 +59,10 @@ def _behind(row: dict[str, Any]) -> list[str]:
     return found
 
 
-def choices(report: dict[str, Any]) -> Section:
+def _choices(report: dict[str, Any]) -> Section:
     """Return what was chosen in each stage, from what, by how much and how surely."""
     rows = []
-    for course in adaptive(report):
+    for course in adaptive_courses(report):
         for stage in course["stages"]:
             rows.append(
                 [
@@ -73,8 +70,8 @@ def choices(report: dict[str, Any]) -> Section:
                     str(stage["number"]),
                     f"{stage['begins']:,}",
                     str(stage["depth"]),
-                    f"`{stage['winner']}`",
-                    f"`{stage['layer_map']}`",
+                    code(stage["winner"]),
+                    code(stage["layer_map"]),
                     *_choice(stage),
                     f"{stage['val_loss']:.4f}",
                 ]
@@ -105,12 +102,12 @@ def _choice(stage: dict[str, Any]) -> list[str]:
     ]
 
 
-def ancestry(report: dict[str, Any]) -> Section:
+def _ancestry(report: dict[str, Any]) -> Section:
     """Return which layer of the final model came from where, through all stages."""
     rows = []
-    for course in first_seed(report):
+    for course in first_seed_courses(report):
         for stage in course["stages"]:
-            rows.append([f"`{course['name']}`", str(stage["number"]), f"`{stage['layers']}`"])
+            rows.append([code(course["name"]), str(stage["number"]), code(stage["layers"])])
     note = (
         "Every layer by the number of the layer that it goes back to: of the first stage's model "
         "or of the source. A star: added in this stage. From the embedding up; first seed."
@@ -118,7 +115,7 @@ def ancestry(report: dict[str, Any]) -> Section:
     return Section("Genealogy", (Grid(["course", "stage", "layers"], rows), note))
 
 
-def cost(report: dict[str, Any]) -> Section:
+def _cost(report: dict[str, Any]) -> Section:
     """Return what the search took against the whole training."""
     found = report["cost"]
     rows = [
@@ -126,7 +123,7 @@ def cost(report: dict[str, Any]) -> Section:
         ["training through all stages", f"{found['steps']:,}", f"{found['training_flops']:.2e}"],
         ["search: candidates that did not win", f"{found['extra_steps']:,}", _share(found)],
     ]
-    stages = adaptive(report)[0]["stages"]
+    stages = adaptive_courses(report)[0]["stages"]
     counted = [each for each in stages if each["lag"] is not None]
     terms = " + ".join(f"{each['candidates'] - 1} x {each['lag']:,}" for each in counted) or "0"
     whole = sum((each["candidates"] - 1) * each["lag"] for each in counted)
@@ -157,13 +154,13 @@ def _share(found: dict[str, Any]) -> str:
     return f"{found['search_flops']:.2e}, {share:.1%} of the training"
 
 
-def files(report: dict[str, Any]) -> Section:
+def _files(report: dict[str, Any]) -> Section:
     """Return what lies where."""
     several = "; under other seeds `schedule@<seed>.yaml`" if len(report["seeds"]) > 1 else ""
     return Section(
         "Files",
         (
-            Points(
+            Quotes(
                 [
                     f"schedule.yaml: what was chosen, run without search{several}".replace("`", ""),
                     "winner/: the final model, a Hugging Face checkpoint (first seed)",
@@ -174,13 +171,3 @@ def files(report: dict[str, Any]) -> Section:
             ),
         ),
     )
-
-
-def adaptive(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the adaptive courses, one for each seed."""
-    return [each for each in report["courses"] if each["name"] == "adaptive"]
-
-
-def first_seed(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return all courses under the first seed."""
-    return [each for each in report["courses"] if each["seed"] == report["seeds"][0]]

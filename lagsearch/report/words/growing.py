@@ -1,4 +1,4 @@
-"""The tables on whether growing is worth it, as words."""
+"""Whether growing is worth it, in words and tables."""
 
 from typing import Any
 
@@ -7,14 +7,18 @@ from lagsearch.report.numbers.view import (
     own_losses,
     varied,
 )
-
-Grid = tuple[list[str], list[list[str]]]
-"""The columns' names, and rows."""
+from lagsearch.report.words.parts import SHOWN, Grid, Part, Section, code, loss_cell
 
 
-def tell_growing(report: dict[str, Any]) -> tuple[Grid, Grid, str]:
+def tell_growing(report: dict[str, Any]) -> Section:
     """Return what everything came to, every growth beside every baseline, and what that means."""
-    return _losses(report), _compared(report), _note(report)
+    parts: list[Part] = [_losses(report)]
+    rows, note = _compared(report), _note(report)
+    if rows:
+        parts.append(Grid(_HEAD, rows[:SHOWN]))
+    if len(rows) > SHOWN:
+        note = f"The first {SHOWN} of {len(rows):,}; all are in `tables/growing.csv`. {note}"
+    return Section("Is growing worth it?", (*parts, note))
 
 
 def _losses(report: dict[str, Any]) -> Grid:
@@ -32,23 +36,25 @@ def _losses(report: dict[str, Any]) -> Grid:
     ]
     for each in shown:
         last = str(_last(each))
-        told = [_loss(each["val_loss"].get(step)) for step in steps]
-        told += [_loss(each["val_loss"].get(last))] if is_longer else []
-        name = f"`{each['name']}`" + (" (winner)" if each in winner else "")
+        told = [loss_cell(each["val_loss"].get(step)) for step in steps]
+        told += [loss_cell(each["val_loss"].get(last))] if is_longer else []
+        name = code(each["name"]) + (" (winner)" if each in winner else "")
         rows.append([name, f"{int(last):,}", f"{each['flops_by_step'][last]:.2e}", *told])
-    return head, rows
+    return Grid(head, rows)
 
 
-def _compared(report: dict[str, Any]) -> Grid:
+_HEAD = ["growth", "beside", "at step", "behind by", "p", "at FLOPs", "behind by", "p"]
+
+
+def _compared(report: dict[str, Any]) -> list[list[str]]:
     """Return how far each growth is behind each baseline, at equal steps and FLOPs."""
-    head = ["growth", "beside", "at step", "behind by", "p", "at FLOPs", "behind by", "p"]
     rows = []
     for each in report["growing"]["comparisons"]:
         steps, flops = each["equal_steps"], each["equal_flops"]
         at_step = [f"{steps['step']:,}", *_point(steps)] if steps else [""] * 3
         at_flops = [f"{flops['flops']:.2e}", *_point(flops)] if flops else ["", "not known", ""]
-        rows.append([f"`{each['growth']}`", f"`{each['baseline']}`", *at_step, *at_flops])
-    return head, rows
+        rows.append([code(each["growth"]), code(each["baseline"]), *at_step, *at_flops])
+    return rows
 
 
 def _point(point: dict[str, Any]) -> list[str]:
@@ -87,7 +93,3 @@ def _note(report: dict[str, Any]) -> str:
 
 def _last(candidate: dict[str, Any]) -> int:
     return max(map(int, candidate["val_loss"]))
-
-
-def _loss(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

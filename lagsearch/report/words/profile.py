@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from lagsearch.report.words.parts import SHOWN, Grid, Section, code
 
-def tell_times(report: dict[str, Any]) -> tuple[str, list[str], list[list[str]], str]:
-    """Return a line, the table's head, its rows by rank, and a note.
+
+def tell_times(report: dict[str, Any]) -> Section:
+    """Return a line, a table by rank, and a note.
 
     Args:
         report: As `report.json`, with `profile`.
@@ -19,13 +21,17 @@ def tell_times(report: dict[str, Any]) -> tuple[str, list[str], list[list[str]],
     head += ["GPU busy"] if has_gpu else []
     rows = []
     for rank, name, profile in found:
-        row = [str(rank), f"`{name}`", _step(profile), f"{profile['tokens_per_s']:,.0f}"]
+        row = [str(rank), code(name), _step(profile), f"{profile['tokens_per_s']:,.0f}"]
         row += [f"{share:.0%}" for share in profile["shares"].values()]
         row += [f"{profile['evaluation_s']['sum']:.1f}"]
         row += [f"{profile['model_flop_utilization']:.1%}", _memory(profile["memory"])]
         row += [_busy(profile["gpu_utilization"])] if has_gpu else []
         rows.append(row)
-    return _line(found[0][1], best), head, rows, _note(best, has_gpu=has_gpu)
+    note = _note(best, has_gpu=has_gpu)
+    if len(rows) > SHOWN:
+        note = f"The best {SHOWN} of {len(rows):,}. {note}"
+    parts = (_line(found[0][1], best), Grid(head, rows[:SHOWN]), note)
+    return Section("Where the time goes", parts)
 
 
 def _line(name: str, profile: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
-"""What a report holds in words and tables, for the page that reads alone and for the browser's."""
+"""What the report of a run, or of one stage, holds in words and tables."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from lagsearch.display.layer_blocks import legend
@@ -9,6 +8,7 @@ from lagsearch.display.watch import clock
 from lagsearch.report.numbers.view import (
     behind,
     beside,
+    dimension_name,
     evidence,
     first_step,
     has,
@@ -22,49 +22,18 @@ from lagsearch.report.numbers.view import (
     varied,
 )
 from lagsearch.report.words.growing import tell_growing
+from lagsearch.report.words.parts import (
+    SHOWN,
+    Grid,
+    Part,
+    Quotes,
+    Section,
+    code,
+    loss_cell,
+    score_cell,
+)
 from lagsearch.report.words.profile import tell_times
-from lagsearch.report.words.verdict import dimension_name
 from lagsearch.selection import holm
-
-SHOWN = 50
-"""Candidates that a table in words lists; all are in `tables/`."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of words; backticks are around names, two stars around what stands out.
-
-    Attributes:
-        head: The columns' names.
-        rows: Their cells.
-    """
-
-    head: list[str]
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Points:
-    """A list of things that others said, which may hold any character.
-
-    Attributes:
-        items: One for each point.
-    """
-
-    items: list[str]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a report.
-
-    Attributes:
-        title: Its heading.
-        parts: Paragraphs, tables and lists in reading order.
-    """
-
-    title: str
-    parts: tuple[str | Grid | Points, ...]
 
 
 def tell_source(source: dict[str, Any]) -> str:
@@ -76,22 +45,23 @@ def tell_source(source: dict[str, Any]) -> str:
     return f"Source `{source['name']}`: {trained}."
 
 
-def sections(report: dict[str, Any]) -> dict[str, Section]:
+def stage_sections(report: dict[str, Any]) -> dict[str, Section]:
     """Return the parts of a report that its numbers allow, by what they are about."""
-    wanted = {
-        left_out: bool(report.get("left_out")),
-        growing: bool(beside(report) or own_losses(report)),
-        strategies: bool(report["oracle"]),
-        scores: bool(report["oracle"]),
-        importance: bool(report["importance"]),
-        savings: bool(report["savings"]),
-        objective: any("val_loss_parts" in each for each in report["candidates"]),
-        downstream: bool(report["harness"]),
-        cost: bool(report["cost"]),
-        times: "profile" in report,
-        files: True,
+    every, has_oracle = report["candidates"], bool(report["oracle"])
+    wanted: dict[str, tuple[Callable[[dict[str, Any]], Section], bool]] = {
+        "left_out": (_left_out, bool(report.get("left_out"))),
+        "growing": (tell_growing, bool(beside(report) or own_losses(report))),
+        "strategies": (_strategies, has_oracle),
+        "scores": (_scores, has_oracle),
+        "importance": (_importance, bool(report["importance"])),
+        "savings": (_savings, bool(report["savings"])),
+        "objective": (_objective, any("val_loss_parts" in each for each in every)),
+        "downstream": (_downstream, bool(report["harness"])),
+        "cost": (_cost, bool(report["cost"])),
+        "times": (tell_times, "profile" in report),
+        "files": (_files, True),
     }
-    return {tell.__name__: tell(report) for tell, is_wanted in wanted.items() if is_wanted}
+    return {name: tell(report) for name, (tell, has) in wanted.items() if has}
 
 
 def ranking(report: dict[str, Any]) -> Section:
@@ -105,18 +75,20 @@ def ranking(report: dict[str, Any]) -> Section:
     if has(report, "layer_map"):
         columns["layers"] = lambda each: str(each["layer_map"])
     if first != lag:
-        columns[f"loss at {first}"] = lambda each: _loss(each["val_loss"].get(first))
+        columns[f"loss at {first}"] = lambda each: loss_cell(each["val_loss"].get(first))
     columns[f"loss at {lag}"] = lambda each: _at_lag(each, lag)
     if signal:
-        columns[signal] = lambda each: _loss(judged(report, each))
+        columns[signal] = lambda each: loss_cell(judged(report, each))
     columns["to the winner"] = lambda each: _behind(report, each)
     if varied(report):
         columns["tied"] = lambda each: "=" if each["name"] in is_tied else ""
         columns["best"] = lambda each: _probability(each["p_best"])
     if has_average_column(report):
-        columns[f"average's at {lag}"] = lambda each: _loss(each.get("val_loss_ema", {}).get(lag))
+        columns[f"average's at {lag}"] = lambda each: loss_cell(
+            each.get("val_loss_ema", {}).get(lag)
+        )
     if report["oracle"]:
-        columns[f"loss at {steps}"] = lambda each: _loss(each["val_loss"].get(steps))
+        columns[f"loss at {steps}"] = lambda each: loss_cell(each["val_loss"].get(steps))
     rows = [[tell(each) for tell in columns.values()] for each in (*shown, *beside(report))]
     grid = Grid(list(columns), rows)
     note = _ranking_note(report, shown)
@@ -124,7 +96,7 @@ def ranking(report: dict[str, Any]) -> Section:
 
 
 def _ranking_note(report: dict[str, Any], shown: list[dict[str, Any]]) -> str:
-    notes = [_left_out(report, "ranking").rstrip()]
+    notes = [_say_listed(report).rstrip()]
     if has(report, "layer_map"):
         notes.append(f"{legend((each['layer_map'] for each in shown), '`')}.")
     if over := varied(report):
@@ -152,7 +124,7 @@ def _at_lag(candidate: dict[str, Any], lag: str) -> str:
     if candidate["status"] != "ok":
         return "failed"
     error = candidate["val_loss_se"].get(lag)
-    return _loss(candidate["val_loss"].get(lag)) + (f" ± {error:.4f}" if error else "")
+    return loss_cell(candidate["val_loss"].get(lag)) + (f" ± {error:.4f}" if error else "")
 
 
 def _behind(report: dict[str, Any], candidate: dict[str, Any]) -> str:
@@ -180,35 +152,25 @@ def _shown(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [*best, *(each for each in others if each["is_baseline"])]
 
 
-def _left_out(report: dict[str, Any], table: str) -> str:
+def _say_listed(report: dict[str, Any]) -> str:
     """Say where the candidates are that a table does not list."""
-    if len(report["candidates"]) <= SHOWN:
-        return ""
     count = len(report["candidates"])
-    return f"The best {SHOWN} of {count:,}, and baselines; all are in `tables/{table}.csv`. "
+    if count <= SHOWN:
+        return ""
+    return f"The best {SHOWN} of {count:,}, and baselines; all are in `tables/ranking.csv`. "
 
 
-def left_out(report: dict[str, Any]) -> Section:
+def _left_out(report: dict[str, Any]) -> Section:
     """Return the candidates that do not fit, and why."""
     by_reason: dict[str, list[str]] = {}
     for each in report["left_out"]:
         by_reason.setdefault(each["reason"], []).append(each["name"])
     lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
     told = "Listed in the space, but they do not fit the sources and the target:"
-    return Section("Left out", (told, Points(lines)))
+    return Section("Left out", (told, Quotes(lines)))
 
 
-def growing(report: dict[str, Any]) -> Section:
-    """Return what growths came to beside what was trained on without growing."""
-    losses, compared, note = tell_growing(report)
-    parts: list[str | Grid | Points] = [Grid(*losses)]
-    parts += [Grid(compared[0], compared[1][:SHOWN])] if compared[1] else []
-    if len(compared[1]) > SHOWN:
-        note = f"The first {SHOWN} of {len(compared[1]):,}; all are in `tables/growing.csv`. {note}"
-    return Section("Is growing worth it?", (*parts, note))
-
-
-def strategies(report: dict[str, Any]) -> Section:
+def _strategies(report: dict[str, Any]) -> Section:
     """Return the rows of the LAG paper's Table 1 that there are candidates for."""
     rows = [
         [
@@ -238,10 +200,10 @@ _SCORES = {
 
 def _with_ties(row: dict[str, Any]) -> str:
     more = len(row.get("tied", ()))
-    return f"`{row['candidate']}`" + (f" and {more:,} equal to it: their mean" if more else "")
+    return code(row["candidate"]) + (f" and {more:,} equal to it: their mean" if more else "")
 
 
-def scores(report: dict[str, Any]) -> Section:
+def _scores(report: dict[str, Any]) -> Section:
     """Return what the ranking at every step was worth."""
     oracle = report["oracle"]
     shown = {key: word for key, word in _SCORES.items() if key in oracle}
@@ -249,7 +211,7 @@ def scores(report: dict[str, Any]) -> Section:
     for step in oracle["spearman"]:
         row = [f"**{step}**" if int(step) == report["lag"] else step]
         for metric in shown:
-            row.append(_score(oracle[metric][step], 4 if metric == "regret" else 2))
+            row.append(score_cell(oracle[metric][step], 4 if metric == "regret" else 2))
         row += [_recall(found[step]) for found in oracle["recall"].values()]
         rows.append(row)
     head = ["step", *shown.values()]
@@ -276,13 +238,13 @@ def _scores_note(report: dict[str, Any]) -> str:
     )
 
 
-def importance(report: dict[str, Any]) -> Section:
+def _importance(report: dict[str, Any]) -> Section:
     """Return what decides the loss, a row for each dimension of the design space."""
     found = report["importance"]
     dimensions = found["dimensions"]
     rows = [
         [
-            f"`{dimension_name(each)}`",
+            code(dimension_name(each)),
             f"{each['importance']:.0%}",
             f"{each['p_value']:.2g}",
             ", ".join(
@@ -295,7 +257,7 @@ def importance(report: dict[str, Any]) -> Section:
     p_values = {dimension_name(each): each["p_value"] for each in dimensions}
     decides = holm(p_values)
     if decides:
-        named = ", ".join(f"`{name}`" for name in p_values if name in decides)
+        named = ", ".join(code(name) for name in p_values if name in decides)
         line = (
             f"What decides the loss at step {found['step']:,}: {named} (5 %, Holm-corrected for "
             f"looking at {len(dimensions)})."
@@ -319,14 +281,14 @@ def importance(report: dict[str, Any]) -> Section:
     return Section("What decides the loss", (line, Grid(head, rows), note))
 
 
-def savings(report: dict[str, Any]) -> Section:
+def _savings(report: dict[str, Any]) -> Section:
     """What growths save against training from scratch; a negative number is a loss."""
     found = report["savings"]
     rows = []
     names = [each["name"] for each in report["candidates"] if each["name"] in found["growths"]]
     for name in names[:SHOWN]:
         entry = found["growths"][name]
-        row = [f"`{name}`", f"{entry['val_loss']:.4f}"]
+        row = [code(name), f"{entry['val_loss']:.4f}"]
         for unit in ("flops", "tokens"):
             for way in ("growth", "with_sources", "with_search"):
                 row.append(_percent(entry[unit][f"{way}_speed_up"]))
@@ -348,21 +310,25 @@ def savings(report: dict[str, Any]) -> Section:
     return Section("What growing saves", (Grid(head, rows), note))
 
 
-def objective(report: dict[str, Any]) -> Section:
+def _objective(report: dict[str, Any]) -> Section:
     """Return the loss of each part of the objective at K, and at completion where reached."""
     measured = [each for each in _shown(report) if "val_loss_parts" in each]
     names = list(measured[0]["val_loss_parts"])
     steps = [str(report["lag"]), *([str(report["steps"])] if report["oracle"] else [])]
     rows = [
         [
-            f"`{each['name']}`",
-            *(_loss(each["val_loss_parts"][name].get(step)) for step in steps for name in names),
+            code(each["name"]),
+            *(
+                loss_cell(each["val_loss_parts"][name].get(step))
+                for step in steps
+                for name in names
+            ),
         ]
         for each in measured
     ]
     head = ["candidate", *(f"{name} at {step}" for step in steps for name in names)]
     weighted = "The whole is their mean, each part weighted as in `objective.weights`."
-    note = _left_out(report, "ranking") + weighted
+    note = _say_listed(report) + weighted
     return Section("The parts of the objective", (Grid(head, rows), note))
 
 
@@ -370,16 +336,16 @@ def _percent(value: float | None) -> str:
     return "not known" if value is None else f"{value:+.0%}"
 
 
-def downstream(report: dict[str, Any]) -> Section:
+def _downstream(report: dict[str, Any]) -> Section:
     """Return the downstream tasks, candidates under one another."""
     harness = report["harness"]
     measures = list(dict.fromkeys(map(_measure, harness["results"])))
     results = sorted(harness["results"], key=lambda row: measures.index(_measure(row)))
     rows = [
         [
-            f"`{row['task']}`",
+            code(row["task"]),
             _metric(row),
-            f"`{row['candidate']}`",
+            code(row["candidate"]),
             _value(row),
             "" if row["samples"] is None else f"{row['samples']:,}",
             "" if row["num_fewshot"] is None else str(row["num_fewshot"]),
@@ -394,10 +360,10 @@ def downstream(report: dict[str, Any]) -> Section:
     )
     if any(row["is_truncated"] for row in results):
         notes += " ✂: there were prompts of more tokens than the model takes, cut from the left."
-    parts: list[str | Grid | Points] = [Grid(head, rows), notes] if rows else []
+    parts: list[Part] = [Grid(head, rows), notes] if rows else []
     if harness["failures"]:
         reasons = dict.fromkeys(each["reason"] for each in harness["failures"])
-        parts += ["Not evaluated; `lagsearch run` tries again:", Points(list(reasons))]
+        parts += ["Not evaluated; `lagsearch run` tries again:", Quotes(list(reasons))]
     return Section("Downstream tasks", tuple(parts))
 
 
@@ -427,7 +393,7 @@ _COUNTED = {
 }
 
 
-def cost(report: dict[str, Any]) -> Section:
+def _cost(report: dict[str, Any]) -> Section:
     """Return what was spent, and what training all would have taken."""
     spending = report["cost"]
     wall = spending["wall_s"]
@@ -478,15 +444,7 @@ def _oracle_wall(report: dict[str, Any]) -> str:
     return clock(report["cost"]["wall_s"]["search"]) if report["oracle"] else "not done"
 
 
-def times(report: dict[str, Any]) -> Section:
-    """Return where the time of profiled candidates went."""
-    line, head, rows, note = tell_times(report)
-    if len(rows) > SHOWN:
-        note = f"The best {SHOWN} of {len(rows):,}. {note}"
-    return Section("Where the time goes", (line, Grid(head, rows[:SHOWN]), note))
-
-
-def files(report: dict[str, Any]) -> Section:
+def _files(report: dict[str, Any]) -> Section:
     """Return what else the folder holds."""
     pages = (
         "`report.html` shows this page's numbers in a browser, to sort and to search, "
@@ -507,19 +465,6 @@ def files(report: dict[str, Any]) -> Section:
         "count from growth."
     )
     return Section("Files", (told,))
-
-
-def _loss(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _score(score: dict[str, Any], digits: int) -> str:
-    if score["value"] is None:
-        return "not defined"
-    if score["interval"] is None:
-        return f"{score['value']:.{digits}f}"
-    low, high = score["interval"]
-    return f"{score['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _recall(score: dict[str, Any]) -> str:

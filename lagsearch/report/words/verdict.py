@@ -1,16 +1,14 @@
-"""The first lines of a report: who won, by how much, whether to believe it, and what is next."""
+"""The first lines of a report: who won, by how much, and whether to believe it."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lagsearch.display.watch import clock
 from lagsearch.report.numbers.trust import (
-    ENOUGH,
     HEADLINES,
     NAMED,
     Trust,
-    good_from,
     with_oracle,
     without_oracle,
 )
@@ -54,141 +52,6 @@ def judge(report: dict[str, Any]) -> Verdict:
     trust, reason = with_oracle(report) if report["oracle"] else without_oracle(report)
     lines += _stable(report, trust)
     return Verdict(trust, (*lines, f"{HEADLINES[trust]}: {reason}"))
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What to run next.
-
-    Attributes:
-        line: What for, in a sentence.
-        command: The command, from where the run was started; None where there is none.
-    """
-
-    line: str
-    command: str | None
-
-
-def advise(report: dict[str, Any], folder: Path) -> Advice:
-    """Say what to run next.
-
-    Args:
-        report: As `report.json`.
-        folder: The run folder.
-    """
-    if report["curves"] is not None:
-        return _elsewhere(report, folder)
-    commands = _Commands(report, folder)
-    if any(each.outcome == "did not pay" for each in judge_growing(report)):
-        twice = 2 * report["steps"]
-        line = f"To see whether growing pays when all are trained longer: {twice:,} steps."
-        return Advice(line, commands.longer(twice))
-    trust = judge(report).trust
-    if trust in ("settled", "open", "unsettled"):
-        return _without_scores(report, commands, trust)
-    if trust == "unknown":
-        line = f"Fewer than {ENOUGH} growths say little: add candidates; these operators are there."
-        return Advice(line, "lagsearch operators")
-    return _with_scores(report, commands, is_useful=trust == "useful")
-
-
-def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
-    """Say what to do next with what another trainer trained."""
-    trust, lag, good = judge(report).trust, report["lag"], None
-    if report["oracle"] and trust != "unknown":
-        good = good_from(report)
-        if good is not None and good not in (lag, report["steps"]):
-            line = f"From step {good:,} on the ranking is good: look at it there."
-            beside = folder.with_name(f"{folder.name}-lag{good}")
-            baselines = [each["name"] for each in report["candidates"] if each["is_baseline"]]
-            options = [part for name in baselines for part in ("--baseline", name)]
-            options += ["--lag", str(good), "--end", str(report["steps"]), "--out", str(beside)]
-            return Advice(line, shlex.join(["lagsearch", "report", report["curves"], *options]))
-    lines = {
-        "unknown": f"Fewer than {ENOUGH} candidates say little: record more.",
-        "useful": f"In searches like this one, train to step {lag:,} and choose there.",
-        "misleading": "No step before the end ranks well here: train all further, and look again.",
-        "settled": "Train all to the end, to see what such a ranking is worth.",
-        "unsettled": "Train further, to see where the ranking settles.",
-    }
-    more = "Record losses by batch or under more seeds, to tell the first places apart."
-    return Advice(lines.get(trust, more), None)
-
-
-@dataclass(frozen=True)
-class _Commands:
-    """Command lines that go on from a run."""
-
-    report: dict[str, Any]
-    folder: Path
-
-    def again(self, *options: str) -> str:
-        """Go on in the same folder."""
-        return self._run("space.yaml", *options, "--out", str(self.folder))
-
-    def more_seeds(self) -> str:
-        """Go on under two seeds more."""
-        seeds = list(self.report["seeds"])
-        seeds += [max(seeds) + 1, max(seeds) + 2]
-        return self.again("--seeds", ",".join(map(str, seeds)))
-
-    def rank_at(self, step: int) -> str:
-        """Rank at another step, in a folder beside."""
-        beside = self.folder.with_name(f"{self.folder.name}-lag{step}")
-        lag = ["--lag", str(step)]
-        if self.report["search"]["asked_lag"] == "auto":  # beside bounds, --lag is refused
-            lag = ["--set", f"search.min_lag={step}", "--set", f"search.max_lag={step}"]
-        return self._run("space.yaml", *lag, "--out", str(beside))
-
-    def longer(self, steps: int) -> str:
-        """Train all further, in a folder beside."""
-        beside = self.folder.with_name(f"{self.folder.name}-steps{steps}")
-        return self._run("space.yaml", "--set", f"training.steps={steps}", "--out", str(beside))
-
-    def winner_alone(self) -> str:
-        """Train the winner without a search."""
-        return self._run("schedule.yaml")
-
-    def _run(self, space: str, *options: str) -> str:
-        return shlex.join(["lagsearch", "run", str(self.folder / space), *options])
-
-
-def _without_scores(report: dict[str, Any], commands: _Commands, trust: Trust) -> Advice:
-    lag, steps = report["lag"], report["steps"]
-    if trust == "settled":
-        line = (
-            "The winner can be used. To see what such a ranking is worth, train all to completion; "
-            "what is trained already is kept."
-        )
-        return Advice(line, commands.again("--oracle"))
-    if trust == "unsettled" and lag < steps:
-        later = min(2 * lag, steps)
-        return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
-    line = "Train all under more seeds, to tell the first places apart; what is trained is kept."
-    return Advice(line, commands.more_seeds())
-
-
-def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool) -> Advice:
-    lag, steps, several = report["lag"], report["steps"], len(report["seeds"]) > 1
-    if is_useful and several:
-        line = "The winner can be used; its schedule trains it alone, without a search."
-        return Advice(line, commands.winner_alone())
-    good = good_from(report)
-    if is_useful or (good is not None and good <= lag):
-        line = "Train all under more seeds, to see whether it holds; what is trained is kept."
-        return Advice(line, commands.more_seeds())
-    best = report["oracle"]["candidate"]
-    if good is None or good >= steps:
-        line = f"No step before completion ranks well here: rank there. {best} is best."
-        return Advice(line, commands.rank_at(steps))
-    line = f"From step {good:,} on the ranking is good: rank there. {best} is best at completion."
-    return Advice(line, commands.rank_at(good))
-
-
-def dimension_name(dimension: dict[str, Any]) -> str:
-    """Name a dimension of the design space: a setting by its operator too."""
-    of = dimension["operator"]
-    return str(dimension["name"]) if of is None else f"{of}: {dimension['name']}"
 
 
 def _winner(report: dict[str, Any]) -> str:
@@ -302,3 +165,102 @@ def _stable(report: dict[str, Any], trust: Trust) -> list[str]:
             "judges by the losses."
         ]
     return [f"No phase transition shows by step {until:,}: that would need that {why}."]
+
+
+def tell_courses(report: dict[str, Any], folder: Path) -> list[str]:
+    """Return the last lines of a run: result, comparison, cost and files."""
+    lines = [*judge_courses(report), cost_line(report), *files_lines(report, folder)]
+    if report["winner"]["checkpoint"] is not None:
+        lines.append(f"Checkpoint: {folder / report['winner']['checkpoint']}")
+    return lines
+
+
+def judge_courses(report: dict[str, Any]) -> list[str]:
+    """Say how adaptive stacking ended, and against what."""
+    rows = {row["course"]: row for row in report["table"]}
+    adaptive = rows["adaptive"]["val_loss"]
+    over = f", the mean of {adaptive['n']} seeds" if adaptive["n"] > 1 else ""
+    lines = _not_worth_it(rows)
+    lines.append(f"Adaptive stacking: validation loss {adaptive['value']:.4f}{over}.")
+    if "last" in rows:
+        lines.append(claim(rows["last"]))
+    lines += [
+        f"{name}: {row['val_loss']['value']:.4f}, {compared(row['behind'])}."
+        for name, row in rows.items()
+        if name not in ("adaptive", "last") and "behind" in row
+    ]
+    return lines
+
+
+def _not_worth_it(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Say so where the first stage's model, trained on, does not end above the grown one."""
+    if "continue" not in rows or (ended := side(rows["continue"]["behind"])) == "below":
+        return []
+    if ended == "above":
+        return ["Growing did not pay here: the model of the first stage, trained on, ends lower."]
+    return [
+        "Growing is not shown to pay here: at the end the model of the first stage, trained on, "
+        "cannot be told apart."
+    ]
+
+
+def claim(row: dict[str, Any]) -> str:
+    """Say what becomes of the paper's claim that adaptive stacking ends below last stacking."""
+    behind = row["behind"]
+    found = {
+        "below": "confirmed here",
+        "above": "contradicted here",
+        "open": "neither confirmed nor contradicted here",
+    }[side(behind)]
+    if behind["over"] != "seeds":
+        found = "not put to the test by one seed: another may end otherwise"
+    return (
+        f"last: {row['val_loss']['value']:.4f}, {compared(behind)}. The LAG paper's claim that "
+        f"adaptive stacking ends below last stacking is {found}."
+    )
+
+
+def side(behind: dict[str, Any]) -> str:
+    """Return whether adaptive ended `below` a course, `above` it, or whether that is `open`."""
+    if behind["low"] is None or behind["low"] <= 0 <= behind["high"]:
+        return "open"
+    return "below" if behind["low"] > 0 else "above"
+
+
+def compared(behind: dict[str, Any]) -> str:
+    """Say how far a course ended from the adaptive one."""
+    word = "above" if behind["value"] >= 0 else "below"
+    text = f"{abs(behind['value']):.4f} {word} adaptive"
+    if behind["low"] is None:
+        return text
+    return f"{text} (difference, 95 % over {behind['over']}: {interval(behind)})"
+
+
+def interval(mean: dict[str, Any]) -> str:
+    """Write an interval."""
+    return f"{mean['low']:+.4f} to {mean['high']:+.4f}"
+
+
+def cost_line(report: dict[str, Any]) -> str:
+    """Say what the search took beside the training."""
+    cost = report["cost"]
+    share = cost["search_flops"] / cost["training_flops"]
+    return (
+        f"Cost: {cost['steps']:,} steps and {cost['extra_steps']:,} more for the search, "
+        f"{cost['training_flops']:.2e} and {cost['search_flops']:.2e} training FLOPs "
+        f"({share:.1%} more); {taken(cost)}."
+    )
+
+
+def taken(cost: dict[str, Any]) -> str:
+    """Say how long all of it took."""
+    seconds = sum(cost["wall_s"].values())
+    return f"all courses and seeds took {clock(seconds)}, {cost['slots']} at a time"
+
+
+def files_lines(report: dict[str, Any], folder: Path) -> list[str]:
+    """Say where the report and the schedule are."""
+    return [
+        f"Report: {folder / 'report.html'}, {folder / 'report.md'}",
+        f"Schedule: {folder / 'schedule.yaml'}; `lagsearch run` repeats it without search",
+    ]

@@ -1,0 +1,253 @@
+"""Pictures on paper, as PNG and SVG: the one module that draws with matplotlib."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from lagsearch.report.pictures.picture import (
+    Axis,
+    Band,
+    Block,
+    Heat,
+    Line,
+    Picture,
+    Points,
+    Sheet,
+)
+from lagsearch.report.pictures.style import LIGHT
+from lagsearch.storage.files import replacing
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+STYLE = {
+    "figure.dpi": 110,
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LIGHT["ink"],
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": LIGHT["line"],
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.hashsalt": "lagsearch",
+}
+
+FORMATS: dict[str, dict[str, Any]] = {"png": {"metadata": {}}, "svg": {"metadata": {"Date": None}}}
+"""How each figure is saved; without a date the same numbers give the same bytes."""
+
+PER_PIXEL = 0.78
+"""Points on paper for a line's pixel in the browser."""
+
+MANY, VERY_MANY = 200, 1000
+"""Points from which on they are drawn small, and as an image in SVG."""
+
+_DASHES = {"": "-", "solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_LINEAR_BELOW = {"log_steps": 1, "log_share": 0.01}
+_LONGEST = 32
+"""Characters of a category that are written."""
+_MOST_LABELS = 25
+"""Labels of an axis; more run together."""
+
+
+def draw_sheets(sheets: Sequence[Sheet], folder: Path) -> list[tuple[str, str]]:
+    """Draw figures, and return the file name of the PNG, and the caption, of each."""
+    for sheet in sheets:
+        with plt.rc_context(STYLE):
+            figure = draw_sheet(sheet)
+            for kind, settings in FORMATS.items():
+                with replacing(folder / f"{sheet.key}.{kind}", is_lasting=False) as temporary:
+                    figure.savefig(temporary, format=kind, **settings)
+                figure.set_layout_engine("none")  # it stays as it was laid out
+            plt.close(figure)
+    return [(f"{sheet.key}.png", sheet.caption) for sheet in sheets]
+
+
+def draw_sheet(sheet: Sheet) -> Any:
+    """Return a sheet as a figure, which is not written yet."""
+    columns = sheet.columns or len(sheet.pictures)
+    figure, panels = plt.subplots(
+        -(-len(sheet.pictures) // columns),
+        columns,
+        figsize=sheet.size,
+        width_ratios=sheet.widths,
+        layout="constrained",
+        sharey=sheet.has_one_y,
+        squeeze=False,
+    )
+    for axes in panels.flat[len(sheet.pictures) :]:
+        axes.set_visible(False)
+    for axes, picture in zip(panels.flat, sheet.pictures, strict=False):
+        _draw(picture, axes)
+        if sheet.has_one_y and axes not in panels[:, 0]:
+            axes.set_ylabel("")
+    if sheet.y_span:
+        panels[0, 0].set_ylim(*sheet.y_span)
+    if sheet.legend_columns:
+        lines = panels[0, 0].get_legend_handles_labels()
+        figure.legend(*lines, loc="outside lower left", ncols=sheet.legend_columns)
+    return figure
+
+
+def without_formulas(text: str) -> str:
+    """Return a text that matplotlib writes as it is: a dollar begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def _draw(picture: Picture, axes: Any) -> None:
+    """Draw a picture on axes."""
+    for shape in picture.shapes:
+        _SHAPES[type(shape)](shape, picture, axes)
+    for mark in picture.marks:
+        axes.axvline(mark.x, color=LIGHT[mark.role], lw=0.8, ls=_DASHES[mark.dash])
+    axes.set_title(without_formulas(picture.paper_title or picture.title))
+    _x_axis(picture.x, axes)
+    _y_axis(picture.y, axes)
+    if picture.is_bare:
+        axes.grid(visible=False)
+        axes.set_xticks([])
+        for side in axes.spines.values():
+            side.set_visible(False)
+    _legend(picture, axes)
+
+
+def _x_axis(axis: Axis, axes: Any) -> None:
+    axes.set_xlabel(axis.label)
+    if axis.scale in _LINEAR_BELOW:
+        axes.set_xscale("symlog", linthresh=_LINEAR_BELOW[axis.scale])
+    elif axis.scale == "log":
+        axes.set_xscale("log")
+    if axis.scale in ("steps", "log_steps"):
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda step, _: f"{step:g}"))
+    if axis.span:
+        axes.set_xlim(*axis.span)
+    if axis.ticks:
+        axes.set_xticks(list(axis.ticks), list(axis.ticks.values()))
+
+
+def _y_axis(axis: Axis, axes: Any) -> None:
+    axes.set_ylabel(axis.label)
+    if axis.span:
+        axes.set_ylim(*axis.span)
+    if axis.from_zero:
+        axes.set_ylim(bottom=0)
+    if axis.ticks:
+        axes.set_yticks(list(axis.ticks), list(axis.ticks.values()))
+
+
+def _legend(picture: Picture, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if picture.legend in ("none", "browser") or not labels:
+        return
+    if picture.legend in ("reversed", "beside"):
+        handles, labels = handles[::-1], labels[::-1]
+    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+    axes.legend(handles, labels, **(beside if picture.legend == "beside" else {"loc": "best"}))
+
+
+def _color(role: str) -> Any:
+    if role.startswith("shade"):
+        return plt.get_cmap("viridis")(np.linspace(0.1, 0.85, 5)[int(role[5:]) % 5])
+    return LIGHT.get(role, role)
+
+
+def _line(line: Line, picture: Picture, axes: Any) -> None:
+    points = {"marker": "o", "ms": 3} if line.has_points else {}
+    axes.plot(
+        list(line.x),
+        np.array(line.y, dtype=float) + (line.lift or 0),
+        label=without_formulas(line.name) if line.in_legend is not False and line.name else None,
+        color=_color(line.role),
+        lw=PER_PIXEL * line.width,
+        ls=_DASHES[line.dash],
+        drawstyle="steps-post" if line.is_stair else "default",
+        zorder=2 if line.role == "rest" else 3,
+        **points,
+    )
+
+
+def _band(band: Band, picture: Picture, axes: Any) -> None:
+    axes.fill_between(
+        band.x, band.low, band.high, color=_color(band.role), alpha=band.opacity, lw=0
+    )
+
+
+def _points(points: Points, picture: Picture, axes: Any) -> None:
+    every = [each for each in picture.shapes if isinstance(each, Points)]
+    count = sum(len(each.y) for each in every)
+    x, color = list(points.x), _color(points.role)
+    if picture.x.scale == "category":
+        names = list(dict.fromkeys(str(name) for each in every for name in each.x))
+        x = [names.index(str(name)) for name in points.x]
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        is_long = sum(map(len, names)) > 24
+        _name_columns(names, axes, rotation=60 if is_long else 0)
+    for place, low, high in zip(x, points.low, points.high, strict=bool(points.low)):
+        axes.plot([place, place], [low, high], color=color, lw=1.6, zorder=3)
+    axes.scatter(
+        x,
+        points.y,
+        color=color,
+        label=without_formulas(points.name) or None,
+        marker="s" if points.symbol == "square" else "o",
+        s=10 if points.symbol and count > MANY else (0.66 * points.size) ** 2,
+        zorder=4 if points.low else 3,
+        rasterized=count > VERY_MANY,
+    )
+
+
+def _name_columns(names: Sequence[str], axes: Any, *, rotation: float) -> None:
+    turned: dict[str, Any] = {"rotation": rotation}
+    turned |= {"ha": "right", "rotation_mode": "anchor"} if 0 < rotation < 90 else {}
+    _name(names, axes.set_xticks, **turned)
+
+
+def _name(names: Sequence[str], write: Callable[..., Any], **looks: Any) -> None:
+    places = range(0, len(names), -(-len(names) // _MOST_LABELS))
+    shown = [shorten(names[place], _LONGEST, placeholder=" …") for place in places]
+    write(places, list(map(without_formulas, shown)), **looks)
+
+
+def _heat(heat: Heat, picture: Picture, axes: Any) -> None:
+    values = np.array(heat.values, dtype=float)
+    axes.grid(visible=False)
+    if heat.palette == "correlation":
+        image = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, origin="lower")
+        axes.figure.colorbar(image, ax=axes, shrink=0.85)
+        _name_columns(heat.columns, axes, rotation=90)
+        _name(heat.rows, axes.set_yticks)
+        return
+    axes.imshow(values, cmap="Blues_r", vmin=-0.15, vmax=1.1, aspect="auto", origin="lower")
+    for (row, column), value in np.ndenumerate(values):
+        color, text = "white" if value < 0.4 else LIGHT["ink"], heat.texts[row][column]
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    _name_columns(heat.columns, axes, rotation=60)
+    axes.set_yticks(range(len(heat.rows)), list(map(without_formulas, heat.rows)), fontsize=8)
+    axes.tick_params(length=0)
+
+
+def _block(block: Block, picture: Picture, axes: Any) -> None:
+    face = (1, 1, 1) if block.shade is None else plt.get_cmap("viridis")(block.shade)
+    edge, width = (LIGHT["winner"], 1.8) if block.is_ringed else (LIGHT["ink"], 0.4)
+    corner = (block.x - 0.4, block.y - 0.25)
+    axes.add_patch(plt.Rectangle(corner, 0.8, 0.5, facecolor=face, edgecolor=edge, lw=width))
+    ink = LIGHT["ink"] if sum(face[:3]) > 1.5 else "white"
+    axes.text(block.x, block.y, block.text, ha="center", va="center", fontsize=8, color=ink)
+
+
+_SHAPES: dict[type, Callable[[Any, Picture, Any], None]] = {
+    Line: _line,
+    Band: _band,
+    Points: _points,
+    Heat: _heat,
+    Block: _block,
+}
+"""How each shape is drawn; bars are for the browser."""
