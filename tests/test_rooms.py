@@ -1,6 +1,7 @@
 """The house: which room imports which. Each line may use what stands below it, as it says."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -16,10 +17,9 @@ MAY_IMPORT = {
     "display",
     "api": "running report records space display",
     "init": "running planning training data operators models space display",
-    "running": "evaluate planning training data records models selection space display",
+    "running": "planning training data records models selection space display",
     "grow": "planning operators models space display",
-    "evaluate": "training records models space",
-    "planning": "training data operators models selection space display",
+    "planning": "data operators models selection space display",
     "training": "records data operators models space display",
     "report": "records operators selection space display",
     "replay": "records selection",
@@ -39,8 +39,16 @@ ONLY_HERE = {
     "optuna": {"running/optuna_study.py", "replay/rivals.py"},
     "ray": {"running/workers/ray_tune.py", "replay/rivals.py"},
     "matplotlib": {"report/pictures/as_matplotlib.py"},
-    "lm_eval": {"evaluate/isolation.py", "evaluate/tasks.py", "evaluate/harness.py"},
+    "lm_eval": {
+        "running/evaluation/isolation.py",
+        "running/evaluation/tasks.py",
+        "running/evaluation/harness.py",
+    },
 }
+
+SHARED_NAMES: dict[str, str] = {}
+"""Public names that two files define, and why."""
+MOST_SHARED_NAMES = 6
 
 PATHS = sorted(ROOT.rglob("*.py"))
 
@@ -105,3 +113,29 @@ def test_space_and_selection_need_neither_torch_nor_transformers():
             heavy = {"torch", "ray", "transformers", "datasets"}
             found = heavy & {module.split(".")[0] for module in imports_of(path)}
             assert not found, f"{path} imports {found}"
+
+
+def test_long_functions_are_rare():
+    long = []
+    for path in PATHS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                if lines > 50:
+                    long.append(f"{path.relative_to(ROOT)}: {node.name}, {lines} lines")
+    assert not long, long
+
+
+def test_a_public_name_means_one_thing():
+    homes: dict[str, set[str]] = {}
+    for path in PATHS:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(str(path.relative_to(ROOT)))
+    shared = {name: where for name, where in homes.items() if len(where) > 1}
+    assert set(shared) <= set(SHARED_NAMES), {
+        name: where for name, where in shared.items() if name not in SHARED_NAMES
+    }
+    assert len(SHARED_NAMES) <= MOST_SHARED_NAMES
+    assert all(re.search(r"\w", reason) for reason in SHARED_NAMES.values())

@@ -19,8 +19,7 @@ from lagsearch.records.stage_result import ADAPTIVE, read_stage_result
 from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
-from lagsearch.report.numbers.tables import write_course_tables as write_whole_tables
-from lagsearch.report.numbers.tables import write_tables
+from lagsearch.report.numbers.tables import write_course_tables, write_tables
 from lagsearch.space import Space, SpaceFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
 
@@ -60,14 +59,13 @@ def _write_stages(path: Path) -> dict[str, Any]:
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
             _write_schedule(folder, file.under(course["seed"]), course["folder"])
-    from lagsearch.report.pages.course import course_html as write_page
-    from lagsearch.report.pages.course import course_markdown as write_markdown
-    from lagsearch.report.pictures.course import draw_courses as draw_whole
+    from lagsearch.report.pages.course import course_html, course_markdown
+    from lagsearch.report.pictures.course import draw_courses
 
-    figures = draw_whole(report, folder.figures)
-    write_whole_tables(report, folder.tables)
-    write_text(folder.path / "report.md", write_markdown(report, figures))
-    write_text(folder.path / "report.html", write_page(report, figures, folder.figures))
+    figures = draw_courses(report, folder.figures)
+    write_course_tables(report, folder.tables)
+    write_text(folder.path / "report.md", course_markdown(report, figures))
+    write_text(folder.path / "report.html", course_html(report, figures, folder.figures))
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
@@ -143,15 +141,14 @@ def _check_free(folder: RunFolder) -> None:
 
 
 def _write_pages(report: dict[str, Any], folder: RunFolder) -> None:
-    from lagsearch.report.pages.stage import stage_html as write_html
-    from lagsearch.report.pages.stage import stage_markdown as write_page
-    from lagsearch.report.pictures.stage import draw_stage as draw_figures
+    from lagsearch.report.pages.stage import stage_html, stage_markdown
+    from lagsearch.report.pictures.stage import draw_stage
 
-    figures = draw_figures(report, folder.figures)
+    figures = draw_stage(report, folder.figures)
     write_tables(report, folder.tables)
     place = _place(folder.path)
-    write_text(folder.path / "report.md", write_page(report, figures, place))
-    write_text(folder.path / "report.html", write_html(report, place))
+    write_text(folder.path / "report.md", stage_markdown(report, figures, place))
+    write_text(folder.path / "report.html", stage_html(report, place))
 
 
 def _place(path: Path) -> Path:

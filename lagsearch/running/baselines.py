@@ -57,7 +57,7 @@ def stage_place(file: SpaceFile, course: str, number: int) -> str:
     return f"{course}/stage-{number}" if file.has_stages else ""
 
 
-def adaptive_courses(file: SpaceFile) -> list[Course]:
+def courses_with_search(file: SpaceFile) -> list[Course]:
     """Return the courses that search at every stage.
 
     With `stages` one for each seed; else one, which trains its candidates under all seeds.
@@ -252,7 +252,7 @@ BASELINES: Mapping[str, Callable[[Plan], list[Plain]]] = {
     "continue": _ungrown,
 }
 """From the plan of the adaptive course to a baseline's stages, as a space lists them; the report
-says what each does (`report.staged_numbers.SAYS`)."""
+says what each does (`report.numbers.course.SAYS`)."""
 
 
 def _is_random(plan: StagePlan) -> bool:

@@ -19,8 +19,8 @@ from lagsearch.records.folder import RunFolder
 from lagsearch.records.stage_result import ADAPTIVE, StageResult, read_stage_result
 from lagsearch.running.baselines import (
     Course,
-    adaptive_courses,
     baseline_courses,
+    courses_with_search,
     stage_place,
 )
 from lagsearch.running.stage import Shared, StageRun
@@ -107,7 +107,7 @@ class Run:
             NoSurvivorError: Every candidate of an adaptive stage failed.
         """
         if not self.plan.file.has_stages:
-            self._go(adaptive_courses(self.plan.file))
+            self._go(courses_with_search(self.plan.file))
             return
         began = time.monotonic()
         self._start()
@@ -127,7 +127,7 @@ class Run:
 
     def _run_courses(self, *, baselines: bool) -> None:
         """Go through the courses of a run with stages."""
-        courses = adaptive_courses(self.plan.file)
+        courses = courses_with_search(self.plan.file)
         refused: dict[str, str] = {}
         if baselines:
             for seed in self.plan.file.seeds:

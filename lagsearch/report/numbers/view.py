@@ -4,7 +4,6 @@ from typing import Any
 
 from lagsearch.selection import find_signal
 
-
 DRAWN_BEST = 100
 """Candidates that are drawn from the best on; of the others a sample is."""
 DRAWN_SAMPLE = 100
@@ -89,7 +88,7 @@ def has_average_column(report: dict[str, Any]) -> bool:
     return is_measured and report["search"]["signal"] != "ema"
 
 
-def evidence(candidate: dict[str, Any]) -> str:
+def evidence_in_words(candidate: dict[str, Any]) -> str:
     """Say why a race stopped a candidate."""
     found = candidate["stopped"]
     told = f"{found['difference']:+.4f} to `{found['leader']}` at {found['step']:,}"

@@ -10,7 +10,7 @@ from lagsearch.report.numbers.view import (
     behind,
     beside,
     compared_at_lag,
-    evidence,
+    evidence_in_words,
     first_step,
     has,
     has_average_column,
@@ -275,7 +275,7 @@ def _row(
         "baseline": candidate["is_baseline"],
         "failure": candidate.get("failure"),
         "stopped": candidate["stopped"]["step"] if is_stopped else None,
-        "evidence": evidence(candidate).replace("`", "") if is_stopped else None,
+        "evidence": evidence_in_words(candidate).replace("`", "") if is_stopped else None,
         "best": bool(oracle) and candidate["name"] == oracle["candidate"],
         **{f"seed_{seed}": by_seed.get(str(seed), {}).get(lag) for seed in report["seeds"]},
     }

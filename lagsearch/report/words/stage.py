@@ -9,7 +9,7 @@ from lagsearch.report.numbers.view import (
     behind,
     beside,
     dimension_name,
-    evidence,
+    evidence_in_words,
     first_step,
     has,
     has_average_column,
@@ -129,7 +129,7 @@ def _at_lag(candidate: dict[str, Any], lag: str) -> str:
 
 def _behind(report: dict[str, Any], candidate: dict[str, Any]) -> str:
     if candidate["status"] == "stopped":
-        return evidence(candidate)
+        return evidence_in_words(candidate)
     value = behind(report, candidate)
     return "" if value is None else f"{value:+.4f}"
 
