@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.selection import EVIDENCE, SIGNALS, find_signal
-from lagsearch.space import Search, Space, StageFile
+from lagsearch.space import OPTIMIZERS, Search, Space, StageFile
 
 Broken = tuple[tuple[str | int, ...], str]
 
@@ -86,3 +86,13 @@ def _objective(space: Space) -> Iterator[Broken]:
     if found.kind == "masked" and space.evaluation.harness is not None:
         message = f"asks what comes next, which a model of the objective {name} does not predict"
         yield ("evaluation", "harness"), message
+
+
+def lacking(name: str) -> str | None:
+    """Return why this torch cannot serve an optimizer, or None where it can."""
+    import torch
+
+    torch_name = OPTIMIZERS[name].torch_name
+    if hasattr(torch.optim, torch_name):
+        return None
+    return f"torch {torch.__version__} has no {torch_name}; use another, or a newer one"

@@ -47,7 +47,7 @@ from lagsearch.planning.listing import (
     names_in,
     tell_left_out,
 )
-from lagsearch.planning.names import check_names, tell_signal
+from lagsearch.planning.names import check_names, lacking, tell_signal
 from lagsearch.planning.sampling_domain import Domain, make_domain
 from lagsearch.planning.vocabulary import (
     Vocabulary,
@@ -56,7 +56,6 @@ from lagsearch.planning.vocabulary import (
     make_room,
 )
 from lagsearch.space import (
-    OPTIMIZERS,
     Before,
     Entry,
     Source,
@@ -511,15 +510,11 @@ def _check_optimizers(file: StageFile) -> None:
     Raises:
         SpaceError: It lacks one.
     """
-    import torch
-
     own = [each.pretrain.optimizer if each.pretrain else None for each in file.space.sources]
     places: list[tuple[str | int, ...]] = [("training",)]
     places += [("sources", index, "pretrain") for index in range(len(own))]
     for at, optimizer in zip(places, [file.space.training.optimizer, *own], strict=True):
-        name = optimizer and OPTIMIZERS[optimizer.name].torch_name
-        if name and not hasattr(torch.optim, name):
-            reason = f"torch {torch.__version__} has no {name}; use another, or a newer one"
+        if optimizer is not None and (reason := lacking(optimizer.name)) is not None:
             raise file.error((*at, "optimizer", "name"), reason)
 
 

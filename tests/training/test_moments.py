@@ -12,11 +12,11 @@ from lagsearch.models.configs import build_config, grown_config, shape_of, targe
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
 from lagsearch.operators.execute.fill import fill, new_parameters
+from lagsearch.planning.names import lacking
 from lagsearch.space import Optimizer
 from lagsearch.training.optimizer import (
     begin_anew,
     grow_state,
-    lacking,
     make_optimizer,
     state_tensors,
     zero_state,

@@ -13,10 +13,10 @@ from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators import make_candidate
 from lagsearch.operators.execute.fill import fill
+from lagsearch.planning.names import lacking
 from lagsearch.space import Optimizer, Schedule
 from lagsearch.training.optimizer import (
     grow_state,
-    lacking,
     learning_rate,
     make_optimizer,
     state_tensors,

@@ -12,8 +12,9 @@ from lagsearch.operators import make_candidate
 from lagsearch.operators.catalog.scratch import fresh_plan
 from lagsearch.operators.execute.fill import new_parameters
 from lagsearch.operators.plan.growth import GrowthPlan, copies
+from lagsearch.planning.names import lacking
 from lagsearch.space import NewParameters, Optimizer
-from lagsearch.training.optimizer import lacking, make_optimizer
+from lagsearch.training.optimizer import make_optimizer
 from lagsearch.training.pace import Pace
 
 LLAMA = {
