@@ -1,6 +1,7 @@
 """A whole run, readable from top to bottom: its courses, each through all of its stages.
 
 Most runs have one course of one stage.
+
 Courses go through their stages side by side: first every adaptive one searches, then the winners
 of all are trained together. What has come to its end is found in the stages' folders, so that the
 same call continues an interrupted run; a stage that another course has gone through in the same

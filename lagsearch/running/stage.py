@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lagsearch.planning.vocabulary import Vocabulary
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder, now
 from lagsearch.records.stage_result import StageResult
-from lagsearch.running.evaluation.downstream import open_downstream
+from lagsearch.running.evaluation.downstream import Downstream, open_downstream
 from lagsearch.running.jobs import (
     JobMaker,
     made_of,
@@ -174,17 +175,21 @@ class StageRun:
     def phases(self) -> Phases:
         """The phases of an ordinary run."""
         shared = self.shared
-        downstream = open_downstream(self.file, self.plan.names, self.folder, shared.watch.say)
         return Phases(
             self.plan,
             self.make,
             shared.open_runner,
             shared.watch,
             {**shared.brought, **self._brought()},
-            downstream,
+            self._downstream,
             shared.tokenizer,
             shared.write_report,
         )
+
+    @cached_property
+    def _downstream(self) -> Downstream:
+        """Its downstream tasks; what is to be said of them was said before the run began."""
+        return open_downstream(self.file, self.plan.names, self.folder, lambda line: None)
 
     def _brought(self) -> dict[str, CachedSource]:
         """Return the last stage's winner as a source."""
