@@ -15,7 +15,7 @@ from threading import RLock
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from lagsearch.errors import LagsearchError, PluginError, brief, did_you_mean
+from lagsearch.errors import LagsearchError, PluginError, and_then, brief, did_you_mean
 
 T = TypeVar("T")
 
@@ -82,8 +82,8 @@ class Registry(Generic[T]):
     def unknown(self, name: str) -> str:
         """Say that there is none of a name: all there are, and the nearest."""
         known = sorted(self.names())
-        hint = did_you_mean(name, known)
-        return f"{self.noun} {name!r} is unknown{hint}; known: {', '.join(known)}"
+        message = f"{self.noun} {name!r} is unknown{did_you_mean(name, known)}"
+        return and_then(message, f"known: {', '.join(known)}")
 
     def _order(self, name: str) -> tuple[bool, str]:
         module = self._entries[name][1].partition(":")[0]
