@@ -66,7 +66,11 @@ def test_a_later_stage_is_checked_before_anything_trains(write_stages):
 
 
 def test_a_plan_says_what_ranks(write_space):
-    told = plan(write_space(("search: {lag: 10}", "search: {lag: 10, signal: trend}"))).stages[0].remarks
+    told = (
+        plan(write_space(("search: {lag: 10}", "search: {lag: 10, signal: trend}")))
+        .stages[0]
+        .remarks
+    )
     assert told == (
         "Candidates are ranked at step 10 by the loss that the trend of their last evaluations "
         "leads to at completion (search.signal: trend).",
