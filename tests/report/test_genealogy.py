@@ -1,10 +1,14 @@
 """Which layer came from where, against growths followed by hand."""
 
+from dataclasses import asdict
+
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.catalog.lag import lag
 from lagsearch.operators.catalog.multi import multi_stack
 from lagsearch.operators.catalog.scratch import scratch
 from lagsearch.report.numbers.layer_ancestry import drawn, genealogy
+from lagsearch.report.pictures.course import _genealogy
+from lagsearch.report.pictures.picture import Block
 
 
 def shape(n):
@@ -44,3 +48,15 @@ def test_sources_keep_their_letters():
     first = multi_stack(sources, shape(3), order="b a").to_dict()
     lines = genealogy([first, grown(3, 4, index=2, block_size=1, init="duplicate")])
     assert drawn(lines[1]) == "b0 a0 a1 a1*"
+
+
+def test_the_picture_numbers_layers_as_the_words_do():
+    stages = genealogy(
+        [
+            scratch(shape(2), shape(2)).to_dict(),
+            grown(2, 4, index=0, block_size=1, init="duplicate"),
+        ]
+    )
+    picture = _genealogy([[asdict(each) for each in stage] for stage in stages])
+    texts = [each.text for each in picture.shapes if isinstance(each, Block)]
+    assert texts == [*drawn(stages[1]).replace("*", "").split(), *drawn(stages[0]).split()]

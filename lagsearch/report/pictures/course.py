@@ -235,14 +235,16 @@ def _genealogy(stages: list[list[dict[str, Any]]]) -> Picture:
     shapes: list[Shape] = []
     for y, stage in enumerate(reversed(stages)):
         for x, each in enumerate(stage):
-            text = "R" if each["root"] is None else str(each["root"] + 1)
+            text = "R" if each["root"] is None else str(each["root"])
             color = shade.get((each["source"], each["root"]))
             shapes.append(Block(x, y, text, color, each["is_new"]))
             if y < len(stages) - 1 and each["parent"] is not None:
                 ends = [each["parent"], x]
                 shapes.append(Line("", "rest", ends, [y + 0.75, y + 0.25], width=0.9))
     names: dict[float, str] = {len(stages) - at: f"stage {at}" for at in range(1, len(stages) + 1)}
-    x_axis = Axis("from the embedding (left) up", span=(-0.6, max(map(len, stages)) - 0.4))
+    x_axis = Axis(
+        "from the embedding (left) up, numbered from 0", span=(-0.6, max(map(len, stages)) - 0.4)
+    )
     y_axis = Axis(span=(-0.5, len(stages) - 0.5), ticks=names)
     shown = ("genealogy", "", "", "genealogy", x_axis, y_axis, shapes)
     return Picture(*shown, legend="none", is_bare=True)
