@@ -126,12 +126,12 @@ def test_schema_and_operators_know_them(garden):
     [
         ("places: 3", "places: 99", "objective.settings.places 99: must be a number from 1 to 15"),
         ("places: 3", "place: 3", "objective.settings.place 3: unknown key; known: places"),
-        ("name: ahead", "name: ahed", "did you mean 'ahead'?; known: ahead, causal, masked, ul2"),
+        ("name: ahead", "name: ahed", "did you mean 'ahead'? known: ahead, causal, masked, ul2"),
         ("signal: level", "signal: levle", "did you mean 'level'?"),
         (
             "evidence: half",
             "evidence: hafl",
-            "did you mean 'half'?; known: batches, forecast, half",
+            "did you mean 'half'? known: batches, forecast, half",
         ),
         ("[seedling, ", "[sedling, ", "did you mean 'seedling'?"),
     ],

@@ -59,7 +59,7 @@ def test_modules_of_the_folder_are_found_at_the_first_lookup(shelf):
     assert shelf.table.all() == ("SALT", "ANISE")
     assert shelf.table.get("sugar") is None
     assert shelf.table.unknown("slat") == (
-        "spice 'slat' is unknown; did you mean 'salt'?; known: anise, salt"
+        "spice 'slat' is unknown; did you mean 'salt'? known: anise, salt"
     )
 
 

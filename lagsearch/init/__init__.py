@@ -66,7 +66,8 @@ def init_space(
     Args:
         request: What it is for.
         out: The file, which must not be there. When left out, it is named after checkpoint and
-            target, and one that an earlier call wrote for the same is taken as it is.
+            target, and hours where they are given; one that an earlier call wrote for the same is
+            taken as it is.
         watch: Is told what goes on.
 
     Raises:
@@ -80,12 +81,14 @@ def init_space(
         watch.passing(f"reading {request.checkpoint}")
         checkpoint = inspect_checkpoint(request.checkpoint)
         target = target_of(checkpoint, request.layers, request.hidden)
-        path = out or Path(f"{space_name(checkpoint, target)}.yaml")
+        name = space_name(checkpoint, target)
+        if request.hours is not None:  # another time is another run, in a folder of its own
+            name = f"{name}-{hours:g}h"
+        path = out or Path(f"{name}.yaml")
         if path.exists():
             return _earlier(path, request, target)
         watch.passing(f"reading {', '.join(request.texts[:3])}")
         text = measure_text(request.texts, checkpoint.tokenizer, request.column)
-        name = space_name(checkpoint, target)
         if out is not None and out.stem != "space":
             name = safe_name(out.stem) or name
         draft = make_draft(checkpoint, text, target, hours, name, watch)
@@ -126,7 +129,4 @@ def _earlier(path: Path, request: InitRequest, target: Plain) -> Written:
             f"{path} is there already, and is of another checkpoint, text or target: write yours "
             "to another file with `lagsearch init ... --out OTHER.yaml`"
         )
-    lines = [f"{path} is there from before and is used as it is."]
-    if request.hours is not None:
-        lines.append(f"--hours {request.hours:g} changes nothing in it: remove it to have it anew.")
-    return Written(file, tuple(lines))
+    return Written(file, (f"{path} is there from before and is used as it is.",))

@@ -206,7 +206,7 @@ def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:
         return None
     count = f"{size.batches} of {batches}" if size.batches < batches else f"{batches}"
     noun = "sequence" if size.rows == 1 else "sequences"
-    smaller = f" of {size.rows} {noun} each, not {rows}" if size.rows < rows else ""
+    smaller = f" of {size.rows} {noun} each instead of {rows}" if size.rows < rows else ""
     return f"validation: {count} batches{smaller}: the held-out text has no more"
 
 

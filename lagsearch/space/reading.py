@@ -280,7 +280,8 @@ def _keys_at(at: Key, root: type[BaseModel]) -> list[str]:
         if isinstance(part, int):
             continue
         model = _model_in(model.model_fields[part].annotation)
-    return [field.alias or name for name, field in model.model_fields.items()]
+    more = ["stages"] if model is Space else []
+    return [*(field.alias or name for name, field in model.model_fields.items()), *more]
 
 
 def _model_in(annotation: Any) -> Any:

@@ -25,7 +25,7 @@ def test_the_rows():
 
 
 def test_an_unknown_one_lists_all_and_names_its_key():
-    with pytest.raises(DataError, match=r"^objective 'mask' is unknown.*'masked'\?; ") as failure:
+    with pytest.raises(DataError, match=r"^objective 'mask' is unknown.*'masked'\? ") as failure:
         find_objective("mask")
     assert failure.value.at == ("objective", "name")
 

@@ -238,8 +238,10 @@ def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call,
     other.write_text(corpus.read_text())
     code, _, err = call("run", "mine", other)
     assert (code, "of another checkpoint, text or target" in err) == (2, True)
-    _, out, _ = call(*words, "--hours", 2)
-    assert "--hours 2 changes nothing in it" in out
+    code, out, err = call(*words, "--hours", 2)
+    assert code == 0, err
+    assert "Space: mine-to-5-2h.yaml" in out
+    assert (tmp_path / "reports" / "mine-to-5-2h" / "report.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_taken_name_names_both():
         (
             "{lag: 10, signal: tend}",
             r"space\.yaml:24: search\.signal \"tend\": signal 'tend' is unknown; did you mean "
-            r"'trend'\?; known: annealed, ema, loss, trend$",
+            r"'trend'\? known: annealed, ema, loss, trend$",
         ),
         ("{lag: 10, signal: ema}", r":24: .*ema needs evaluation\.ema, e\.g\. 0\.98$"),
         ("{lag: 10, signal: annealed}", r":24: .*annealed needs evaluation\.annealed, e\.g\. \{"),

@@ -151,7 +151,7 @@ def test_a_trend_sees_who_overtakes_and_with_few_evaluations_does_not_guess():
 def test_the_rows_of_evidence():
     assert EVIDENCE.names() == ["batches", "forecast"]
     assert [each.heeds for each in EVIDENCE.all()] == [("stability",), ("min_lag",)]
-    with pytest.raises(LagsearchError, match=r"^evidence 'batch' is .*'batches'\?; known"):
+    with pytest.raises(LagsearchError, match=r"^evidence 'batch' is .*'batches'\? known"):
         find_evidence("batch")
 
 

@@ -32,6 +32,9 @@ def advise_next(report: dict[str, Any], folder: Path) -> Advice:
     """
     if report["curves"] is not None:
         return _elsewhere(report, folder)
+    if any(each["kind"] == "stage" for each in report.get("sources", ())):
+        line = "This is one stage of a run: change K and steps in the space that has the stages."
+        return Advice(line, None)
     commands = _Commands(report, folder)
     if any(each.outcome == "did not pay" for each in judge_growing(report)):
         twice = 2 * report["steps"]
@@ -116,8 +119,10 @@ def _without_scores(report: dict[str, Any], commands: _Commands, trust: Trust) -
         )
         return Advice(line, commands.again("--oracle"))
     if trust == "unsettled" and lag < steps:
-        later = min(2 * lag, steps)
-        return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
+        if (later := 2 * lag) < steps:
+            return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
+        line = "Train all to completion, to see which is best; what is trained already is kept."
+        return Advice(line, commands.again("--oracle"))
     line = "Train all under more seeds, to tell the first places apart; what is trained is kept."
     return Advice(line, commands.more_seeds())
 
