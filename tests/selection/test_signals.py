@@ -32,7 +32,7 @@ def test_what_a_signal_needs(measured, names):
 
 def test_an_unknown_one_lists_all_and_the_nearest():
     known = r"known: annealed, ema, loss, trend$"
-    with pytest.raises(LagsearchError, match=r"^signal 'tend' .*did you mean 'trend'\?; " + known):
+    with pytest.raises(LagsearchError, match=r"^signal 'tend' .*did you mean 'trend'\? " + known):
         find_signal("tend")
 
 
