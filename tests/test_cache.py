@@ -113,6 +113,17 @@ def test_what_an_interrupted_process_left_is_found_and_its_half_files_go(cache):
     assert set(json.loads(entry.seal.read_text())) == {"curve.jsonl", "source.json"}
 
 
+def test_what_was_left_of_sealing_an_entry_is_not_sealed_and_goes(cache):
+    entry, _ = made(cache)
+    sealed = json.loads(entry.seal.read_text())
+    entry.seal.unlink()
+    (entry.folder / ".seal.json.abcdefgh.tmp").write_text("half")
+    assert CacheEntry(entry.folder).damage() is None
+    provide(CacheEntry(entry.folder), lambda: pytest.fail("it is whole"), lambda line: None)
+    assert json.loads(entry.seal.read_text()) == sealed
+    assert not [*entry.folder.glob(".seal*")]
+
+
 def test_list_shows_what_made_it_its_size_and_its_last_use(call, cache, monkeypatch):
     made(cache)
     config = {"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 16}

@@ -19,6 +19,7 @@ from lagsearch.storage.files import (
     alone,
     cache_root,
     file_digest,
+    unfinished_in,
     write_json,
 )
 
@@ -113,9 +114,18 @@ class CacheEntry:
         return wrong
 
     def close(self) -> None:
-        """Seal it: it is complete."""
-        names = [each.relative_to(self.folder).as_posix() for each in self.files]
-        write_json(self.seal, {name: file_digest(self.folder / name) for name in names})
+        """Seal it: it is complete. What a killed process left half written goes."""
+        left = unfinished_in(self.folder)
+        names = [
+            each.relative_to(self.folder).as_posix() for each in self.files if each not in left
+        ]
+        try:
+            write_json(self.seal, {name: file_digest(self.folder / name) for name in names})
+        except FileNotFoundError:  # another process, which sealed it meanwhile, took ours for such
+            if not self.seal.is_file():
+                raise
+        for each in left:
+            each.unlink(missing_ok=True)
 
     def is_usable(self) -> bool:
         """Return whether it is complete and whole; if so, it is noted as in use."""
