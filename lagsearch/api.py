@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from lagsearch.display.watch import Watch, make_watch
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
-from lagsearch.running.run import run_space as run_space
-from lagsearch.space import SpaceFile, Written
+from lagsearch.running.run import run_space
+from lagsearch.space import SpaceFile, Written, opened, said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,18 +155,15 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         LagsearchError: The space cannot be run; nothing was written.
         NoSurvivorError: Every candidate failed.
     """
+    flags = said(
+        overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
+    )
     folder, report = run_space(
-        space,
-        lag=lag,
-        oracle=oracle,
-        out=out,
+        opened(space, flags),
+        out,
+        watch or make_watch(),
+        write_report,
         serial=serial,
-        profile=profile,
-        seeds=seeds,
         baselines=baselines,
-        skip_unfit=skip_unfit,
-        overrides=overrides,
-        watch=watch or make_watch(),
-        write_report=write_report,
     )
     return RunResult(folder, report)

@@ -98,9 +98,9 @@ def read_run(folder: RunFolder) -> Recorded:
             "goes on"
         )
     environment = folder.environment()
-    baselines = _baselines(folder, space)
+    compared = recorded.get("baselines", ())
     if environment.get("end"):
-        _check_ends(folder, space, found.winner)
+        _check_ends(folder, space, found.winner, compared)
     return Recorded(
         **vars(found),
         space=space,
@@ -111,32 +111,36 @@ def read_run(folder: RunFolder) -> Recorded:
         has_winner=any(folder.winner.glob("*.safetensors")),
         harness=folder.harness(),
         left_out=tuple(recorded.get("left_out", ())),
-        baselines=baselines,
+        baselines=_baselines(folder, space, compared),
     )
 
 
-def _check_ends(folder: RunFolder, space: Space, winner: str) -> None:
+def _check_ends(
+    folder: RunFolder, space: Space, winner: str, baselines: Iterable[dict[str, Any]]
+) -> None:
     """Check that what a run that is over trained to an end is recorded until there.
 
     Raises:
         RunFolderError: A curve ends before.
     """
     ends = {space.trials(winner)[0]: space.training.steps}
-    for plan in folder.plans().get("baselines", ()):
+    for plan in baselines:
         ends[plan["name"]] = plan["steps"]  # under the first seed; under others as candidates are
     for trial, step in ends.items():
         curve = folder.curve(trial)
         if curve.failure is None and curve.at(step) is None:
             raise RunFolderError(
-                f"{folder.curve_file(trial)}: has lost its end, step {step}; `lagsearch run` with "
-                "the same --out mends it"
+                f"{folder.curve_file(trial)}: ends before step {step}, although the run is over; "
+                "`lagsearch run` with the same --out mends it"
             )
 
 
-def _baselines(folder: RunFolder, space: Space) -> dict[str, Baseline]:
+def _baselines(
+    folder: RunFolder, space: Space, plans: Iterable[dict[str, Any]]
+) -> dict[str, Baseline]:
     """Return what was trained beside the candidates, as far as it came."""
     found = {}
-    for plan in folder.plans().get("baselines", ()):
+    for plan in plans:
         by_seed = folder.curves_of(space, plan["name"])
         curve = mean_curve(by_seed, space.seeds)
         if curve.seen:

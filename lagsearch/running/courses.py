@@ -36,7 +36,7 @@ class CourseProgress:
 
     Attributes:
         course: Which.
-        handed: What its finished stages handed on.
+        results: Of its finished stages.
         failure: Why it cannot go on, if so.
     """
 
@@ -49,12 +49,12 @@ class CourseProgress:
             plan: Of its first stage, where that was made before.
         """
         self.course, self.root, self._plan = course, root, plan
-        self.handed: list[StageResult] = []
+        self.results: list[StageResult] = []
         self.failure: str | None = None
         for number in range(1, len(course.file.stages) + 1):
             if (found := read_stage_result(root.path / self.place(number))) is None:
                 break
-            self.handed.append(found)
+            self.results.append(found)
 
     def place(self, number: int) -> str:
         """Return the folder of a stage, from the run's."""
@@ -63,12 +63,12 @@ class CourseProgress:
     @property
     def is_over(self) -> bool:
         """Whether there is no stage to come."""
-        return self.failure is not None or len(self.handed) == len(self.course.file.stages)
+        return self.failure is not None or len(self.results) == len(self.course.file.stages)
 
     def next(self, shared: Shared) -> StageRun:
         """Return its next stage, planned."""
-        number = len(self.handed) + 1
-        before = self.handed[-1] if self.handed else None
+        number = len(self.results) + 1
+        before = self.results[-1] if self.results else None
         file = self.course.file.stages[number - 1]
         plan = self._plan if number == 1 else None
         return StageRun(file, before, self.root, self.place(number), shared, plan)
@@ -76,7 +76,7 @@ class CourseProgress:
     @property
     def is_last(self) -> bool:
         """Whether one stage is to come."""
-        return len(self.handed) + 1 == len(self.course.file.stages)
+        return len(self.results) + 1 == len(self.course.file.stages)
 
     @property
     def keeps_checkpoint(self) -> bool:
@@ -164,7 +164,7 @@ class Run:
         self, open_ones: Sequence[CourseProgress], progress: Sequence[CourseProgress]
     ) -> None:
         """Take every course that is not over through its next stage."""
-        known = {each.identity: each for one in progress for each in one.handed}
+        known = {each.identity: each for one in progress for each in one.results}
         runs = [(each, each.next(self.shared)) for each in open_ones]
         leaders: dict[str, tuple[CourseProgress, StageRun, Job]] = {}
         followers: list[tuple[CourseProgress, StageRun, str]] = []
@@ -187,17 +187,17 @@ class Run:
         self._train([(run, job) for _, run, job in leaders.values()])
         for one, run, _ in leaders.values():
             self._finish(one, run)
-            known |= {each.identity: each for each in one.handed}
+            known |= {each.identity: each for each in one.results}
         for one, run, identity in followers:
             if identity in known:
-                one.handed.append(run.share(known[identity]))
+                one.results.append(run.share(known[identity]))
             else:
                 self._finish(one, run)
 
     def _let_go(self, progress: Sequence[CourseProgress]) -> None:
         """Delete the weights of finished stages that no course goes on from."""
-        needed = {each.handed[-1].folder for each in progress if each.handed and not each.is_over}
-        for folder in {stage.folder for each in progress for stage in each.handed} - needed:
+        needed = {each.results[-1].folder for each in progress if each.results and not each.is_over}
+        for folder in {stage.folder for each in progress for stage in each.results} - needed:
             let_go(RunFolder(self.folder.path / folder).states)
 
     def _train(self, pairs: Sequence[tuple[StageRun, Job]]) -> None:
@@ -230,12 +230,12 @@ class Run:
     def _finish(self, one: CourseProgress, run: StageRun) -> None:
         """Finish a stage."""
         try:
-            one.handed.append(run.finish(keeps_checkpoint=one.keeps_checkpoint))
+            one.results.append(run.finish(keeps_checkpoint=one.keeps_checkpoint))
         except NoSurvivorError as error:
             self._fail(one, error)
             return
         if run.title:
-            run.say(f"{one.handed[-1].winner}, val loss {one.handed[-1].val_loss:.4f}")
+            run.say(f"{one.results[-1].winner}, val loss {one.results[-1].val_loss:.4f}")
 
     def _fail(self, one: CourseProgress, error: NoSurvivorError) -> None:
         """Leave a baseline that cannot go on where it is.
@@ -250,6 +250,6 @@ class Run:
 
     def _keep_winner(self, adaptive: CourseProgress) -> None:
         """Put the final model where runs have it."""
-        made = self.folder.path / adaptive.handed[-1].folder / "winner"
+        made = self.folder.path / adaptive.results[-1].folder / "winner"
         if made.is_dir() and not self.folder.winner.is_dir():
             made.replace(self.folder.winner)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.objectives.registry import make_objective
@@ -49,7 +49,7 @@ from lagsearch.running.workers.slots import (
     Slots,
     assign_slots,
 )
-from lagsearch.space import SpaceFile, StageFile, Written, opened, said
+from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
@@ -62,44 +62,28 @@ WriteReport = Callable[[Path], dict[str, Any]]
 
 
 @holding()
-def run_space(  # noqa: PLR0913 (each is an option of the command)
-    space: Written | SpaceFile,
-    *,
-    lag: int | Literal["auto"] | None = None,
-    oracle: bool = False,
-    out: str | Path | None = None,
-    serial: bool = False,
-    profile: bool = False,
-    seeds: Sequence[int] = (),
-    baselines: bool = False,
-    skip_unfit: bool = False,
-    overrides: Sequence[str] = (),
+def run_space(
+    file: SpaceFile,
+    out: str | Path | None,
     watch: Watch,
     write_report: WriteReport,
+    *,
+    serial: bool,
+    baselines: bool,
 ) -> tuple[Path, dict[str, Any]]:
     """Run a space; see `lagsearch.run`.
 
     Args:
-        space: The space.
-        lag: K, in place of the space's.
-        oracle: Whether all candidates are trained to completion.
+        file: The space, with all that a command says beside it.
         out: The run folder.
-        serial: Whether Ray is left out.
-        profile: Whether to say where the time goes.
-        seeds: Seeds, in place of the space's.
-        baselines: With stages: whether to train what the adaptive course is compared with.
-        skip_unfit: Whether candidates that do not fit are left out.
-        overrides: `key.path=value` texts.
         watch: Follows the run.
         write_report: Called when all is trained, also before downstream tasks.
+        serial: Whether Ray is left out.
+        baselines: With stages: whether to train what the adaptive course is compared with.
 
     Returns:
         The run folder, and what `report.json` holds.
     """
-    flags = said(
-        overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
-    )
-    file = opened(space, flags)
     if baselines and not file.has_stages:
         raise SpaceError(
             f"{file.path}: --baselines belongs to a space with stages; --oracle is "

@@ -155,8 +155,8 @@ class StageRun:
             self.plan, self.make = found.plan, found.make
         self._jobs = self.make.candidates(states)
         if self.title:
-            count = len(self.jobs)
-            self.say(f"{count} candidates" if count > 1 else f"{next(iter(self.jobs))} alone")
+            first, *others = self.jobs
+            self.say(f"{len(self.jobs)} candidates" if others else f"one candidate, {first}")
 
     def _check_before(self) -> None:
         """Check that the weights are whole that the stage before has left.
@@ -273,11 +273,11 @@ class StageRun:
             result.write(self.folder.path)
         return result
 
-    def share(self, handed: StageResult) -> StageResult:
-        """Take over what another course's stage handed on: it is the same training."""
+    def share(self, result: StageResult) -> StageResult:
+        """Take over what another course's stage came to: it is the same training."""
         shutil.rmtree(self.folder.path, ignore_errors=True)
         self.folder.path.mkdir(parents=True)
-        shared = replace(handed, n_candidates=len(self.plan.candidates))
+        shared = replace(result, n_candidates=len(self.plan.candidates))
         shared.write(self.folder.path)
         return shared
 

@@ -56,7 +56,9 @@ def one_job(folder):
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
     run_folder.begin(file.space, recorded(plan), {}, make.inputs())
     downstream = open_downstream(file, [], run_folder, print)
-    sources = Phases(plan, make, open_serial, Watch(), {}, downstream, tokenizer).sources()
+    sources = Phases(
+        plan, make, open_serial, Watch(), {}, downstream, tokenizer, lambda path: {}
+    ).sources()
     states = {seed: [each.state for each in found] for seed, found in sources.items()}
     jobs = make.candidates(states)
     return replace(next(iter(jobs.values())), evaluate_at=())
