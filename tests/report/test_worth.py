@@ -26,7 +26,8 @@ BESIDE = (beside(),)
 
 def with_growing(*comparisons, baselines=BESIDE, oracle=False):
     made = report([1.0, 1.1, 1.2, 1.3, 1.4], [1.0, 1.1, 1.2, 1.3, 1.4], oracle=oracle)
-    sources = [{"name": each["source"]} for each in baselines if each["source"]]
+    named = [each["source"] for each in baselines if each["source"]]
+    sources = [{"name": name, "kind": "pretrained"} for name in named]
     growing = {"sources": [], "baselines": list(baselines), "comparisons": list(comparisons)}
     return {**made, "growing": growing, "sources": sources}
 
