@@ -101,12 +101,37 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
     assert "level" in out and "race of halves" in out
 
 
+def test_a_strategy_has_settings_of_its_own(garden, write_space, tmp_path):
+    asked = "search: {{{{lag: 20, strategy: podium, settings: {{{{places: {}}}}}}}}}"
+    space = write_space(("search: {lag: 10}", asked.format(1).format()))
+    code, _, err = lagsearch(garden, "run", space, "--serial", "--out", tmp_path / "run")
+    assert code == 0, err
+    found = json.loads((tmp_path / "run" / "report.json").read_text())["candidates"]
+    alive = [each["name"] for each in found if each["status"] != "stopped"]
+    first = min(found, key=lambda each: each["val_loss"]["1"])
+    assert alive == [first["name"]]
+    said = (tmp_path / "run" / "report.md").read_text()
+    assert f"Podium: {len(found) - 1} of {len(found)} were stopped" in said
+    assert "behind the best few there" in said
+
+    space = write_space(("search: {lag: 10}", asked.format(4).format()))
+    code, _, err = lagsearch(garden, "plan", space)
+    assert code == 2
+    assert "search.settings.places 4: must be 1, 2 or 3" in err
+
+    space = write_space(("search: {lag: 10}", "search: {lag: 10, settings: {places: 1}}"))
+    code, _, err = lagsearch(garden, "plan", space)
+    assert code == 2
+    assert "search.settings" in err and "has no effect unless strategy is podium" in err
+
+
 def test_schema_and_operators_know_them(garden):
     code, out, err = lagsearch(garden, "schema")
     assert code == 0, err
     parts = json.loads(out)["$defs"]
     signal = parts["Search"]["properties"]["signal"]
     assert signal["enum"][-1] == "level"
+    assert parts["Search"]["properties"]["strategy"]["enum"][-1] == "podium"
     told = "`level`: judged by the mean loss of their last two evaluations."
     assert signal["description"].endswith(told)
     assert parts["Objective"]["properties"]["name"]["enum"] == ["causal", "masked", "ul2", "ahead"]
@@ -165,7 +190,7 @@ def test_a_broken_package_is_one_line(space, tmp_path, group, point, message):
 
 def test_the_package_adds_to_every_table():
     project = tomllib.loads((PLUGINS / "pyproject.toml").read_text())["project"]
-    groups = ("operators", "signals", "strategies", "objectives", "families")
+    groups = ("operators", "signals", "evidence", "strategies", "objectives", "families")
     assert set(project["entry-points"]) == {f"lagsearch.{group}" for group in groups}
 
 

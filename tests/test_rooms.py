@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "data": "models space",
     "operators": "models",
     "models": "",
-    "space": "",
+    "space": "selection",
     "selection": "",
     "display": "",
     "registry": "",

@@ -11,7 +11,7 @@ import pytest
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.records.choice import strategy_of
+from lagsearch.records.choice import search_settings
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
 from lagsearch.report.pictures.as_matplotlib import draw_sheet
@@ -68,7 +68,7 @@ def as_with_an_oracle(path, folder, tmp_path):
     """Return what the same strategy chooses on the curves of an oracle run."""
     oracle = run(path, tmp_path / "oracle", oracle=True)
     recorded = read_run(RunFolder(oracle.folder))
-    choice = decide(recorded.measured, strategy_of(RunFolder(folder).space()))
+    choice = decide(recorded.measured, search_settings(RunFolder(folder).space()))
     assert isinstance(choice, Choice)
     return choice
 

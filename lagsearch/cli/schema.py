@@ -11,7 +11,7 @@ from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.operators import ANY, Operator, all_operators
 from lagsearch.operators.described import meanings
 from lagsearch.operators.registry import SOURCE, Draws
-from lagsearch.selection import EVIDENCE, SIGNALS
+from lagsearch.selection import EVIDENCE, SIGNALS, STRATEGIES
 from lagsearch.space import OF_ALL_STAGES, STRIDES, Ladder, Space, Stage
 
 Schema = dict[str, Any]
@@ -38,6 +38,8 @@ def space_schema() -> Schema:
     _name_all(parts["Search"]["properties"]["signal"], signals)
     evidence = {each.name: f"stops what is {each.words}" for each in EVIDENCE.all()}
     _name_all(parts["Search"]["properties"]["evidence"], evidence)
+    strategies = {each.name: each.words for each in STRATEGIES.all()}
+    _name_all(parts["Search"]["properties"]["strategy"], strategies)
     objectives = {each.name: f"predicts {each.words}" for each in OBJECTIVES.all()}
     _name_all(parts["Objective"]["properties"]["name"], objectives)
     parts["Candidate"] = {

@@ -55,6 +55,7 @@ from lagsearch.planning.vocabulary import (
     complete_config,
     make_room,
 )
+from lagsearch.selection import find_strategy
 from lagsearch.space import (
     Before,
     Entry,
@@ -437,7 +438,7 @@ def make_plan(file: StageFile, vocabulary: Vocabulary | None) -> StagePlan:
     planner = make_planner(file, vocabulary)
     listing = Listing[PlannedCandidate](file, tuple(planner.shapes))
     domain = None
-    if file.space.search.strategy == "optuna":
+    if find_strategy(file.space.search.strategy).samples:
         domain = _take_examples(planner, listing)
     else:
         _take_all(planner, listing)

@@ -3,24 +3,27 @@
 from collections.abc import Mapping, Sequence
 
 from lagsearch.records.curve import Curve
-from lagsearch.selection import LossTable, Measured, Strategy, find_signal
+from lagsearch.selection import LossTable, Measured, SearchSettings, find_signal, find_strategy
 from lagsearch.space import Space, annealed_steps, rungs
 
 
-def strategy_of(space: Space) -> Strategy:
-    """Return the strategy that a space asks for."""
+def search_settings(space: Space) -> SearchSettings:
+    """Return the settings of the search that a space asks for."""
     search = space.search
+    heeds = find_strategy(search.strategy).heeds
     needs_decay = find_signal(search.signal).needs == "annealed"
-    return Strategy(
+    return SearchSettings(
         rungs=rungs(space, annealed_steps(space) if needs_decay else None),
         completion=space.training.steps,
+        strategy=search.strategy,
         signal=search.signal,
         first=search.min_lag if search.lag == "auto" else None,
-        evidence=search.evidence if search.strategy == "race" else None,
+        evidence=search.evidence if "evidence" in heeds else None,
         since=search.min_lag,
         threshold=search.stability.threshold,
         margin=search.stability.margin,
         left=search.stability.left,
+        own=search.settings or {},
     )
 
 

@@ -28,7 +28,7 @@ from lagsearch.records.search import (
     Terms,
     conclude,
 )
-from lagsearch.selection import Strategy
+from lagsearch.selection import SearchSettings
 from lagsearch.space import Search
 
 Curves = Mapping[str, tuple[Curve, ...]]
@@ -92,14 +92,14 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
             raise CurvesError(f"{path}: --baseline {name}: there is no such candidate")
     alive = {name: found for name, found in by_seed.items() if not any(c.failure for c in found)}
     ended = _end(path, alive, asked)
-    strategy = _strategy(path, alive, asked, ended)
+    settings = _settings(path, alive, asked, ended)
     others = [name for name in alive if name not in asked.baselines]
     has_oracle = sum(alive[name][0].at(ended) is not None for name in others) > 1
     terms = Terms(
         name=" ".join(path.stem.split()).replace("`", "'"),
         seed=0,
         seeds=seeds,
-        strategy=strategy,
+        settings=settings,
         asked_lag=asked.lag,
         has_oracle=has_oracle,
         baselines=frozenset(asked.baselines),
@@ -228,7 +228,7 @@ def _steps(found: tuple[Curve, ...]) -> set[int]:
     return {each.step for each in found[0].evaluations}
 
 
-def _strategy(path: Path, alive: Curves, asked: Asked, end: int) -> Strategy:
+def _settings(path: Path, alive: Curves, asked: Asked, end: int) -> SearchSettings:
     """Return when the choice falls: at K, or as early as a search with `lag: auto` would choose."""
     steps = {name: _steps(found) for name, found in alive.items()}
     shared = sorted(set.intersection(*steps.values())) if steps else []
@@ -241,7 +241,7 @@ def _strategy(path: Path, alive: Curves, asked: Asked, end: int) -> Strategy:
                     f"{'' if asked.lag <= end else f', the end is at {end}'}; all candidates have "
                     f"one at {_listed(known)}"
                 )
-        return Strategy((asked.lag,), end)
+        return SearchSettings((asked.lag,), end)
     if alive and not known:
         name = min(steps, key=lambda name: len(steps[name]))
         message = f"no step after 0 at which all candidates have a loss, see {name!r}"
@@ -249,7 +249,7 @@ def _strategy(path: Path, alive: Curves, asked: Asked, end: int) -> Strategy:
     search = Search()
     rungs = tuple(step for step in known if step <= end // 2) or tuple(known[:1])
     stable = search.stability
-    return Strategy(
+    return SearchSettings(
         rungs or (0,),
         end,
         first=min(search.min_lag, *rungs[-1:]) if rungs else None,

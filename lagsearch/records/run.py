@@ -6,7 +6,7 @@ from typing import Any
 
 from lagsearch.errors import RunFolderError
 from lagsearch.operators.plan.growth import GrowthPlan
-from lagsearch.records.choice import strategy_of
+from lagsearch.records.choice import search_settings
 from lagsearch.records.curve import Curve
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.search import Searched, Terms, conclude
@@ -68,8 +68,7 @@ def terms_of(space: Space, baselines: Iterable[str]) -> Terms:
         name=space.name,
         seed=space.seed,
         seeds=space.seeds,
-        strategy=strategy_of(space),
-        kind=space.search.strategy,
+        settings=search_settings(space),
         asked_lag=space.search.lag,
         has_oracle=space.search.oracle,
         baselines=frozenset(baselines),

@@ -12,7 +12,15 @@ from lagsearch.errors import RunFolderError
 from lagsearch.records.choice import measured_of
 from lagsearch.records.curve import Curve
 from lagsearch.records.seeds import mean_curve
-from lagsearch.selection import Choice, LossTable, Measured, Order, Strategy, decide, find_signal
+from lagsearch.selection import (
+    Choice,
+    LossTable,
+    Measured,
+    Order,
+    SearchSettings,
+    decide,
+    find_signal,
+)
 
 
 @dataclass(frozen=True)
@@ -23,8 +31,7 @@ class Terms:
         name: What the report is headed.
         seed: The root of every random number.
         seeds: Seeds that every candidate was trained under.
-        strategy: When the choice falls, and by what.
-        kind: The strategy in a word.
+        settings: When the choice falls, and by what.
         asked_lag: K as it was asked for.
         has_oracle: Whether candidates were trained to completion, to score the ranking.
         baselines: Candidates that are no growths.
@@ -35,8 +42,7 @@ class Terms:
     name: str
     seed: int
     seeds: tuple[int, ...]
-    strategy: Strategy
-    kind: Literal["lag", "race", "optuna"] = "lag"
+    settings: SearchSettings
     asked_lag: int | Literal["auto"] | None = None
     has_oracle: bool = False
     baselines: frozenset[str] = frozenset()
@@ -77,14 +83,14 @@ class Searched:
     @property
     def judged(self) -> LossTable:
         """What candidates that were not stopped were judged by at K."""
-        signal = find_signal(self.terms.strategy.signal)
+        signal = find_signal(self.terms.settings.signal)
         open_ones = [name for name in self.table.candidates if name not in self.choice.stopped]
         return signal.judge(self.measured.only(open_ones), self.lag, self.completion)
 
     @property
     def completion(self) -> int:
         """The last step."""
-        return self.terms.strategy.completion
+        return self.terms.settings.completion
 
     @property
     def winner(self) -> str:
@@ -124,8 +130,8 @@ def conclude(
     alive = {name: found for name, found in by_seed.items() if curves[name].failure is None}
     if not alive:
         raise RunFolderError(f"{where}: all candidates failed")
-    measured = measured_of(alive, terms.strategy.completion)
-    choice = decide(measured, terms.strategy)
+    measured = measured_of(alive, terms.settings.completion)
+    choice = decide(measured, terms.settings)
     if isinstance(choice, Order):
         return choice
     ranking = choice.ranking + tuple(name for name in by_seed if name not in alive)

@@ -20,9 +20,10 @@ from lagsearch.replay.rivals import replay as replay_rival
 from lagsearch.selection import (
     EVIDENCE,
     SIGNALS,
+    STRATEGIES,
     Choice,
     Measured,
-    Strategy,
+    SearchSettings,
     decide,
     find_signal,
     mean_interval,
@@ -48,7 +49,7 @@ class Recording:
         seed: The seed that the search had; None for all.
         measured: Growths alone.
         final: Their loss at completion, the mean over all seeds.
-        strategy: The run's own.
+        settings: The run's own.
         annealed: Steps of each decay, by the step at which it branches off.
     """
 
@@ -56,7 +57,7 @@ class Recording:
     seed: int | None
     measured: Measured
     final: dict[str, float]
-    strategy: Strategy
+    settings: SearchSettings
     annealed: dict[int, int]
 
     @property
@@ -67,7 +68,7 @@ class Recording:
     @property
     def completion(self) -> int:
         """The last step."""
-        return self.strategy.completion
+        return self.settings.completion
 
     def given_away(self, chosen: Sequence[str]) -> "GivenAway":
         """Return what a choice gives away, the mean over those that it may as well fall on."""
@@ -147,7 +148,7 @@ def recordings(path: Path) -> list[Recording]:
     final = dict(zip(names, measured.loss.at(run.completion).tolist(), strict=True))
     return [
         Recording(
-            terms.name, seed, measured.under(place), final, terms.strategy, dict(terms.annealed)
+            terms.name, seed, measured.under(place), final, terms.settings, dict(terms.annealed)
         )
         for place, seed in enumerate(terms.seeds)
     ]
@@ -155,8 +156,10 @@ def recordings(path: Path) -> list[Recording]:
 
 def lag_outcome(recording: Recording, step: int, until: str, signal: str = "loss") -> ReplayOutcome:
     """Return what LAG at a step comes to."""
-    strategy = replace(recording.strategy, rungs=(step,), signal=signal, first=None, evidence=None)
-    return _outcome(recording, strategy, "LAG", until)
+    settings = replace(
+        recording.settings, strategy="lag", rungs=(step,), signal=signal, first=None, evidence=None
+    )
+    return _outcome(recording, settings, "LAG", until)
 
 
 def search_outcome(
@@ -165,8 +168,7 @@ def search_outcome(
     until: str,
     *,
     signal: str,
-    evidence: str | None,
-    is_auto: bool,
+    way: "Way",
 ) -> ReplayOutcome:
     """Return what a search that decides on its way comes to.
 
@@ -175,53 +177,76 @@ def search_outcome(
         latest: K, or the largest that it may become.
         until: What that is, in a word.
         signal: What it judges by.
-        evidence: What it stops candidates on, if any.
-        is_auto: Whether it chooses once the ranking is stable.
+        way: How it decides.
     """
     steps = recording.measured.loss.steps
     if find_signal(signal).needs == "annealed":
         steps = tuple(step for step in steps if step in recording.annealed)
-    strategy = replace(
-        recording.strategy,
+    settings = replace(
+        recording.settings,
+        strategy=way.strategy,
         rungs=tuple(step for step in steps if 0 < step <= latest),
         signal=signal,
-        evidence=evidence,
-        first=(recording.strategy.first or 20) if is_auto else None,
+        evidence=way.evidence,
+        first=(recording.settings.first or 20) if way.is_auto else None,
     )
-    return _outcome(recording, strategy, searches()[evidence, is_auto], until)
+    return _outcome(recording, settings, way.title, until)
 
 
-def _outcome(recording: Recording, strategy: Strategy, name: str, until: str) -> ReplayOutcome:
-    choice = decide(recording.measured, strategy)
+def _outcome(
+    recording: Recording, settings: SearchSettings, name: str, until: str
+) -> ReplayOutcome:
+    choice = decide(recording.measured, settings)
     assert isinstance(choice, Choice), name
     spent = 0
     for candidate in recording.names:
         stop = choice.stopped.get(candidate)
         reached = choice.step if stop is None else stop.step
         spent += reached
-        if find_signal(strategy.signal).needs == "annealed":
-            judged = [step for step in strategy.rungs if step <= reached]
+        if find_signal(settings.signal).needs == "annealed":
+            judged = [step for step in settings.rungs if step <= reached]
             spent += sum(recording.annealed[step] for step in judged)
-    found = recording.given_away(_first(recording, strategy, choice))
-    return ReplayOutcome(name, until, strategy.signal, choice.step, spent, found)
+    found = recording.given_away(_first(recording, settings, choice))
+    return ReplayOutcome(name, until, settings.signal, choice.step, spent, found)
 
 
-def _first(recording: Recording, strategy: Strategy, choice: Choice) -> list[str]:
+def _first(recording: Recording, settings: SearchSettings, choice: Choice) -> list[str]:
     """Return those that share the first place: which of them a list names first says nothing."""
     names = [name for name in recording.names if name not in choice.stopped]
-    judged = find_signal(strategy.signal).judge(
+    judged = find_signal(settings.signal).judge(
         recording.measured.only(names), choice.step, recording.completion
     )
     is_first = ranks(judged.at(choice.step))[0] == 1
     return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
 
 
-def searches() -> dict[tuple[str | None, bool], str]:
-    """Return the names of searches that decide on their way: by evidence, and whether K is auto."""
-    races: dict[tuple[str | None, bool], str] = {
-        (each.name, False): each.title for each in EVIDENCE.all()
-    }
-    return {**races, (None, True): "LAG, K auto", ("batches", True): "race, K auto"}
+@dataclass(frozen=True)
+class Way:
+    """A way to decide before the last step.
+
+    Attributes:
+        title: Its name in tables.
+        strategy: Of the table of strategies.
+        evidence: What it stops candidates on, where it heeds any.
+        is_auto: Whether it chooses once the ranking is stable.
+    """
+
+    title: str
+    strategy: str
+    evidence: str | None = None
+    is_auto: bool = False
+
+
+def ways() -> list[Way]:
+    """Return all ways to decide before the last step, in the order of tables."""
+    found: list[Way] = []
+    for each in STRATEGIES.all():
+        if "evidence" in each.heeds:
+            found += [Way(one.title, each.name, one.name) for one in EVIDENCE.all()]
+        elif each.stops:
+            found.append(Way(each.title, each.name))
+    auto = [("LAG, K auto", "lag", None), ("race, K auto", "race", "batches")]
+    return [*found, *(Way(*each, is_auto=True) for each in auto)]
 
 
 def random_outcome(recording: Recording) -> ReplayOutcome:
@@ -327,10 +352,10 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
         if needs_decay:
             continue
         for until, last in ends.items():
-            for (evidence, is_auto), name in searches().items():
-                if not is_auto or until == "half":
-                    search = partial(search_outcome, recording, last, until, signal=signal)
-                    yield Play(name, signal, partial(search, evidence=evidence, is_auto=is_auto))
+            for way in ways():
+                if not way.is_auto or until == "half":
+                    search = partial(search_outcome, recording, last, until, signal=signal, way=way)
+                    yield Play(way.title, signal, search)
     for name in RIVALS:
         for until, last in {**ends, "end": end}.items():
             yield Play(name, "loss", partial(rival_outcome, recording, name, last, until))
@@ -378,7 +403,7 @@ def replay_runs(
     for path, found, name in zip(paths, recorded, names, strict=True):
         label = name if names.count(name) == 1 else str(path)
         for recording in found:
-            judged_at = lag or recording.strategy.rungs[-1]
+            judged_at = lag or recording.settings.rungs[-1]
             if judged_at not in recording.measured.loss.steps:
                 raise RunFolderError(f"{path}: was not evaluated at step {judged_at}")
             whole = judged_at * len(recording.names)

@@ -20,6 +20,7 @@ from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.tables import write_course_tables, write_tables
+from lagsearch.selection import find_strategy
 from lagsearch.space import Space, SpaceFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
 
@@ -90,10 +91,10 @@ def _alone(space: Space, winner: dict[str, Any]) -> Space:
         for key, value in winner["settings"].items()
     }
     search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False, "baselines": ()}
-    if space.search.strategy == "optuna":
+    strategy = find_strategy(space.search.strategy)
+    if strategy.samples:
         fields = type(space.search).model_fields
-        sampling = ("strategy", "candidates", "sampler", "at_a_time")
-        search |= {key: fields[key].default for key in sampling}
+        search |= {key: fields[key].default for key in ("strategy", *strategy.heeds)}
     return space.model_copy(
         update={
             "name": f"{space.name[:90]}-schedule",

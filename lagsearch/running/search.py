@@ -7,7 +7,7 @@ from functools import partial
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
-from lagsearch.records.choice import measured_of, strategy_of
+from lagsearch.records.choice import measured_of, search_settings
 from lagsearch.records.curve import (
     Curve,
     Failure,
@@ -16,7 +16,7 @@ from lagsearch.records.curve import (
 from lagsearch.records.folder import RunFolder
 from lagsearch.running.states import BestStateOnly, Keeps
 from lagsearch.running.workers.serial import Runner
-from lagsearch.selection import Choice, Order, Stop, Strategy, decide, find_signal
+from lagsearch.selection import Choice, Order, SearchSettings, Stop, decide, find_signal
 from lagsearch.space import Space
 from lagsearch.training.job import Job
 
@@ -47,17 +47,17 @@ class Searching:
 
     def search(self) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
-        space, strategy = self.space, strategy_of(self.space)
+        space, settings = self.space, search_settings(self.space)
         if space.search.oracle:
             end = space.training.steps
             self._say_unprofiled(end)
             left = [job for name, job in self.jobs.items() if not self.folder.is_over(name, end)]
             self._train([job for job in left if job.name not in self.tried], end)
             return
-        self._say_unprofiled(strategy.rungs[0])
+        self._say_unprofiled(settings.rungs[0])
         tried = set(self.tried)
         told: set[str] = set()
-        while isinstance(order := self._order(strategy, tried), Order):
+        while isinstance(order := self._order(settings, tried), Order):
             self._stop(order.stopped, told)
             tried |= self._reach(order.step, [*order.candidates, *self.baselines], tried)
         if order is not None:
@@ -94,11 +94,11 @@ class Searching:
             self.watch.say(f"step {step:,}: {len(new)} stopped, worse than the leader beyond doubt")
         told |= set(new)
 
-    def _order(self, strategy: Strategy, tried: Collection[str]) -> Order | Choice | None:
+    def _order(self, settings: SearchSettings, tried: Collection[str]) -> Order | Choice | None:
         """Ask the strategy how to go on; None where no candidate is left.
 
         Args:
-            strategy: The search's.
+            settings: The search's.
             tried: Jobs of this process: those among them whose worker died have failed.
         """
         space = self.space
@@ -108,7 +108,7 @@ class Searching:
             for name, found in curves.items()
             if not has_failed(space, name, found, tried)
         }
-        return decide(measured_of(alive, space.training.steps), strategy) if alive else None
+        return decide(measured_of(alive, space.training.steps), settings) if alive else None
 
     def _train(self, missing: Sequence[Job], until: int) -> None:
         """Train jobs to a step, and let go of the states that are of no use."""
@@ -141,8 +141,8 @@ class Searching:
 
     def _keep(self) -> Keeps:
         """Return what decides which states stay: the best one's where K is known, else all."""
-        space, strategy = self.space, strategy_of(self.space)
-        if len(strategy.rungs) > 1:
+        space, settings = self.space, search_settings(self.space)
+        if len(settings.rungs) > 1:
             return Keeps()
         judge = partial(_judged, self.folder, space)
         first = {*self._names, *self.baselines}
@@ -196,13 +196,13 @@ def judged_at_lag(space: Space, curves: Sequence[Curve]) -> float | None:
     Returns:
         The signal, the mean over seeds; None where K was not reached under all.
     """
-    strategy = strategy_of(space)
-    lag = strategy.rungs[0]
+    settings = search_settings(space)
+    lag = settings.rungs[0]
     if not all(curve.at(lag) for curve in curves):
         return None
-    measured = measured_of({"": curves}, strategy.completion)
-    judge = find_signal(strategy.signal).judge
-    return float(judge(measured, lag, strategy.completion).at(lag)[0])
+    measured = measured_of({"": curves}, settings.completion)
+    judge = find_signal(settings.signal).judge
+    return float(judge(measured, lag, settings.completion).at(lag)[0])
 
 
 def _judged(folder: RunFolder, space: Space, candidate: str) -> float | None:

@@ -18,15 +18,10 @@ from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
 from lagsearch.selection.signals import SIGNALS, Measured, Signal, find_signal
-from lagsearch.selection.strategies import (
-    EVIDENCE,
-    Choice,
-    Order,
-    Stop,
-    Strategy,
-    decide,
-    find_evidence,
-)
+from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
+from lagsearch.selection.strategies.registry import STRATEGIES, Strategy, decide, find_strategy
+from lagsearch.selection.strategies.rungs import decide_at_rungs, ranked_by_signal
+from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings, Stop
 from lagsearch.selection.table import LossTable
 
 __all__ = [
@@ -34,6 +29,7 @@ __all__ = [
     "EVIDENCE",
     "METRICS",
     "SIGNALS",
+    "STRATEGIES",
     "Choice",
     "Dimension",
     "LossTable",
@@ -44,14 +40,17 @@ __all__ = [
     "PhaseTransition",
     "Place",
     "Score",
+    "SearchSettings",
     "Signal",
     "Spending",
     "Stop",
     "Strategy",
     "compare_losses",
     "decide",
+    "decide_at_rungs",
     "find_evidence",
     "find_signal",
+    "find_strategy",
     "holm",
     "importance",
     "indistinguishable",
@@ -63,6 +62,7 @@ __all__ = [
     "places",
     "rank_candidates",
     "rank_correlation",
+    "ranked_by_signal",
     "saving",
     "score_step",
     "speed_up",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Spending:
         The losses are smoothed so that they never rise (isotonic regression), and read between
         evaluations on a straight line over the logarithm of the spending.
         """
-        smooth = isotonic_regression(np.asarray(self.losses, float), increasing=False).x
+        smooth = falling(self.losses)
         reached = np.flatnonzero(smooth <= loss)
         if not len(reached):
             return None
@@ -39,7 +39,14 @@ class Spending:
     @property
     def end(self) -> float:
         """The smoothed loss at the last evaluation."""
-        return float(isotonic_regression(np.asarray(self.losses, float), increasing=False).x[-1])
+        return float(falling(self.losses)[-1])
+
+
+def falling(losses: Sequence[float]) -> NDArray[np.float64]:
+    """Return the closest losses (least squares) that never rise."""
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(np.asarray(losses, float), increasing=False).x)
 
 
 def speed_up(reference: float, method: float) -> float:

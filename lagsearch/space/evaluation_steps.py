@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from lagsearch.selection import find_strategy
 from lagsearch.space.schema import Space
 
 _SPARSE = (10, 15, 20, 30, 50, 70)
@@ -61,4 +62,4 @@ def log_ladder(completion: int, *, is_dense: bool = False) -> tuple[int, ...]:
 
 
 def _decides_on_the_way(space: Space) -> bool:
-    return space.search.lag == "auto" or space.search.strategy == "race"
+    return space.search.lag == "auto" or find_strategy(space.search.strategy).stops

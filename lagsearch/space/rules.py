@@ -1,13 +1,24 @@
 """Rules between keys that the schema cannot say: each broken one has a path and a message."""
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import Any, get_args
 
+from lagsearch.registry import Registry
+from lagsearch.selection import (
+    EVIDENCE,
+    SIGNALS,
+    STRATEGIES,
+    Strategy,
+    find_evidence,
+    find_signal,
+    find_strategy,
+)
 from lagsearch.space.schema import (
     Corpus,
     NewParameters,
     Optimizer,
     Schedule,
+    Search,
     Space,
     TextOrigin,
     Validation,
@@ -17,6 +28,9 @@ from lagsearch.space.tasks import repeated_task
 Place = tuple[str | int, ...]
 Broken = tuple[Place, str]
 Named = Schedule | Optimizer
+
+_MEASURED = {"ema": "0.98", "annealed": "{fraction: 0.25}"}
+"""Examples of what is measured beside the loss, by its key of `evaluation`."""
 
 _SMALLEST_SHARE = 0.001  # one row in a block of a mixture's rows
 
@@ -195,9 +209,64 @@ def _continuing(space: Space, at: Place) -> Iterator[Broken]:
 
 def _search(space: Space) -> Iterator[Broken]:
     search = space.search
+    tables: dict[str, Registry[Any]] = {
+        "strategy": STRATEGIES,
+        "evidence": EVIDENCE,
+        "signal": SIGNALS,
+    }
+    unknown = [key for key, table in tables.items() if table.get(getattr(search, key)) is None]
+    for key in unknown:
+        yield ("search", key), tables[key].unknown(getattr(search, key))
+    if unknown:
+        return
     if search.lag == "auto" and search.min_lag > space.latest_lag:
         yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
-    yield from _sampling(space)
+    strategy = find_strategy(search.strategy)
+    for key, message in strategy.check(search.settings or {}):
+        yield ("search", "settings", key), message
+    yield from _not_heeded(search, strategy)
+    yield from _signal(space)
+    if strategy.samples:
+        yield from _sampling(space)
+
+
+def _not_heeded(search: Search, strategy: Strategy) -> Iterator[Broken]:
+    """Find settings that the chosen strategy would ignore."""
+    is_auto, evidence = search.lag == "auto", find_evidence(search.evidence)
+    races = "evidence" in strategy.heeds
+    by_key = {key: _heeding(EVIDENCE, key) for key in ("min_lag", "stability")}
+    unused = {
+        "max_lag": (not is_auto, "lag is auto"),
+        "min_lag": (
+            not is_auto and "min_lag" not in evidence.heeds,
+            f"lag is auto or evidence is {by_key['min_lag']}",
+        ),
+        "stability": (
+            not is_auto and not (races and "stability" in evidence.heeds),
+            f"lag is auto, or strategy is race and evidence is {by_key['stability']}",
+        ),
+    }
+    for key in sorted({key for each in STRATEGIES.all() for key in each.heeds}):
+        unused[key] = (key not in strategy.heeds, f"strategy is {_heeding(STRATEGIES, key)}")
+    for key, (is_unused, otherwise) in unused.items():
+        if is_unused and getattr(search, key) != type(search).model_fields[key].default:
+            yield ("search", key), f"has no effect unless {otherwise}"
+
+
+def _heeding(table: Registry[Any], key: str) -> str:
+    return " or ".join(each.name for each in table.all() if key in each.heeds)
+
+
+def _signal(space: Space) -> Iterator[Broken]:
+    found, at, lag = find_signal(space.search.signal), ("search", "signal"), space.latest_lag
+    if found.needs is None:
+        return
+    annealed = space.evaluation.annealed
+    if getattr(space.evaluation, found.needs) is None:
+        yield at, f"{found.name} needs evaluation.{found.needs}, e.g. {_MEASURED[found.needs]}"
+    elif found.needs == "annealed" and annealed and lag not in (annealed.at or (lag,)):
+        message = f"lacks K, {lag}, where candidates are judged by it"
+        yield ("evaluation", "annealed", "at"), message
 
 
 def _baselines(space: Space) -> Iterator[Broken]:
@@ -213,18 +282,15 @@ def _baselines(space: Space) -> Iterator[Broken]:
 
 def _sampling(space: Space) -> Iterator[Broken]:
     search, harness = space.search, space.evaluation.harness
-    if search.strategy != "optuna":
-        for key in ("candidates", "sampler", "at_a_time"):
-            if getattr(search, key) != type(search).model_fields[key].default:
-                yield ("search", key), "has no effect unless strategy is optuna"
-        return
+    name = search.strategy
     if search.candidates is None:
-        yield ("search", "candidates"), "is required with strategy optuna: how many to try, e.g. 40"
+        message = f"is required with strategy {name}: how many to try, e.g. 40"
+        yield ("search", "candidates"), message
     if search.lag == "auto":
-        yield ("search", "lag"), "must be a number with strategy optuna: losses are compared at K"
+        yield ("search", "lag"), f"must be a number with strategy {name}: losses are compared at K"
     if harness is not None and harness.candidates:
         at: Place = ("evaluation", "harness", "candidates")
-        yield at, "cannot be named before they are sampled, with search.strategy optuna"
+        yield at, f"cannot be named before they are sampled, with search.strategy {name}"
 
 
 def _seeds(space: Space) -> Iterator[Broken]:

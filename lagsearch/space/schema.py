@@ -371,10 +371,12 @@ class Search(StrictModel):
     left out."""
     stability: Stability = Stability()
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
-    strategy: Literal["lag", "race", "optuna"] = "lag"
+    strategy: str = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
     leader; `optuna` does not list the candidates but samples some, guided by the losses at K of
-    those before."""
+    those before; or what an installed package adds."""
+    settings: dict[str, Any] | None = None
+    """What a strategy of an installed package takes."""
     evidence: str = "batches"
     """`race` only: `batches` stops candidates that are worse beyond doubt in the validation
     batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to

@@ -29,7 +29,7 @@ from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.words.advice import advise_next
 from lagsearch.report.words.verdict import judge
 from lagsearch.report.write import report_curves
-from lagsearch.selection import Strategy
+from lagsearch.selection import SearchSettings
 
 REPORTS = Path(__file__).parents[2] / "reports"
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "curves"
@@ -176,7 +176,7 @@ def test_exported_curves_give_the_statistics_that_they_had(tmp_path_factory, mad
         name="curves",
         seed=0,
         seeds=seeds,
-        strategy=Strategy((10,), 100),
+        settings=SearchSettings((10,), 100),
         asked_lag=10,
         has_oracle=len(alive) > 1,
         baselines=frozenset([baseline] if baseline else []),

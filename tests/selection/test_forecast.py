@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_strategies import measured
 
-from lagsearch.selection import Choice, LossTable, Order, Strategy, decide
+from lagsearch.selection import Choice, LossTable, Order, SearchSettings, decide
 from lagsearch.selection.forecast import forecasts
 
 STEPS = (0, 5, 10, 20, 30, 40)
@@ -76,7 +76,7 @@ def test_too_few_evaluations_forecast_nothing():
     assert forecasts(table.only(["a"]), 40, END) is None
 
 
-RACE = Strategy(rungs=STEPS[1:], completion=END, evidence="forecast")
+RACE = SearchSettings(rungs=STEPS[1:], completion=END, strategy="race", evidence="forecast")
 
 
 def curves(**ends):
@@ -104,6 +104,8 @@ def test_nobody_is_stopped_before_the_least_step():
     assert decide(until(20), RACE) == Choice(
         20, ("a", "b", "c"), decide(made, RACE).stopped, None, "alone"
     )
-    later = Strategy(rungs=STEPS[1:], completion=END, evidence="forecast", since=30)
+    later = SearchSettings(
+        rungs=STEPS[1:], completion=END, strategy="race", evidence="forecast", since=30
+    )
     assert decide(until(20), later) == Order(30, ("a", "b", "c"))
     assert decide(made, later).step == 30

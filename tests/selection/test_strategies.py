@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from lagsearch.errors import LagsearchError
-from lagsearch.replay.replay import searches
+from lagsearch.replay.replay import ways
 from lagsearch.selection import (
     EVIDENCE,
     Choice,
     LossTable,
     Measured,
     Order,
-    Strategy,
+    SearchSettings,
     decide,
     find_evidence,
 )
@@ -44,7 +44,7 @@ def lines(steps, **ends):
     return {name: dict.fromkeys(steps, loss) for name, loss in ends.items()}
 
 
-LAG = Strategy(rungs=(10,), completion=100)
+LAG = SearchSettings(rungs=(10,), completion=100)
 
 
 def test_lag_trains_all_to_k_and_ranks_there():
@@ -67,7 +67,7 @@ def test_a_seed_that_lacks_a_step_is_waited_for():
 
 
 STEPS = (0, 10, 20, 40, 80, 160)
-AUTO = Strategy(rungs=STEPS[1:], completion=320, first=20)
+AUTO = SearchSettings(rungs=STEPS[1:], completion=320, first=20)
 
 
 def crossing(at):
@@ -82,7 +82,7 @@ def crossing(at):
 def test_a_search_of_unknown_k_never_chooses_before_the_least():
     choice = decide(measured(crossing(at=10)), AUTO)
     assert (choice.step, choice.stable_since, choice.reason) == (20, 10, "stable")
-    later = Strategy(rungs=STEPS[1:], completion=320, first=80)
+    later = SearchSettings(rungs=STEPS[1:], completion=320, first=80)
     assert decide(measured(crossing(at=10)), later).step == 80
     assert decide(measured(crossing(at=40)), AUTO).step == 80  # the first ranking is left at 40
 
@@ -111,8 +111,15 @@ def test_what_an_oracle_knows_of_stopped_candidates_is_not_seen(evidence, seed):
         name: {step: 2.0 + float(draw.normal(0, 0.1)) + 1 / (1 + step) for step in STEPS}
         for name in "abcdefgh"
     }
-    races = Strategy(
-        STEPS[1:], 320, first=20, evidence=evidence, threshold=0.3, margin=1.5, left=0.99
+    races = SearchSettings(
+        STEPS[1:],
+        320,
+        first=20,
+        strategy="race",
+        evidence=evidence,
+        threshold=0.3,
+        margin=1.5,
+        left=0.99,
     )
     whole = measured(curves)
     choice = decide(whole, races)
@@ -156,9 +163,10 @@ def test_the_rows_of_evidence():
 
 
 def test_searches_that_are_replayed_in_the_order_of_tables():
-    assert [*searches().items()] == [
-        (("batches", False), "race"),
-        (("forecast", False), "race on forecasts"),
-        ((None, True), "LAG, K auto"),
-        (("batches", True), "race, K auto"),
+    found = {each.title: (each.strategy, each.evidence, each.is_auto) for each in ways()}
+    assert [*found.items()] == [
+        ("race", ("race", "batches", False)),
+        ("race on forecasts", ("race", "forecast", False)),
+        ("LAG, K auto", ("lag", None, True)),
+        ("race, K auto", ("race", "batches", True)),
     ]

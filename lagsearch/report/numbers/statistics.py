@@ -14,6 +14,7 @@ from lagsearch.records.search import Searched
 from lagsearch.selection import (
     LossTable,
     Place,
+    find_strategy,
     indistinguishable,
     outlook,
     phase_transition,
@@ -46,9 +47,9 @@ def statistics(run: Searched) -> dict[str, Any]:
         "lag": run.lag,
         "steps": run.completion,
         "search": {
-            "strategy": run.terms.kind,
-            "signal": run.terms.strategy.signal,
-            "evidence": run.terms.strategy.evidence,
+            "strategy": run.terms.settings.strategy,
+            "signal": run.terms.settings.signal,
+            "evidence": run.terms.settings.evidence,
             "asked_lag": run.terms.asked_lag,
             "reason": run.choice.reason,
             "stable_since": run.choice.stable_since,
@@ -189,7 +190,7 @@ def _phase_transition(run: Searched) -> dict[str, Any] | None:
     until = run.completion if run.terms.has_oracle else run.lag
     if len(scored) < FEWEST:
         return None
-    rule = run.terms.strategy
+    rule = run.terms.settings
     table, by = run.table.only(scored), (rule.threshold, rule.margin)
     found = phase_transition(table, until, *by, rule.left)
     agree = phase_transition(table, until, *by, left=inf)
@@ -302,9 +303,10 @@ def _first(table: LossTable, step: int) -> list[str]:
 
 def _chosen(run: Searched, scored: list[str]) -> dict[str, str]:
     """Return the row of this search's own choice, where it is not by the loss at K."""
-    signal = run.terms.strategy.signal
-    if run.terms.kind != "race" and signal == "loss":
+    settings = run.terms.settings
+    stops = find_strategy(settings.strategy).stops
+    if not stops and settings.signal == "loss":
         return {}
-    named = f"race to {run.lag}" if run.terms.kind == "race" else f"LAG@{run.lag}"
+    named = f"{settings.strategy} to {run.lag}" if stops else f"LAG@{run.lag}"
     best = next(name for name in run.ranking if name in scored)
-    return {f"{named} by {signal}": best}
+    return {f"{named} by {settings.signal}": best}

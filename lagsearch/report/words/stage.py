@@ -33,7 +33,7 @@ from lagsearch.report.words.parts import (
     score_cell,
 )
 from lagsearch.report.words.profile import tell_times
-from lagsearch.selection import holm
+from lagsearch.selection import find_strategy, holm
 
 
 def tell_source(source: dict[str, Any]) -> str:
@@ -429,7 +429,8 @@ def _search_row(report: dict[str, Any]) -> str:
 
 
 def _as_far(report: dict[str, Any]) -> str:
-    return " or to where they were stopped" if report["search"]["strategy"] == "race" else ""
+    stops = find_strategy(report["search"]["strategy"]).stops
+    return " or to where they were stopped" if stops else ""
 
 
 def _search(report: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from lagsearch.report.numbers.view import (
     stopped,
 )
 from lagsearch.report.numbers.worth import failed_baselines, judge_growing
-from lagsearch.selection import find_evidence, find_signal
+from lagsearch.selection import Strategy, find_evidence, find_signal, find_strategy
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,18 @@ def _searched(report: dict[str, Any]) -> list[str]:
     """Say where the search chose and why, where that was for it to find."""
     search, lag = report["search"], report["lag"]
     lines = []
-    if search["strategy"] == "race":
+    strategy = find_strategy(search["strategy"])
+    if strategy.stops:
         beaten, count = len(stopped(report)), len(report["candidates"])
-        line = f"Race: {beaten or 'none'} of {count} were stopped by step {lag:,}"
+        line = f"{strategy.name.capitalize()}: {beaten or 'none'} of {count} were stopped "
+        line += f"by step {lag:,}"
         if beaten:
-            line += f", {find_evidence(search['evidence']).words}"
+            line += f", {_why_stopped(search, strategy)}"
         elif search["stable_since"] is None and search["evidence"] == "batches":
             line += ", as the ranking did not become stable"
         lines.append(f"{line}.")
-    if search["strategy"] == "optuna":
-        lines.append("Candidates were sampled by Optuna: other growths were not tried.")
+    elif strategy.verdict:
+        lines.append(strategy.verdict)
     if search["reason"] == "alone":
         lines.append(f"K = {lag:,}: no other candidate was left.")
     elif search["asked_lag"] == "auto" and search["reason"] == "stable":
@@ -90,6 +92,11 @@ def _searched(report: dict[str, Any]) -> list[str]:
     elif search["asked_lag"] == "auto":
         lines.append(f"K = {lag:,}, the largest allowed: no phase transition showed by then.")
     return lines
+
+
+def _why_stopped(search: dict[str, Any], strategy: Strategy) -> str:
+    evidence = search["evidence"]
+    return strategy.verdict if evidence is None else find_evidence(evidence).words
 
 
 def _has(report: dict[str, Any]) -> str:

@@ -1,0 +1,39 @@
+"""The strategies of this package."""
+
+from lagsearch.selection.signals import Measured
+from lagsearch.selection.strategies.evidence import find_evidence
+from lagsearch.selection.strategies.registry import Strategy
+from lagsearch.selection.strategies.rungs import decide_at_rungs
+from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings
+
+LAG = Strategy(
+    "lag",
+    title="LAG",
+    words="trains all candidates to K, and ranks them there",
+    decide=decide_at_rungs,
+)
+
+
+def _on_evidence(measured: Measured, settings: SearchSettings) -> Order | Choice:
+    stop = find_evidence(settings.evidence or "batches").stop
+    return decide_at_rungs(measured, settings, stop)
+
+
+RACE = Strategy(
+    "race",
+    title="race",
+    words="stops candidates on the way that are worse than the leader",
+    decide=_on_evidence,
+    heeds=("evidence",),
+    stops=True,
+)
+
+OPTUNA = Strategy(
+    "optuna",
+    title="LAG, sampled by Optuna",
+    words="samples candidates instead of listing them, guided by the losses at K of those before",
+    decide=decide_at_rungs,
+    verdict="Candidates were sampled by Optuna: other growths were not tried.",
+    heeds=("candidates", "sampler", "at_a_time"),
+    samples=True,
+)

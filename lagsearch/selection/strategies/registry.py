@@ -1,0 +1,73 @@
+"""The strategies that there are."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lagsearch.errors import LagsearchError
+from lagsearch.registry import Registry
+from lagsearch.selection.signals import Measured
+from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings
+
+Broken = tuple[str, str]
+
+
+def _any_settings(settings: Mapping[str, Any]) -> Iterator[Broken]:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to search.
+
+    One that stands in a module of this folder, or of a package with an entry point of
+    `lagsearch.strategies`, is registered by that.
+
+    Attributes:
+        name: What a space asks for as `search.strategy`.
+        title: What it is called in replays.
+        words: What it does, after its name.
+        decide: From what was measured of all candidates that did not fail, and the settings of the
+            search, to how it goes on. It may look at nothing that a rung cannot know.
+        verdict: What a report says of it: a sentence, or why candidates were stopped, after "3 of 8
+            were stopped by step 200, ".
+        heeds: Keys of `search` that are errors with other strategies. `settings` is its own.
+        stops: Whether it may stop candidates before the last rung. They are then evaluated more
+            often.
+        samples: Whether candidates are sampled, in rounds, instead of listed.
+        check: Yields what is wrong in `search.settings`: key and message.
+    """
+
+    name: str
+    title: str
+    words: str
+    decide: Callable[[Measured, SearchSettings], Order | Choice]
+    verdict: str = ""
+    heeds: tuple[str, ...] = ()
+    stops: bool = False
+    samples: bool = False
+    check: Callable[[Mapping[str, Any]], Iterator[Broken]] = _any_settings
+
+
+STRATEGIES = Registry("strategy", __name__.rpartition(".")[0], "lagsearch.strategies", Strategy)
+
+
+def find_strategy(name: str) -> Strategy:
+    """Look a strategy up.
+
+    Raises:
+        LagsearchError: There is none of that name; the message lists all and the nearest.
+    """
+    if (found := STRATEGIES.get(name)) is None:
+        raise LagsearchError(STRATEGIES.unknown(name))
+    return found
+
+
+def decide(measured: Measured, settings: SearchSettings) -> Order | Choice:
+    """Say how a search goes on.
+
+    Args:
+        measured: Of all candidates that did not fail; only what a rung can know is looked at.
+        settings: The search's.
+    """
+    return find_strategy(settings.strategy).decide(measured, settings)
