@@ -14,7 +14,7 @@ from scipy import stats
 
 from lagsearch.errors import LagsearchError
 from lagsearch.records.imported_curves import Asked
-from lagsearch.report.numbers.comparison import compare
+from lagsearch.report.numbers.comparison import _named_alike, compare
 from lagsearch.report.pages.comparison import write_comparison
 from lagsearch.report.pages.markdown import markdown_section
 from lagsearch.report.words.comparison import comparison_sections
@@ -84,6 +84,22 @@ def test_shared_candidates_have_a_place_in_each(two):
     assert pair["n_at_lag"] == pair["n_at_end"] == 4
     means = [np.mean([each["rank"] / 6 for each in row["places"]]) for row in found["shared"]]
     assert means == sorted(means)
+
+
+def test_a_growth_is_found_under_its_other_names():
+    """`stack` of one run is `lag-a = stack` of another; where both names stand alone, they stay."""
+
+    def report(*candidates):
+        return {"candidates": [{"name": name, "also": list(also)} for name, *also in candidates]}
+
+    reports = [
+        report(("stack",), ("b",)),
+        report(("lag-a", "stack"), ("c",)),
+        report(("c",), ("lag-a",), ("d",)),
+        report(("lag-a",), ("stack",)),
+    ]
+    names = [[each["name"] for each in one["candidates"]] for one in _named_alike(reports)]
+    assert names == [["stack", "b"], ["stack", "c"], ["c", "stack", "d"], ["lag-a", "stack"]]
 
 
 def test_two_shared_candidates_are_too_few_for_a_correlation(tmp_path):

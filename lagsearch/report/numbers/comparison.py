@@ -1,6 +1,7 @@
 """Several runs side by side: what each came to, and what they say of candidates they share."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
         if path in whole[:place]:
             raise LagsearchError(f"compare: {paths[place]} comes twice")
     reports = [_report(path) for path in paths]
+    alike = _named_alike(reports)
     names = [report["name"] for report in reports]
     labels = [
         name if names.count(name) == 1 else str(path)
@@ -51,9 +53,9 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     pairs = [(i, j) for i in range(len(reports)) for j in range(i + 1, len(reports))]
     return {
         "runs": [_run(label, report) for label, report in zip(labels, reports, strict=True)],
-        "shared": _shared(reports),
+        "shared": _shared(alike),
         "rank_correlation": [
-            {"runs": [labels[i], labels[j]], **_agreement(reports[i], reports[j])} for i, j in pairs
+            {"runs": [labels[i], labels[j]], **_agreement(alike[i], alike[j])} for i, j in pairs
         ],
     }
 
@@ -70,8 +72,30 @@ def _report(path: Path) -> dict[str, Any]:
     run = read_run(folder)
     report = statistics(run)
     for each in report["candidates"]:
-        each["operator"] = run.plans[each["name"]]["operator"]
+        plan = run.plans[each["name"]]
+        each["operator"], each["also"] = plan["operator"], plan.get("also", [])
     return report | {"cost": training_cost(run)}
+
+
+def _named_alike(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give a growth that has several names one of them in all runs: the first that it has.
+
+    Names that mean one growth in one run and two in another stay as they are in the other.
+    """
+    first: dict[str, str] = {}
+    for each in (each for report in reports for each in report["candidates"]):
+        names = [each["name"], *each.get("also", ())]
+        known = next((first[name] for name in names if name in first), each["name"])
+        first |= dict.fromkeys(names, known)
+    return [report | {"candidates": _renamed(report["candidates"], first)} for report in reports]
+
+
+def _renamed(candidates: list[dict[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    often = Counter(names[each["name"]] for each in candidates)
+    return [
+        each | ({"name": names[each["name"]]} if often[names[each["name"]]] == 1 else {})
+        for each in candidates
+    ]
 
 
 def _run(label: str, report: dict[str, Any]) -> dict[str, Any]:
