@@ -3,6 +3,7 @@
 Defaults stand here and nowhere else. Unknown keys are errors.
 """
 
+import re
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -412,6 +413,16 @@ class Search(StrictModel):
     """Where several sources are grown into one, add the same growth of the first one alone."""
 
 
+def _seconds(value: Any) -> Any:
+    """Return a duration in seconds: of `90s`, `10m`, `2h`, or of a number."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|h)", value) if isinstance(value, str) else None
+    return value if found is None else float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+"""Seconds; `90s`, `10m` and `2h` are read, too."""
+
+
 class Resources(StrictModel):
     """What one candidate may use."""
 
@@ -419,6 +430,9 @@ class Resources(StrictModel):
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+    save_every: Duration = 600.0
+    """Least time from one save of a candidate's state to the next, e.g. `10m`. None is saved in the
+    first 2 minutes but at K, and saving never takes more than a twentieth of the time."""
     save_dtype: Literal["fp32", "source"] = "fp32"
     """The type that the winner is saved in: that of its training, or the one that the first source,
     if it is a checkpoint, is stored in."""

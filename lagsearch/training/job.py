@@ -10,6 +10,7 @@ from lagsearch.data.tokens.store import Stores
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.records.curve import operator_record
 from lagsearch.space import Training
+from lagsearch.training.saving import Interval
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class Compute:
         threads: Threads on the CPU.
         device: `cpu` or `cuda`.
         precision: `fp32` or `bf16` (autocast).
-        save_every_s: Seconds of training after which the state is saved again.
+        saving: When the state is saved on the way.
     """
 
     threads: int = 1
     device: str = "cpu"
     precision: str = "fp32"
-    save_every_s: float = 30.0
+    saving: Interval = field(default_factory=Interval)
 
 
 @dataclass(frozen=True)

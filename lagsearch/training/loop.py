@@ -43,7 +43,8 @@ from lagsearch.training.profiling.profile import (
     profiling,
 )
 from lagsearch.training.ramp import Ramp
-from lagsearch.training.state import SavedAt, load_state, save_state, saved_at
+from lagsearch.training.saving import Saver
+from lagsearch.training.state import SavedAt, load_state, saved_at, state_of
 
 _CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
 _TELL_EVERY_S = 1.0
@@ -70,8 +71,9 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
     with computing(job.compute), profiling(job) as profile:
         try:
             run = _Run(job, profile)
-            yield from run.begin()
-            yield from run.train(min(until, job.training.steps))
+            with run.saver:
+                yield from run.begin()
+                yield from run.train(min(until, job.training.steps))
         except CandidateFailed as failed:
             append(job.curve, Failure(failed.step, failed.reason))
             raise
@@ -97,6 +99,8 @@ class _Run:
         self.autocast = job.compute.precision == "bf16"
         self.extra = forward_options(job)
         self.average = None if job.ema is None else Average(self.model, job.ema)
+        is_on_gpu = self.device.type == "cuda"
+        self.saver = Saver(job.state, job.compute.saving, in_background=is_on_gpu)
 
     def begin(self) -> Iterator[Progress]:
         """Take up the saved state, or grow.
@@ -138,14 +142,13 @@ class _Run:
     def train(self, until: int) -> Iterator[Progress]:
         """Train up to a step; see `train`."""
         evaluate_at = set(self.job.evaluate_at) - {each.step for each in self.evaluations}
-        told = saved = time.perf_counter()
+        told = time.perf_counter()
         self.model.train()
         while True:
             self.ramp.at(self.step)
             now = time.perf_counter()
-            if self.step == until or now - saved > self.job.compute.save_every_s:
+            if self.step == until or self.saver.is_due:
                 self._save()
-                saved = now
             if self.step in evaluate_at:
                 annealed = yield from self._annealed()
                 with self.profile.evaluation():
@@ -154,14 +157,15 @@ class _Run:
                 yield self._progress()
                 told = time.perf_counter()
             if self.step == until:
+                self.saver.wait()
                 return
             with self.profile.step(self.step):
                 self._update()
 
     def _save(self) -> None:
         self._check_losses()
-        at = SavedAt(self.step, self.wall_s)
-        save_state(self.job.state, self.model, self.optimizer, at, self.average)
+        state = state_of(self.model, self.optimizer, self.average)
+        self.saver.save(state, SavedAt(self.step, self.wall_s).metadata)
 
     def _annealed(self) -> Generator[Progress, None, tuple[float, ...]]:
         """Return the loss of each batch after a decay of the rate to zero, where one is asked for.

@@ -30,21 +30,27 @@ class SavedAt:
     step: int
     wall_s: float
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a state's file says of it."""
+        return {"step": json.dumps(self.step), "wall_s": json.dumps(self.wall_s)}
 
-def save_state(
-    path: Path,
-    model: nn.Module,
-    optimizer: AnyOptimizer | None,
-    at: SavedAt,
-    average: Average | None = None,
-) -> None:
-    """Save weights, optimizer and the weights' average, whole or not at all."""
+
+def state_of(
+    model: nn.Module, optimizer: AnyOptimizer | None, average: Average | None = None
+) -> dict[str, torch.Tensor]:
+    """Return weights, moments and the weights' average by the names that a state's file has."""
     tensors = {WEIGHT + name: tensor for name, tensor in tensors_of(model).items()}
     if optimizer is not None:
         tensors |= dict(state_tensors(optimizer, model))
     if average is not None:
         tensors |= {AVERAGE + name: tensor for name, tensor in average.tensors.items()}
-    write_tensors(path, tensors, {"step": json.dumps(at.step), "wall_s": json.dumps(at.wall_s)})
+    return tensors
+
+
+def save_state(path: Path, model: nn.Module, optimizer: AnyOptimizer | None, at: SavedAt) -> None:
+    """Save weights and moments, whole or not at all."""
+    write_tensors(path, state_of(model, optimizer), at.metadata)
 
 
 def saved_at(path: Path) -> SavedAt | None:

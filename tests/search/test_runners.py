@@ -65,7 +65,7 @@ def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(
 @pytest.mark.parametrize("where", ["weights", "curve"])
 def test_a_full_disk_ends_the_run_and_no_candidate(write_space, tmp_path, monkeypatch, where):
     """It is no fault of the candidate that was just being trained."""
-    from lagsearch.training import loop
+    from lagsearch.training import loop, saving
 
     def full(path, *_, **__):
         raise OSError(28, "No space left on device", str(path))
@@ -73,7 +73,9 @@ def test_a_full_disk_ends_the_run_and_no_candidate(write_space, tmp_path, monkey
     space, folder = write_space(), tmp_path / "run"
     lagsearch.run(space, out=tmp_path / "first", serial=True, watch=Watch())  # fills the cache
     with monkeypatch.context() as patch:
-        patch.setattr(loop, {"weights": "save_state", "curve": "append"}[where], full)
+        patch.setattr(
+            *{"weights": (saving, "write_tensors"), "curve": (loop, "append")}[where], full
+        )
         with pytest.raises(OSError, match=r"No space left on device: '.*/run/(states|curves)/"):
             lagsearch.run(space, out=folder, serial=True, watch=Watch())
     result = lagsearch.run(space, out=folder, serial=True, watch=Watch())

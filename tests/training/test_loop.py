@@ -40,6 +40,7 @@ from lagsearch.training import loop
 from lagsearch.training.average import Average
 from lagsearch.training.job import Compute, Job, Text
 from lagsearch.training.loop import train
+from lagsearch.training.saving import Interval
 
 LENGTH, BATCH, SEED = 16, 7, 5
 SIZES = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 2}
@@ -404,12 +405,12 @@ def kill_at(monkeypatch, method, count):
     monkeypatch.setattr(loop._Run, method, watched)
 
 
-def placed(job, name, tmp_path, **compute):
+def placed(job, name, tmp_path, **interval):
     return replace(
         job,
         curve=tmp_path / f"{name}.jsonl",
         state=tmp_path / f"{name}.safetensors",
-        compute=Compute(**compute),
+        compute=Compute(saving=Interval(after_s=0.0, times_last=0.0, **interval)),
     )
 
 
@@ -424,12 +425,12 @@ MOMENTS = [  # method, seconds between saves, how often it is called
 
 @needs_adafactor
 @pytest.mark.parametrize(
-    ("method", "save_every_s", "counts"),
+    ("method", "every_s", "counts"),
     MOMENTS,
     ids=["update", "evaluation", "save", "no save", "decay"],
 )
 def test_killed_at_any_step_and_begun_again(
-    job_of, source, tmp_path, monkeypatch, method, save_every_s, counts
+    job_of, source, tmp_path, monkeypatch, method, every_s, counts
 ):
     job = grown_from(source, job_of("ul2", **HARD))
     job = replace(job, evaluate_at=(0, 2, 5), annealed={2: 2})
@@ -438,7 +439,7 @@ def test_killed_at_any_step_and_begun_again(
     assert all(each.ema_batches for each in whole.evaluations)
     assert [len(each.annealed_batches) > 0 for each in whole.evaluations] == [False, True, False]
     for count in counts:
-        cut = placed(job, f"cut{count}", tmp_path, save_every_s=save_every_s)
+        cut = placed(job, f"cut{count}", tmp_path, every_s=every_s)
         with monkeypatch.context() as patch:
             kill_at(patch, method, count)
             with pytest.raises(Killed):
@@ -450,7 +451,7 @@ def test_killed_at_any_step_and_begun_again(
 def test_killed_at_every_step_in_turn(job_of, source, tmp_path, monkeypatch):
     """Each process does one step and dies."""
     job = replace(grown_from(source, job_of("ul2", **HARD)), evaluate_at=(3, 5))
-    job = placed(job, "cut", tmp_path, save_every_s=0.0)
+    job = placed(job, "cut", tmp_path, every_s=0.0)
     whole = run(placed(job, "whole", tmp_path))
     for _ in range(4):
         with monkeypatch.context() as patch:
@@ -478,7 +479,7 @@ def test_new_parameters_keep_their_pace_when_killed_and_begun_again(
     )
     whole = run(placed(job, "whole", tmp_path))
     for count in range(1, 6):
-        cut = placed(job, f"cut{count}", tmp_path, save_every_s=0.0)
+        cut = placed(job, f"cut{count}", tmp_path, every_s=0.0)
         with monkeypatch.context() as patch:
             kill_at(patch, method, count)
             with pytest.raises(Killed) if count < 5 or method == "_step" else nullcontext():

@@ -8,6 +8,7 @@ from typing import Any
 from lagsearch.errors import ResourceError
 from lagsearch.space import Resources
 from lagsearch.training.job import Compute
+from lagsearch.training.saving import Interval
 
 _GPU_CONTEXT_BYTES = 1 << 30
 _SHARES = (0.125, 0.25, 0.5)
@@ -57,9 +58,10 @@ def assign_slots(
         raise ResourceError(message, ("resources",))
     device = "cuda" if gpus else "cpu"
     if precision == "auto":
-        has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+        has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if has_bf16 else "fp32"
-    compute = Compute(threads=wanted.cpus_per_candidate, device=device, precision=precision)
+    saving = Interval(every_s=wanted.save_every)
+    compute = Compute(wanted.cpus_per_candidate, device, precision, saving)
     return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number))
 
 

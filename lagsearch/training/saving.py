@@ -1,0 +1,126 @@
+"""When the state of a training is saved on its way, and by whom it is written."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from lagsearch.models.tensors import write_tensors
+
+
+@dataclass(frozen=True)
+class Interval:
+    """When to save.
+
+    Attributes:
+        every_s: Least seconds from the end of one save to the next.
+        after_s: Seconds that a training lasts before its first save: a shorter one is as well done
+            again.
+        times_last: The least interval as a multiple of what the last save took, so that saving
+            never takes more than a small share of the time.
+    """
+
+    every_s: float = 600.0
+    after_s: float = 120.0
+    times_last: float = 20.0
+
+
+class Saver:
+    """Saves the state of one training.
+
+    In the background, tensors are first copied to host memory (page-locked, from a GPU), which the
+    training waits for, and then written by a thread, which it does not wait for. At most one write
+    is under way.
+    """
+
+    def __init__(self, path: Path, interval: Interval, *, in_background: bool) -> None:
+        """Begin to count.
+
+        Args:
+            path: The file of the state.
+            interval: When to save.
+            in_background: Whether a thread writes.
+        """
+        self._path, self._interval = path, interval
+        self._began = self._since = time.perf_counter()
+        self._took = 0.0
+        self._thread = ThreadPoolExecutor(1, "state") if in_background else None
+        self._writing: Future[float] | None = None
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        if kind is None:
+            self.wait()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a state on the way is to be saved now."""
+        if self._writing is not None and not self._writing.done():
+            return False
+        self.wait()
+        now, wanted = time.perf_counter(), self._interval
+        if now - self._began < wanted.after_s:
+            return False
+        return now - self._since > max(wanted.every_s, wanted.times_last * self._took)
+
+    def save(self, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+        """Save tensors and words, whole or not at all.
+
+        Raises:
+            OSError: This or the last state cannot be written: the disk is full, say.
+        """
+        self.wait()
+        if self._thread is None:
+            self._took = _write(self._path, tensors, metadata)
+        else:
+            held = self._copied(tensors)
+            self._writing = self._thread.submit(_write, self._path, held, dict(metadata))
+        self._since = time.perf_counter()
+
+    def wait(self) -> None:
+        """Wait until the last state is written.
+
+        Raises:
+            OSError: It cannot be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            self._took = writing.result()
+            self._since = time.perf_counter()
+
+    def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Copy tensors to host memory that the training does not change."""
+        on_gpu = False
+        for name, tensor in tensors.items():
+            held = self._buffers.get(name)
+            if held is None or held.shape != tensor.shape or held.dtype != tensor.dtype:
+                pinned = tensor.device.type == "cuda"
+                held = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+                self._buffers[name] = held
+            held.copy_(tensor.detach(), non_blocking=True)
+            on_gpu = on_gpu or tensor.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.synchronize()
+        return {name: self._buffers[name] for name in tensors}
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> float:
+    """Write a state; return the seconds that it took."""
+    began = time.perf_counter()
+    write_tensors(path, tensors, metadata)
+    return time.perf_counter() - began
