@@ -84,6 +84,17 @@ def fresh_model(config: Any, kind: str, seed: int) -> nn.Module:
     return model
 
 
+def bare_model(config: Any, kind: str) -> nn.Module:
+    """Build a model in fp32 for weights that are all to be filled: they are not drawn first."""
+    from transformers.initialization import no_init_weights
+
+    quiet()
+    with no_init_weights():
+        model: Any = _built(kind, config, dtype=torch.float32)
+    model.tie_weights()
+    return model  # type: ignore[no-any-return]
+
+
 def n_parameters(model: nn.Module) -> int:
     """Count parameters, tied ones once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -14,8 +14,8 @@ from lagsearch.models.layers import find_layers
 _PROBE_TOKENS = 12
 
 
-def check_model(model: nn.Module, config: Any, kind: str, expected_parameters: int) -> None:
-    """Check depth, parameter count, tying, cached generation, and saving and loading.
+def check_growth(model: nn.Module, config: Any, expected_parameters: int) -> None:
+    """Check depth, parameter count and tying.
 
     Raises:
         ModelError: One of them does not hold; the message says which.
@@ -24,6 +24,14 @@ def check_model(model: nn.Module, config: Any, kind: str, expected_parameters: i
     if (count := n_parameters(model)) != expected_parameters:
         raise ModelError(f"growth made {count} parameters, the plan has {expected_parameters}")
     _check_tying(model, config)
+
+
+def check_running(model: nn.Module, kind: str) -> None:
+    """Check cached generation, and saving and loading: what depends on the configuration alone.
+
+    Raises:
+        ModelError: One of them does not hold; the message says which.
+    """
     was_training = model.training
     model.eval()
     try:

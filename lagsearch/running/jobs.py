@@ -20,7 +20,7 @@ from lagsearch.planning.stage import (
 )
 from lagsearch.records.folder import RunFolder
 from lagsearch.space import Space, Training, annealed_steps, log_ladder, written_out
-from lagsearch.storage.files import derive_seed
+from lagsearch.storage.files import derive_seed, digest
 from lagsearch.training.job import Compute, Job, Text
 
 _NOT_GROWN = {"optimizer_state": "keep", "new_parameters": None}  # what a source has no use for
@@ -60,7 +60,11 @@ class JobMaker:
             for seed in reversed(self.plan.space.seeds)
             for each in (*self.plan.candidates, *self.plan.baselines)
         ]
-        return {job.name: job for job in jobs}
+        first = {digest(job.config): job.name for job in reversed(jobs)}
+        return {
+            job.name: replace(job, is_first_of_its_shape=first[digest(job.config)] == job.name)
+            for job in jobs
+        }
 
     def inputs(self) -> dict[str, Any]:
         """Return what decides the losses beside the space and the sources, as plain values."""

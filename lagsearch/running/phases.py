@@ -165,11 +165,9 @@ class Phases:
     def _write_winner(self, job: Job) -> None:
         from lagsearch.models.checkpoints import open_checkpoint
         from lagsearch.models.files import ALONG, copy_along
-        from lagsearch.training.growth import build
-        from lagsearch.training.state import load_weights
+        from lagsearch.training.growth import trained
 
-        model: Any = build(job)
-        load_weights(job.state, model)
+        model: Any = trained(job)
         making = self.folder.path / ".winner.tmp"
         shutil.rmtree(making, ignore_errors=True)
         first = self.plan.sources[0].checkpoint

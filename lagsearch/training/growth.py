@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from lagsearch.models.build import fresh_model, tensors_of
-from lagsearch.models.checks import check_model
+from lagsearch.models.build import bare_model, fresh_model, tensors_of
+from lagsearch.models.checks import check_growth, check_running
 from lagsearch.models.configs import rebuild_config
 from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
@@ -19,12 +19,26 @@ from lagsearch.operators.execute.fill import (
 from lagsearch.training.job import Job
 from lagsearch.training.learning import learn
 from lagsearch.training.optimizer import AnyOptimizer, begin_anew, grow_state
-from lagsearch.training.state import WEIGHT
+from lagsearch.training.state import WEIGHT, load_weights
 
 
 def build(job: Job) -> nn.Module:
-    """Build the job's model with random weights, in fp32 on the CPU."""
-    return fresh_model(rebuild_config(job.config), job.text.objective.kind, job.init_seed)
+    """Build the job's model in fp32 on the CPU, with random weights where any stay random."""
+    config, kind = rebuild_config(job.config), job.text.objective.kind
+    if job.plan.fills_all:
+        return bare_model(config, kind)
+    return fresh_model(config, kind, job.init_seed)
+
+
+def trained(job: Job) -> nn.Module:
+    """Return the job's model as its state was saved, in fp32 on the CPU.
+
+    Raises:
+        ModelError: The state is not readable.
+    """
+    model = bare_model(rebuild_config(job.config), job.text.objective.kind)
+    load_weights(job.state, model)
+    return model
 
 
 def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[int, None, float]:
@@ -60,5 +74,7 @@ def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[i
         )
         if job.training.optimizer_state == "reset_new":
             begin_anew(state, new_parameters(job.plan, stack, tensors))
-    check_model(model, config, job.text.objective.kind, job.n_parameters)
+    check_growth(model, config, job.n_parameters)
+    if job.is_first_of_its_shape:
+        check_running(model, job.text.objective.kind)
     return learned_s

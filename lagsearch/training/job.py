@@ -83,6 +83,8 @@ class Job:
         annealed: Steps of the decay of the rate to zero that is measured, by the step at which it
             branches off.
         ema: Decay of the moving average of the weights that is measured too, if it is.
+        is_first_of_its_shape: Whether the grown model is run, saved and loaded, to check that this
+            can be done: once for all that have one configuration.
         profile: File of where its time goes; None does not look.
     """
 
@@ -102,6 +104,7 @@ class Job:
     operator_flops: int = 0
     annealed: Mapping[int, int] = field(default_factory=dict)
     ema: float | None = None
+    is_first_of_its_shape: bool = True
     profile: Path | None = None
 
     @property

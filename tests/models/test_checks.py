@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lagsearch.errors import ModelError
-from lagsearch.models.build import empty_model, fresh_model, n_parameters, usable_positions
+from lagsearch.models.build import empty_model, fresh_model, usable_positions
 from lagsearch.models.checkpoints import load_config
-from lagsearch.models.checks import check_model, probe_tokens
+from lagsearch.models.checks import check_running, probe_tokens
 from lagsearch.models.configs import build_config, grown_config, plain_config, rebuild_config
 
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 32}
@@ -47,7 +47,7 @@ def test_positions_of_others(positions, usable):
 def test_a_model_of_few_positions_is_checked_within_them(keys, kind):
     model = fresh_model(build_config(keys), kind, 0)
     assert probe_tokens(model).shape[1] == (5 if kind == "causal" else 8)
-    check_model(model, model.config, kind, n_parameters(model))
+    check_running(model, kind)
 
 
 def test_a_model_that_cannot_run_is_a_model_error(monkeypatch):
@@ -58,7 +58,7 @@ def test_a_model_that_cannot_run_is_a_model_error(monkeypatch):
 
     monkeypatch.setattr(model, "forward", broken)
     with pytest.raises(ModelError, match="does not run: RuntimeError: shapes do not fit"):
-        check_model(model, model.config, "causal", n_parameters(model))
+        check_running(model, "causal")
 
 
 def test_keys_that_a_class_does_not_know_are_carried_along(tmp_path):

@@ -9,7 +9,7 @@ from transformers import AlbertConfig, T5Config, T5ForConditionalGeneration
 
 from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, fresh_model, n_parameters, tensors_of
-from lagsearch.models.checks import check_model
+from lagsearch.models.checks import check_growth, check_running
 from lagsearch.models.configs import (
     build_config,
     grown_config,
@@ -304,7 +304,8 @@ def test_grown_sliding_window_model_runs():
 def test_sound_model_passes(keys, kind):
     config = build_config(keys)
     model = fresh_model(config, kind, 0)
-    check_model(model, config, kind, n_parameters(empty_model(config, kind)))
+    check_growth(model, config, n_parameters(empty_model(config, kind)))
+    check_running(model, kind)
 
 
 def test_wrong_parameter_count():
@@ -312,7 +313,7 @@ def test_wrong_parameter_count():
     model = fresh_model(config, "causal", 0)
     right = n_parameters(model)
     with pytest.raises(ModelError, match=rf"{right}.*{right + 1}|{right + 1}.*{right}"):
-        check_model(model, config, "causal", right + 1)
+        check_growth(model, config, right + 1)
 
 
 def test_layers_that_the_configuration_does_not_know():
@@ -321,7 +322,7 @@ def test_layers_that_the_configuration_does_not_know():
     model = fresh_model(config, "causal", 0)
     model.model.layers.append(copy.deepcopy(model.model.layers[0]))
     with pytest.raises(ModelError, match=r"layer|depth"):
-        check_model(model, config, "causal", n_parameters(model))
+        check_growth(model, config, n_parameters(model))
 
 
 def test_stale_layer_index_breaks_cached_generation():
@@ -331,10 +332,10 @@ def test_stale_layer_index_breaks_cached_generation():
     with torch.no_grad():
         for tensor in model.parameters():
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
-    check_model(model, config, "causal", n_parameters(model))
+    check_running(model, "causal")
     model.model.layers[2].self_attn.layer_idx = 1
     with pytest.raises(ModelError, match="cache"):
-        check_model(model, config, "causal", n_parameters(model))
+        check_running(model, "causal")
 
 
 def test_lost_tie():
@@ -342,7 +343,7 @@ def test_lost_tie():
     model = fresh_model(config, "causal", 0)
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     with pytest.raises(ModelError, match=r"\bti"):
-        check_model(model, config, "causal", n_parameters(model))
+        check_growth(model, config, n_parameters(model))
 
 
 @pytest.mark.parametrize("is_tied", [True, False])

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from lagsearch.errors import ModelError, OperatorError
 from lagsearch.grow.growth import Growth
+from lagsearch.models.build import bare_model, fresh_model, tensors_of
 from lagsearch.models.configs import build_config, shape_of, target_shape
 from lagsearch.operators import make_candidate
 
@@ -54,6 +55,21 @@ def skip_what_is_not_exact(family, name, grows):
         pytest.skip("zeros in the stream are not exact with LayerNorms")
     if family in POST_NORM and (name, grows) == ("lemon", "x1.5"):
         pytest.skip("refused: post-norm")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bare_model_is_a_fresh_one_but_for_its_weights(family):
+    """Filled with a fresh one's weights it computes the same; its ties and buffers are the same."""
+    config, kind = build_config(FAMILIES[family]), function_preservation.KINDS.get(family, "causal")
+    bare, fresh = bare_model(config, kind), fresh_model(config, kind, 0)
+    assert type(bare) is type(fresh)
+    assert tensors_of(bare).keys() == tensors_of(fresh).keys()
+    with torch.no_grad():
+        for name, tensor in tensors_of(bare).items():
+            tensor.copy_(tensors_of(fresh)[name])
+    for (name, one), (other, two) in zip(bare.named_buffers(), fresh.named_buffers(), strict=True):
+        assert name == other and torch.equal(one, two)
+    assert torch.equal(logits_of(bare.eval()), logits_of(fresh.eval()))
 
 
 @every_family

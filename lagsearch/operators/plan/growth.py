@@ -99,6 +99,13 @@ class GrowthPlan:
         return frozenset(layers | pool | {source for end in ends for source in end})
 
     @property
+    def fills_all(self) -> bool:
+        """Whether every tensor is made of the sources' alone, none of it random or learned."""
+        treatments = {each.treatment for each in self.layers}
+        treatments |= {self.bottom.treatment, self.top.treatment}
+        return treatments <= {"copy", "zero_output"} and self.width is None and self.learned is None
+
+    @property
     def has_new_and_own(self) -> bool:
         """Whether it has parameters that are the source's own, and others beside them."""
         parts = [layer.is_new or self._begins(layer.treatment) for layer in self.layers]

@@ -23,9 +23,8 @@ from lagsearch.space import (
     chosen_candidates,
 )
 from lagsearch.storage.files import write_json
-from lagsearch.training.growth import build
+from lagsearch.training.growth import trained
 from lagsearch.training.job import Compute, Job
-from lagsearch.training.state import load_weights
 
 FORMAT = 1
 
@@ -118,9 +117,7 @@ class Downstream:
         """Return a candidate as it was at completion."""
         if is_winner:
             return load_checkpoint(self.folder.winner, job.text.objective.kind)
-        model = build(job)
-        load_weights(job.state, model)
-        return model
+        return trained(job)
 
     def _words(self, candidate: str, task: AskedTask) -> dict[str, Any]:
         """Return what makes one evaluation, as the record has it."""
