@@ -173,6 +173,34 @@ def assert_stops_are_told(result, stopped):
         assert float(row["stopped_p_value"]) == evidence["p_value"]
 
 
+FINALISTS = (PLAIN, "search: {lag: 6, strategy: finalists, keep: half, until: 0.5}")
+
+
+def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
+    """Four candidates to step 6, two to step 12 of 24, one to the end: as on an oracle's curves."""
+    path = write_space(FINALISTS, LISTED)
+    planned = lagsearch.plan(path).stages[0]
+    costs = {each.name: each.cost.flops_per_step for each in planned.candidates}
+    each_step = sum(costs.values())
+    assert planned.search_steps == len(costs) * 6 + 2 * 6
+    assert planned.search_flops() == each_step * 6 + each_step * 6 * 2 // len(costs)
+    result = run(path, tmp_path / "run")
+    assert result.report["lag"] == 12
+    by_loss = sorted(costs, key=lambda name: losses(result.folder, name, 6))
+    finalists, others = by_loss[:2], by_loss[2:]
+    steps = evaluated(result.folder)
+    assert {name: steps[name] for name in others} == dict.fromkeys(others, 6)
+    assert sorted(steps[name] for name in finalists) == [12, 24]
+    assert steps[result.winner] == 24
+    best = min(finalists, key=lambda name: losses(result.folder, name, 12))
+    assert result.winner == best
+    choice = as_with_an_oracle(path, result.folder, tmp_path)
+    assert choice.ranking[0] == result.winner and set(choice.stopped) == set(others)
+    page, html, _ = told(result.folder)
+    line = f"{len(others)} of {len(costs)} were stopped by step 12, not among the finalists there."
+    assert line in page and line in html
+
+
 def test_of_a_race_with_an_oracle_the_stopped_are_not_ranked_again(write_space, tmp_path):
     result = run(write_space(RACE, LISTED), tmp_path / "run", oracle=True)
     stopped = {each["name"] for each in result.report["candidates"] if "stopped" in each}
@@ -190,8 +218,16 @@ def test_of_a_race_with_an_oracle_the_stopped_are_not_ranked_again(write_space, 
         assert ("stopped" in cells[each["name"]]["loss at 16"]) == (each["name"] in stopped)
 
 
-@pytest.mark.parametrize("search", [RACE, (PLAIN, "search: {lag: auto, min_lag: 4, max_lag: 16}")])
-def test_interrupted_in_between_it_ends_as_if_it_had_not_been(write_space, tmp_path, search):
+AUTO = (PLAIN, "search: {lag: auto, min_lag: 4, max_lag: 16}")
+LATE = (12, 7, 20, 9)
+
+
+@pytest.mark.parametrize(
+    ("search", "moments"), [(RACE, LATE), (FINALISTS, (7, 12, 5, 4)), (AUTO, LATE)]
+)
+def test_interrupted_in_between_it_ends_as_if_it_had_not_been(
+    write_space, tmp_path, search, moments
+):
     class Interrupt(Watch):
         def __init__(self, at):
             self.left = at
@@ -203,7 +239,7 @@ def test_interrupted_in_between_it_ends_as_if_it_had_not_been(write_space, tmp_p
 
     path = write_space(search, LISTED)
     whole = run(path, tmp_path / "whole")
-    for at in (12, 7, 20, 9):
+    for at in moments:
         with pytest.raises(KeyboardInterrupt):
             run(path, tmp_path / "run", watch=Interrupt(at))
     result = run(path, tmp_path / "run")

@@ -67,7 +67,7 @@ def _growth(plan: StagePlan) -> dict[str, Any]:
         "sampled": None if plan.domain is None else _sampled(plan),
         "flops": {
             "sources": plan.source_flops(),
-            "search": plan.flops(plan.lag),
+            "search": plan.search_flops(),
             "winner": plan.winner_flops(),
             "baselines": plan.baseline_flops(),
             "every_candidate_to_completion": plan.flops(space.training.steps),

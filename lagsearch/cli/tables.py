@@ -64,8 +64,8 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
     if plan.domain is not None:
         _show_domain(plan, console)
         shown = f"Above are {count} examples"
-        count = len(plan.ranked_baselines) + (plan.n_sampled or 0)
-    search, winner, every = plan.flops(lag), plan.winner_flops(), plan.flops(steps)
+        count = plan.n_searched
+    search, winner, every = plan.search_flops(), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()
     console.print(
         f"\n{shown}. {legend(each.layer_map for each in plan.candidates)}. Memory: "
@@ -76,7 +76,7 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
     learning = sum(each.cost.operator_flops for each in plan.candidates)
     learnt = f", and {learning:.2e} for operators that are learned" if learning else ""
     under = f" x {len(space.seeds)} seeds" if len(space.seeds) > 1 else ""
-    rows.add_row("search", f"{search:.2e}", f"{count} x {lag:,} steps{under}{learnt}")
+    rows.add_row("search", f"{search:.2e}", f"{_search_steps(plan, count)}{under}{learnt}")
     rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
     if further := plan.baseline_flops():
         told = [f"{each.name} {each.steps:,} steps" for each in plan.baselines]
@@ -88,6 +88,13 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
     console.print(rows)
     if advice := plan.advice():
         console.print(advice)
+
+
+def _search_steps(plan: "StagePlan", count: int) -> str:
+    space = plan.space
+    first, latest = space.first_lag, space.latest_lag
+    told = f"{count} x {first:,} steps"
+    return told if latest == first else f"{told}, {space.n_finalists(count)} on to step {latest:,}"
 
 
 def _show_stages(plan: "Plan", console: Any) -> None:

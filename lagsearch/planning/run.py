@@ -80,13 +80,11 @@ class Plan:
     @property
     def extra_steps(self) -> int:
         """Steps of candidates that do not win: what section 4.2 of the LAG paper counts."""
-        return sum(
-            ((each.n_sampled or len(each.candidates)) - 1) * each.lag for each in self.stages
-        )
+        return sum(each.search_steps - each.lag for each in self.stages)
 
     def search_flops(self) -> int:
         """Return the training FLOPs of candidates that do not win, the dearest of a stage wins."""
-        return sum(each.flops(each.lag) - _dearest(each, each.lag) for each in self.stages)
+        return sum(each.search_flops() - _dearest(each, each.lag) for each in self.stages)
 
     def training_flops(self) -> int:
         """Return the training FLOPs of the winners of all stages."""

@@ -210,7 +210,7 @@ class StagePlan:
             for each in self.candidates
         ]
         heads = ("candidate", "parameters", "FLOPs/step")
-        search, every = self.flops(self.lag), self.flops(self.space.training.steps)
+        search, every = self.search_flops(), self.flops(self.space.training.steps)
         share = (search + self.winner_flops()) / every
         title = f"{self.space.name}: {len(rows)} candidates, ranked after {self.lag:,} steps of "
         title += f"{self.space.training.steps:,}"
@@ -224,8 +224,27 @@ class StagePlan:
 
     @property
     def lag(self) -> int:
-        """K, or the largest that it may become."""
+        """The step by which the winner is chosen: K, or what is later."""
         return self.space.latest_lag
+
+    @property
+    def search_steps(self) -> int:
+        """Training steps of all candidates in the search, at most, under one seed."""
+        space, count = self.space, self.n_searched
+        beyond = (self.lag - space.first_lag) * space.n_finalists(count)
+        return count * space.first_lag + beyond
+
+    @property
+    def n_searched(self) -> int:
+        """How many candidates there are or, where they are sampled, may be."""
+        listed = len(self.candidates)
+        return listed if self.domain is None else len(self.ranked_baselines) + (self.n_sampled or 0)
+
+    def search_flops(self) -> int:
+        """Return the training FLOPs of the search, at most."""
+        space, count = self.space, self.n_searched
+        to_first, to_latest = self.flops(space.first_lag), self.flops(self.lag)
+        return to_first + (to_latest - to_first) * space.n_finalists(count) // count
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""

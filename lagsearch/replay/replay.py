@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -167,6 +167,7 @@ def search_outcome(
     latest: int,
     until: str,
     *,
+    lag: int,
     signal: str,
     way: "Way",
 ) -> ReplayOutcome:
@@ -174,8 +175,9 @@ def search_outcome(
 
     Args:
         recording: The recorded curves.
-        latest: K, or the largest that it may become.
+        latest: The latest step at which it may choose.
         until: What that is, in a word.
+        lag: K, where finalists are chosen.
         signal: What it judges by.
         way: How it decides.
     """
@@ -189,6 +191,8 @@ def search_outcome(
         signal=signal,
         evidence=way.evidence,
         first=(recording.settings.first or 20) if way.is_auto else None,
+        cut=None if way.keep is None else lag,
+        keep=way.keep or "half",
     )
     return _outcome(recording, settings, way.title, until)
 
@@ -229,12 +233,19 @@ class Way:
         strategy: Of the table of strategies.
         evidence: What it stops candidates on, where it heeds any.
         is_auto: Whether it chooses once the ranking is stable.
+        keep: How many finalists are trained on beyond K, where it has any.
     """
 
     title: str
     strategy: str
     evidence: str | None = None
     is_auto: bool = False
+    keep: Literal["half", "quarter"] | None = None
+
+    @property
+    def goes_beyond_lag(self) -> bool:
+        """Whether it may choose later than at K."""
+        return self.is_auto or self.keep is not None
 
 
 def ways() -> list[Way]:
@@ -243,6 +254,8 @@ def ways() -> list[Way]:
     for each in STRATEGIES.all():
         if "evidence" in each.heeds:
             found += [Way(one.title, each.name, one.name) for one in EVIDENCE.all()]
+        elif "keep" in each.heeds:
+            found += [Way(f"{each.title}: {keep}", each.name, keep=keep) for keep in KEPT]
         elif each.stops:
             found.append(Way(each.title, each.name))
     auto = [("LAG, K auto", "lag", None), ("race, K auto", "race", "batches")]
@@ -307,6 +320,8 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Rep
 
 
 RANDOM = "random choice"
+KEPT: tuple[Literal["half", "quarter"], ...] = ("half", "quarter")
+"""Finalists of searches that are replayed."""
 
 
 MEANS = ["steps", "share", "regret", "relative_regret", "regret_of_best_half", "is_best"]
@@ -353,9 +368,10 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
             continue
         for until, last in ends.items():
             for way in ways():
-                if not way.is_auto or until == "half":
-                    search = partial(search_outcome, recording, last, until, signal=signal, way=way)
-                    yield Play(way.title, signal, search)
+                if way.goes_beyond_lag and (until != "half" or lag >= half):
+                    continue
+                search = partial(search_outcome, recording, last, until, lag=lag)
+                yield Play(way.title, signal, partial(search, signal=signal, way=way))
     for name in RIVALS:
         for until, last in {**ends, "end": end}.items():
             yield Play(name, "loss", partial(rival_outcome, recording, name, last, until))

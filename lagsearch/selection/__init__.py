@@ -19,6 +19,7 @@ from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
 from lagsearch.selection.signals import SIGNALS, Measured, Signal, find_signal
 from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
+from lagsearch.selection.strategies.finalists import n_finalists
 from lagsearch.selection.strategies.registry import STRATEGIES, Strategy, decide, find_strategy
 from lagsearch.selection.strategies.rungs import decide_at_rungs, ranked_by_signal
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings, Stop
@@ -56,6 +57,7 @@ __all__ = [
     "indistinguishable",
     "losses_when_spent",
     "mean_interval",
+    "n_finalists",
     "outlook",
     "p_values",
     "phase_transition",

@@ -16,8 +16,10 @@ def evaluation_steps(space: Space) -> tuple[int, ...]:
     """
     listed = space.evaluation.steps
     completion = space.training.steps
-    ladder = log_ladder(completion, is_dense=_decides_on_the_way(space))
-    steps = set(ladder if listed is None else listed) | {0, space.latest_lag, completion}
+    is_dense = space.search.lag == "auto" or find_strategy(space.search.strategy).is_dense
+    ladder = log_ladder(completion, is_dense=is_dense)
+    ranked = {space.first_lag, space.latest_lag}
+    steps = set(ladder if listed is None else listed) | ranked | {0, completion}
     return tuple(sorted(steps | set(annealed_steps(space))))
 
 
@@ -28,7 +30,7 @@ def rungs(space: Space, judged: Collection[int] | None = None) -> tuple[int, ...
         space: The space.
         judged: Steps at which there is what candidates are judged by; None for all evaluated ones.
     """
-    if not _decides_on_the_way(space):
+    if space.search.lag != "auto" and not find_strategy(space.search.strategy).stops:
         return (space.latest_lag,)
     return tuple(
         step
@@ -59,7 +61,3 @@ def log_ladder(completion: int, *, is_dense: bool = False) -> tuple[int, ...]:
         steps += [power * factor // 10 for factor in factors]
         power *= 10
     return tuple(step for step in steps if step <= completion)
-
-
-def _decides_on_the_way(space: Space) -> bool:
-    return space.search.lag == "auto" or find_strategy(space.search.strategy).stops

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from lagsearch.selection import STRATEGIES, n_finalists
+
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -374,8 +376,9 @@ class Search(StrictModel):
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
     strategy: str = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
-    leader; `optuna` does not list the candidates but samples some, guided by the losses at K of
-    those before; or what an installed package adds."""
+    leader; `finalists` trains the better ones on beyond K and chooses among them later; `optuna`
+    does not list the candidates but samples some, guided by the losses at K of those before; or
+    what an installed package adds."""
     settings: dict[str, Any] | None = None
     """What a strategy of an installed package takes."""
     evidence: str = "batches"
@@ -383,6 +386,11 @@ class Search(StrictModel):
     batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
     an end behind the leader's, without waiting for the ranking; or what an installed package
     adds."""
+    keep: Literal["half", "quarter"] | PositiveInt = "half"
+    """`finalists` only: how many candidates are trained beyond K: `half` or a `quarter` of them, or
+    a number."""
+    until: Fraction = 0.5
+    """`finalists` only: the share of completion to which they are trained, and ranked again."""
     candidates: PositiveInt | None = None
     """`optuna` only: how many different growths to try; baselines and controls come on top."""
     sampler: Literal["tpe", "random"] = "tpe"
@@ -477,12 +485,25 @@ class Space(StrictModel):
         return self.sources[0].before or Before()
 
     @property
-    def latest_lag(self) -> int:
-        """K, or the largest that it may become."""
+    def first_lag(self) -> int:
+        """K; the largest that it may become, where it is to be found."""
         search, steps = self.search, self.training.steps
         if search.lag == "auto":
             return search.max_lag or max(1, steps // 2)
         return search.lag or max(1, steps // 4)
+
+    @property
+    def latest_lag(self) -> int:
+        """The step by which the winner is chosen: K, or that to which finalists are trained."""
+        strategy = STRATEGIES.get(self.search.strategy)
+        if strategy is None or "until" not in strategy.heeds:
+            return self.first_lag
+        return max(self.first_lag, round(self.search.until * self.training.steps))
+
+    def n_finalists(self, n_candidates: int) -> int:
+        """Return how many of some candidates are trained beyond K to be chosen among."""
+        is_later = self.latest_lag > self.first_lag
+        return n_finalists(self.search.keep, n_candidates) if is_later else n_candidates
 
     @property
     def resolved(self) -> "Space":
@@ -490,7 +511,7 @@ class Space(StrictModel):
         if self.search.lag is not None:
             return self
         return self.model_copy(
-            update={"search": self.search.model_copy(update={"lag": self.latest_lag})}
+            update={"search": self.search.model_copy(update={"lag": self.first_lag})}
         )
 
     def trial(self, candidate: str, seed: int) -> str:

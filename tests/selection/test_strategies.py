@@ -155,6 +155,41 @@ def test_a_trend_sees_who_overtakes_and_with_few_evaluations_does_not_guess():
     np.testing.assert_array_equal(trend(found, 10, 400).at(10), found.loss.at(10))
 
 
+CURVES = {  # at 10: a b c d e; at 40: c a b
+    "a": {0: 9.0, 10: 1.0, 40: 0.8, 80: 0.7},
+    "b": {0: 8.0, 10: 1.1, 40: 0.9, 80: 0.6},
+    "c": {0: 7.0, 10: 1.2, 40: 0.7, 80: 0.5},
+    "d": {0: 6.0, 10: 1.3, 40: 0.1, 80: 0.1},
+    "e": {0: 5.0, 10: 1.4, 40: 0.2, 80: 0.2},
+}
+
+
+def until(curves, step):
+    return {name: {at: each for at, each in c.items() if at <= step} for name, c in curves.items()}
+
+
+@pytest.mark.parametrize(
+    ("keep", "finalists"), [("half", "abc"), ("quarter", "ab"), (1, "a"), (3, "abc"), (9, "abcde")]
+)
+def test_finalists_are_the_better_at_k_and_the_best_of_them_later_is_chosen(keep, finalists):
+    settings = SearchSettings((10, 40), 80, strategy="finalists", cut=10, keep=keep, evidence=None)
+    assert decide(measured(until(CURVES, 0)), settings) == Order(10, tuple("abcde"))
+    order = decide(measured(until(CURVES, 10)), settings)
+    others = tuple(name for name in "abcde" if name not in finalists)
+    if len(finalists) > 1:
+        assert (order.step, order.candidates) == (40, tuple(finalists))
+        assert tuple(order.stopped) == others
+        found = decide(measured(until(CURVES, 40)), settings)
+        ranked = sorted(finalists, key=lambda name: CURVES[name][40])
+        assert (found.step, found.ranking) == (40, (*ranked, *others))
+    else:
+        assert (order.step, order.ranking, order.reason) == (10, tuple("abcde"), "alone")
+    for name, stop in order.stopped.items():
+        assert (stop.step, stop.leader) == (10, "a")
+        assert stop.difference == pytest.approx(CURVES[name][10] - 1.0)
+        assert stop.p_value < 0.01
+
+
 def test_the_rows_of_evidence():
     assert EVIDENCE.names() == ["batches", "forecast"]
     assert [each.heeds for each in EVIDENCE.all()] == [("stability",), ("min_lag",)]
@@ -167,6 +202,8 @@ def test_searches_that_are_replayed_in_the_order_of_tables():
     assert [*found.items()] == [
         ("race", ("race", "batches", False)),
         ("race on forecasts", ("race", "forecast", False)),
+        ("finalists: half", ("finalists", None, False)),
+        ("finalists: quarter", ("finalists", None, False)),
         ("LAG, K auto", ("lag", None, True)),
         ("race, K auto", ("race", "batches", True)),
     ]

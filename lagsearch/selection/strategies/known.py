@@ -2,6 +2,7 @@
 
 from lagsearch.selection.signals import Measured
 from lagsearch.selection.strategies.evidence import find_evidence
+from lagsearch.selection.strategies.finalists import decide_among_finalists
 from lagsearch.selection.strategies.registry import Strategy
 from lagsearch.selection.strategies.rungs import decide_at_rungs
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings
@@ -25,6 +26,17 @@ RACE = Strategy(
     words="stops candidates on the way that are worse than the leader",
     decide=_on_evidence,
     heeds=("evidence",),
+    stops=True,
+    is_dense=True,
+)
+
+FINALISTS = Strategy(
+    "finalists",
+    title="finalists",
+    words="ranks all candidates at K, trains the better ones on, and chooses among them later",
+    decide=decide_among_finalists,
+    verdict="not among the finalists there",
+    heeds=("keep", "until"),
     stops=True,
 )
 

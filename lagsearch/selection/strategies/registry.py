@@ -32,8 +32,8 @@ class Strategy:
         verdict: What a report says of it: a sentence, or why candidates were stopped, after "3 of 8
             were stopped by step 200, ".
         heeds: Keys of `search` that are errors with other strategies. `settings` is its own.
-        stops: Whether it may stop candidates before the last rung. They are then evaluated more
-            often.
+        stops: Whether it may stop candidates before the last rung.
+        is_dense: Whether it decides at every evaluation, which are then more.
         samples: Whether candidates are sampled, in rounds, instead of listed.
         check: Yields what is wrong in `search.settings`: key and message.
     """
@@ -45,6 +45,7 @@ class Strategy:
     verdict: str = ""
     heeds: tuple[str, ...] = ()
     stops: bool = False
+    is_dense: bool = False
     samples: bool = False
     check: Callable[[Mapping[str, Any]], Iterator[Broken]] = _any_settings
 

@@ -22,6 +22,8 @@ class SearchSettings:
         strategy: Its name.
         signal: What candidates are judged by, by its name.
         first: The first rung at which it may choose; None chooses at the last one alone.
+        cut: The rung at which finalists are chosen; None where there are none.
+        keep: How many candidates are finalists.
         evidence: What candidates are stopped on, by its name; None stops none.
         since: `forecast` stops none before this step.
         threshold: See `phase_transition`, as the next two.
@@ -37,6 +39,8 @@ class SearchSettings:
     strategy: str = "lag"
     signal: str = "loss"
     first: int | None = None
+    cut: int | None = None
+    keep: Literal["half", "quarter"] | int = "half"
     evidence: str | None = None
     since: int = 20
     threshold: float = THRESHOLD

@@ -46,5 +46,6 @@ PODIUM = Strategy(
     verdict="behind the best few there",
     heeds=("settings",),
     stops=True,
+    is_dense=True,
     check=check,
 )
