@@ -190,7 +190,7 @@ def _default(schema: dict[str, Any]) -> str:
     if "default" not in schema:
         return ""
     value = schema["default"]
-    return "see there" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
+    return "below" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
 
 
 def operators_page() -> str:

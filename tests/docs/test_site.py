@@ -1,5 +1,6 @@
 """The README is short, links lead somewhere, and references hold all that the code has."""
 
+import ast
 import json
 import re
 import sys
@@ -117,3 +118,30 @@ def test_links_of_the_site_have_its_root_at_that_of_the_documents(generate):
     assert "reports/quickstart-oracle/report.md" in found
     assert "reports/quickstart-oracle/figures/loss.png" in found
     assert not any(each.startswith("docs/") for each in found)
+
+
+def constants():
+    """Return the text of the package's strings: of an f-string its parts, each for itself."""
+    for path in (ROOT / "lagsearch").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_messages_that_are_explained_are_said_somewhere():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    cells = re.findall(r"^\| (`.*?`[^|]*) \|", text, re.MULTILINE)
+    messages = [each for cell in cells for each in re.findall(r"`([^`]+)`", cell)]
+    assert len(messages) > 60
+    said = "\n".join(constants())
+    unsaid = []
+    for message in messages:
+        parts = re.split(r"\.\.\.|'[^']*'|\b[\d.,]+\b|\(|\)|: |; |\[|\]", message)
+        longest = max(map(str.strip, parts), key=len)
+        words = longest.split()  # of which values may be some, at either end
+        tails = [
+            " ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)
+        ]
+        if not any(len(each) >= min(12, len(longest)) and each in said for each in tails):
+            unsaid.append(message)
+    assert not unsaid
