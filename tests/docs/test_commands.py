@@ -163,6 +163,7 @@ def test_what_a_page_tells_to_type_works(page, prepared, call, registries):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", with_blocks("slow"))
 def test_what_takes_longer_works_too(page, prepared, call):
     import subprocess
