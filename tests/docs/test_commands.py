@@ -1,12 +1,13 @@
 """What the documentation tells people to type, and space files that it shows, work.
 
-Commands are those of the pages, but for the numbers below: steps, hours and models are smaller, and
-candidates are trained in this process in place of Ray's. Where a page names a file of the reader's,
-a small one of its kind lies there.
+Commands are those of the pages, but for the numbers below: steps, hours and models are smaller,
+candidates are trained in this process in place of Ray's, and `init` measures one step. Where a page
+names a file of the reader's, a small one of its kind lies there.
 """
 
 import shlex
 import shutil
+from dataclasses import replace
 
 import pytest
 import typer
@@ -15,6 +16,7 @@ from conftest import SPACE
 from written import COMMANDS, PAGES, ROOT, all_blocks, blocks, calls, mentioned, name_of, words_of
 
 from lagsearch.cli.commands import app
+from lagsearch.init.speed import seconds_per_step
 from lagsearch.planning.run import plan
 from lagsearch.running.workers.serial import open_serial
 from lagsearch.space import load_space, read_yaml
@@ -25,6 +27,7 @@ SMALLER = {
     "--lag 50": "--lag 6",
     "lag=300": "lag=6",
     "training.steps=300": "training.steps=12",
+    "run space.yaml": "run space.yaml --set training.steps=20 --set evaluation.batches=2",
     "path/to/checkpoint path/to/text.txt": "path/to/checkpoint path/to/text.txt --hours 0.001",
 }
 """Numbers that a command has here in place of those on the page."""
@@ -43,6 +46,7 @@ SMALLER_SPACE = {
 """The same for `search_spaces/quickstart.yaml`."""
 
 LONGER = (
+    "docs/howto/choose-k.md",
     "docs/howto/profile.md",
     "docs/howto/resume.md",
     "docs/howto/schedules.md",
@@ -92,6 +96,10 @@ def prepared(tmp_path, monkeypatch, corpus):
     def prepare(page):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("lagsearch.running.run._open_ray", lambda slots: open_serial)
+        monkeypatch.setattr(
+            "lagsearch.init.draft.seconds_per_step",
+            lambda load, at_once: seconds_per_step(replace(load, seconds=0.0), 1),
+        )
         for name, n_layers in (("checkpoint", 6), ("five-layers", 5)):
             save(tmp_path / "path" / "to" / name, {**LLAMA, "num_hidden_layers": n_layers})
         for name in ("path/to/text.txt", "stories.txt"):
