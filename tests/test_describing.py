@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 import lagsearch
 from lagsearch.cli.schema import dump_schema, space_schema
-from lagsearch.operators import all_operators, make_candidate
+from lagsearch.operators import all_operators
 from lagsearch.operators.described import (
     example_entry,
     meanings,
@@ -250,45 +249,3 @@ def test_a_plan_with_stages_as_json(call, write_stages):
     assert [each["number"] for each in told["stages"]] == [1, 2, 3]
     extra = sum((len(each["candidates"]) - 1) * each["lag"] for each in told["stages"])
     assert told["extra_steps"] == extra
-
-
-# ---- the README's operator ----
-
-
-def test_the_readmes_operator_runs(monkeypatch):
-    from lagsearch.models.configs import ModelShape
-    from lagsearch.operators import registry
-
-    text = (ROOT / "README.md").read_text()
-    section = text[text.index("## How to add an operator") :]
-    code = re.search(r"```python\n(.*?)   ```", section, re.DOTALL)[1]
-    monkeypatch.setattr(registry.OPERATORS, "_entries", dict(registry.OPERATORS._entries))
-    module = type(sys)("tail")
-    monkeypatch.setitem(sys.modules, "tail", module)
-    exec("\n".join(line[3:] for line in code.splitlines()), module.__dict__)
-    shapes = ModelShape(3, {"hidden_size": 8}, "llama"), ModelShape(5, {"hidden_size": 8}, "llama")
-    made = make_candidate("tail", {"layer": 1}, shapes[:1], shapes[1])
-    assert (made.name, made.plan.layer_map()) == ("tail-layer1", "0 1 2 1* 1*")
-    assert meanings(registry.find_operator("tail")) == {
-        "layer": "The layer that is repeated, 0-based."
-    }
-
-
-def test_the_readmes_signal_judges(monkeypatch):
-    from numpy import array
-    from numpy.testing import assert_allclose
-
-    from lagsearch.selection import SIGNALS, LossTable, Measured, find_signal
-    from lagsearch.selection.signals import signal
-
-    text = (ROOT / "README.md").read_text()
-    section = text[text.index("## How to add a signal") :]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
-    SIGNALS.names()
-    monkeypatch.setattr(SIGNALS, "_entries", dict(SIGNALS._entries))
-    names = {"signal": signal, "Measured": Measured, "LossTable": LossTable, "__name__": "level"}
-    exec(code, names)
-    losses = array([[[[4.0]], [[2.0]]], [[[5.0]], [[3.0]]]])  # two candidates at two steps
-    table = LossTable.of_batches(("a", "b"), (5, 10), losses)
-    judged = find_signal("level").judge(Measured(table), 10, 20)
-    assert_allclose(judged.at(10), [3.0, 4.0])
