@@ -181,7 +181,8 @@ def search_outcome(
         signal: What it judges by.
         way: How it decides.
     """
-    steps = recording.measured.loss.steps
+    steps, cut = recording.measured.loss.steps, None if way.keep is None else lag
+    latest = max(latest, cut or 0)
     if find_signal(signal).needs == "annealed":
         steps = tuple(step for step in steps if step in recording.annealed)
     settings = replace(
@@ -191,7 +192,7 @@ def search_outcome(
         signal=signal,
         evidence=way.evidence,
         first=(recording.settings.first or 20) if way.is_auto else None,
-        cut=None if way.keep is None else lag,
+        cut=cut,
         keep=way.keep or "half",
     )
     return _outcome(recording, settings, way.title, until)
@@ -368,7 +369,7 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
             continue
         for until, last in ends.items():
             for way in ways():
-                if way.goes_beyond_lag and (until != "half" or lag >= half):
+                if way.goes_beyond_lag and until != "half":
                     continue
                 search = partial(search_outcome, recording, last, until, lag=lag)
                 yield Play(way.title, signal, partial(search, signal=signal, way=way))
