@@ -165,7 +165,7 @@ def _measured(
     """Compare outputs before and after, where that is asked for or the growth claims much."""
     if measure is None and not growth.claims_exact:
         return Measurement(
-            words="not measured, and not claimed to be preserved; --measure compares"
+            words="not measured: nobody claims that it is preserved; --measure compares outputs"
         )
     if measure is False:
         return Measurement(words="not measured")
