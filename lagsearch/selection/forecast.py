@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
 
+from lagsearch.selection.student import t_above
 from lagsearch.selection.table import LossTable
 
 WINDOW = 4.0
@@ -57,7 +57,7 @@ def forecasts(table: LossTable, step: int, completion: int) -> dict[str, Forecas
     error = np.sqrt(2 * noise * (1 + 1 / len(steps) + target**2 / spread))
     gap_C = ends_C - ends_C.min()
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(gap_C > 0, 2 * student_t.sf(gap_C / error, freedom), 1.0)
+        found = np.where(gap_C > 0, 2 * t_above(gap_C / error, freedom), 1.0)
     return {
         name: Forecast(float(end), float(p_value))
         for name, end, p_value in zip(table.candidates, ends_C, found, strict=True)

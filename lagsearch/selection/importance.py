@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 
 from lagsearch.selection.scores import Array
+from lagsearch.selection.student import t_quantile
 
 EVALUATOR = "analysis of variance"
 
@@ -115,7 +115,7 @@ def _marginal(value: str, of_candidate: Mapping[str, float]) -> Marginal:
     mean, n = float(losses.mean()), len(losses)
     if n < 2:
         return Marginal(value, mean, names, None)
-    reach = float(student_t.isf(0.025, n - 1) * losses.std(ddof=1) / np.sqrt(n))
+    reach = float(-t_quantile(0.025, n - 1) * losses.std(ddof=1) / np.sqrt(n))
     return Marginal(value, mean, names, (mean - reach, mean + reach))
 
 

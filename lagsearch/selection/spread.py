@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy.stats import t as student_t
+
+from lagsearch.selection.student import t_quantile
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,5 @@ def mean_of(values: Sequence[float], level: float = 0.95) -> Mean:
     mean, n = float(found.mean()), len(found)
     if n < 2:
         return Mean(mean, None, None, n)
-    half = float(student_t.ppf(0.5 + level / 2, n - 1)) * float(found.std(ddof=1)) / sqrt(n)
+    half = t_quantile(0.5 + level / 2, n - 1) * float(found.std(ddof=1)) / sqrt(n)
     return Mean(mean, mean - half, mean + half, n)
