@@ -304,10 +304,56 @@ def test_files_of_older_versions_are_grown_by_tables(checkpoint, tmp_path):
     assert found["mine"] == {"a": 1}
 
 
+NEOX = {
+    **{"model_type": "gpt_neox", "num_hidden_layers": 3, "hidden_size": 16, "vocab_size": 259},
+    **{"intermediate_size": 24, "num_attention_heads": 2},
+}
+PUBLISHED = {
+    "gpt2": (GPT2, "transformer.", ["h.{}.attn.bias", "h.{}.attn.masked_bias"]),
+    "pythia": (NEOX, "", ["gpt_neox.layers.{}.attention." + each for each in (
+        "bias", "masked_bias", "rotary_emb.inv_freq")]),
+    "llama": (LLAMA, "", ["model.layers.{}.self_attn.rotary_emb.inv_freq"]),
+}  # fmt: skip
+"""What files of the hub leave out of names, and what they have that is worked out again."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_files_are_grown_alike_by_tables_and_by_transformers(
+    checkpoint, tmp_path, monkeypatch, name
+):
+    keys, body, tables = PUBLISHED[name]
+    source = checkpoint(keys)
+    path = source / "model.safetensors"
+    tensors = {each.removeprefix(body): value for each, value in load_file(path).items()}
+    tensors |= {
+        each.format(n): torch.ones(1, dtype=torch.uint8) for each in tables for n in range(3)
+    }
+    save_file(tensors, path, metadata={"format": "pt"})
+    stack = request_for(source, "stack", {"factor": 2})
+    growth = find_growth(stack)
+    assert growth.entries is not None
+    grow(growth, tmp_path / "tables")
+    monkeypatch.setattr("lagsearch.grow.request.open_tabled", lambda folder: None)
+    grow(find_growth(stack), tmp_path / "transformers")
+    found = raw(tmp_path / "tables")
+    assert found == raw(tmp_path / "transformers")
+    assert len(found) > 20 and not any("masked_bias" in each for each in found)
+    assert ("embed_out.weight" in found) == (name == "pythia")
+
+
+def test_two_names_for_one_tensor_are_left_to_transformers(checkpoint):
+    source = checkpoint(NEOX)
+    assert open_tabled(source) is not None
+    path = source / "model.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "lm_head.weight": tensors["embed_out.weight"].clone()}, path)
+    assert open_tabled(source) is None
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("stack",), "not measured: nobody claims that it is preserved"),
+        (("stack",), "not measured: this growth does not claim to preserve it"),
         (("stack", "--measure"), "the function is NOT preserved"),
         (("identity",), "the function is preserved"),
         (("identity", "--no-measure"), "Function: not measured."),

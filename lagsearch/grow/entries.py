@@ -4,6 +4,7 @@ import struct
 from collections.abc import Sequence
 
 from lagsearch.grow.shards import WrittenTensor
+from lagsearch.models.headers import ITEM_BYTES
 from lagsearch.models.tabled import TabledCheckpoint, TabledConfig, shapes_of
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.recipe import Recipe, recipe
@@ -21,7 +22,7 @@ def tabled_entries(
         sources: What it grows.
         config: The target's configuration.
     """
-    stack, anatomy = sources[0].stack, config.anatomy
+    stack, anatomy, spelling = sources[0].stack, config.anatomy, sources[0].spelling
     if anatomy is None or not only_copies(plan) or any(each.stack != stack for each in sources):
         return None
     entries = []
@@ -34,7 +35,9 @@ def tabled_entries(
         if tensor is None or tensor.shape != shape:
             return None
         entries.append(
-            WrittenTensor(name, tensor.dtype, shape, tensor, value_of(made, tensor.dtype))
+            WrittenTensor(
+                spelling.written(name), tensor.dtype, shape, tensor, value_of(made, tensor.dtype)
+            )
         )
     return tuple(entries)
 
@@ -48,6 +51,8 @@ def value_of(made: Recipe, dtype: str) -> bytes | None:
     """Return the bytes of the one value that a tensor has everywhere, or None where it has not."""
     if not made.is_zero:
         return None
+    if not made.nothing:
+        return bytes(ITEM_BYTES[dtype])
     if dtype == "BF16":
         return struct.pack("<f", made.nothing)[2:]
     return struct.pack(_FORMATS[dtype], made.nothing)

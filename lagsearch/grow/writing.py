@@ -164,9 +164,8 @@ def _measured(
 ) -> Measurement:
     """Compare outputs before and after, where that is asked for or the growth claims much."""
     if measure is None and not growth.claims_exact:
-        return Measurement(
-            words="not measured: nobody claims that it is preserved; --measure compares outputs"
-        )
+        claim = "this growth does not claim to preserve it"
+        return Measurement(words=f"not measured: {claim}; --measure compares outputs")
     if measure is False:
         return Measurement(words="not measured")
     from lagsearch.grow.making import open_sources

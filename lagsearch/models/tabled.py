@@ -7,14 +7,14 @@ is wrong, is left to transformers: it reads more, and says what is wrong.
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import LagsearchError
 from lagsearch.models.configs import DERIVED_KEYS, PER_LAYER_KEYS
-from lagsearch.models.families.anatomy import MODEL_TYPES, Anatomy, anatomy_of
+from lagsearch.models.families.anatomy import MODEL_TYPES, Anatomy, ModelType, anatomy_of
 from lagsearch.models.files import weight_files
 from lagsearch.models.headers import ITEM_BYTES, StoredTensor, read_header
 from lagsearch.models.layers import LayerStack
@@ -76,20 +76,44 @@ class TabledCheckpoint:
     Attributes:
         folder: Where it is.
         config: Its configuration.
-        tensors: Its tensors by their names.
+        tensors: Its tensors by their names in tables.
         stack: Where it keeps its layers.
+        spelling: What files call them.
     """
 
     folder: Path
     config: TabledConfig
     tensors: Mapping[str, StoredTensor] = field(repr=False)
     stack: LayerStack
+    spelling: "Spelling"
 
     @property
     def usual_type(self) -> str:
         """The type of most tensors, as files say it."""
         found = [each.dtype for each in self.tensors.values()]
         return max(sorted(set(found)), key=found.count)
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How files write the names that tables have.
+
+    Attributes:
+        body: What they leave out at the beginning.
+        others: The table's name by theirs, where they have another.
+    """
+
+    body: str
+    others: Mapping[str, str]
+
+    def read(self, name: str) -> str:
+        """Return the name in tables of a name in files."""
+        return self.body + self.others.get(name, name)
+
+    def written(self, name: str) -> str:
+        """Return the name in files of a name in tables."""
+        name = name.removeprefix(self.body)
+        return next((theirs for theirs, ours in self.others.items() if ours == name), name)
 
 
 def open_tabled(folder: Path) -> TabledCheckpoint | None:
@@ -104,7 +128,16 @@ def open_tabled(folder: Path) -> TabledCheckpoint | None:
             tensors |= {name: found[name] for name in names or found}
     except (OSError, ValueError, KeyError, LagsearchError):
         return None
-    if config is None or any(each.dtype not in ITEM_BYTES for each in tensors.values()):
+    if config is None:
+        return None
+    spelling = _spelling(MODEL_TYPES[config.model_type], tensors)
+    ignored = MODEL_TYPES[config.model_type].ignored
+    kept = [name for name in tensors if not any(re.search(each, name) for each in ignored)]
+    found = {spelling.read(name): tensors[name] for name in kept}
+    if len(found) < len(kept):
+        return None
+    tensors = found
+    if any(each.dtype not in ITEM_BYTES for each in tensors.values()):
         return None
     anatomy, stack = config.anatomy, _stack(config, tensors)
     if anatomy is None or stack is None:
@@ -112,7 +145,7 @@ def open_tabled(folder: Path) -> TabledCheckpoint | None:
     wanted = shapes_of(anatomy, stack, config.num_hidden_layers)
     if {name: each.shape for name, each in tensors.items()} != wanted:
         return None
-    return TabledCheckpoint(folder, config, tensors, stack)
+    return TabledCheckpoint(folder, config, tensors, stack, spelling)
 
 
 def shapes_of(anatomy: Anatomy, stack: LayerStack, depth: int) -> dict[str, tuple[int, ...]]:
@@ -123,6 +156,13 @@ def shapes_of(anatomy: Anatomy, stack: LayerStack, depth: int) -> dict[str, tupl
         for rest, shape in anatomy.layer.items()
     }
     return {**anatomy.bottom, **layers, **anatomy.top}
+
+
+def _spelling(known: ModelType, names: Collection[str]) -> Spelling:
+    """Return how files write names."""
+    others = {theirs: ours for ours, theirs in known.spelt if theirs in names}
+    has_body = any(name.startswith(known.body) for name in names)
+    return Spelling("" if has_body else known.body, others)
 
 
 def _config(keys: Any) -> TabledConfig | None:

@@ -34,6 +34,9 @@ class ModelType:
         ties: Whether head and embedding are one tensor; a type with `None` is known tied only.
         per_layer: Keys that hold one value for each layer.
         depth: What it calls `num_hidden_layers`.
+        spelt: Names that files have in place of the table's.
+        body: What names may lack at their beginning in files of all but the head.
+        ignored: Patterns of what else files may have: tables that are worked out again.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +44,9 @@ class ModelType:
     ties: bool | None = False
     per_layer: tuple[str, ...] = ()
     depth: str = "num_hidden_layers"
+    spelt: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+    ignored: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 
 
 _NONE: tuple[tuple[str, None], ...] = (("", None),)
@@ -64,8 +70,19 @@ MODEL_TYPES: Mapping[str, ModelType] = {
     "starcoder2": ModelType(
         ("Starcoder2ForCausalLM",), (("", Key("use_bias", default=True)),), True
     ),
-    "gpt_neox": ModelType(("GPTNeoXForCausalLM",), _NEOX),
-    "gpt2": ModelType(("GPT2LMHeadModel",), ties=True, depth="n_layer"),
+    "gpt_neox": ModelType(
+        ("GPTNeoXForCausalLM",),
+        _NEOX,
+        spelt=(("lm_head.weight", "embed_out.weight"),),
+        ignored=(r"\.rotary_emb\.inv_freq$", r"\.attention\.(masked_)?bias$"),
+    ),
+    "gpt2": ModelType(
+        ("GPT2LMHeadModel",),
+        ties=True,
+        depth="n_layer",
+        body="transformer.",
+        ignored=(r"\.attn\.(masked_)?bias$",),
+    ),
     "bert": ModelType(("BertForMaskedLM", "BertLMHeadModel"), ties=None),
     "roberta": ModelType(("RobertaForMaskedLM", "RobertaForCausalLM"), ties=None),
     "distilbert": ModelType(("DistilBertForMaskedLM",), ties=None, depth="n_layers"),
