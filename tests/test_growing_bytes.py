@@ -382,3 +382,18 @@ def test_copying_needs_neither_torch_nor_transformers(checkpoint, tmp_path, opti
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_a_disk_that_is_full_leaves_nothing(checkpoint, tmp_path):
+    source, out = checkpoint({**LLAMA, "hidden_size": 64}), tmp_path / "out"
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "from lagsearch import cli; cli.main()"
+    )
+    grown = ["grow", source, "--operator", "stack", "--set", "factor=2", "--out", out]
+    command = [sys.executable, "-c", code, *map(str, grown)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.search(r"model\.safetensors", done.stderr.splitlines()[-1]), done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["source"]

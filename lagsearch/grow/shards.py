@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from lagsearch.errors import ModelError
 from lagsearch.models.files import INDEX
 from lagsearch.models.headers import StoredTensor, make_header, n_bytes
+from lagsearch.storage.files import naming
 
 SHARD_BYTES = 256 * 2**20
 _CHUNK = 2**20  # read, looked through and written while it is in the processor's cache
@@ -123,7 +124,7 @@ def _begin(folder: Path, cut: Sequence[Sequence[WrittenTensor]]) -> list[_Shard]
         title = "model" if len(cut) == 1 else f"model-{number:05}-of-{len(cut):05}"
         path = folder / f"{title}.safetensors"
         header, places = make_header({each.name: (each.dtype, each.shape) for each in entries})
-        with path.open("wb") as file:
+        with naming(path), path.open("wb") as file:
             file.write(header)
             file.truncate(len(header) + sum(each.size for each in entries))
         index |= dict.fromkeys(places, path.name)
@@ -140,7 +141,7 @@ def _make(shard: _Shard, make: Make) -> int:
     """Write what of a shard is made."""
     asked = [each for each in shard.entries if each.copied is None]
     found = make(list(dict.fromkeys(each.group for each in asked)))
-    with shard.path.open("r+b", buffering=0) as file:
+    with naming(shard.path), shard.path.open("r+b", buffering=0) as file:
         for each in asked:
             file.seek(shard.places[each.name])
             _write(file, memoryview(found[each.name]))
@@ -155,7 +156,7 @@ def _copy(shard: _Shard, seen: set[StoredTensor]) -> int:
     """
     buffer = memoryview(bytearray(_CHUNK))
     written = 0
-    with shard.path.open("r+b", buffering=0) as out:
+    with naming(shard.path), shard.path.open("r+b", buffering=0) as out:
         for entry in shard.entries:
             if (tensor := entry.copied) is None:
                 continue

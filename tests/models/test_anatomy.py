@@ -81,6 +81,7 @@ def test_what_a_type_is_said_to_be(model_type):
         ("llama", {}),
         ("llama", {**SIZES, "vocab_size": "many"}),
         ("llama", {**SIZES, "num_attention_heads": 0}),
+        ("llama", {**SIZES, "rms_norm_eps": "small"}),
         ("mamba", SIZES),
         ("gpt2", {**SIZES, "add_cross_attention": True}),
     ],

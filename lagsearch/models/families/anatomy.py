@@ -170,6 +170,8 @@ def _sizes(family: Family, keys: Mapping[str, Any]) -> dict[str, Any]:
     residual, heads = keys[named.residual[0]], keys[named.heads]
     groups = named.groups(keys)
     head_dim = keys.get(named.head_dim) or residual // heads
+    if not isinstance(keys.get(named.eps or "", 0.0), int | float):
+        raise TypeError(f"{named.eps} is no number")
     query, key_value = heads * head_dim, groups * head_dim
     ffn = keys.get(named.ffn) or 4 * residual
     positions = keys.get("n_positions") or keys.get("max_position_embeddings")
