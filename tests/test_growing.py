@@ -175,6 +175,7 @@ def test_a_wider_model(checkpoint, grow, tmp_path):
     assert "the function is preserved" in text
     assert json.loads((out / "config.json").read_text())["rms_norm_eps"] == 1e-6 * (16 / 24)
     new = load_file(out / "model.safetensors")
+    assert f"Parameters: {sum(each.numel() for each in new.values()):,}\n" in text  # tied ones once
     fresh = new["model.layers.1.mlp.up_proj.weight"][:, 16:]
     assert 0.2 < float(fresh.std()) < 0.4
     assert torch.equal(new["model.norm.weight"][16:], torch.ones(8))
