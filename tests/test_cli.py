@@ -1,10 +1,13 @@
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 HEAVY = ["torch", "ray", "transformers", "datasets", "matplotlib", "scipy", "pandas", "pydantic"]
+TRAINERS = ["torch", "ray", "transformers", "datasets"]
 
 
 @pytest.mark.parametrize("module", ["lagsearch", "lagsearch.cli.commands"])
@@ -12,6 +15,38 @@ def test_importing_loads_nothing_heavy(module):
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+REPORTS = Path(__file__).parents[1] / "reports"
+RUNS = {"RUN": REPORTS / "quickstart-oracle", "OTHER": REPORTS / "shakespeare-6to9"}
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        ("--help", HEAVY),
+        ("--version", HEAVY),
+        ("run --help", [each for each in HEAVY if each != "pydantic"]),
+        ("operators", [each for each in HEAVY if each != "pydantic"]),
+        ("operators lag", [each for each in HEAVY if each != "pydantic"]),
+        ("schema", [each for each in HEAVY if each != "pydantic"]),
+        ("report RUN", TRAINERS),
+        ("compare RUN OTHER", [*TRAINERS, "matplotlib", "plotly", "pandas"]),
+        ("replay RUN --strategy lag", [*TRAINERS, "matplotlib"]),
+        ("cache list", TRAINERS),
+    ],
+)
+def test_a_command_imports_what_it_needs(tmp_path, words, unneeded):
+    for name in {*RUNS} & {*words.split()}:
+        shutil.copytree(RUNS[name], tmp_path / name)
+    code = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: print([m for m in {unneeded} if m in sys.modules]))\n"
+        "from lagsearch import cli; cli.main()"
+    )
+    command = [sys.executable, "-c", code, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_planning_does_not_load_ray(write_space):

@@ -43,7 +43,8 @@ def logits(folder, model_class=AutoModelForCausalLM):
 
 def test_a_stack_copies_every_tensor(checkpoint, grow, tmp_path):
     source, out = checkpoint(), tmp_path / "grown"
-    code, text, _ = grow(source, "--operator", "stack", "--set", "factor=2", "--out", out)
+    options = ("--operator", "stack", "--set", "factor=2", "--measure", "--out", out)
+    code, text, _ = grow(source, *options)
     assert code == 0
     assert "Layers: 0 1 2 0* 1* 2*" in text
     assert "the function is NOT preserved" in text
@@ -132,7 +133,7 @@ def test_names_of_older_files_are_read_and_kept(checkpoint, grow, tmp_path, mode
         tensors[name] = tensor
     save_file(tensors, path, metadata={"format": "pt"})
     code, text, error = grow(source, "--operator", "last", "--target", "num_hidden_layers=4",
-                             "--out", out)  # fmt: skip
+                             "--measure", "--out", out)  # fmt: skip
     assert code == 0, error
     written = load_file(out / "model.safetensors")
     mark = {"gpt_neox": "embed_out.weight", "bert": "bert.encoder.layer.3.output.LayerNorm.gamma"}
@@ -174,6 +175,7 @@ def test_a_wider_model(checkpoint, grow, tmp_path):
     assert "the function is preserved" in text
     assert json.loads((out / "config.json").read_text())["rms_norm_eps"] == 1e-6 * (16 / 24)
     new = load_file(out / "model.safetensors")
+    assert f"Parameters: {sum(each.numel() for each in new.values()):,}\n" in text  # tied ones once
     fresh = new["model.layers.1.mlp.up_proj.weight"][:, 16:]
     assert 0.2 < float(fresh.std()) < 0.4
     assert torch.equal(new["model.norm.weight"][16:], torch.ones(8))
@@ -225,7 +227,7 @@ def test_several_sources(checkpoint, grow, tmp_path):
     one, two = checkpoint(name="one"), checkpoint(name="two", seed=1)
     out = tmp_path / "grown"
     options = ("--operator", "multi-stack", "--set", "order=b a", "--set", "boundary=average")
-    code, text, _ = grow(one, two, *options, "--out", out)
+    code, text, _ = grow(one, two, *options, "--measure", "--out", out)
     assert code == 0
     assert "b0 b1 b2 a0 a1 a2" in text
     assert "no one function" in text
@@ -452,7 +454,7 @@ def test_what_cannot_be_measured_is_written_all_the_same(checkpoint, grow, tmp_p
     whole = load_file(path)
     save_file({k: v for k, v in whole.items() if ".layers.1." not in k}, path, {"format": "pt"})
     code, text, error = grow(source, "--operator", "layers", "--set", "layers=[0, 2, 2, 0]",
-                             "--out", out)  # fmt: skip
+                             "--measure", "--out", out)  # fmt: skip
     assert code == 0, error
     assert "Function: not measured: the checkpoint lacks model.layers.1." in text
     assert AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 4

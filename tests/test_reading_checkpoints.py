@@ -116,12 +116,15 @@ def test_the_check_would_see_a_source_that_was_read_wrongly(
     checkpoint, grow, tmp_path, monkeypatch
 ):
     """It loads the source's folder by transformers alone."""
-    from lagsearch.models import stored
+    from lagsearch.grow import shards
 
-    source, read = checkpoint(), stored.CheckpointTensors.__getitem__
-    monkeypatch.setattr(
-        stored.CheckpointTensors, "__getitem__", lambda self, name: read(self, name) * 0.5
-    )
+    source, read = checkpoint(), shards._chunks
+
+    def halved(tensor, buffer):
+        for chunk in read(tensor, buffer):
+            yield memoryview((np.frombuffer(chunk, np.float32) * 0.5).tobytes())
+
+    monkeypatch.setattr(shards, "_chunks", halved)
     code, text, _ = grow(source, *IDENTITY, tmp_path / "out")
     assert code == 0
     assert "the function is NOT preserved" in text
@@ -260,13 +263,12 @@ def test_what_belongs_to_a_model_goes_along(checkpoint, grow, tmp_path):
 
 
 def test_an_error_that_comes_late_leaves_nothing(checkpoint, grow, tmp_path, monkeypatch):
-    from lagsearch.grow import writing
 
     def fail(*_):
         raise ModelError("too late")
 
-    monkeypatch.setattr(writing, "compare_function", fail)
-    code, _, error = grow(checkpoint(), *STACK, tmp_path / "out")
+    monkeypatch.setattr(measuring, "compare_function", fail)
+    code, _, error = grow(checkpoint(), "--measure", *STACK, tmp_path / "out")
     assert code == 2
     assert error.splitlines()[-1] == "lagsearch: too late"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["source"]
@@ -277,7 +279,7 @@ def test_what_cannot_run_is_not_measured(checkpoint, grow, tmp_path, monkeypatch
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(measuring.StreamedModel, "output", fail)
-    code, text, _ = grow(checkpoint(), *STACK, tmp_path / "out")
+    code, text, _ = grow(checkpoint(), "--measure", *STACK, tmp_path / "out")
     assert code == 0
     assert "Function: not measured: no such kernel" in text
 

@@ -469,18 +469,25 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
         bool,
         typer.Option("--allow-pickle", help="Read *.bin checkpoints too; only weights are read."),
     ] = False,
+    measure: Annotated[
+        bool | None,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Compare outputs before and after; by default where the operator claims that they "
+            "are the same.",
+        ),
+    ] = None,
 ) -> None:
     """Grow one checkpoint by one operator, without training."""
-    watch = make_watch()
-    with _loading(watch):
-        from lagsearch.grow import (
-            GrowRequest,
-            check_free,
-            find_growth,
-            grow,
-        )
-        from lagsearch.grow.mergekit import to_mergekit as as_mergekit
+    from lagsearch.grow import (
+        GrowRequest,
+        check_free,
+        find_growth,
+        grow,
+    )
+    from lagsearch.grow.mergekit import to_mergekit as as_mergekit
 
+    watch = make_watch()
     request = GrowRequest(
         sources=tuple(sources or ()),
         operator=operator,
@@ -505,7 +512,9 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
         write(f"mergekit: {to_mergekit}")
     if out is not None:
         with watch.doing("growing", is_brief=True):
-            grown = grow(growth, out, seed=seed, allow_pickle=allow_pickle, watch=watch)
+            grown = grow(
+                growth, out, seed=seed, allow_pickle=allow_pickle, measure=measure, watch=watch
+            )
         write(grown.text())
 
 

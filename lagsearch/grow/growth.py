@@ -4,9 +4,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.models.build import own_kind
+from lagsearch.grow.shards import WrittenTensor
 from lagsearch.models.families import find_family
 from lagsearch.operators import GrowthPlan
+
+PROBE = (2, 32)
+"""Rows and tokens on which outputs before and after are compared."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a comparison of outputs before and after says.
+
+    Attributes:
+        difference: Largest absolute difference, or None where nothing was compared.
+        scale: Largest absolute value before.
+        compared: What of: logits, or a model's last hidden states.
+        words: What the difference means, or why nothing was compared.
+    """
+
+    difference: float | None = None
+    scale: float | None = None
+    compared: str = ""
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -18,12 +38,16 @@ class Growth:
         sources: Their folders.
         plan: Where each tensor comes from.
         config: The target's configuration, with the source's `architectures`.
+        entries: What is written, where tables say all of it and all is copied.
+        claims_exact: Whether it claims to compute what the source does.
     """
 
     names: tuple[str, ...]
     sources: tuple[Path, ...]
     plan: GrowthPlan
     config: Any
+    entries: tuple[WrittenTensor, ...] | None = None
+    claims_exact: bool = False
 
     @property
     def closing(self) -> list[str]:
@@ -40,6 +64,8 @@ class Growth:
     @property
     def kind(self) -> str:
         """What the checkpoint is for: its own class where it names one, else `causal`, `masked`."""
+        from lagsearch.models.build import own_kind
+
         if (own := own_kind(self.config)) is not None:
             return own
         names = " ".join(self.config.architectures or [])

@@ -8,39 +8,33 @@ from typing import Any
 import torch
 
 from lagsearch.errors import ModelError, brief
-from lagsearch.grow.growth import Growth
+from lagsearch.grow.growth import PROBE, Growth, Measurement
 from lagsearch.grow.streaming import StreamedModel
 from lagsearch.models.build import auto_class, usable_positions
 from lagsearch.models.checkpoints import Checkpoint
 from lagsearch.storage.files import derive_seed
 
-PROBE = (2, 32)
-"""Rows and tokens on which outputs before and after are compared."""
 
-Measured = tuple[float | None, float | None, str, str]
-"""Largest absolute difference, largest absolute value before, of what, and what it means."""
-
-
-def compare_function(growth: Growth, sources: Sequence[Checkpoint], out: Path) -> Measured:
+def compare_function(growth: Growth, sources: Sequence[Checkpoint], out: Path) -> Measurement:
     """Compare outputs before and after on seeded tokens.
 
     Both are loaded by transformers itself, and not by what the growth was made with: what it reads
     wrongly would be the same on both sides.
     """
     if len(sources) > 1:
-        return None, None, "", "several sources have no one function to preserve"
+        return Measurement(words="several sources have no one function to preserve")
     [source] = sources
     try:
         before, tokens_BT = _output(growth.kind, source.folder, source, None)
         after, _ = _output(growth.kind, out, source, tokens_BT)
     except Exception as error:  # a model that cannot run raises what it likes
         known = str(error) if isinstance(error, ModelError) else brief(error)
-        return None, None, "", f"not measured: {known}"
+        return Measurement(words=f"not measured: {known}")
     difference, scale = float((before - after).abs().max()), float(before.abs().max())
     is_kept = difference <= 1e-4 * max(1.0, scale)
     words = "the function is preserved" if is_kept else "the function is NOT preserved"
     has_logits = before.shape[-1] != source.config.hidden_size
-    return difference, scale, "logits" if has_logits else "hidden states", words
+    return Measurement(difference, scale, "logits" if has_logits else "hidden states", words)
 
 
 def _output(

@@ -1,8 +1,9 @@
 """From what a user asks for to a growth: an operator, a space's candidate, a mergekit file."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,43 @@ from lagsearch.errors import (
     and_then,
     did_you_mean,
 )
+from lagsearch.grow.entries import tabled_entries
 from lagsearch.grow.growth import Growth
 from lagsearch.grow.mergekit import Passthrough, check_zeroed, from_mergekit
-from lagsearch.models.checkpoints import load_config, locate_checkpoint, open_checkpoint
-from lagsearch.models.configs import ModelShape, grown_config, n_layers, shape_of, target_shape
+from lagsearch.models.configs import (
+    ModelShape,
+    grown_keys,
+    n_layers,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.families import family_of
+from lagsearch.models.files import locate_checkpoint
+from lagsearch.models.headers import TYPES
+from lagsearch.models.tabled import TabledCheckpoint, open_tabled
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
-from lagsearch.planning.stage import make_plan
-from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.space import load_space, read_yaml
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A checkpoint that is grown.
+
+    Attributes:
+        name: As it was asked for.
+        folder: Where it is.
+        config: Its configuration.
+        tabled: All that tables say of it, where it is read by them.
+    """
+
+    name: str
+    folder: Path
+    config: Any
+    tabled: TabledCheckpoint | None = None
+
+
+_Read = Callable[[Sequence[str]], list[_Source]]
 
 
 @dataclass(frozen=True)
@@ -61,24 +90,33 @@ def find_growth(request: GrowRequest) -> Growth:
     if len(given) != 1:
         raise OperatorError(f"give one of {', '.join(ways)}; given: {', '.join(given) or 'none'}")
     _check_used(request, given[0])
-    if request.mergekit is not None:
-        return _from_mergekit(request, request.mergekit)
     if request.space is not None:
         return _from_space(request, request.space)
+    find = _from_operator if request.mergekit is None else _from_mergekit
+    try:
+        growth = find(request, _read_tabled)
+    except LagsearchError:  # said again below, with all that transformers knows of it
+        growth = None
+    if growth is not None and growth.entries is not None:
+        return growth
+    return find(request, partial(_read, allow_pickle=request.allow_pickle))
+
+
+def _from_operator(request: GrowRequest, read: _Read) -> Growth:
     operator = request.operator or ""
     found = find_operator(operator)
     if found.reaches == "source":
         raise OperatorError(f"{operator} grows nothing: `lagsearch run` trains the checkpoint on")
-    configs = _configs(request.sources, request.allow_pickle)
-    shapes = tuple(shape_of(config) for _, config in configs)
+    if found.takes != "several" and len(request.sources) > 1:
+        raise OperatorError(f"{operator} takes one source; {len(request.sources)} are given")
+    sources = read(request.sources)
+    shapes = tuple(shape_of(each.config) for each in sources)
     settings = dict(request.settings)
-    if found.takes != "several" and len(shapes) > 1:
-        raise OperatorError(f"{operator} takes one source; {len(shapes)} are given")
     changes = dict(request.target) or _depth(shapes, operator, settings)
     letters = tuple(chr(ord("a") + place) for place in range(len(shapes)))
-    shape = target_shape(configs[0][1], changes)
+    shape = target_shape(sources[0].config, changes)
     plan = make_candidate(operator, settings, shapes, shape, letters).plan
-    return _growth(request.sources, configs, plan, changes)
+    return _growth(sources, plan, changes, claims_exact=found.preserves != "no")
 
 
 def _check_used(request: GrowRequest, way: str) -> None:
@@ -97,19 +135,20 @@ def _check_used(request: GrowRequest, way: str) -> None:
         raise OperatorError("name at least one checkpoint to grow")
 
 
-def _from_mergekit(request: GrowRequest, path: Path) -> Growth:
+def _from_mergekit(request: GrowRequest, read: _Read) -> Growth:
+    path = request.mergekit or Path()
     try:
         asked = from_mergekit(read_yaml(path.read_text(encoding="utf-8"))[0])
         plan, names = asked.plan, asked.models
     except LagsearchError as error:
         raise OperatorError(f"{path}: {error}") from None
-    configs = _configs(names, request.allow_pickle)
-    for (_, config), name, place in zip(configs, names, range(len(names)), strict=True):
+    sources = read(names)
+    for place, each in enumerate(sources):
         used = [layer.layer or 0 for layer in plan.layers if layer.source == place]
-        if max(used) >= (depth := n_layers(config)):
-            raise OperatorError(f"{path}: {name} has {depth} layers, not {max(used) + 1}")
-    _check_asked(path, asked, configs, request.allow_pickle)
-    first, *others = (shape_of(config) for _, config in configs)
+        if max(used) >= (depth := n_layers(each.config)):
+            raise OperatorError(f"{path}: {each.name} has {depth} layers, not {max(used) + 1}")
+    _check_asked(path, asked, sources[0], request.allow_pickle)
+    first, *others = (shape_of(each.config) for each in sources)
     for shape, name in zip(others, names[1:], strict=True):
         differences = first.differences(shape)
         if shape.model_type != first.model_type:
@@ -119,18 +158,17 @@ def _from_mergekit(request: GrowRequest, path: Path) -> Growth:
                 f"{path}: models must be equal but for their depths; {key} is {one!r} in "
                 f"{names[0]} and {other!r} in {name}"
             )
-    return _growth(names, configs, plan, {"num_hidden_layers": len(plan.layers)})
+    changes = {"num_hidden_layers": len(plan.layers)}
+    return _growth(sources, plan, changes, claims_exact=bool(asked.zeroed))
 
 
-def _check_asked(
-    path: Path, asked: Passthrough, configs: Sequence[tuple[Path, Any]], allow_pickle: bool
-) -> None:
+def _check_asked(path: Path, asked: Passthrough, first: _Source, allow_pickle: bool) -> None:
     """Check what a mergekit file asks for beside its slices.
 
     Raises:
         OperatorError: A growth does something else.
     """
-    folder, config = configs[0]
+    config = first.config
     try:
         if asked.zeroed:
             family = family_of(config.model_type, config.to_dict())
@@ -143,19 +181,29 @@ def _check_asked(
                         "output projections count their gains from one"
                     )
             check_zeroed(asked.zeroed, names[True], names[False])
-        if asked.dtype is not None:
-            opened = open_checkpoint(folder, config=config, allow_pickle=allow_pickle)
-            stored = str(opened.tensors.usual_type).removeprefix("torch.")
-            if asked.dtype != stored:
-                raise OperatorError(
-                    f"dtype {asked.dtype} is not honoured: {asked.models[0]} is stored in "
-                    f"{stored}, and a growth keeps that; delete the line"
-                )
+        if asked.dtype is not None and asked.dtype != (stored := _usual_type(first, allow_pickle)):
+            raise OperatorError(
+                f"dtype {asked.dtype} is not honoured: {asked.models[0]} is stored in "
+                f"{stored}, and a growth keeps that; delete the line"
+            )
     except LagsearchError as error:
         raise OperatorError(f"{path}: {error}") from None
 
 
+def _usual_type(source: _Source, allow_pickle: bool) -> str:
+    """Return the type of most of a checkpoint's tensors."""
+    if source.tabled is not None:
+        return TYPES[source.tabled.usual_type]
+    from lagsearch.models.checkpoints import open_checkpoint
+
+    opened = open_checkpoint(source.folder, config=source.config, allow_pickle=allow_pickle)
+    return str(opened.tensors.usual_type).removeprefix("torch.")
+
+
 def _from_space(request: GrowRequest, path: Path) -> Growth:
+    from lagsearch.planning.stage import make_plan
+    from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
+
     file = load_space(path).stage
     vocabulary = vocabulary_of(find_tokenizer(file), file.space)
     # tokens that the objective adds are for training, and not in the source's tokenizer
@@ -173,39 +221,63 @@ def _from_space(request: GrowRequest, path: Path) -> Growth:
                 f"{path}: source {each.source.name} is still to be trained; grow takes checkpoints"
             )
     chosen = next(each.candidate for each in plan.candidates if each.name == name)
-    sources = [each.source.checkpoint or "" for each in plan.sources]
-    configs = [(each.checkpoint or Path(), each.config) for each in plan.sources]
-    return _growth(sources, configs, chosen.plan, file.space.target)
+    sources = [
+        _Source(each.source.checkpoint or "", each.checkpoint or Path(), each.config)
+        for each in plan.sources
+    ]
+    claims_exact = find_operator(chosen.operator).preserves != "no"
+    return _growth(sources, chosen.plan, file.space.target, claims_exact=claims_exact)
 
 
-def _configs(names: Sequence[str], allow_pickle: bool) -> list[tuple[Path, Any]]:
+def _read(names: Sequence[str], *, allow_pickle: bool) -> list[_Source]:
     """Find checkpoints and read their configurations."""
+    from lagsearch.models.checkpoints import load_config
+
     found = []
     for name in names:
         try:
             folder = locate_checkpoint(name, allow_pickle=allow_pickle)
-            found.append((folder, load_config(folder, allow_pickle=allow_pickle)))
+            found.append(_Source(name, folder, load_config(folder, allow_pickle=allow_pickle)))
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None
     return found
 
 
+def _read_tabled(names: Sequence[str]) -> list[_Source]:
+    """Find checkpoints that are all that tables say.
+
+    Raises:
+        ModelError: One is not here, or more or less than that.
+    """
+    found = []
+    for name in names:
+        if (tabled := open_tabled(locate_checkpoint(name))) is None:
+            raise ModelError(f"{name}: tables do not say all of it")
+        found.append(_Source(name, tabled.folder, tabled.config, tabled))
+    return found
+
+
 def _growth(
-    names: Sequence[str],
-    configs: Sequence[tuple[Path, Any]],
-    plan: GrowthPlan,
-    changes: Mapping[str, Any],
+    sources: Sequence[_Source], plan: GrowthPlan, changes: Mapping[str, Any], *, claims_exact: bool
 ) -> Growth:
     """Put a growth together for these checkpoints."""
     if plan.learned is not None:
         raise OperatorError("an operator that is learned needs training: use `lagsearch run`")
     if plan.ramp_end:
         raise OperatorError("what is faded in needs training: use `lagsearch run`")
-    first = configs[0][1]
-    changes = {**changes, **plan.config_changes()}
-    config = grown_config(first, changes, [layer.layer for layer in plan.layers])
+    first = sources[0].config
+    keys = grown_keys(
+        first, {**changes, **plan.config_changes()}, [layer.layer for layer in plan.layers]
+    )
+    names, folders = tuple(each.name for each in sources), tuple(each.folder for each in sources)
+    tabled = [each.tabled for each in sources if each.tabled is not None]
+    if tabled:
+        config = tabled[0].config.grown(keys)
+        entries = tabled_entries(plan, tabled, config)
+        return Growth(names, folders, plan, config, entries, claims_exact)
+    config = rebuild_config(keys)
     config.architectures = getattr(first, "architectures", None)
-    return Growth(tuple(names), tuple(folder for folder, _ in configs), plan, config)
+    return Growth(names, folders, plan, config, None, claims_exact)
 
 
 def _depth(shapes: Sequence[ModelShape], operator: str, settings: dict[str, Any]) -> dict[str, Any]:

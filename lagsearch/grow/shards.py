@@ -1,51 +1,235 @@
-"""Checkpoints larger than memory are written shard by shard."""
+"""Checkpoints of any size written shard by shard: bytes copied file to file, or made in between."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
-import torch
-from safetensors.torch import save_file
+from lagsearch.errors import ModelError
+from lagsearch.models.files import INDEX
+from lagsearch.models.headers import StoredTensor, make_header, n_bytes
+from lagsearch.storage.files import naming
 
 SHARD_BYTES = 256 * 2**20
+_CHUNK = 2**20  # read, looked through and written while it is in the processor's cache
+_MOST_THREADS = 4
+
+_INFINITY: Mapping[str, tuple[int, int]] = {
+    "F16": (2, 0x7C00),
+    "BF16": (2, 0x7F80),
+    "F32": (4, 0x7F800000),
+    "F64": (8, 0x7FF0000000000000),
+}
+"""Bytes of a value, and infinity's bits: larger ones are NaN, each without the sign's bit."""
+
+
+@dataclass(frozen=True)
+class WrittenTensor:
+    """One tensor that is written: whose bytes are copied, repeated, or made.
+
+    Attributes:
+        name: Its name in the file.
+        dtype: Its type, as the file says it.
+        shape: Its shape.
+        copied: The tensor whose values it has. It is looked through for what is no number.
+        value: The bytes of the one value that it has everywhere instead of those.
+        group: Where nothing is copied: what is made together with it.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    copied: StoredTensor | None = None
+    value: bytes | None = None
+    group: str = ""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return n_bytes(self.dtype, self.shape)
+
+
+Make = Callable[[Sequence[str]], Mapping[str, Any]]
+"""From groups to the values of their tensors, as arrays of bytes, by the names in the file."""
+
+
+@dataclass(frozen=True)
+class _Shard:
+    path: Path
+    entries: tuple[WrittenTensor, ...]
+    places: Mapping[str, int]
 
 
 def write_shards(
     folder: Path,
-    sizes: Mapping[str, int],
-    make: Callable[[Sequence[str]], dict[str, torch.Tensor]],
+    groups: Sequence[Sequence[WrittenTensor]],
+    make: Make | None = None,
     shard_bytes: int | None = None,
 ) -> Iterator[int]:
     """Write a checkpoint's weights in one or several safetensors files, and their index.
 
     Args:
         folder: Where to.
-        sizes: Bytes of each tensor, by name, in the order in which they are to be written.
-        make: Makes the tensors of one shard, by their names in the file.
-        shard_bytes: Largest size of a shard of more than one tensor; `SHARD_BYTES` if left out.
+        groups: The tensors, in the order in which they are to be written; those of a group stay
+            together.
+        make: Makes what is not copied.
+        shard_bytes: Largest size of a shard of more than one group; `SHARD_BYTES` if left out.
 
     Yields:
-        The bytes written so far, after each shard.
+        The bytes written so far, now and then.
+
+    Raises:
+        ModelError: What is copied holds what is no number.
     """
-    shards: list[list[str]] = [[]]
+    shards = _begin(folder, _cut(groups, shard_bytes or SHARD_BYTES))
+    seen: set[StoredTensor] = set()
+    written = 0
+    threads = min(_MOST_THREADS, os.cpu_count() or 1, len(shards))
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            copying: list[Future[int]] = [pool.submit(_copy, each, seen) for each in shards]
+            for shard in shards:
+                if make is not None and any(each.copied is None for each in shard.entries):
+                    written += _make(shard, make)
+                    yield written
+            for done in as_completed(copying):
+                written += done.result()
+                yield written
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _cut(groups: Sequence[Sequence[WrittenTensor]], most: int) -> list[list[WrittenTensor]]:
+    """Share tensors out to shards."""
+    shards: list[list[WrittenTensor]] = [[]]
     held = 0
-    for name, size in sizes.items():
-        if shards[-1] and held + size > (shard_bytes or SHARD_BYTES):
+    for group in groups:
+        size = sum(each.size for each in group)
+        if shards[-1] and held + size > most:
             shards.append([])
             held = 0
-        shards[-1].append(name)
+        shards[-1] += group
         held += size
+    return shards
+
+
+def _begin(folder: Path, cut: Sequence[Sequence[WrittenTensor]]) -> list[_Shard]:
+    """Write the index, and the header of every shard."""
+    shards = []
     index: dict[str, str] = {}
+    for number, entries in enumerate(cut, 1):
+        title = "model" if len(cut) == 1 else f"model-{number:05}-of-{len(cut):05}"
+        path = folder / f"{title}.safetensors"
+        header, places = make_header({each.name: (each.dtype, each.shape) for each in entries})
+        with naming(path), path.open("wb") as file:
+            file.write(header)
+            file.truncate(len(header) + sum(each.size for each in entries))
+        index |= dict.fromkeys(places, path.name)
+        ordered = sorted(entries, key=lambda each: places[each.name])
+        shards.append(_Shard(path, tuple(ordered), places))
+    if len(cut) > 1:
+        total = sum(each.size for entries in cut for each in entries)
+        text = {"metadata": {"total_size": total}, "weight_map": index}
+        (folder / INDEX).write_text(json.dumps(text, indent=2) + "\n")
+    return shards
+
+
+def _make(shard: _Shard, make: Make) -> int:
+    """Write what of a shard is made."""
+    asked = [each for each in shard.entries if each.copied is None]
+    found = make(list(dict.fromkeys(each.group for each in asked)))
+    with naming(shard.path), shard.path.open("r+b", buffering=0) as file:
+        for each in asked:
+            file.seek(shard.places[each.name])
+            _write(file, memoryview(found[each.name]))
+    return sum(each.size for each in asked)
+
+
+def _copy(shard: _Shard, seen: set[StoredTensor]) -> int:
+    """Write what of a shard is copied, and what is one value; look through what was not yet.
+
+    Reading and writing in chunks is as fast here as the kernel's own copying from file to file,
+    which could not look at what it copies.
+    """
+    buffer = memoryview(bytearray(_CHUNK))
     written = 0
-    for number, names in enumerate(shards, 1):
-        is_alone = len(shards) == 1
-        title = "model" if is_alone else f"model-{number:05}-of-{len(shards):05}"
-        tensors = make(names)
-        save_file(tensors, folder / f"{title}.safetensors", metadata={"format": "pt"})
-        index |= dict.fromkeys(tensors, f"{title}.safetensors")
-        del tensors
-        written += sum(sizes[name] for name in names)
-        yield written
-    if len(shards) > 1:
-        text = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": index}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(text, indent=2) + "\n")
+    with naming(shard.path), shard.path.open("r+b", buffering=0) as out:
+        for entry in shard.entries:
+            if (tensor := entry.copied) is None:
+                continue
+            is_new = tensor not in seen
+            seen.add(tensor)
+            out.seek(shard.places[entry.name])
+            if entry.value is not None:
+                _repeat(out, entry.value, entry.size)
+            if entry.value is None or is_new:
+                for chunk in _chunks(tensor, buffer):
+                    if is_new:
+                        _check_numbers(tensor, chunk)
+                    if entry.value is None:
+                        _write(out, chunk)
+            written += entry.size
+    return written
+
+
+def _chunks(tensor: StoredTensor, buffer: memoryview) -> Iterator[memoryview]:
+    """Read a tensor's bytes piece by piece, all into the same buffer."""
+    with tensor.path.open("rb", buffering=0) as file:
+        file.seek(tensor.begin)
+        left = tensor.size
+        while left:
+            chunk, held = buffer[: min(left, len(buffer))], 0
+            while held < len(chunk):
+                if not (count := file.readinto(chunk[held:])):
+                    raise ModelError(f"{tensor.path} ends before {tensor.name} does")
+                held += count
+            left -= held
+            yield chunk
+
+
+def _write(file: BinaryIO | Any, data: memoryview) -> None:
+    data = data.cast("B")
+    while data:
+        data = data[file.write(data) :]
+
+
+def _repeat(file: Any, value: bytes, size: int) -> None:
+    """Write one value again and again."""
+    if not any(value):
+        return  # a file that was made this long has zeros there
+    block = memoryview(value * (_CHUNK // len(value)))
+    while size > 0:
+        _write(file, block[: min(size, len(block))])
+        size -= len(block)
+
+
+def _check_numbers(tensor: StoredTensor, chunk: memoryview) -> None:
+    """Check that all values are numbers.
+
+    The bits of NaN and infinity are the largest of their sign, whether read as signed or as
+    unsigned: two maxima tell.
+
+    Raises:
+        ModelError: Some are not.
+    """
+    import numpy as np
+
+    if tensor.dtype not in _INFINITY:
+        return
+    width, infinity = _INFINITY[tensor.dtype]
+    signed, unsigned = np.frombuffer(chunk, f"<i{width}"), np.frombuffer(chunk, f"<u{width}")
+    sign = 1 << (8 * width - 1)
+    if signed.max() < infinity and int(unsigned.max()) < infinity + sign:
+        return
+    broken = sum(
+        int(((np.frombuffer(each, f"<u{width}") & infinity) == infinity).sum())
+        for each in _chunks(tensor, memoryview(bytearray(_CHUNK)))
+    )
+    count = tensor.size // width
+    raise ModelError(
+        f"{tensor.place}: {broken:,} of its {count:,} values are NaN or infinite; the source "
+        "computes nothing"
+    )

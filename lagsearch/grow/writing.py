@@ -1,33 +1,19 @@
-"""The grown checkpoint, written tensor by tensor, file to file."""
+"""The grown checkpoint, written file to file."""
 
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
-from lagsearch.grow.growth import Growth
-from lagsearch.grow.measuring import PROBE, compare_function
-from lagsearch.grow.shards import write_shards
-from lagsearch.models.build import empty_model, n_parameters, tensors_of
-from lagsearch.models.checkpoints import Checkpoint, load_config, open_checkpoint
+from lagsearch.grow.growth import PROBE, Growth, Measurement
+from lagsearch.grow.shards import Make, WrittenTensor, write_shards
 from lagsearch.models.files import copy_along
-from lagsearch.models.layers import LayerStack, find_layers
-from lagsearch.models.layout import Layout
-from lagsearch.models.stored import CheckpointTensors
-from lagsearch.operators import GrowthPlan
-from lagsearch.operators.execute.fill import (
-    add_noise,
-    check_fit,
-    fill,
-    recipe,
-)
-from lagsearch.storage.files import derive_seed
+from lagsearch.models.headers import TYPES
+from lagsearch.models.tabled import TabledConfig
 
 
 @dataclass(frozen=True)
@@ -38,34 +24,34 @@ class Grown:
         folder: The grown checkpoint.
         layer_map: Its layers drawn.
         parameters: Tied ones once.
-        difference: Largest absolute difference before and after, or None.
-        scale: Largest absolute value before.
-        compared: What the difference is of: logits, or a model's last hidden states.
-        words: What the difference means, or why it was not measured.
+        measured: What a comparison of outputs before and after says, or why there is none.
+        written_bytes: Size of its weights.
+        writing_s: Seconds of writing them.
         warnings: What a user should know of what was read and grown.
     """
 
     folder: Path
     layer_map: str
     parameters: int
-    difference: float | None
-    scale: float | None
-    compared: str
-    words: str
+    measured: Measurement
+    written_bytes: int
+    writing_s: float
     warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Say it in lines."""
-        measured = self.words
-        if self.difference is not None and self.scale is not None:
+        found = self.measured
+        words = found.words
+        if found.difference is not None and found.scale is not None:
             rows, length = PROBE
-            measured = (
-                f"max |difference of {self.compared}| {self.difference:.3g} on {rows} x {length} "
-                f"seeded tokens ({self.compared} up to {self.scale:.3g}): {self.words}"
+            words = (
+                f"max |difference of {found.compared}| {found.difference:.3g} on {rows} x {length} "
+                f"seeded tokens ({found.compared} up to {found.scale:.3g}): {words}"
             )
+        size = f"{self.written_bytes / 2**20:,.0f} MiB in {self.writing_s:,.2f} s"
         return (
             f"Layers: {self.layer_map}\nParameters: {self.parameters:,}\n"
-            f"Function: {measured}.\nCheckpoint: {self.folder}"
+            f"Function: {words}.\nWritten: {size}\nCheckpoint: {self.folder}"
             + "".join(f"\nWarning: {each}" for each in self.warnings)
         )
 
@@ -80,23 +66,46 @@ def check_free(out: Path) -> None:
         raise RunFolderError(f"{out}: is there already; choose another folder with --out")
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is written.
+
+    Attributes:
+        groups: Tensors, in groups that stay together.
+        parameters: Tied ones once.
+        save_config: Writes the configuration to a folder.
+        make: Makes the tensors that are not copied.
+        notes: What a user should know of what is read.
+    """
+
+    groups: Sequence[Sequence[WrittenTensor]]
+    parameters: int
+    save_config: Callable[[Path], None]
+    make: Make | None = None
+    notes: tuple[str, ...] = ()
+
+
 def grow(
     growth: Growth,
     out: Path,
     *,
     seed: int = 0,
     allow_pickle: bool = False,
+    measure: bool | None = None,
     watch: Watch | None = None,
 ) -> Grown:
-    """Write the grown checkpoint, with tokenizer and generation settings of the first source.
+    """Write the grown checkpoint in the sources' types, and compare outputs before and after.
 
-    Only one shard is in memory at a time. Weights keep the type in which the source stores them.
+    The checkpoint appears in one move when it is complete. What is only copied goes from file to
+    file; what is made is in memory one shard at a time. Nothing waits until it is on the disk: the
+    sources are still there, and so is the command.
 
     Args:
         growth: What is grown into what.
-        out: The new folder; it appears when it is complete and measured.
+        out: Folder that is made for it.
         seed: Of random weights and noise.
         allow_pickle: Read `*.bin` where there is no safetensors, with `weights_only`.
+        measure: Whether outputs are compared; if left out, where the growth claims to be exact.
         watch: Is told how far it is.
 
     Raises:
@@ -105,160 +114,62 @@ def grow(
     """
     watch = watch or Watch()
     check_free(out)
-    sources = _opened(growth, allow_pickle)
-    model = empty_model(growth.config, growth.kind)
+    job = _copying(growth) or _making(growth, seed, allow_pickle=allow_pickle)
+    total = sum(each.size for group in job.groups for each in group)
     making = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     try:
-        _write(growth, sources, model, making, seed, watch)
+        began = time.perf_counter()
+        for written in write_shards(making, job.groups, job.make):
+            watch.say(f"written {written / 2**20:,.0f} of {total / 2**20:,.0f} MiB")
+        job.save_config(making)
         copy_along(growth.sources[0], making)
-        for each in sources:
-            each.tensors.release()
-        watch.say("comparing with the source")
-        measured = compare_function(growth, sources, making)
+        writing_s = time.perf_counter() - began
+        measured = _measured(growth, making, measure, watch, allow_pickle=allow_pickle)
         making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    warnings = [note for each in sources for note in each.notes]
-    warnings += [growth.plan.warning] if growth.plan.warning else []
-    return Grown(out, growth.plan.layer_map(), n_parameters(model), *measured, tuple(warnings))
+    warnings = (*job.notes, *([growth.plan.warning] if growth.plan.warning else ()))
+    layers = growth.plan.layer_map()
+    return Grown(out, layers, job.parameters, measured, total, writing_s, warnings)
 
 
-def _opened(growth: Growth, allow_pickle: bool) -> list[Checkpoint]:
-    """Open the sources, each as what the target is."""
-    opened = []
-    for folder in growth.sources:
-        config = load_config(folder, allow_pickle=allow_pickle)
-        each = open_checkpoint(folder, growth.kind, config=config, allow_pickle=allow_pickle)
-        each.check()
-        opened.append(each)
-    return opened
+def _copying(growth: Growth) -> _Job | None:
+    """Return what is written where tables say all of it, and all is copied."""
+    entries, config = growth.entries, growth.config
+    if entries is None or not isinstance(config, TabledConfig):
+        return None
+    types = [each.dtype for each in entries]
+    usual = TYPES[max(sorted(set(types)), key=types.count)]
+    return _Job(
+        [[each] for each in entries],
+        sum(math.prod(each.shape) for each in entries),
+        lambda folder: config.save(folder, usual),
+    )
 
 
-def _write(
-    growth: Growth,
-    sources: Sequence[Checkpoint],
-    model: nn.Module,
-    making: Path,
-    seed: int,
-    watch: Watch,
-) -> None:
-    """Write weights and configuration."""
-    stack = find_layers(model, growth.config)
-    targets, tensors = tensors_of(model), [each.tensors for each in sources]
-    check_fit(growth.plan, stack, [_Metas(each) for each in tensors], targets)
-    types = _types(growth.plan, stack, tensors[0], targets)
-    layout = Layout(tensors[0].naming, stack, model)
-    groups = layout.groups(targets)
-    sizes = {
-        group: sum(targets[name].numel() * types[name].itemsize for name in names)
-        for group, names in groups.items()
-    }
+def _making(growth: Growth, seed: int, *, allow_pickle: bool) -> _Job:
+    """Return what is written as the model that transformers builds needs it."""
+    from lagsearch.grow.making import Making, open_sources
 
-    def make(chosen: Sequence[str]) -> dict[str, torch.Tensor]:
-        names = [name for group in chosen for name in groups[group]]
-        made = {name: torch.empty(targets[name].shape, dtype=types[name]) for name in names}
-        _fresh(model, growth.plan, stack, made, seed)
-        fill(growth.plan, stack, tensors, made)
-        add_noise(growth.plan, stack, made, growth.config.hidden_size, seed)
-        for each in tensors:
-            each.release()
-        return layout.written(made)
-
-    total = sum(sizes.values())
-    for written in write_shards(making, sizes, make):
-        watch.say(f"written {written / 2**20:,.0f} of {total / 2**20:,.0f} MiB")
-    growth.config.dtype = _most(types)
-    growth.config.architectures = [type(model).__name__]
-    growth.config.save_pretrained(making)
+    sources = open_sources(growth, allow_pickle=allow_pickle)
+    making = Making(growth, sources, seed)
+    notes = tuple(note for each in sources for note in each.notes)
+    return _Job(making.entries(), making.parameters, making.save_config, making.make, notes)
 
 
-class _Metas(Mapping[str, torch.Tensor]):
-    """A checkpoint's tensors without their values."""
+def _measured(
+    growth: Growth, out: Path, measure: bool | None, watch: Watch, *, allow_pickle: bool
+) -> Measurement:
+    """Compare outputs before and after, where that is asked for or the growth claims much."""
+    if measure is None and not growth.claims_exact:
+        claim = "this growth does not claim to preserve it"
+        return Measurement(words=f"not measured: {claim}; --measure compares outputs")
+    if measure is False:
+        return Measurement(words="not measured")
+    from lagsearch.grow.making import open_sources
+    from lagsearch.grow.measuring import compare_function
 
-    def __init__(self, tensors: CheckpointTensors) -> None:
-        self._tensors = tensors
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return torch.empty(self._tensors.shape(name), device="meta")
-
-    def __iter__(self) -> Any:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-
-def _types(
-    plan: GrowthPlan,
-    stack: LayerStack,
-    source: CheckpointTensors,
-    targets: Mapping[str, torch.Tensor],
-) -> dict[str, torch.dtype]:
-    """Return the type of each target tensor: that of what it copies, else the usual one."""
-    types: dict[str, torch.dtype] = {}
-    for name in targets:
-        made = recipe(plan, stack, name)
-        if made is not None and made.copied[0][1] in source:
-            types[name] = source.dtype(made.copied[0][1])
-    usual = _most(types)
-    return {name: types.get(name, usual) for name in targets}
-
-
-def _most(types: Mapping[str, torch.dtype]) -> torch.dtype:
-    found = list(types.values())
-    return max(set(found), key=found.count) if found else torch.float32
-
-
-def _fresh(
-    model: nn.Module,
-    plan: GrowthPlan,
-    stack: LayerStack,
-    made: Mapping[str, torch.Tensor],
-    seed: int,
-) -> None:
-    """Give tensors that keep random values, or blocks of them, those of a fresh model.
-
-    Layer by layer, and all outside of the layers at once.
-    """
-    is_wider = plan.width is not None and plan.width.has_random
-    layers = sorted({place[0] for name in made if (place := stack.split(name))})
-    for number in layers:
-        if is_wider or plan.layers[number].treatment == "random":
-            prefix = f"{stack.prefix}.{number}"
-            found = [
-                (f"{prefix}.{name}".rstrip("."), module)
-                for name, module in model.get_submodule(prefix).named_modules()
-            ]
-            _draw(model, found, made, derive_seed(seed, "init", number))
-    has_ends = is_wider or "random" in (plan.bottom.treatment, plan.top.treatment)
-    if has_ends and any(stack.split(name) is None for name in made):
-        found = [
-            (name, module)
-            for name, module in model.named_modules()
-            if not f"{name}.".startswith(f"{stack.prefix}.")
-            and any(True for _ in module.parameters(recurse=False))
-        ]
-        _draw(model, found, made, derive_seed(seed, "init", "ends"))
-
-
-def _draw(
-    model: nn.Module,
-    modules: Sequence[tuple[str, nn.Module]],
-    made: Mapping[str, torch.Tensor],
-    seed: int,
-) -> None:
-    """Initialize modules, outer ones last, take their values, and free them again."""
-    for _, module in modules:
-        module.to_empty(device="cpu", recurse=False)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        for _, module in reversed(modules):
-            model._init_weights(module)  # type: ignore[operator]
-        for name, module in modules:
-            for rest, tensor in module.named_parameters(recurse=False):
-                if (full := f"{name}.{rest}") in made:
-                    made[full].copy_(tensor)
-    for _, module in modules:
-        module.to_empty(device="meta", recurse=False)
+    watch.say("comparing with the source")
+    return compare_function(growth, open_sources(growth, allow_pickle=allow_pickle), out)

@@ -9,49 +9,12 @@ from typing import Any
 
 from lagsearch.errors import ModelError, brief
 from lagsearch.models.build import empty_model, fresh_model, own_kind, quiet, tensors_of
-from lagsearch.models.files import ALONG, check_fetched, weight_files
+from lagsearch.models.files import check_fetched, weight_files
 from lagsearch.models.stored import CheckpointTensors
 from lagsearch.storage.files import (
     digest,
     file_digest,
-    path_of,
 )
-
-
-def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = True) -> Path:
-    """Return the local folder of a checkpoint, fetching a hub name when it is not a folder.
-
-    Args:
-        name: The folder or the name.
-        allow_pickle: Fetch pickled weights, too.
-        fetch: Whether the hub may be asked.
-
-    Raises:
-        ModelError: It is neither, or it cannot be fetched.
-    """
-    folder = path_of(name)
-    if folder.is_dir():
-        return folder
-    if is_path(name):
-        raise ModelError("there is no such folder")
-    from huggingface_hub import snapshot_download
-
-    try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", *ALONG]
-        patterns += ["pytorch_model*.bin"] if allow_pickle else []
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not fetch))
-    except Exception as error:  # the hub raises many types; all mean: not to be had
-        raise ModelError(
-            f"is no folder here and cannot be fetched from the hub ({brief(error)}); give a local "
-            "path, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 where there is no "
-            "network"
-        ) from error
-
-
-def is_path(name: str) -> bool:
-    """Return whether a name is that of a folder, here or not, and cannot be one of the hub."""
-    is_written_so = name.startswith((".", "/", "~")) or name.count("/") > 1
-    return is_written_so or path_of(name).is_dir()
 
 
 def load_config(folder: Path, *, allow_pickle: bool = False) -> Any:

@@ -15,7 +15,7 @@ PER_LAYER_KEYS = (
 )
 """Configuration keys that hold one value for each layer."""
 
-_DERIVED_KEYS = ("attention_types", "first_k_dense_replace", "mlp_only_layers")
+DERIVED_KEYS = ("attention_types", "first_k_dense_replace", "mlp_only_layers")
 """Configuration keys that say in another way what each layer is: GPT-Neo's runs of attention types,
 how many of the first layers have no experts, which layers have none."""
 
@@ -103,7 +103,7 @@ def shape_of(config: Any) -> ModelShape:
     hidden = {
         "model_type",
         *PER_LAYER_KEYS,
-        *_DERIVED_KEYS,
+        *DERIVED_KEYS,
         stored_name(config, "num_hidden_layers"),
     }
     keys = {key: value for key, value in plain_config(config).items() if key not in hidden}
@@ -150,7 +150,18 @@ def plain_config(config: Any) -> dict[str, Any]:
 
 
 def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int | None]) -> Any:
-    """Return the target's configuration: a copied layer carries its per-layer keys along.
+    """Return the target's configuration, made of `grown_keys`.
+
+    Raises:
+        ModelError: A key is unknown, or the values do not make a configuration.
+    """
+    return rebuild_config(grown_keys(source, changes, origins))
+
+
+def grown_keys(
+    source: Any, changes: Mapping[str, Any], origins: Sequence[int | None]
+) -> dict[str, Any]:
+    """Return the keys of the target's configuration: a copied layer carries those of its own along.
 
     Args:
         source: The source's configuration.
@@ -158,7 +169,7 @@ def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int 
         origins: For each target layer the source layer whose place it takes, if any.
 
     Raises:
-        ModelError: A key is unknown, or the values do not make a configuration.
+        ModelError: A key is unknown, or no configuration has such an order of layers.
     """
     check_keys(source, changes)
     keys = plain_config(source)
@@ -169,7 +180,7 @@ def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int 
             keys[key] = [listed[origin] for origin in known]
     keys.update(_derived(keys, origins))
     keys.update({stored_name(source, key): value for key, value in changes.items()})
-    return rebuild_config(keys)
+    return keys
 
 
 def _derived(keys: Mapping[str, Any], origins: Sequence[int | None]) -> dict[str, Any]:

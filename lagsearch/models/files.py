@@ -1,10 +1,11 @@
-"""Which files of a checkpoint's folder hold its weights: what transformers would read, no more."""
+"""A checkpoint's folder: where it is, and which of its files are read and which go along."""
 
 import json
 import shutil
 from pathlib import Path
 
-from lagsearch.errors import ModelError
+from lagsearch.errors import ModelError, brief
+from lagsearch.storage.files import path_of
 
 INDEX = "model.safetensors.index.json"
 
@@ -27,6 +28,42 @@ ALONG = (
 """What belongs to a model beside its weights and its configuration; the tokenizer apart."""
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = True) -> Path:
+    """Return the local folder of a checkpoint, fetching a hub name when it is not a folder.
+
+    Args:
+        name: The folder or the name.
+        allow_pickle: Fetch pickled weights, too.
+        fetch: Whether the hub may be asked.
+
+    Raises:
+        ModelError: It is neither, or it cannot be fetched.
+    """
+    folder = path_of(name)
+    if folder.is_dir():
+        return folder
+    if is_path(name):
+        raise ModelError("there is no such folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", *ALONG]
+        patterns += ["pytorch_model*.bin"] if allow_pickle else []
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not fetch))
+    except Exception as error:  # the hub raises many types; all mean: not to be had
+        raise ModelError(
+            f"is no folder here and cannot be fetched from the hub ({brief(error)}); give a local "
+            "path, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 where there is no "
+            "network"
+        ) from error
+
+
+def is_path(name: str) -> bool:
+    """Return whether a name is that of a folder, here or not, and cannot be one of the hub."""
+    is_written_so = name.startswith((".", "/", "~")) or name.count("/") > 1
+    return is_written_so or path_of(name).is_dir()
 
 
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> dict[Path, frozenset[str] | None]:

@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import n_layers
 from lagsearch.models.families import Family, Role, Weight, find_family
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class LayerStack:
         return f"{self.prefix}.{layer}.{rest}"
 
 
-def find_layers(model: nn.Module, config: Any) -> LayerStack:
+def find_layers(model: "nn.Module", config: Any) -> LayerStack:
     """Find the one list of equal-class blocks whose length is the configuration's depth.
 
     Raises:
         ModelError: There is none (layers are shared, say), or more than one.
     """
+    from torch import nn
+
     depth = n_layers(config)
     found: list[str] = []
     for name, module in model.named_modules():
@@ -87,7 +90,7 @@ def _named(weights: tuple[Weight, ...], name: str) -> Weight | None:
     return next((each for each in weights if each.name == name), None)
 
 
-def _above(model: nn.Module, prefix: str, family: Family | None, body: str) -> frozenset[str]:
+def _above(model: "nn.Module", prefix: str, family: Family | None, body: str) -> frozenset[str]:
     """Return the names of the tensors above the last layer.
 
     They are those that the model lists behind its layers, and what a table says of the others.

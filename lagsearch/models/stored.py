@@ -10,13 +10,8 @@ from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.files import weight_files
+from lagsearch.models.headers import TYPES, StoredTensor, read_header
 from lagsearch.models.naming import Naming, Stored, is_ignored
-
-_TYPES = {
-    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
-    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
-    **{"U8": torch.uint8, "BOOL": torch.bool},
-}
 
 _SHOWN = 4
 
@@ -40,14 +35,14 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
     def __init__(self, folder: Path, model: nn.Module, *, allow_pickle: bool = False) -> None:
         self._folder = folder
         self._open: dict[Path, Any] = {}
-        self._where: dict[str, Path] = {}
+        self._where: dict[str, StoredTensor] = {}
         self._loaded: dict[str, torch.Tensor] = {}
         for path, names in weight_files(folder, allow_pickle=allow_pickle).items():
             if path.suffix == ".safetensors":
-                found = frozenset(self._file(path).keys())
-                if missing := sorted((names or found) - found):
+                found = read_header(path)
+                if missing := sorted((names or found.keys()) - found.keys()):
                     raise ModelError(f"{path} lacks {missing[0]}, which the index has in it")
-                self._where |= dict.fromkeys(names or found, path)
+                self._where |= {name: found[name] for name in names or found}
             else:
                 self._loaded |= _unpickled(path)
         shapes = {name: self._raw_shape(name) for name in (*self._where, *self._loaded)}
@@ -90,7 +85,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
     def _raw_shape(self, name: str) -> tuple[int, ...]:
         if name in self._loaded:
             return tuple(self._loaded[name].shape)
-        return tuple(self._file(self._where[name]).get_slice(name).get_shape())
+        return self._where[name].shape
 
     def _raw(self, name: str) -> torch.Tensor:
         """Read a tensor as the files have it, by its name there.
@@ -103,7 +98,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         if name in self._loaded:
             tensor = self._loaded[name]
         else:
-            tensor = self._file(self._where[name]).get_tensor(name)
+            tensor = self._file(self._where[name].path).get_tensor(name)
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             broken = int((~torch.isfinite(tensor)).sum())
             raise ModelError(
@@ -115,17 +110,30 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
     def _raw_type(self, name: str) -> torch.dtype:
         if name in self._loaded:
             return self._loaded[name].dtype
-        words = self._file(self._where[name]).get_slice(name).get_dtype()
-        if words not in _TYPES:
+        words = self._where[name].dtype
+        if words not in TYPES:
             raise ModelError(
                 f"{self._place(name)} is stored as {words}, and nothing says by what it is scaled; "
                 "bring the weights it was made from"
             )
-        return _TYPES[words]
+        found: torch.dtype = getattr(torch, TYPES[words])
+        return found
 
     def _place(self, name: str) -> str:
-        path = self._where.get(name, self._folder)
-        return f"{path}: {name}"
+        return self._where[name].place if name in self._where else f"{self._folder}: {name}"
+
+    def in_file(self, name: str) -> StoredTensor | None:
+        """Return the one tensor in a file that a tensor is, or None where there is no such one.
+
+        Raises:
+            ModelError: Its type is not known.
+        """
+        stored = self.stored(name)
+        if stored is None or stored.rule is not None:
+            return None
+        raw = self.naming.raw(stored.pieces[0][0])
+        self._raw_type(raw)
+        return self._where.get(raw)
 
     def stored(self, name: str) -> Stored | None:
         """Return what of the files makes a tensor, or None where they do not have it."""

@@ -231,7 +231,9 @@ def _schema(name: str, build: Callable[..., GrowthPlan]) -> type[BaseModel]:
                 hints[parameter.name],
                 ... if is_required else parameter.default,
             )
-    config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
     return create_model(f"{name}_settings", __config__=config, **fields)
 
 

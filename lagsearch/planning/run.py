@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lagsearch.errors import ModelError
-from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.checkpoints import load_config
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
+from lagsearch.models.files import locate_checkpoint
 from lagsearch.operators import spell_indices
 from lagsearch.planning.stage import PlannedCandidate, PlannedSource, StagePlan, make_plan
 from lagsearch.planning.vocabulary import Vocabulary, vocabulary_without_data

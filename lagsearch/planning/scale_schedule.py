@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import LagsearchError, SpaceError
-from lagsearch.models.checkpoints import load_config, locate_checkpoint
+from lagsearch.models.checkpoints import load_config
 from lagsearch.models.configs import build_config, n_layers
+from lagsearch.models.files import locate_checkpoint
 from lagsearch.operators import all_operators, find_operator
 from lagsearch.operators.depths import Depths
 from lagsearch.planning.run import plan

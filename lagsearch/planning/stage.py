@@ -15,7 +15,7 @@ from lagsearch.errors import (
     OperatorError,
     did_you_mean,
 )
-from lagsearch.models.checkpoints import locate_checkpoint, open_checkpoint
+from lagsearch.models.checkpoints import open_checkpoint
 from lagsearch.models.configs import (
     ModelShape,
     grown_config,
@@ -25,6 +25,7 @@ from lagsearch.models.configs import (
     stored_name,
     target_shape,
 )
+from lagsearch.models.files import locate_checkpoint
 from lagsearch.operators import (
     ANY,
     SOURCE,

@@ -17,8 +17,9 @@ from lagsearch.data.tokens.tokenizers import (
     vocabulary_size,
 )
 from lagsearch.errors import DataError, ModelError, SpaceError
-from lagsearch.models.checkpoints import is_path, load_config, locate_checkpoint
+from lagsearch.models.checkpoints import load_config
 from lagsearch.models.configs import build_config
+from lagsearch.models.files import is_path, locate_checkpoint
 from lagsearch.planning.names import check_names
 from lagsearch.space import Space, StageFile, TrainBpe
 

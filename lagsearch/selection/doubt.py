@@ -14,7 +14,7 @@ from lagsearch.selection.scores import (
     resamples_for,
     spearman,
 )
-from lagsearch.selection.student import two_sided_p
+from lagsearch.selection.student import t_above
 from lagsearch.selection.table import LossTable
 
 
@@ -103,7 +103,7 @@ def _tested(differences_CEN: Array, seeds: tuple[float, int]) -> Array:
     spread = spread + twice**2 / max((n_seeds - 1) * (size - 1), 1)
     varies = variance > 0
     freedom = np.where(varies, variance, 1.0) ** 2 / np.where(varies, spread, 1.0)
-    tested = two_sided_p(np.abs(mean) / np.sqrt(np.where(varies, variance, 1.0)), freedom)
+    tested = 2 * t_above(np.abs(mean) / np.sqrt(np.where(varies, variance, 1.0)), freedom)
     is_one = size * n_seeds == 1
     without_noise = np.where((mean != 0) & (not is_one), 0.0, 1.0)
     return np.where(varies, tested, without_noise)

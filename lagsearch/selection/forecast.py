@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lagsearch.selection.student import two_sided_p
+from lagsearch.selection.student import t_above
 from lagsearch.selection.table import LossTable
 
 WINDOW = 4.0
@@ -57,7 +57,7 @@ def forecasts(table: LossTable, step: int, completion: int) -> dict[str, Forecas
     error = np.sqrt(2 * noise * (1 + 1 / len(steps) + target**2 / spread))
     gap_C = ends_C - ends_C.min()
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(gap_C > 0, two_sided_p(gap_C / error, freedom), 1.0)
+        found = np.where(gap_C > 0, 2 * t_above(gap_C / error, freedom), 1.0)
     return {
         name: Forecast(float(end), float(p_value))
         for name, end, p_value in zip(table.candidates, ends_C, found, strict=True)

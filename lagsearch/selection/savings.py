@@ -25,7 +25,7 @@ class Spending:
         The losses are smoothed so that they never rise (isotonic regression), and read between
         evaluations on a straight line over the logarithm of the spending.
         """
-        smooth = falling(self.losses)
+        smooth = self._smooth
         reached = np.flatnonzero(smooth <= loss)
         if not len(reached):
             return None
@@ -37,16 +37,18 @@ class Spending:
         return float(np.exp(low + share * (high - low)))
 
     @property
+    def _smooth(self) -> NDArray[np.float64]:
+        from scipy.optimize import isotonic_regression
+
+        found: NDArray[np.float64] = isotonic_regression(
+            np.asarray(self.losses, float), increasing=False
+        ).x
+        return found
+
+    @property
     def end(self) -> float:
         """The smoothed loss at the last evaluation."""
-        return float(falling(self.losses)[-1])
-
-
-def falling(losses: Sequence[float]) -> NDArray[np.float64]:
-    """Return the closest losses (least squares) that never rise."""
-    from scipy.optimize import isotonic_regression
-
-    return np.asarray(isotonic_regression(np.asarray(losses, float), increasing=False).x)
+        return float(self._smooth[-1])
 
 
 def speed_up(reference: float, method: float) -> float:

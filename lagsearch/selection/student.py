@@ -1,26 +1,17 @@
-"""Student's t distribution, from scipy, which is imported when a test is first computed."""
+"""Student's t distribution: all of `scipy.stats` would take longer to import than most commands."""
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-
-def two_sided_p(t: ArrayLike, freedom: ArrayLike) -> NDArray[np.float64]:
-    """Return the two-sided p values of t statistics that are not negative.
-
-    Args:
-        t: The statistics, of any shape.
-        freedom: Degrees of freedom.
-    """
+def t_above(value: Any, freedom: Any) -> Any:
+    """Return the probability of more than a value, or of more than each of an array's."""
     from scipy.special import stdtr
 
-    tail: Any = stdtr(freedom, -np.asarray(t))
-    return np.asarray(2 * tail)
+    return stdtr(freedom, -value)
 
 
-def t_quantile(probability: float, freedom: float) -> float:
-    """Return the value that a t variable stays below with a probability."""
+def t_quantile(share: float, freedom: float) -> float:
+    """Return the value below which a share of the distribution lies."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, probability))
+    return float(stdtrit(freedom, share))

@@ -40,6 +40,7 @@ class StrictModel(BaseModel):
         use_attribute_docstrings=True,
         allow_inf_nan=False,
         serialize_by_alias=True,
+        defer_build=True,
     )
 
     @model_validator(mode="before")

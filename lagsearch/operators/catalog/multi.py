@@ -5,8 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-import numpy as np
-
 from lagsearch.errors import MistakeError, OperatorError
 from lagsearch.models.configs import ModelShape
 from lagsearch.operators.plan.growth import (
@@ -39,6 +37,8 @@ def orders(value: str, names: tuple[str, ...], seed: int) -> list[str]:
         return every
     if not rest.isdigit() or not 1 <= int(rest) <= len(every):
         raise MistakeError(f"order {value!r}: write `sample N`, N from 1 to {len(every)}", "order")
+    import numpy as np
+
     drawn = np.random.default_rng(seed).choice(len(every), size=int(rest), replace=False)
     return [every[place] for place in sorted(drawn)]
 

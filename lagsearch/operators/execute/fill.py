@@ -1,7 +1,6 @@
 """The one executor: a plan and named source tensors fill named target tensors."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -9,6 +8,7 @@ from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators.execute.mix import check_mix, make_mix
 from lagsearch.operators.execute.places import new_entries
+from lagsearch.operators.execute.recipe import Recipe, recipe
 from lagsearch.operators.execute.widen import (
     Widened,
     widen,
@@ -16,43 +16,6 @@ from lagsearch.operators.execute.widen import (
 )
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.storage.files import derive_seed
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one target tensor is made.
-
-    Attributes:
-        copied: (source, tensor name) of what it copies; of several the mean.
-        is_zero: It counts nothing instead; what it would copy still tells its shape.
-        above: (source, tensor name) of the next layer, where a width takes rows from there.
-    """
-
-    copied: tuple[tuple[int, str], ...]
-    is_zero: bool = False
-    above: tuple[int, str] | None = None
-
-
-def recipe(plan: GrowthPlan, stack: LayerStack, name: str) -> Recipe | None:
-    """Return how the plan makes a target tensor, or None where it stays random or is learned."""
-    place = stack.split(name)
-    if place is None:
-        end = plan.top if name in stack.top else plan.bottom
-        if end.treatment != "copy" or plan.learns(end.treatment):
-            return None
-        return Recipe(tuple((source, name) for source in end.sources))
-    layer, rest = place
-    origin = plan.layers[layer]
-    if origin.treatment in ("random", "masked") or origin.layer is None:
-        return None
-    if plan.learns(origin.treatment):
-        return None
-    copied = ((origin.source, stack.join(origin.layer, rest)),)
-    role, above = stack.role(rest), None
-    if plan.width and plan.width.takes_from_next_layer and role == "reader":
-        above = (origin.source, stack.join(origin.layer + 1, rest))
-    is_zero = origin.treatment == "zero_output" and stack.is_closing(rest)
-    return Recipe(copied, is_zero, above)
 
 
 def check_fit(
@@ -110,7 +73,7 @@ def fill(
                     target[name].zero_()
                     continue
                 # gains of new units stay: both they and what they scale at zero would never learn
-                value = torch.full_like(value, 0.0 - (weight.counts_from if weight else 0.0))
+                value = torch.full_like(value, made.nothing)
             if plan.width is not None and weight is not None:
                 above = sources[made.above[0]].get(made.above[1]) if made.above else None
                 is_last_norm = name in stack.top and weight.role in ("norm", "shift")

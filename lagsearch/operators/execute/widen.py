@@ -160,18 +160,26 @@ def _block(
         offset: What is added to the entries where they are used.
     """
     (out, into), (w_OI, above_OI) = places, sources
-    copied_OI = rows_OI = w_OI[out.origin].to(shares_OI.dtype)
+    copied_OI = rows_OI = _taken(w_OI, out.origin).to(shares_OI.dtype)
     if above_OI is not None:
         rows_OI = torch.where(out.is_beyond[:, None], above_OI[out.origin].to(rows_OI), rows_OI)
-    made_OI = rows_OI[:, into.origin] * shares_OI
+    made_OI = _taken(rows_OI.T, into.origin).T * shares_OI
     if offset:
         made_OI = made_OI + (shares_OI - 1) * offset
     new_O, new_I = out.is_new[:, None], into.is_new[None, :]
-    blocks = (new_O & ~new_I, ~new_O & new_I, new_O & new_I)
-    for block_OI, value in zip(blocks, values, strict=True):
-        if block_OI.any():
-            made_OI = torch.where(block_OI, value(copied_OI, shares_OI), made_OI)
+    blocks = ((new_O, ~new_I), (~new_O, new_I), (new_O, new_I))
+    for (of_O, of_I), value in zip(blocks, values, strict=True):
+        if of_O.any() and of_I.any():
+            made_OI = torch.where(of_O & of_I, value(copied_OI, shares_OI), made_OI)
     return made_OI
+
+
+def _taken(matrix: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return some rows; where they follow one another, nothing is copied."""
+    first, count = int(rows[0]), len(rows)
+    if bool((rows == torch.arange(first, first + count, device=rows.device)).all()):
+        return matrix[first : first + count]
+    return matrix[rows]
 
 
 def scale_of(width: Width, weight: Weight, *, is_last_norm: bool = False) -> float:
