@@ -89,6 +89,10 @@ class HarnessError(LagsearchError):
         self.at = at
 
 
+class LoggerError(LagsearchError):
+    """A logger is unknown, lacks its library, or could not be sent a run."""
+
+
 class RunFolderError(LagsearchError):
     """A run folder is in use, belongs to another space, or is incomplete."""
 
