@@ -13,20 +13,21 @@ ROOT = Path(lagsearch.__file__).parent
 
 EVERYWHERE = {"errors", "registry", "storage"}
 MAY_IMPORT = {
-    "cli": "api loggers init grow replay report records planning running data operators selection "
-    "space display",
+    "cli": "api loggers hub init grow replay report records planning running data operators "
+    "selection space display",
     "api": "loggers running report records space display",
     "loggers": "records display",
     "init": "running planning training data operators models space display",
     "running": "planning training data records models selection space display",
-    "grow": "planning operators models space display",
+    "grow": "hub planning operators models space display",
     "planning": "data operators models selection space display",
     "training": "records data operators models space display",
-    "report": "records operators selection space display",
+    "report": "hub records operators selection space display",
     "replay": "records selection",
     "records": "operators selection space",
     "data": "models space",
     "operators": "models",
+    "hub": "records",
     "models": "",
     "space": "",
     "selection": "",

@@ -12,6 +12,7 @@ import typer
 
 from lagsearch.cli.cache import cache_app
 from lagsearch.cli.log import check_log, log_command
+from lagsearch.cli.push import push_command
 from lagsearch.cli.tables import (
     show_lines,
     show_plan,
@@ -270,6 +271,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
 
 app.add_typer(cache_app, name="cache")
 app.command("log")(log_command)
+app.command("push")(push_command)
 
 schedule_app = typer.Typer(no_args_is_help=True, help="Work with the schedule.yaml of a run.")
 app.add_typer(schedule_app, name="schedule")

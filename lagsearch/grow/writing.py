@@ -11,6 +11,7 @@ from torch import nn
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
+from lagsearch.grow.card import write_grown_card
 from lagsearch.grow.growth import Growth
 from lagsearch.grow.measuring import PROBE, compare_function
 from lagsearch.grow.shards import write_shards
@@ -117,6 +118,7 @@ def grow(
             each.tensors.release()
         watch.say("comparing with the source")
         measured = compare_function(growth, sources, making)
+        write_grown_card(growth, making, measured[-1])
         making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)
