@@ -134,6 +134,7 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     seeds: Sequence[int] = (),
     baselines: bool = False,
     skip_unfit: bool = False,
+    keep: int | None = None,
     overrides: Sequence[str] = (),
     log: str | Sequence[str] = (),
     watch: Watch | None = None,
@@ -150,6 +151,7 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         seeds: Seeds to train every candidate under, in place of the space's `search.seeds`.
         baselines: With stages: train what adaptive stacking is compared with, too.
         skip_unfit: Leave out candidates that do not fit, and name them.
+        keep: Keep the checkpoints of so many of the best at K, with their optimizer's moments.
         overrides: `key.path=value` texts, as `--set` takes them.
         log: Loggers to send curves, settings and outcomes to, e.g. `tensorboard,mlflow`.
         watch: Follows the run; a live table or plain lines when left out.
@@ -160,7 +162,13 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     """
     loggers, watch = find_loggers(log), watch or make_watch()
     flags = said(
-        overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
+        overrides,
+        lag=lag,
+        oracle=oracle,
+        seeds=seeds,
+        profile=profile,
+        skip_unfit=skip_unfit,
+        keep=keep,
     )
     folder, report = run_space(
         opened(space, flags),

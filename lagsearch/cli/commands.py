@@ -89,6 +89,12 @@ SkipOption = Annotated[
     bool,
     typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
 ]
+KeepOption = Annotated[
+    int | None,
+    typer.Option(
+        "--keep", metavar="N", min=1, help="Keep the checkpoints of the best N at K, in RUN/kept."
+    ),
+]
 LogOption = Annotated[
     str | None,
     typer.Option(
@@ -234,6 +240,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     hours: HoursOption = None,
     column: ColumnOption = None,
     skip_unfit: SkipOption = False,
+    keep: KeepOption = None,
     log: LogOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -250,6 +257,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         seeds=_seeds(seeds),
         profile=profile,
         skip_unfit=skip_unfit,
+        keep=keep,
     )
     watch = make_watch()
     check_log(log)

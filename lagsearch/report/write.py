@@ -107,6 +107,7 @@ def _alone(space: Space, winner: dict[str, Any]) -> Space:
         for key, value in winner["settings"].items()
     }
     search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False, "baselines": ()}
+    search["keep"] = None
     if space.search.strategy == "optuna":
         fields = type(space.search).model_fields
         sampling = ("strategy", "candidates", "sampler", "at_a_time")

@@ -222,6 +222,9 @@ def _sampling(space: Space) -> Iterator[Broken]:
         yield ("search", "candidates"), "is required with strategy optuna: how many to try, e.g. 40"
     if search.lag == "auto":
         yield ("search", "lag"), "must be a number with strategy optuna: losses are compared at K"
+    if search.keep is not None and search.oracle:
+        message = "cannot be with strategy optuna and an oracle: each is trained on at once"
+        yield ("search", "keep"), message
     if harness is not None and harness.candidates:
         at: Place = ("evaluation", "harness", "candidates")
         yield at, "cannot be named before they are sampled, with search.strategy optuna"
