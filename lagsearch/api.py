@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lagsearch.display.watch import Watch, make_watch
+from lagsearch.loggers import find_loggers, following
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
 from lagsearch.running.run import run_space
@@ -133,7 +134,9 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     seeds: Sequence[int] = (),
     baselines: bool = False,
     skip_unfit: bool = False,
+    keep: int | None = None,
     overrides: Sequence[str] = (),
+    log: str | Sequence[str] = (),
     watch: Watch | None = None,
 ) -> RunResult:
     """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
@@ -148,22 +151,32 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         seeds: Seeds to train every candidate under, in place of the space's `search.seeds`.
         baselines: With stages: train what adaptive stacking is compared with, too.
         skip_unfit: Leave out candidates that do not fit, and name them.
+        keep: Keep the checkpoints of so many of the best at K, with their optimizer's moments.
         overrides: `key.path=value` texts, as `--set` takes them.
+        log: Loggers to send curves, settings and outcomes to, e.g. `tensorboard,mlflow`.
         watch: Follows the run; a live table or plain lines when left out.
 
     Raises:
         LagsearchError: The space cannot be run; nothing was written.
         NoSurvivorError: Every candidate failed.
     """
+    loggers, watch = find_loggers(log), watch or make_watch()
     flags = said(
-        overrides, lag=lag, oracle=oracle, seeds=seeds, profile=profile, skip_unfit=skip_unfit
+        overrides,
+        lag=lag,
+        oracle=oracle,
+        seeds=seeds,
+        profile=profile,
+        skip_unfit=skip_unfit,
+        keep=keep,
     )
     folder, report = run_space(
         opened(space, flags),
         out,
-        watch or make_watch(),
+        watch,
         write_report,
         serial=serial,
         baselines=baselines,
+        follow=lambda folder: following(folder, loggers, watch.say),
     )
     return RunResult(folder, report)

@@ -89,6 +89,14 @@ class HarnessError(LagsearchError):
         self.at = at
 
 
+class LoggerError(LagsearchError):
+    """A logger is unknown, lacks its library, or could not be sent a run."""
+
+
+class HubError(LagsearchError):
+    """The Hugging Face hub cannot be reached, or refuses what it is sent."""
+
+
 class RunFolderError(LagsearchError):
     """A run folder is in use, belongs to another space, or is incomplete."""
 

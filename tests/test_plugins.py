@@ -71,8 +71,10 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
     )
 
     folder = tmp_path / "run"
-    code, _, err = lagsearch(garden, "run", space, "--serial", "--oracle", "--out", folder)
+    options = ("--serial", "--oracle", "--log", "jotter", "--out", folder)
+    code, _, err = lagsearch(garden, "run", space, *options)
     assert code == 0, err
+    assert f"log: jotter: {folder / 'log/jotter.txt'}" in err
     report = json.loads((folder / "report.json").read_text())
     assert report["search"]["signal"] == "level"
     found = {each["name"]: each for each in report["candidates"]}
@@ -87,6 +89,14 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
         before = max(step for step in steps if step < lag)
         values = [each["val_loss"][str(step)] for step in (before, lag)]
         assert each["signal"] == pytest.approx(sum(values) / 2)
+
+    name, *jotted = (folder / "log/jotter.txt").read_text().splitlines()
+    assert name == "tiny"
+    assert sorted(line for line in jotted if line.startswith("identity ")) == sorted(
+        [f"identity {step} {loss!r}" for step, loss in found["identity"]["val_loss"].items()]
+        + [f"identity rank {found['identity']['rank']}"]
+    )
+    assert "seedling rank None" in jotted
 
     said = (folder / "report.md").read_text()
     assert "seedling" in said
@@ -178,11 +188,13 @@ def test_what_is_wrong_is_told_as_of_this_packages(garden, space, old, new, mess
         ("signals", "garden.tail", "adds no signal"),
         ("objectives", "garden.ahead:gone", "AttributeError: "),
         ("families", "garden.tail:tail", "adds no family of models"),
+        ("loggers", "garden.tail", "adds no logger"),
     ],
 )
 def test_a_broken_package_is_one_line(space, tmp_path, group, point, message):
     site = install(tmp_path / "site", [(f"lagsearch.{group}", {"bad": point})])
-    code, _, err = lagsearch(site, "plan", space)
+    verb = ("run", space, "--log", "jotter") if group == "loggers" else ("plan", space)
+    code, _, err = lagsearch(site, *verb)
     assert code == 2
     assert f"garden 0.1: entry point bad = {point} of lagsearch.{group}: {message}" in err
     assert len(err.strip().splitlines()) == 1
@@ -190,7 +202,7 @@ def test_a_broken_package_is_one_line(space, tmp_path, group, point, message):
 
 def test_the_package_adds_to_every_table():
     project = tomllib.loads((PLUGINS / "pyproject.toml").read_text())["project"]
-    groups = ("operators", "signals", "evidence", "strategies", "objectives", "families")
+    groups = ("operators", "signals", "evidence", "strategies", "objectives", "families", "loggers")
     assert set(project["entry-points"]) == {f"lagsearch.{group}" for group in groups}
 
 

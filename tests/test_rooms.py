@@ -13,19 +13,21 @@ ROOT = Path(lagsearch.__file__).parent
 
 EVERYWHERE = {"errors", "registry", "storage"}
 MAY_IMPORT = {
-    "cli": "api init grow replay report records planning running data operators selection space "
-    "display",
-    "api": "running report records space display",
+    "cli": "api loggers hub init grow replay report records planning running data operators "
+    "selection space display",
+    "api": "loggers running report records space display",
+    "loggers": "records display",
     "init": "running planning training data operators models space display",
     "running": "planning training data records models selection space display",
-    "grow": "planning operators models space display",
+    "grow": "hub planning operators models space display",
     "planning": "data operators models selection space display",
     "training": "records data operators models space display",
-    "report": "records operators selection space display",
+    "report": "hub records operators selection space display",
     "replay": "records selection",
     "records": "operators selection space",
     "data": "models space",
     "operators": "models",
+    "hub": "records",
     "models": "",
     "space": "selection",
     "selection": "",
@@ -36,8 +38,11 @@ MAY_IMPORT = {
 }
 MOST_FLOORS = 9
 ONLY_HERE = {
-    "optuna": {"running/optuna_study.py", "replay/rivals.py"},
+    "optuna": {"running/optuna_study.py", "replay/rivals.py", "loggers/optuna.py"},
     "ray": {"running/workers/ray_tune.py", "replay/rivals.py"},
+    "tensorboardX": {"loggers/tensorboard.py"},
+    "wandb": {"loggers/wandb.py"},
+    "mlflow": {"loggers/mlflow.py"},
     "matplotlib": {"report/pictures/as_matplotlib.py"},
     "lm_eval": {
         "running/evaluation/isolation.py",

@@ -35,10 +35,10 @@ def list_command() -> None:
         for each in found:
             used = each.used_at
             when = f"{used.astimezone():%Y-%m-%d %H:%M}" if used else ""
-            row = (origin_in_words(each), _size(each.size), when)
+            row = (origin_in_words(each), size_in_words(each.size), when)
             table.add_row(each.name, *row)
         make_console().print(table)
-    _say(f"{_count(len(found))}, {_size(sum(each.size for each in found))}: {cache_root()}")
+    _say(f"{_count(len(found))}, {size_in_words(sum(each.size for each in found))}: {cache_root()}")
 
 
 @cache_app.command("verify")
@@ -76,8 +76,8 @@ def clear_command(
     if not chosen:
         _say("Nothing to delete.")
         return
-    size = _size(sum(each.size for each in chosen))
-    if not yes and not _is_agreed(f"Delete {_count(len(chosen))}, {size}?"):
+    size = size_in_words(sum(each.size for each in chosen))
+    if not yes and not is_agreed(f"Delete {_count(len(chosen))}, {size}?", "cache clear"):
         _say("Nothing was deleted.")
         return
     in_use = [each for each in chosen if not clear(each)]
@@ -120,9 +120,14 @@ def _is_meant(entry: CacheEntry, kind: str | None, days: float | None, damaged: 
     return not damaged or (entry.is_made and entry.damage() is not None)
 
 
-def _is_agreed(question: str) -> bool:
+def is_agreed(question: str, command: str) -> bool:
+    """Ask before something is done that cannot be undone.
+
+    Raises:
+        LagsearchError: Nobody is there to be asked.
+    """
     if not sys.stdin.isatty():
-        raise LagsearchError(f"cache clear: nobody is there to be asked; give --yes. {question}")
+        raise LagsearchError(f"{command}: nobody is there to be asked; give --yes. {question}")
     return typer.confirm(question)
 
 
@@ -130,7 +135,8 @@ def _count(number: int) -> str:
     return f"{number} {'entry' if number == 1 else 'entries'}"
 
 
-def _size(n_bytes: int) -> str:
+def size_in_words(n_bytes: int) -> str:
+    """Write a number of bytes."""
     size, unit = float(n_bytes), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size < 1000 or unit == "TB":

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
 import typer
 
 from lagsearch.cli.cache import cache_app
+from lagsearch.cli.log import check_log, log_command
+from lagsearch.cli.push import push_command
 from lagsearch.cli.tables import (
     show_lines,
     show_plan,
@@ -86,6 +88,20 @@ ColumnOption = Annotated[
 SkipOption = Annotated[
     bool,
     typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
+]
+KeepOption = Annotated[
+    int | None,
+    typer.Option(
+        "--keep", metavar="N", min=1, help="Keep the checkpoints of the best N at K, in RUN/kept."
+    ),
+]
+LogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="NAME,NAME",
+        help="Send all curves while the run goes on, to tensorboard, wandb, mlflow or optuna.",
+    ),
 ]
 
 
@@ -224,6 +240,8 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     hours: HoursOption = None,
     column: ColumnOption = None,
     skip_unfit: SkipOption = False,
+    keep: KeepOption = None,
+    log: LogOption = None,
     set_: SetOption = None,
 ) -> None:
     """Train all candidates K steps, rank them, and train the winner on.
@@ -239,15 +257,19 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         seeds=_seeds(seeds),
         profile=profile,
         skip_unfit=skip_unfit,
+        keep=keep,
     )
     watch = make_watch()
+    check_log(log)
     space = _space_for(what, (layers, hidden, hours, column), watch)
     loaded = opened(space, options)
     with _loading(watch):
         from lagsearch.api import run
 
     try:
-        result = run(loaded, out=out, serial=serial, baselines=baselines, watch=watch)
+        result = run(
+            loaded, out=out, serial=serial, baselines=baselines, log=log or (), watch=watch
+        )
     except KeyboardInterrupt:
         interrupts.ignore()
         message = "interrupted; the same command continues where this stopped"
@@ -256,6 +278,8 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
 
 
 app.add_typer(cache_app, name="cache")
+app.command("log")(log_command)
+app.command("push")(push_command)
 
 schedule_app = typer.Typer(no_args_is_help=True, help="Work with the schedule.yaml of a run.")
 app.add_typer(schedule_app, name="schedule")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
+from lagsearch.grow.card import write_grown_card
 from lagsearch.grow.growth import PROBE, Growth, Measurement
 from lagsearch.grow.shards import Make, WrittenTensor, write_shards
 from lagsearch.models.files import copy_along
@@ -127,6 +128,7 @@ def grow(
         copy_along(growth.sources[0], making)
         writing_s = time.perf_counter() - began
         measured = _measured(growth, making, measure, watch, allow_pickle=allow_pickle)
+        write_grown_card(growth, making, measured.words)
         making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)

@@ -49,7 +49,7 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", *ALONG]
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", *ALONG]
         patterns += ["pytorch_model*.bin"] if allow_pickle else []
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not fetch))
     except Exception as error:  # the hub raises many types; all mean: not to be had

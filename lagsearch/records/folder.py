@@ -114,6 +114,11 @@ class RunFolder:
         return self.path / "winner"
 
     @property
+    def kept(self) -> Path:
+        """Checkpoints of the best candidates at K, a folder for each, where that is asked for."""
+        return self.path / "kept"
+
+    @property
     def states(self) -> Path:
         """Weights and moments while the run goes on; gone when it is complete."""
         return self.path / "states"
@@ -495,11 +500,16 @@ def now() -> str:
 def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     """Return the keys in which two spaces differ, but for what changes no loss.
 
-    That is an oracle that is added, baselines, downstream tasks, and whether a run is profiled; how
-    separators are asked for does not matter where it comes to the same tokens, which are compared
-    apart.
+    That is an oracle that is added, baselines, downstream tasks, what is kept, and whether a run is
+    profiled; how separators are asked for does not matter where it comes to the same tokens, which
+    are compared apart.
     """
-    if at in ("evaluation.harness", "search.baselines", "data.separators"):
+    if at in (
+        "evaluation.harness",
+        "search.baselines",
+        "search.keep_checkpoints",
+        "data.separators",
+    ):
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         return [

@@ -45,6 +45,8 @@ def _write_stage(path: Path) -> dict[str, Any]:
     _write_pages(report, folder)
     schedule = _alone(run.space, run.plans[run.winner])
     write_text(folder.path / "schedule.yaml", dump_space(schedule))
+    plain = schedule.model_dump(mode="json", exclude_defaults=True)
+    _write_card(report, folder, run.space, plain)
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
@@ -59,7 +61,9 @@ def _write_stages(path: Path) -> dict[str, Any]:
     report = build_whole_numbers(folder, file)
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
-            _write_schedule(folder, file.under(course["seed"]), course["folder"])
+            made = _write_schedule(folder, file.under(course["seed"]), course["folder"])
+            if course["seed"] == file.seed:
+                _write_card(report, folder, file.stages[0].space, made)
     from lagsearch.report.pages.course import course_html, course_markdown
     from lagsearch.report.pictures.course import draw_courses
 
@@ -72,8 +76,20 @@ def _write_stages(path: Path) -> dict[str, Any]:
     return report
 
 
-def _write_schedule(folder: RunFolder, file: SpaceFile, course: str) -> None:
-    """Write what a course chose as a space that repeats it without search."""
+def _write_card(
+    report: dict[str, Any], folder: RunFolder, space: Space, schedule: dict[str, Any]
+) -> None:
+    """Write the model card of the winner, where its checkpoint is."""
+    if not folder.winner.is_dir():
+        return
+    from lagsearch.report.pages.card import write_winner_card
+
+    version = folder.environment()["versions"]["lagsearch"]
+    write_winner_card(folder.winner, report, space, schedule, version)
+
+
+def _write_schedule(folder: RunFolder, file: SpaceFile, course: str) -> dict[str, Any]:
+    """Write what a course chose as a space that repeats it without search, and return that."""
     chosen: list[dict[str, Any] | None] = []
     for number in range(1, len(file.stages) + 1):
         handed = read_stage_result(folder.path / course / f"stage-{number}")
@@ -82,6 +98,7 @@ def _write_schedule(folder: RunFolder, file: SpaceFile, course: str) -> None:
     made = with_stages(file, chosen_stages(file, chosen), "schedule")
     name = course.replace(ADAPTIVE, "schedule")
     write_text(folder.path / f"{name}.yaml", dump_yaml(made.plain))
+    return made.plain
 
 
 def _alone(space: Space, winner: dict[str, Any]) -> Space:
@@ -91,6 +108,7 @@ def _alone(space: Space, winner: dict[str, Any]) -> Space:
         for key, value in winner["settings"].items()
     }
     search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False, "baselines": ()}
+    search["keep_checkpoints"] = None
     strategy = find_strategy(space.search.strategy)
     if strategy.samples:
         fields = type(space.search).model_fields

@@ -170,6 +170,7 @@ class Run:
         followers: list[tuple[CourseProgress, StageRun, str]] = []
         for one, run in runs:
             run.begin()
+            run.keep()
             if run.searches:
                 run.search()
             try:

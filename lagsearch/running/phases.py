@@ -22,7 +22,8 @@ from lagsearch.errors import (
 from lagsearch.planning.stage import StagePlan
 from lagsearch.records.curve import Failure, append
 from lagsearch.records.folder import RunFolder
-from lagsearch.records.run import read_run
+from lagsearch.records.run import read_run, terms_of
+from lagsearch.records.search import conclude
 from lagsearch.running.evaluation.downstream import Downstream
 from lagsearch.running.jobs import JobMaker, made_of
 from lagsearch.running.search import Searching
@@ -33,10 +34,11 @@ from lagsearch.running.workers.serial import (
     Runner,
     open_serial,
 )
+from lagsearch.selection import Order
 from lagsearch.storage.files import make_lasting
 from lagsearch.training.job import Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
-from lagsearch.training.state import saved_at
+from lagsearch.training.state import save_moments, saved_at
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,12 @@ class Phases:
             self.searching(jobs, runner).search()
 
     def searching(
-        self, jobs: Mapping[str, Job], runner: Runner, tried: frozenset[str] = frozenset()
+        self,
+        jobs: Mapping[str, Job],
+        runner: Runner,
+        tried: frozenset[str] = frozenset(),
+        *,
+        stops_at_lag: bool = False,
     ) -> Searching:
         """Return the search phase.
 
@@ -127,11 +134,46 @@ class Phases:
             jobs: Those of all candidates under all seeds.
             runner: Trains several at a time.
             tried: Jobs that this process trained before.
+            stops_at_lag: Whether to end with the choice, also where all are to be trained on.
         """
         kept = frozenset({*self._further(), *self.downstream.chosen})
         baselines = frozenset(each.name for each in self.plan.baselines)
         space, folder = self.plan.space, self.folder
-        return Searching(space, folder, jobs, runner, self.watch, kept, tried, baselines)
+        beside = (kept, tried, baselines, stops_at_lag)
+        return Searching(space, folder, jobs, runner, self.watch, *beside)
+
+    def keep(self, jobs: Mapping[str, Job]) -> None:
+        """Search, and write checkpoints of the best at K before anything trains them on.
+
+        Those that are there stay; one that was trained on, or let go, before it was asked for is
+        named.
+        """
+        space, folder = self.plan.space, self.folder
+        with self.open_runner() as runner:
+            self.searching(jobs, runner, stops_at_lag=True).search()
+        by_seed = {name: folder.curves_of(space, name) for name in self._names()}
+        if all(any(curve.failure for curve in curves) for curves in by_seed.values()):
+            return
+        found = conclude(terms_of(space, ()), by_seed, folder.path)
+        assert not isinstance(found, Order), folder.path
+        best = [name for name in found.ranking if name in found.table.candidates]
+        wanted = [
+            name
+            for name in best[: space.search.keep_checkpoints]
+            if not (folder.kept / name).is_dir()
+        ]
+        for name in wanted:
+            at = saved_at(jobs[name].state)
+            if at is None or at.step != found.lag:
+                self.watch.say(f"kept: not {name}, its weights of step {found.lag:,} are gone")
+                continue
+            with self.watch.doing(f"keeping {name}", is_brief=True):
+                making = folder.path / ".kept.tmp"
+                self._write_checkpoint(jobs[name], making)
+                save_moments(jobs[name].state, making / "training" / "optimizer.safetensors")
+                make_lasting(making)
+                folder.kept.mkdir(exist_ok=True)
+                making.replace(folder.kept / name)
 
     def of(self, plan: StagePlan) -> "Phases":
         """Return the phases of the same run with other candidates."""
@@ -163,12 +205,20 @@ class Phases:
         let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
 
     def _write_winner(self, job: Job) -> None:
+        making = self.folder.path / ".winner.tmp"
+        self._write_checkpoint(job, making)
+        shutil.rmtree(self.folder.winner, ignore_errors=True)
+        make_lasting(making)  # before the states, which could make it again, are deleted
+        making.replace(self.folder.winner)
+        self.folder.note(winner=job.name)
+
+    def _write_checkpoint(self, job: Job, making: Path) -> None:
+        """Write a trained model as a Hugging Face checkpoint, tokenizer and all."""
         from lagsearch.models.checkpoints import open_checkpoint
         from lagsearch.models.files import ALONG, copy_along
         from lagsearch.training.growth import trained
 
         model: Any = trained(job)
-        making = self.folder.path / ".winner.tmp"
         shutil.rmtree(making, ignore_errors=True)
         first = self.plan.sources[0].checkpoint
         if first is not None and self.plan.space.resources.save_dtype == "source":
@@ -177,10 +227,6 @@ class Phases:
         self.tokenizer.save_pretrained(making)
         if first is not None:
             copy_along(first, making, ALONG)
-        shutil.rmtree(self.folder.winner, ignore_errors=True)
-        make_lasting(making)  # before the states, which could make it again, are deleted
-        making.replace(self.folder.winner)
-        self.folder.note(winner=job.name)
 
     def baselines(self, jobs: dict[str, Job]) -> None:
         """Train those on that are no candidates, or have more steps than all others."""

@@ -6,7 +6,7 @@ and the cache already hold.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,13 @@ WRITING = "writing the report"
 WriteReport = Callable[[Path], dict[str, Any]]
 """Writes the report of a run folder and returns its numbers."""
 
+Follow = Callable[[Path], AbstractContextManager[None]]
+"""Follows a run by its folder for as long as a block lasts."""
+
+
+def _nobody(folder: Path) -> AbstractContextManager[None]:
+    return nullcontext()
+
 
 @holding()
 def run_space(
@@ -70,6 +77,7 @@ def run_space(
     *,
     serial: bool,
     baselines: bool,
+    follow: Follow = _nobody,
 ) -> tuple[Path, dict[str, Any]]:
     """Run a space; see `lagsearch.run`.
 
@@ -80,6 +88,7 @@ def run_space(
         write_report: Called when all is trained, also before downstream tasks.
         serial: Whether Ray is left out.
         baselines: With stages: whether to train what the adaptive course is compared with.
+        follow: Is given the run folder once it is this run's alone.
 
     Returns:
         The run folder, and what `report.json` holds.
@@ -94,12 +103,13 @@ def run_space(
     plan, shared = _prepared(file, folder, watch, write_report, serial=serial)
     lock = folder.lock()
     try:
-        Run(plan, folder, shared).run(baselines=baselines)
-        began = time.monotonic()
-        with watch.doing(WRITING):
-            report = write_report(folder.path)
-        folder.spend("report", time.monotonic() - began)
-        folder.note(end=now())
+        with follow(folder.path):
+            Run(plan, folder, shared).run(baselines=baselines)
+            began = time.monotonic()
+            with watch.doing(WRITING):
+                report = write_report(folder.path)
+            folder.spend("report", time.monotonic() - began)
+            folder.note(end=now())
     finally:
         lock.release()
     return folder.path, report

@@ -313,7 +313,8 @@ def study_name(space: Space) -> str:
     evaluation = space.evaluation.model_copy(update={"harness": None})
     kept = written_out(space.model_copy(update={"search": search, "evaluation": evaluation}))
     kept.pop("resources")
-    kept["search"].pop("baselines")
+    for key in ("baselines", "keep_checkpoints"):
+        kept["search"].pop(key, None)
     return f"{space.name}-{digest(kept)}"
 
 

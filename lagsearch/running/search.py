@@ -14,7 +14,7 @@ from lagsearch.records.curve import (
     append,
 )
 from lagsearch.records.folder import RunFolder
-from lagsearch.running.states import BestStateOnly, Keeps
+from lagsearch.running.states import BestStatesOnly, Keeps
 from lagsearch.running.workers.serial import Runner
 from lagsearch.selection import Choice, Order, SearchSettings, Stop, decide, find_signal
 from lagsearch.space import Space
@@ -34,6 +34,7 @@ class Searching:
         asked_for: Candidates whose states stay whatever comes.
         tried: Jobs that this process trained before: those whose worker died have failed.
         baselines: Names of what is trained beside the candidates, and not chosen from.
+        stops_at_lag: Whether to end with the choice, also where all are to be trained on.
     """
 
     space: Space
@@ -44,11 +45,12 @@ class Searching:
     asked_for: frozenset[str]
     tried: frozenset[str] = frozenset()
     baselines: frozenset[str] = frozenset()
+    stops_at_lag: bool = False
 
     def search(self) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
         space, settings = self.space, search_settings(self.space)
-        if space.search.oracle:
+        if space.search.oracle and not self.stops_at_lag:
             end = space.training.steps
             self._say_unprofiled(end)
             left = [job for name, job in self.jobs.items() if not self.folder.is_over(name, end)]
@@ -140,13 +142,14 @@ class Searching:
         self.folder.note(slots=outcome.slots)
 
     def _keep(self) -> Keeps:
-        """Return what decides which states stay: the best one's where K is known, else all."""
+        """Return what decides which states stay: the best ones' where K is known, else all."""
         space, settings = self.space, search_settings(self.space)
-        if len(settings.rungs) > 1:
+        if len(settings.rungs) > 1 or (space.search.oracle and self.stops_at_lag):
             return Keeps()
         judge = partial(_judged, self.folder, space)
         first = {*self._names, *self.baselines}
-        return BestStateOnly(judge, set(self.jobs) - first, self.asked_for, self.baselines)
+        others, count = set(self.jobs) - first, space.search.keep_checkpoints or 1
+        return BestStatesOnly(judge, others, self.asked_for, self.baselines, count)
 
     def _say_unprofiled(self, until: int) -> None:
         """Say so where profiling was asked for too late: the step was reached."""

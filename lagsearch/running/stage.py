@@ -215,6 +215,11 @@ class StageRun:
         assert self._jobs is not None, self.place
         return self._jobs
 
+    def keep(self) -> None:
+        """Keep the best at K, where that is asked for."""
+        if self.file.space.search.keep_checkpoints is not None:
+            self.phases.keep(self.jobs)
+
     def search(self) -> None:
         """Train all candidates until one can be chosen."""
         self.phases.search(self.jobs)

@@ -14,11 +14,11 @@ class Keeps:
         """Look at a job that reached its step."""
 
 
-class BestStateOnly(Keeps):
-    """Deletes the state of each finished candidate that another finished one has beaten.
+class BestStatesOnly(Keeps):
+    """Deletes the state of each finished candidate that others that finished have beaten.
 
-    So a search keeps at most one state more than it has running, however many candidates it has,
-    and those that are asked for.
+    So a search keeps at most so many states more than it has running, however many candidates it
+    has, and those that are asked for.
 
     Args:
         judge: Gives what a candidate is judged by, by its name; None where it is not known yet.
@@ -26,6 +26,7 @@ class BestStateOnly(Keeps):
             longer.
         but: Names of those whose states stay whatever comes: they are trained on, say.
         unjudged: Names of those that are no candidates: their states stay, too.
+        count: How many of the best stay.
     """
 
     def __init__(
@@ -34,13 +35,14 @@ class BestStateOnly(Keeps):
         others: Collection[str] = (),
         but: Collection[str] = (),
         unjudged: Collection[str] = (),
+        count: int = 1,
     ) -> None:
         self._judge, self._others, self._but = judge, others, but
-        self._unjudged = unjudged
-        self._best: tuple[float, Job] | None = None
+        self._unjudged, self._count = unjudged, count
+        self._best: list[tuple[float, Job]] = []
 
     def finished(self, job: Job) -> None:
-        """Compare a finished candidate with the best so far and delete the worse one's state."""
+        """Compare a finished candidate with the best so far and delete the worst one's state."""
         if job.name in self._others:
             job.state.unlink(missing_ok=True)
             return
@@ -49,15 +51,11 @@ class BestStateOnly(Keeps):
         loss = self._judge(job.name)
         if loss is None:
             return
-        loser = job
-        if self._best is None or loss < self._best[0]:
-            previous = self._best
-            self._best = (loss, job)
-            if previous is None:
-                return
-            loser = previous[1]
-        if loser.name not in self._but:
-            loser.state.unlink(missing_ok=True)
+        ranked = sorted([*self._best, (loss, job)], key=lambda each: each[0])
+        self._best = ranked[: self._count]
+        for _, loser in ranked[self._count :]:
+            if loser.name not in self._but:
+                loser.state.unlink(missing_ok=True)
 
 
 def let_go(states: Path, but: Collection[str] = ()) -> None:

@@ -288,6 +288,9 @@ def _sampling(space: Space) -> Iterator[Broken]:
         yield ("search", "candidates"), message
     if search.lag == "auto":
         yield ("search", "lag"), f"must be a number with strategy {name}: losses are compared at K"
+    if search.keep_checkpoints is not None and search.oracle:
+        message = f"cannot be with strategy {name} and an oracle: each is trained on at once"
+        yield ("search", "keep_checkpoints"), message
     if harness is not None and harness.candidates:
         at: Place = ("evaluation", "harness", "candidates")
         yield at, f"cannot be named before they are sampled, with search.strategy {name}"

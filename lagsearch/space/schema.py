@@ -411,6 +411,9 @@ class Search(StrictModel):
     validation batches do not. The winner that is trained on and saved is that of the first."""
     vary_sources: bool = False
     """Train the sources anew under each seed, too."""
+    keep_checkpoints: PositiveInt | None = None
+    """Keep the checkpoints of so many of the best at K in `kept/`, with their optimizer's moments:
+    beside the winner, which is trained on."""
     skip_unfit: bool = False
     """Leave out candidates that do not fit the sources and the target, and name them; otherwise
     they are errors."""

@@ -130,6 +130,7 @@ def said(
     seeds: Sequence[int] = (),
     profile: bool = False,
     skip_unfit: bool = False,
+    keep: int | None = None,
 ) -> Said:
     """Return all that a command says of the space, whichever option says it.
 
@@ -140,6 +141,7 @@ def said(
         seeds: `--seeds`.
         profile: Whether `--profile` is given.
         skip_unfit: Whether `--skip-unfit` is given.
+        keep: `--keep`.
     """
     listed = ",".join(map(str, seeds))
     options = {
@@ -148,6 +150,7 @@ def said(
         f"--seeds {listed}": (bool(seeds), f"search.seeds=[{listed}]"),
         "--profile": (profile, "resources.profile=true"),
         "--skip-unfit": (skip_unfit, "search.skip_unfit=true"),
+        f"--keep {keep}": (keep is not None, f"search.keep_checkpoints={keep}"),
     }
     given = {words: override for words, (is_given, override) in options.items() if is_given}
     return {**given, **{f"--set {override}": override for override in overrides}}

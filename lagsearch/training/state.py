@@ -53,6 +53,15 @@ def save_state(path: Path, model: nn.Module, optimizer: AnyOptimizer | None, at:
     write_tensors(path, state_of(model, optimizer), at.metadata)
 
 
+def save_moments(state: Path, out: Path) -> None:
+    """Write the moments of a saved state alone: `exp_avg.<parameter>` and so on, and its step."""
+    file = TensorFile(state)
+    moments = {name: file[name] for name in file if not name.startswith((WEIGHT, AVERAGE))}
+    words = {key: value for key, value in file.metadata.items() if key in ("step", "wall_s")}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(out, moments, words)
+
+
 def saved_at(path: Path) -> SavedAt | None:
     """Return when the state was saved; None where there is none, or one that is damaged."""
     if not path.is_file():

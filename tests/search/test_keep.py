@@ -2,12 +2,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lagsearch.records.curve import Evaluation, append
-from lagsearch.running.states import BestStateOnly, let_go
+from lagsearch.running.states import BestStatesOnly, let_go
 
 
 @dataclass
 class Finished:
-    """What a finished job is to `BestStateOnly`."""
+    """What a finished job is to `BestStatesOnly`."""
 
     name: str
     folder: Path
@@ -28,15 +28,24 @@ class Finished:
 
 def test_the_best_stays_and_those_that_are_asked_for(tmp_path):
     losses = {"a": 3.0, "b": 2.0, "c": 2.5, "d": 1.0, "e": 4.0}
-    keep = BestStateOnly(losses.get, but={"b", "e"})
+    keep = BestStatesOnly(losses.get, but={"b", "e"})
     for name, loss in losses.items():
         keep.finished(Finished(name, tmp_path, loss))
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b", "d", "e"}
 
 
+def test_so_many_of_the_best_stay_and_of_equal_ones_the_first(tmp_path):
+    losses = {"a": 3.0, "b": 2.0, "c": 2.0, "d": 2.0, "e": 4.0}
+    keep = BestStatesOnly(losses.get, count=2)
+    for name, loss in losses.items():
+        keep.finished(Finished(name, tmp_path, loss))
+        assert len(list(tmp_path.glob("*.safetensors"))) <= 2
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b", "c"}
+
+
 def test_other_seeds_are_let_go_and_what_is_not_known_stays(tmp_path):
     known = {"a": 2.0, "b": 3.0}
-    keep = BestStateOnly(known.get, others={"a@1", "c@1"})
+    keep = BestStatesOnly(known.get, others={"a@1", "c@1"})
     for name in ("a@1", "c@1", "c", "a", "b"):
         keep.finished(Finished(name, tmp_path, 0.0))
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"a", "c"}
@@ -44,7 +53,7 @@ def test_other_seeds_are_let_go_and_what_is_not_known_stays(tmp_path):
 
 def test_a_baseline_is_no_candidate_and_stays(tmp_path):
     losses = {"a": 3.0, "continue": 1.0, "b": 2.0}
-    keep = BestStateOnly(losses.get, unjudged={"continue"})
+    keep = BestStatesOnly(losses.get, unjudged={"continue"})
     for name, loss in losses.items():
         keep.finished(Finished(name, tmp_path, loss))
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"b", "continue"}

@@ -12,7 +12,7 @@ from lagsearch.report.words.parts import SHOWN, Grid, Part, Section, code, loss_
 
 def tell_growing(report: dict[str, Any]) -> Section:
     """Return what everything came to, every growth beside every baseline, and what that means."""
-    parts: list[Part] = [_losses(report)]
+    parts: list[Part] = [losses_grid(report)]
     rows, note = _compared(report), _note(report)
     if rows:
         parts.append(Grid(_HEAD, rows[:SHOWN]))
@@ -21,7 +21,7 @@ def tell_growing(report: dict[str, Any]) -> Section:
     return Section("Is growing worth it?", (*parts, note))
 
 
-def _losses(report: dict[str, Any]) -> Grid:
+def losses_grid(report: dict[str, Any]) -> Grid:
     """Return the sources before growth, the baselines, and the winner."""
     steps = list(dict.fromkeys(["0", str(report["lag"]), str(report["steps"])]))
     winner = [each for each in report["candidates"] if each["name"] == report["winner"]["name"]]

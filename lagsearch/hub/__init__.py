@@ -1,0 +1,1 @@
+"""What a checkpoint brings along: its model card, and the way to the Hugging Face hub."""
