@@ -4,11 +4,13 @@ from lagsearch.selection.doubt import (
     Place,
     holm,
     indistinguishable,
+    noise_floor,
     p_values,
     places,
     stability,
     standard_errors,
 )
+from lagsearch.selection.forecast import ExpectedRegret, expected_regret
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
 from lagsearch.selection.intervals import mean_interval
 from lagsearch.selection.outlook import Outlook, outlook
@@ -36,6 +38,7 @@ __all__ = [
     "SIGNALS",
     "Choice",
     "Dimension",
+    "ExpectedRegret",
     "LossTable",
     "Measured",
     "Order",
@@ -50,6 +53,7 @@ __all__ = [
     "Strategy",
     "compare_losses",
     "decide",
+    "expected_regret",
     "find_evidence",
     "find_signal",
     "holm",
@@ -57,6 +61,7 @@ __all__ = [
     "indistinguishable",
     "losses_when_spent",
     "mean_interval",
+    "noise_floor",
     "outlook",
     "p_values",
     "phase_transition",

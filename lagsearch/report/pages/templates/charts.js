@@ -67,15 +67,33 @@ const page = (() => {
 
   const axesOf = {};
   const picked = new Set();
-  const isNarrow = () => window.innerWidth < 640;
+  const isPaper = () => root.classList.contains("paper");
+  const isNarrow = () => window.innerWidth < 640 && !isPaper();
 
   const heightOf = (chart) => chart.layout.height || 360;
+
+  /* The labels of marks stand above the axes, on the side where there is room; one without is left out. */
+  const labelsOf = (chart, [low, high], move) => {
+    const width = document.getElementById(`chart-${chart.id}`).clientWidth - 76;
+    const taken = [];
+    const found = [];
+    for (const mark of [...chart.marks].sort((a, b) => a.x - b.x)) {
+      const [x, wide] = [move(mark.x), 7 * mark.label.length + 4];
+      const at = (width * (x - low)) / (high - low);
+      const sides = [["center", at - wide / 2], ["left", at], ["right", at - wide]];
+      const side = sides.find(([, from]) => from >= -20 && from + wide <= width + 12 && taken.every(([a, b]) => from > b || from + wide < a));
+      if (!side) continue;
+      taken.push([side[1], side[1] + wide]);
+      found.push({ text: mark.label, x, xanchor: side[0] });
+    }
+    return found;
+  };
 
   const layoutOf = (chart, last) => {
     const colors = theme();
     const axis = { gridcolor: colors.line, linecolor: colors.line, zeroline: false, automargin: true, tickfont: { size: 11 }, title: { font: { size: 12 }, standoff: 8 } };
     const own = paint(chart.layout);
-    const legend = { orientation: "h", y: -0.2, x: 0, yanchor: "top", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" };
+    const legend = { orientation: "h", yref: "container", y: 0, x: 0, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" };
     const layout = {
       height: heightOf(chart),
       paper_bgcolor: "rgba(0,0,0,0)",
@@ -103,7 +121,8 @@ const page = (() => {
     if (axesOf[chart.id].x) Object.assign(layout.xaxis, ticks(last));
     layout.xaxis.range = [axesOf[chart.id].x ? -0.06 : -0.02 * last, move(last) * 1.02];
     layout.shapes = chart.marks.map((mark) => ({ type: "line", xref: "x", yref: "paper", x0: move(mark.x), x1: move(mark.x), y0: 0, y1: 1, line: { color: colors.muted, width: 1, dash: "dot" } }));
-    layout.annotations = chart.marks.map((mark) => ({ text: mark.label, xref: "x", yref: "paper", x: move(mark.x), y: 1, xanchor: mark.x > 0.6 * last ? "right" : "left", yanchor: "top", showarrow: false, font: { size: 11, color: colors.muted } }));
+    layout.annotations = labelsOf(chart, layout.xaxis.range, move).map((label) => ({ ...label, xref: "x", yref: "paper", y: 1, yanchor: "bottom", showarrow: false, font: { size: 11, color: colors.muted } }));
+    if (chart.marks.length) layout.margin.t = 44;
     return layout;
   };
 
@@ -114,7 +133,6 @@ const page = (() => {
       if (move) painted.x = painted.x.map(move);
       if (painted.lift) painted.y = painted.y.map((value) => value + painted.lift);
       delete painted.lift;
-      if (trace.type === "heatmap" && isNarrow()) delete painted.texttemplate;
       if (trace.meta !== undefined && picked.has(trace.meta)) {
         painted.line = { ...painted.line, color: theme().picked, width: 3 };
         painted.name = trace.text;
@@ -133,7 +151,7 @@ const page = (() => {
       responsive: true,
       displaylogo: false,
       displayModeBar: isNarrow() ? false : "hover",
-      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "autoScale2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: chart.id },
     });
   };
@@ -179,6 +197,19 @@ const page = (() => {
     root.dataset.theme = themeName() === "dark" ? "light" : "dark";
     drawAll();
   };
+  /* On paper all is light, as wide as the paper, and drawn before the browser goes on. */
+  const onPaper = (isOn) => {
+    root.classList.toggle("paper", isOn);
+    if (isOn) {
+      chosen = root.dataset.theme;
+      root.dataset.theme = "light";
+    } else if (chosen) root.dataset.theme = chosen;
+    else delete root.dataset.theme;
+    for (const chart of data.charts) drawChart(chart);
+  };
+  let chosen;
+  window.addEventListener("beforeprint", () => onPaper(true));
+  window.addEventListener("afterprint", () => onPaper(false));
   document.getElementById("theme").addEventListener("click", changeTheme);
   system.addEventListener("change", drawAll);
 
