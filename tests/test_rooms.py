@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "cli": "api init grow replay report records planning running data operators selection space "
     "display",
     "api": "running report records space display",
-    "init": "running planning training data operators models space display",
+    "init": "running planning training data operators models selection space display",
     "running": "planning training data records models selection space display",
     "grow": "planning operators models space display",
     "planning": "data operators models selection space display",

@@ -180,6 +180,10 @@ def _x_axis(axis: Axis, axes: Any) -> None:
         axes.set_xscale("symlog", linthresh=_LINEAR_BELOW[axis.scale])
     elif axis.scale == "log":
         axes.set_xscale("log")
+        if axis.span and axis.span[1] < 30 * axis.span[0]:  # powers of ten alone would be too few
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:.0e}"))
+        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     if axis.scale in ("steps", "log_steps"):
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda step, _: f"{step:g}"))

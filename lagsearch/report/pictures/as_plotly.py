@@ -82,6 +82,8 @@ def _axis(axis: Axis) -> dict[str, Any]:
     made |= {"title": {"text": axis.label}} if axis.label else {}
     if axis.span:
         made |= {"range": [log10(end) if axis.scale == "log" else end for end in axis.span]}
+        if axis.scale == "log":
+            made |= {"dtick": 1 if axis.span[1] >= 30 * axis.span[0] else "D2"}
     made |= {"rangemode": "tozero"} if axis.from_zero else {}
     if axis.ticks:
         made |= {"tickvals": list(axis.ticks), "ticktext": list(axis.ticks.values())}

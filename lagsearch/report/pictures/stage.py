@@ -269,21 +269,18 @@ def _loss(report: dict[str, Any]) -> Picture:
     return _fitted_lines(report, picture)
 
 
-def _since(report: dict[str, Any]) -> float:
-    """Return the step from which on curves are in view whatever growth did to them before."""
-    return float(report["lag"]) / 4
-
-
 def _fitted_lines(report: dict[str, Any], picture: Picture) -> Picture:
-    """Fit the second axis of losses to what candidates do from K / 4 on, and say so."""
+    """Fit the second axis of losses to winner, best, and what others do from K on, and say so."""
     named: list[float] = []
     others: list[float] = []
     for each in growths(report):
-        found = named if role(report, each) in ("winner", "best") else others
-        found += [loss for step, loss in loss_by_step(each).items() if step >= _since(report)]
+        if role(report, each) in ("winner", "best"):
+            named += loss_by_step(each).values()
+        else:
+            others += [loss for step, loss in loss_by_step(each).items() if step >= report["lag"]]
     every = [value for line in picture.shapes if isinstance(line, Line) for value in line.y]
     near = fitted_span(named + others, named)
-    return cut_above(picture, span_of(list(near) if near else named + others, every))
+    return cut_above(picture, span_of(near or named + others, every))
 
 
 def _difference(report: dict[str, Any]) -> Picture:
@@ -294,7 +291,7 @@ def _difference(report: dict[str, Any]) -> Picture:
         away[role(report, each) in ("winner", "best")] += [
             loss - mean[step]
             for step, loss in loss_by_step(each).items()
-            if step >= _since(report) and step in mean
+            if step >= report["lag"] / 10 and step in mean
         ]
     every = away[True] + away[False]
     lines = _over_steps(report, mean)

@@ -145,7 +145,7 @@ def _cost(report: dict[str, Any]) -> Section:
         f"stages: {terms} {equals} steps.",
         f"All courses and seeds: {found['all_courses_flops']:.2e} training FLOPs.",
     ]
-    return Section("Cost", (Grid(["", "steps", "training FLOPs"], rows), " ".join(notes)))
+    return Section("Cost", (Grid(["training", "steps", "training FLOPs"], rows), " ".join(notes)))
 
 
 def _sources(found: dict[str, Any]) -> list[list[str]]:

@@ -29,7 +29,7 @@ def _losses(report: dict[str, Any]) -> Grid:
     winner = [each for each in report["candidates"] if each["name"] == report["winner"]["name"]]
     shown = [*beside(report), *winner]
     is_longer = any(_last(each) > report["steps"] for each in shown)
-    head = ["", "steps", "training FLOPs", *(f"loss at {int(step):,}" for step in steps)]
+    head = ["model", "steps", "training FLOPs", *(f"loss at {int(step):,}" for step in steps)]
     head += ["at its own end"] if is_longer else []
     rows = [
         [f"source `{each['name']}`, before growth", "0", "", f"{each['val_loss']:.4f}"]

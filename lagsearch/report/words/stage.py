@@ -435,7 +435,7 @@ def _cost(report: dict[str, Any]) -> Section:
         f"search. FLOPs of training ({counted}), but for the row of evaluations. Up to {slots} "
         f"candidate{'s' * (slots > 1)} trained at a time. A source from the cache takes no time."
     )
-    return Section("Cost", (Grid(["", "FLOPs", "time"], rows), note))
+    return Section("Cost", (Grid(["training", "FLOPs", "time"], rows), note))
 
 
 def _search_row(report: dict[str, Any]) -> str:

@@ -70,9 +70,10 @@ def _winner(report: dict[str, Any]) -> str:
 
 def _not_compared(report: dict[str, Any]) -> list[str]:
     """Say so where nothing tells whether growing pays off."""
-    is_stage = any(each["kind"] == "stage" for each in report["sources"])
-    if report["growing"] is None or is_stage or beside(report) or report["savings"]:
+    if report.get("growing") is None or beside(report) or report["savings"] or report["curves"]:
         return []
+    if any(each["kind"] == "stage" for each in report["sources"]):
+        return []  # the report of the whole run says it
     return [
         "Whether growing pays off was not measured: search.baselines: [continue] trains the source "
         "on beside the candidates."
@@ -232,8 +233,8 @@ def _worth_it(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Say whether growing paid off against each course without it, at equal steps and FLOPs."""
     found = [
         f"{_PAID[side(rows[name]['behind'])]} at equal steps: {other} ends at "
-        f"{rows[name]['val_loss']['value']:.4f}, {compared(rows[name]['behind'])}; at equal training "
-        f"FLOPs, search included, it is {compared(rows[name]['behind_at_equal_flops'])}."
+        f"{rows[name]['val_loss']['value']:.4f}, {compared(rows[name]['behind'])}; at equal "
+        f"training FLOPs, search included, {compared(rows[name]['behind_at_equal_flops'])}."
         for name, other in _UNGROWN.items()
         if name in rows and "behind" in rows[name]
     ]

@@ -70,7 +70,14 @@ const page = (() => {
   const isPaper = () => root.classList.contains("paper");
   const isNarrow = () => window.innerWidth < 640 && !isPaper();
 
-  const heightOf = (chart) => chart.layout.height || 360;
+  /* A legend of several rows, and labels above the axes, take nothing from the axes. */
+  const heightOf = (chart) => {
+    const names = new Set(chart.data.filter((trace) => trace.name && trace.showlegend !== false).map((trace) => trace.name));
+    const width = document.getElementById(`chart-${chart.id}`).clientWidth - 76;
+    const widest = Math.max(0, ...[...names].map((name) => 46 + 6.2 * name.length));
+    const rows = chart.layout.showlegend === false || names.size < 2 ? 1 : Math.ceil(names.size / Math.max(1, Math.floor(width / widest)));
+    return (chart.layout.height || 360) + 20 * (rows - 1) + (chart.marks && chart.marks.length ? 16 : 0);
+  };
 
   /* The labels of marks stand above the axes, on the side where there is room; one without is left out. */
   const labelsOf = (chart, [low, high], move) => {
@@ -95,7 +102,6 @@ const page = (() => {
     const own = paint(chart.layout);
     const legend = { orientation: "h", yref: "container", y: 0, x: 0, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" };
     const layout = {
-      height: heightOf(chart),
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colors.ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
@@ -107,10 +113,16 @@ const page = (() => {
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colors.rest, activecolor: colors.ink },
       separators: ".,",
       ...own,
+      height: heightOf(chart),
+      ...(isPaper() ? { width: document.getElementById(`chart-${chart.id}`).clientWidth } : { autosize: true }),
       legend: { ...legend, ...own.legend },
       xaxis: { ...axis, ...own.xaxis, title: { ...axis.title, ...(own.xaxis || {}).title } },
       yaxis: { ...axis, ...own.yaxis, title: { ...axis.title, ...(own.yaxis || {}).title } },
     };
+    if (layout.xaxis.exponentformat) {
+      layout.margin.r = 32;
+      if (isNarrow() && layout.xaxis.type !== "log") layout.xaxis.nticks = 3;
+    }
     if (axesOf[chart.id].y) {
       layout.yaxis.type = "log";
       delete layout.yaxis.range;
@@ -146,6 +158,7 @@ const page = (() => {
   };
 
   const drawChart = (chart) => {
+    document.getElementById(`chart-${chart.id}`).style.height = `${heightOf(chart)}px`;
     const last = chart.steps ? Math.max(1, ...chart.data.map((trace) => Math.max(0, ...trace.x))) : 0;
     return Plotly.react(`chart-${chart.id}`, tracesOf(chart), layoutOf(chart, last), {
       responsive: true,
