@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 import zlib
 from itertools import combinations
 from pathlib import Path
@@ -139,3 +142,18 @@ def test_all_text_is_readable_in_print():
     sizes = [size for key, size in STYLE.items() if key.endswith("size")]
     assert len(sizes) == 6
     assert all(7 <= size <= 9 for size in sizes)
+
+
+def test_the_command_line_asks_for_a_width(tmp_path):
+    shutil.copytree(REPORTS / "quickstart-oracle", tmp_path / "run")
+    command = [sys.executable, "-m", "lagsearch.cli", "report", "run", "--figure-width"]
+    done = subprocess.run([*command, "3.25"], cwd=tmp_path, capture_output=True, timeout=200)
+    assert done.returncode == 0
+    with Image.open(tmp_path / "run" / "figures" / "loss.png") as image:
+        assert image.width == 975
+    done = subprocess.run(
+        [*command, "1"], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--figure-width" in done.stderr
