@@ -36,7 +36,7 @@ def told_apart(p_values, level=0.05):
 
 def test_the_construction_gives_its_p_values():
     for p_value in (0.2, 0.03, 0.001):
-        found = scipy.scipy.stats.ttest_rel(losses_with(p_value), SHARED)
+        found = scipy.stats.ttest_rel(losses_with(p_value), SHARED)
         assert found.pvalue == pytest.approx(p_value)
         assert found.statistic > 0
 
@@ -72,7 +72,7 @@ def plain_holm(table, step, level):
     winner = int(np.argmin(losses))
     batches = table.batches_at(step)[:, 0]
     p_values = {
-        name: scipy.scipy.stats.ttest_rel(batches[c], batches[winner]).pvalue
+        name: scipy.stats.ttest_rel(batches[c], batches[winner]).pvalue
         for c, name in enumerate(table.candidates)
         if c != winner
     }
@@ -194,7 +194,7 @@ def test_p_values_of_one_batch_under_several_seeds_are_those_of_two_way_anova():
     """Two candidates, one batch: the paired t-test over seeds."""
     losses = np.random.default_rng(4).normal(0, 1, (2, 5, 1))
     losses[1] += 3
-    expected = scipy.scipy.stats.ttest_rel(losses[1, :, 0], losses[0, :, 0]).pvalue
+    expected = scipy.stats.ttest_rel(losses[1, :, 0], losses[0, :, 0]).pvalue
     assert p_values(table_of(losses), 7)["c1"] == pytest.approx(expected)
 
 
