@@ -262,6 +262,10 @@ def _loss(report: dict[str, Any]) -> Picture:
         note += " Dashed: with random new layers."
     if is_cut(report):
         note += " A curve that ends before K was stopped."
+    if len(report["seeds"]) > 1:
+        note += f" Means of {len(report['seeds'])} seeds"
+        first = None if report["oracle"] else report["winner"]["seed"]
+        note += "." if first is None else f"; after K, the winner's curve is that of seed {first}."
     note += say_not_shown(report)
     steps, lines = _steps(report), [*_before_growth(report), *_over_steps(report)]
     shown = ("loss", steps, Axis(_NATS), lines, _marks(report))

@@ -318,8 +318,9 @@ def _savings(report: dict[str, Any]) -> Section:
         f"Speed-up over `{found['baseline']}`, trained {found['steps']:,} steps, to equal "
         "validation loss: what it spends until it reaches that loss, over what the candidate "
         "spends, minus one; negative is a slow-down. Equal loss: the lowest that both reach, on "
-        "running minima of their curves. Not known: the baseline never reached the loss that the "
-        "candidate began with, or the cost of the source is unknown. The search is the training "
+        "curves smoothed never to rise (isotonic regression). Not known: the baseline never "
+        "reached the loss that the candidate began with, or the cost of the source is unknown. "
+        "The search is the training "
         f"of every candidate to step {report['lag']:,}{_as_far(report)}."
     )
     if len(names) > SHOWN:
