@@ -100,7 +100,10 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
 
     said = (folder / "report.md").read_text()
     assert "seedling" in said
-    assert f"{len(stopped)} of 3 were stopped by step {lag}, in the worse half there" in said
+    assert (
+        f"{len(stopped)} of 3 candidates were stopped by step {lag}, in the worse half there"
+        in said
+    )
     assert f"ranked at step {lag} by the mean loss of their last two evaluations" in said
     (folder / "report.md").unlink()
     code, _, err = lagsearch(garden, "report", folder)

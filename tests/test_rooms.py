@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "selection space display",
     "api": "loggers running report records space display",
     "loggers": "records display",
-    "init": "running planning training data operators models space display",
+    "init": "running planning training data operators models selection space display",
     "running": "planning training data records models selection space display",
     "grow": "hub planning operators models space display",
     "planning": "data operators models selection space display",

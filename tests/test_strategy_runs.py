@@ -131,7 +131,7 @@ def test_a_race_stops_who_is_worse_and_says_why(write_space, tmp_path):
 def assert_stops_are_told(result, stopped):
     """Check that every report tells who was stopped, where and why."""
     page, html, data = told(result.folder)
-    count = f"Race: {len(stopped)} of {len(result.candidates)} were stopped by step 16"
+    count = f"Race: {len(stopped)} of {len(result.candidates)} candidates were stopped by step 16"
     (line,) = (each for each in judge(result.report).lines if each.startswith(count))
     assert f"**{line}**  " in page.splitlines()[2:5]
     assert f"<li>{count}" in html
@@ -155,10 +155,11 @@ def assert_stops_are_told(result, stopped):
             continue
         evidence = stopped[each.name]["stopped"]
         step, leader = evidence["step"], evidence["leader"]
-        why = f"{evidence['difference']:+.4f} to `{leader}` at {step} (p {evidence['p_value']:.2g})"
+        why = f"{evidence['difference']:+.4f} from `{leader}` at step {step} "
+        why += f"(p {evidence['p_value']:.2g})"
         assert steps[-1] == step
         assert cells[each.name]["loss at 16"] == f"stopped at {step}"
-        assert cells[each.name]["to the winner"] == why
+        assert cells[each.name]["behind winner"] == why
         assert rows[each.name]["stopped"] == step
         assert rows[each.name]["evidence"] == why.replace("`", "")
         assert rows[each.name]["failure"] is None
@@ -197,7 +198,7 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     choice = as_with_an_oracle(path, result.folder, tmp_path)
     assert choice.ranking[0] == result.winner and set(choice.stopped) == set(others)
     page, html, _ = told(result.folder)
-    line = f"{len(others)} of {len(costs)} were stopped by step 12, not among the finalists there."
+    line = f"{len(others)} of {len(costs)} candidates were stopped by step 12, not among the finalists there."
     assert line in page and line in html
 
 
@@ -282,7 +283,7 @@ def assert_signal_is_told(result, values):
         assert row["signal"] == pytest.approx(value)
         assert row["gap"] == pytest.approx(value - values[0], abs=1e-12)
         assert cells[row["name"]][column] == f"{value:.4f}"
-        assert cells[row["name"]]["to the winner"] == f"{row['gap']:+.4f}"
+        assert cells[row["name"]]["behind winner"] == f"{row['gap']:+.4f}"
         assert float(table(result.folder)[row["name"]]["signal_at_lag"]) == row["signal"]
 
 

@@ -138,7 +138,7 @@ def test_without_a_schedule_that_falls_all_comparisons_are_fair(write_space, tmp
         assert each["equal_flops"]["flops"] == read(tmp_path, "continue")[24]["flops"]
     page = (tmp_path / "report.md").read_text()
     assert page.splitlines()[2].startswith("**Growing ")
-    assert "## Is growing worth it?" in page
+    assert "## Does growing pay off?" in page
     assert "| source `small`, before growth | 0 |" in page
     assert "|  | `continue` (baseline) | 0 1 2 |" in page
     html = (tmp_path / "report.html").read_text()

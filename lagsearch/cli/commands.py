@@ -38,6 +38,7 @@ from lagsearch.errors import (
     is_out_of_memory,
     words_of,
 )
+from lagsearch.report.pictures.style import PAGE_WIDTH
 from lagsearch.running import interrupts
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ def report_command(
     ] = None,
     end: Annotated[
         int | None,
-        typer.Option("--end", min=1, help="For curves: the step that counts as completion."),
+        typer.Option("--end", min=1, help="For curves: the step that counts as the final one."),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -341,18 +342,31 @@ def report_command(
         Path | None,
         typer.Option("--out", help="For curves: the report's folder; by default beside the file."),
     ] = None,
+    figure_width: Annotated[
+        float,
+        typer.Option(
+            "--figure-width",
+            metavar="INCHES",
+            min=2.5,
+            max=20,
+            help="Width of the figures for papers: 3.25 for one column, 6.75 for two.",
+        ),
+    ] = PAGE_WIDTH,
 ) -> None:
     """Build a run folder's report again, or that of the curves of another trainer."""
     if pack and not path.is_dir():
         raise LagsearchError("report: --pack is for run folders")
     with make_waiting_watch().doing("building the report"):
-        folder, report = _report(path, {"--lag": lag, "--end": end, "--baseline": baseline}, out)
+        given = {"--lag": lag, "--end": end, "--baseline": baseline}
+        folder, report = _report(path, given, out, figure_width)
         if pack:
             _pack(path)
     show_run(folder, report)
 
 
-def _report(path: Path, given: dict[str, Any], out: Path | None) -> tuple[Path, dict[str, Any]]:
+def _report(
+    path: Path, given: dict[str, Any], out: Path | None, width: float
+) -> tuple[Path, dict[str, Any]]:
     """Build the report of a run folder, or of curves with what is given for them."""
     from lagsearch.records.imported_curves import Asked
     from lagsearch.records.imported_rows import is_curves
@@ -362,10 +376,10 @@ def _report(path: Path, given: dict[str, Any], out: Path | None) -> tuple[Path, 
         found = _lag(given["--lag"])
         baselines = tuple(given["--baseline"] or ())
         asked = Asked("auto" if found is None else found, given["--end"], baselines)
-        return report_curves(path, asked, out)
+        return report_curves(path, asked, out, width)
     if named := [option for option, value in {**given, "--out": out}.items() if value]:
         raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
-    return path, write_report(path)
+    return path, write_report(path, width)
 
 
 def _pack(path: Path) -> None:

@@ -83,7 +83,7 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
         longer = [each for each in plan.candidates if each.steps > steps]
         told += [f"{each.name} from step {steps:,} to {each.steps:,}" for each in longer]
         rows.add_row("baselines", f"{further:.2e}", ", ".join(told))
-    share = f"{(search + winner) / every:.0%} of training all, {every:.2e}"
+    share = f"{(search + winner) / every:.0%} of {every:.2e} to train every candidate"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)
     if advice := plan.advice():
@@ -185,8 +185,8 @@ def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
     for heading in ("strategy", "until", "signal"):
         table.add_column(heading, no_wrap=True)
     for heading in (
-        *("candidate-steps", "of LAG at K", "relative regret", "95 %", "of best half"),
-        *("nats", "chose the best"),
+        *("steps trained", "of LAG at K", "relative regret", "95 %", "of better half"),
+        *("nats", "best chosen"),
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
@@ -200,10 +200,11 @@ def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
     print_rows(console, table)
     console.print(
         f"\nRecorded runs: {n_runs}; searches of one seed: {n_searches}; means over the runs, each "
-        "over its seeds. until: the last step, K, half of completion, or its end. Relative regret: "
-        "what the choice gives away as a share of the spread of final losses; then of that of the "
-        "best half. 95 %: of the relative regret in other runs like these, whatever its "
-        "distribution; one run tells nothing of that."
+        "over its seeds. until: the last step that candidates are trained to: K, half of the "
+        "training, or its end. Relative regret: final loss of the choice less the best one, as a "
+        "share of the range of final losses; then of the range of their better half. nats: "
+        "regret. 95 %: interval of the mean relative regret in other runs like these, free of "
+        "assumptions on its distribution; it takes more than one run."
     )
 
 
@@ -234,10 +235,13 @@ def _cost(report: dict[str, Any]) -> list[str]:
     spent = cost["search_flops"] + cost["winner_flops"]
     share = spent / cost["oracle_flops"]
     lines = [
-        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of training all, and "
-        f"{cost['evaluation_flops']:.2e} for the search's evaluations; {wall}."
+        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of the compute to "
+        f"train every candidate, and {cost['evaluation_flops']:.2e} for the evaluations of the "
+        f"search; {wall}."
     ]
     if report["oracle"]:
         every = f"{cost['oracle_flops']:.2e} training FLOPs"
-        lines.append(f"For the scores all were trained to completion: {every}.")
+        lines.append(
+            f"To score the ranking, every candidate was trained to the final step: {every}."
+        )
     return lines

@@ -7,6 +7,7 @@ from math import ceil, floor, log10
 from lagsearch.data.tokens.store import ValidationSize, size_within
 from lagsearch.data.tokens.writing import STRETCH, held_out_tokens
 from lagsearch.init.speed import Speed
+from lagsearch.selection.outlook import EARLIEST
 from lagsearch.space import log_ladder
 
 MOST_PASSES = 8
@@ -15,8 +16,6 @@ MOST_PASSES = 8
 FEWEST_STEPS = 60
 """Steps below which a ranking says nothing."""
 
-TELLING_STEPS = 200
-"""Steps below which K, a quarter of them, is so early that a ranking there tells little."""
 
 FEWEST_TOKENS = 3200
 """Tokens of a text below which there is nothing to train on: 200 sequences of 16."""
@@ -35,6 +34,9 @@ _MOST_BATCHES = 16
 
 _LAG_SHARE = 4
 """K is a quarter of completion: recorded runs are ranked well from there on."""
+
+TELLING_STEPS = _LAG_SHARE * EARLIEST
+"""Steps below which K is so early that a ranking there tells little."""
 
 
 @dataclass(frozen=True)

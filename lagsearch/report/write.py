@@ -20,29 +20,35 @@ from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.tables import write_course_tables, write_tables
+from lagsearch.report.pictures.style import PAGE_WIDTH
 from lagsearch.selection import find_strategy
 from lagsearch.space import Space, SpaceFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
 
 
-def write_report(path: Path) -> dict[str, Any]:
+def write_report(path: Path, figure_width: float = PAGE_WIDTH) -> dict[str, Any]:
     """Write the report's files and return its numbers.
 
     Those are `report.json`, `report.html`, `report.md`, `figures/`, `tables/` and `schedule.yaml`;
     with stages also those of each stage that had a choice, and a schedule for each seed.
 
+    Args:
+        path: The run folder.
+        figure_width: Of the figures, in inches.
+
     Raises:
         RunFolderError: The folder is none of a run, or of one that has not come far enough.
     """
-    return _write_stages(path) if RunFolder(path).has_stages else _write_stage(path)
+    write = _write_stages if RunFolder(path).has_stages else _write_stage
+    return write(path, figure_width)
 
 
-def _write_stage(path: Path) -> dict[str, Any]:
+def _write_stage(path: Path, width: float) -> dict[str, Any]:
     began = time.monotonic()
     folder = RunFolder(path)
     run = read_run(folder)
     report = build_numbers(run)
-    _write_pages(report, folder)
+    _write_pages(report, folder, width)
     schedule = _alone(run.space, run.plans[run.winner])
     write_text(folder.path / "schedule.yaml", dump_space(schedule))
     plain = schedule.model_dump(mode="json", exclude_defaults=True)
@@ -52,12 +58,12 @@ def _write_stage(path: Path) -> dict[str, Any]:
     return report
 
 
-def _write_stages(path: Path) -> dict[str, Any]:
+def _write_stages(path: Path, width: float) -> dict[str, Any]:
     began = time.monotonic()
     folder = RunFolder(path)
     file = folder.file()
     for stage in folder.stages():
-        _write_stage(stage.path)
+        _write_stage(stage.path, width)
     report = build_whole_numbers(folder, file)
     for course in report["courses"]:
         if course["name"] == ADAPTIVE:
@@ -67,7 +73,7 @@ def _write_stages(path: Path) -> dict[str, Any]:
     from lagsearch.report.pages.course import course_html, course_markdown
     from lagsearch.report.pictures.course import draw_courses
 
-    figures = draw_courses(report, folder.figures)
+    figures = draw_courses(report, folder.figures, width)
     write_course_tables(report, folder.tables)
     write_text(folder.path / "report.md", course_markdown(report, figures))
     write_text(folder.path / "report.html", course_html(report, figures, folder.figures))
@@ -124,7 +130,10 @@ def _alone(space: Space, winner: dict[str, Any]) -> Space:
 
 
 def report_curves(
-    path: Path, asked: Asked = AS_FOUND, out: Path | None = None
+    path: Path,
+    asked: Asked = AS_FOUND,
+    out: Path | None = None,
+    figure_width: float = PAGE_WIDTH,
 ) -> tuple[Path, dict[str, Any]]:
     """Write the report of curves that another trainer recorded.
 
@@ -132,6 +141,7 @@ def report_curves(
         path: A CSV or Parquet file (`read_curves`).
         asked: What the file does not say.
         out: The report's folder; by default one beside the file, named after it.
+        figure_width: Of the figures, in inches.
 
     Returns:
         The folder, and what `report.json` holds.
@@ -143,7 +153,7 @@ def report_curves(
     _check_free(folder)
     run = read_curves(path, asked)
     report = statistics(run) | {"curves": str(_place(path)), "ignored": list(run.terms.ignored)}
-    _write_pages(report, folder)
+    _write_pages(report, folder, figure_width)
     write_json(folder.report_file, report)
     return folder.path, report
 
@@ -159,11 +169,11 @@ def _check_free(folder: RunFolder) -> None:
         raise CurvesError(f"{folder.path}: is no folder; choose another with --out")
 
 
-def _write_pages(report: dict[str, Any], folder: RunFolder) -> None:
+def _write_pages(report: dict[str, Any], folder: RunFolder, width: float) -> None:
     from lagsearch.report.pages.stage import stage_html, stage_markdown
     from lagsearch.report.pictures.stage import draw_stage
 
-    figures = draw_stage(report, folder.figures)
+    figures = draw_stage(report, folder.figures, width)
     write_tables(report, folder.tables)
     place = _place(folder.path)
     write_text(folder.path / "report.md", stage_markdown(report, figures, place))

@@ -4,11 +4,13 @@ from lagsearch.selection.doubt import (
     Place,
     holm,
     indistinguishable,
+    noise_floor,
     p_values,
     places,
     stability,
     standard_errors,
 )
+from lagsearch.selection.forecast import ExpectedRegret, expected_regret
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
 from lagsearch.selection.intervals import mean_interval
 from lagsearch.selection.outlook import Outlook, outlook
@@ -33,6 +35,7 @@ __all__ = [
     "STRATEGIES",
     "Choice",
     "Dimension",
+    "ExpectedRegret",
     "LossTable",
     "Measured",
     "Order",
@@ -49,6 +52,7 @@ __all__ = [
     "compare_losses",
     "decide",
     "decide_at_rungs",
+    "expected_regret",
     "find_evidence",
     "find_signal",
     "find_strategy",
@@ -58,6 +62,7 @@ __all__ = [
     "losses_when_spent",
     "mean_interval",
     "n_finalists",
+    "noise_floor",
     "outlook",
     "p_values",
     "phase_transition",

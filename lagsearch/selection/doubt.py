@@ -14,7 +14,7 @@ from lagsearch.selection.scores import (
     resamples_for,
     spearman,
 )
-from lagsearch.selection.student import t_above
+from lagsearch.selection.student import t_above, t_quantile
 from lagsearch.selection.table import LossTable
 
 
@@ -58,14 +58,39 @@ def p_values(table: LossTable, step: int) -> dict[str, float]:
         table: All losses.
         step: The step; candidates without a loss there are left out.
     """
+    names, differences_CEN, seeds = _differences(table, step)
+    return dict(zip(names, _tested(differences_CEN, seeds).tolist(), strict=True))
+
+
+def noise_floor(table: LossTable, step: int, level: float = 0.05) -> float | None:
+    """Return how far behind the winner, in nats, a candidate must be to be told apart at all.
+
+    The median over the candidates of the half-width of the interval of their difference from the
+    winner (that of `p_values`, not corrected for their number): smaller differences are noise.
+
+    Args:
+        table: All losses.
+        step: The step of the ranking.
+        level: Of the test.
+
+    Returns:
+        None where there is one candidate, or each loss was measured once.
+    """
+    names, differences_CEN, seeds = _differences(table, step)
+    if not names or differences_CEN[0].size == 1:
+        return None
+    variance, freedom = _uncertainty(differences_CEN, seeds)
+    return float(np.median(-t_quantile(level / 2, freedom) * np.sqrt(variance)))
+
+
+def _differences(table: LossTable, step: int) -> tuple[list[str], Array, tuple[float, int]]:
+    """Return who is behind the winner, by what (C, E, N), and what varies with the seed."""
     order = rank_candidates(table, step)
     place = {name: row for row, name in enumerate(table.candidates)}
     losses_CEN = table.batches_at(step)[[place[name] for name in order]]
     present = np.flatnonzero(~np.isnan(losses_CEN).any(axis=(1, 2)))
     names, losses_CEN = [order[row] for row in present], losses_CEN[present]
-    seeds = _interaction(losses_CEN.mean(axis=2))
-    found = _tested(losses_CEN[1:] - losses_CEN[:1], seeds)
-    return dict(zip(names[1:], found.tolist(), strict=True))
+    return names[1:], losses_CEN[1:] - losses_CEN[:1], _interaction(losses_CEN.mean(axis=2))
 
 
 def _interaction(losses_CE: Array) -> tuple[float, int]:
@@ -84,14 +109,23 @@ def _tested(differences_CEN: Array, seeds: tuple[float, int]) -> Array:
         differences_CEN: Of each candidate from the winner, by seed and batch.
         seeds: Mean square and freedom of what varies with the seed, in one candidate.
     """
+    mean, is_one = differences_CEN.mean(axis=(1, 2)), differences_CEN.shape[1:] == (1, 1)
+    variance, freedom = _uncertainty(differences_CEN, seeds)
+    varies = variance > 0
+    tested = 2 * t_above(np.abs(mean) / np.sqrt(np.where(varies, variance, 1.0)), freedom)
+    without_noise = np.where((mean != 0) & (not is_one), 0.0, 1.0)
+    return np.where(varies, tested, without_noise)
+
+
+def _uncertainty(differences_CEN: Array, seeds: tuple[float, int]) -> tuple[Array, Array]:
+    """Return the variances of mean differences, and their degrees of freedom (C,)."""
     n_seeds, size = differences_CEN.shape[1:]
-    mean = differences_CEN.mean(axis=(1, 2))
-    nothing = np.zeros_like(mean)
+    nothing = np.zeros(len(differences_CEN))
     batches = nothing
     if size > 1:
         by_batch = differences_CEN.mean(axis=1)
         batches = np.where(np.ptp(by_batch, axis=1) > 0, by_batch.var(axis=1, ddof=1) / size, 0.0)
-    by_seed = np.full_like(mean, 2 * seeds[0] / n_seeds if n_seeds > 1 else 0.0)
+    by_seed = np.full_like(nothing, 2 * seeds[0] / n_seeds if n_seeds > 1 else 0.0)
     twice = nothing
     if size > 1 and n_seeds > 1:
         left = differences_CEN - differences_CEN.mean(axis=1, keepdims=True)
@@ -102,11 +136,7 @@ def _tested(differences_CEN: Array, seeds: tuple[float, int]) -> Array:
     spread = batches**2 / max(size - 1, 1) + by_seed**2 / max(seeds[1], 1)
     spread = spread + twice**2 / max((n_seeds - 1) * (size - 1), 1)
     varies = variance > 0
-    freedom = np.where(varies, variance, 1.0) ** 2 / np.where(varies, spread, 1.0)
-    tested = 2 * t_above(np.abs(mean) / np.sqrt(np.where(varies, variance, 1.0)), freedom)
-    is_one = size * n_seeds == 1
-    without_noise = np.where((mean != 0) & (not is_one), 0.0, 1.0)
-    return np.where(varies, tested, without_noise)
+    return variance, np.where(varies, variance, 1.0) ** 2 / np.where(varies, spread, 1.0)
 
 
 @dataclass(frozen=True)

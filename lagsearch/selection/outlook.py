@@ -24,6 +24,9 @@ choices stay within the noise, and judged on the others (`tests/benchmarks/settl
 FEWEST = 5
 """Candidates from which on their distance and movement say something."""
 
+EARLIEST = 50
+"""Steps before which a ranking says little, on recorded runs."""
+
 
 @dataclass(frozen=True)
 class Outlook:

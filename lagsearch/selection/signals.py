@@ -122,7 +122,7 @@ def loss(measured: Measured, step: int, completion: int) -> LossTable:
 @signal(
     "trend",
     heading="trend's end",
-    words="the loss that the trend of their last evaluations leads to at completion",
+    words="the final loss that the trend of their last evaluations leads to",
 )
 def trend(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses at completion that the last evaluations lead to.

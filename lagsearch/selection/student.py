@@ -10,8 +10,8 @@ def t_above(value: Any, freedom: Any) -> Any:
     return stdtr(freedom, -value)
 
 
-def t_quantile(share: float, freedom: float) -> float:
-    """Return the value below which a share of the distribution lies."""
+def t_quantile(share: float, freedom: Any) -> Any:
+    """Return the value below which a share of the distribution lies, or those of an array."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, share))
+    return stdtrit(freedom, share)

@@ -1,7 +1,9 @@
 """The page in headless Chromium: it opens without a network or an error, sorts, filters, hovers."""
 
 import json
+import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -304,13 +306,14 @@ def test_curves_of_another_trainer_open_without_what_they_have_not(opened, tmp_p
     assert page.run("document.querySelectorAll('.winner-map, #legend > *').length") == 0
 
 
-STAGED = Path(__file__).parents[2] / "reports" / "adaptive-decoder-laptop"
+REPORTS = Path(__file__).parents[2] / "reports"
+STAGED = REPORTS / "adaptive-decoder-laptop"
 
 
 @pytest.fixture
 def staged(browser, tmp_path):
     report = json.loads((STAGED / "report.json").read_text())
-    figures = draw_courses(report, tmp_path / "figures")
+    figures = draw_courses(report, tmp_path / "figures", 6.75)
     path = tmp_path / "report.html"
     path.write_text(course_html(report, figures, tmp_path / "figures"), encoding="utf-8")
     browser.get_log("browser")
@@ -340,3 +343,141 @@ def test_a_run_of_stages_opens_with_its_courses_and_growth_points(staged, width)
     page.press("#theme")
     page.until("document.documentElement.dataset.drawn === 'dark'")
     assert page.errors() == []
+
+
+SHOWN = ("quickstart-oracle", "evidence-shakespeare", "adaptive-decoder-laptop")
+"""One search with a baseline beside, one of three seeds, one of four stages."""
+LOOKS = [(width, theme) for width in (390, 800, 1400) for theme in ("light", "dark")]
+CLIPPED = """(() => {
+  const found = [];
+  for (const chart of document.querySelectorAll(".chart")) {
+    const whole = chart.getBoundingClientRect();
+    const texts = [...chart.querySelectorAll(
+      ".xtick text, .ytick text, .g-xtitle text, .g-ytitle text, .legendtext, " +
+      ".annotation-text, .cbaxis text"
+    )].filter((each) => each.textContent.trim());
+    const boxes = texts.map((each) => [each.textContent, each.getBoundingClientRect()]);
+    const slack = 1;
+    for (const [text, box] of boxes) {
+      if (box.left < whole.left - slack || box.right > whole.right + slack ||
+          box.top < whole.top - slack || box.bottom > whole.bottom + slack) {
+        found.push(`${chart.id}: "${text}" is cut`);
+      }
+    }
+    boxes.forEach(([one, a], place) => {
+      for (const [other, b] of boxes.slice(place + 1)) {
+        const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (across > slack && down > slack) found.push(`${chart.id}: "${one}" lies on "${other}"`);
+      }
+    });
+  }
+  return found;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, undrawn):
+    """Return the pages of committed reports, as today's code makes them, with their drawings."""
+    from matplotlib.figure import Figure
+
+    folder, paths, empty = tmp_path_factory.mktemp("pages"), {}, Figure.savefig
+    undrawn.undo()
+    for name in SHOWN:
+        report = json.loads((REPORTS / name / "report.json").read_text())
+        paths[name] = folder / f"{name}.html"
+        if report.get("kind") == "stages":
+            figures = draw_courses(report, folder / name, 6.75)
+            page = course_html(report, figures, folder / name)
+        else:
+            page = stage_html(report, Path("reports") / name)
+        paths[name].write_text(page, encoding="utf-8")
+    undrawn.setattr(Figure, "savefig", empty)
+    return paths
+
+
+@pytest.fixture
+def shown(browser, pages):
+    def show(name):
+        browser.get_log("browser")
+        return Opened(browser, pages[name])
+
+    return show
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+@pytest.mark.parametrize("name", SHOWN)
+def test_nothing_is_cut_or_lies_on_another(shown, name, width, theme):
+    page = shown(name).open(width, theme)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    assert page.run(CLIPPED) == []
+    assert page.errors() == []
+
+
+@pytest.mark.draws
+def test_drawings_are_dark_by_night(shown):
+    page = shown("adaptive-decoder-laptop").open(theme="dark")
+    patch = "document.querySelector('figure > svg #patch_1 path')"
+    ground = page.run(f"getComputedStyle({patch}).fill")
+    assert ground == page.run("getComputedStyle(document.querySelector('section')).backgroundColor")
+    ink = page.run("getComputedStyle(document.querySelector('figure > svg text')).fill")
+    assert ink == page.run("getComputedStyle(document.body).color")
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1400, "light"), (1400, "dark")])
+@pytest.mark.parametrize("name", SHOWN)
+def test_it_can_be_used_without_seeing_it(shown, name, width, theme):
+    """axe-core finds nothing serious; LAGSEARCH_AXE names its axe.min.js (npm pack axe-core)."""
+    path = os.environ.get("LAGSEARCH_AXE")
+    if path is None:
+        pytest.skip("LAGSEARCH_AXE does not name axe-core's axe.min.js")
+    page = shown(name).open(width, theme)
+    script = {"expression": Path(path).read_text(encoding="utf-8")}
+    page.browser.execute_cdp_cmd("Runtime.evaluate", script)
+    found = page.browser.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run(document, {resultTypes: ['violations']}).then(({violations}) => done("
+        "violations.map(each => [each.impact, each.id, each.nodes[0].html.slice(0, 200)])))"
+    )
+    assert [each for each in found if each[0] in ("serious", "critical")] == []
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("name", SHOWN)
+def test_it_prints_whole_and_light(shown, name):
+    page = shown(name).open(1400, "dark")
+    before = page.run("document.getElementById('chart-loss').clientWidth")
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    width = page.run("document.body.clientWidth")
+    assert width == 680  # letter and A4 less their margins are as wide
+    charts = "Array.from(document.querySelectorAll('.chart .main-svg'), each => each.clientWidth)"
+    assert max(page.run(charts)) <= width
+    assert page.run("document.documentElement.dataset.theme") == "light"
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    scrolled = "Array.from(document.querySelectorAll('.scroll'), each => each.scrollWidth)"
+    assert max(page.run(scrolled)) <= width
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert page.run("document.getElementById('chart-loss').clientWidth") == before
+    assert page.run("document.documentElement.dataset.theme ?? null") is None
+
+
+@pytest.mark.draws
+def test_all_of_it_is_on_paper(pages, tmp_path):
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None or shutil.which("pdftotext") is None:
+        pytest.skip("chromium and pdftotext are not installed")
+    path = tmp_path / "report.pdf"
+    flags = [*FLAGS, f"--user-data-dir={tmp_path}/profile", f"--print-to-pdf={path}"]
+    page = pages["evidence-shakespeare"].as_uri()
+    subprocess.run([program, *flags, page], check=True, capture_output=True, timeout=200)
+    told = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, text=True)
+    report = json.loads((REPORTS / "evidence-shakespeare" / "report.json").read_text())
+    words = told.stdout
+    for each in report["candidates"]:
+        assert f"{each['val_loss']['800']:.4f}" in words
+        assert f"{each['parameters']:,}" in words
+    assert "Relative regret by step" in words
+    assert "Sources and files" in words

@@ -1,6 +1,5 @@
 """Runs side by side: the numbers of each, and what several say of the same candidates."""
 
-import base64
 import json
 import re
 import subprocess
@@ -17,6 +16,7 @@ from lagsearch.records.imported_curves import Asked
 from lagsearch.report.numbers.comparison import _named_alike, compare
 from lagsearch.report.pages.comparison import write_comparison
 from lagsearch.report.pages.markdown import markdown_section
+from lagsearch.report.pictures.style import LIGHT
 from lagsearch.report.words.comparison import comparison_sections
 from lagsearch.report.write import report_curves
 
@@ -156,15 +156,19 @@ def test_failed_and_unfinished_candidates_have_no_loss_to_compare(tmp_path):
     assert "| 5 of 5: failed |" in markdown_section(comparison_sections(found)[1])
 
 
+KINDS = ("png", "svg", "pdf")
+
+
 @pytest.mark.draws
-def test_pages_tables_and_the_figure(two, tmp_path):
+def test_pages_tables_and_figures(two, tmp_path):
     *paths, one, _ = two
     found = compare(paths)
     folder = tmp_path / "out"
     write_comparison(found, folder)
     names = {each.relative_to(folder).as_posix() for each in folder.rglob("*.*")}
     assert names == {
-        *("compare.md", "compare.html", "figures/compare.png", "figures/compare.svg"),
+        *("compare.md", "compare.html"),
+        *(f"figures/{name}.{kind}" for name in ("scores", "ranks") for kind in KINDS),
         *(f"tables/{name}.csv" for name in ("runs", "shared", "rank_correlation")),
     }
     runs = pd.read_csv(folder / "tables" / "runs.csv")
@@ -176,11 +180,13 @@ def test_pages_tables_and_the_figure(two, tmp_path):
     own = shared[shared.run == "one"].set_index("candidate")["final_val_loss"]
     assert own.to_dict() == pytest.approx(one[100][list("cdef")].to_dict())
     page = (folder / "compare.html").read_text()
-    picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
-    svg = (folder / "figures" / "compare.svg").read_bytes()
-    assert base64.b64decode(picture[1]) == svg
+    assert page.count("<svg ") == 2
+    assert ">Spearman with the final loss</text>" in page
+    # in the page's colours, by day and by night
+    colors = set(re.findall(r"#[0-9a-f]{6}", page.partition("<svg ")[2]))
+    assert not colors & set(LIGHT.values())
     assert "<script" not in page
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     write_comparison(found, folder)  # its own folder is written anew
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
@@ -197,7 +203,7 @@ def test_all_text_of_runs_is_escaped(tmp_path):
     found = compare([tmp_path / "<b>one.csv", tmp_path / "$other$.csv"])
     write_comparison(found, tmp_path / "out")
     page = (tmp_path / "out" / "compare.html").read_text()
-    assert page.count("<img") == 1
+    assert "<img" not in page
     for text in ("<script", "<b>one"):
         assert text not in page
     assert "&lt;script&gt;alert(1)" in page

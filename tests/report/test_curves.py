@@ -122,7 +122,7 @@ def test_a_loss_measured_once_has_no_intervals_and_no_ties(tmp_path):
         assert each["rank_interval"] is each["p_best"] is each["val_loss_se"]["10"] is None
     assert found["oracle"]["spearman"]["10"]["interval"] is None
     line = judge(found).lines[-1]
-    assert "each loss was measured once" in line
+    assert "Each loss was measured once" in line
     assert "t-test" not in line
 
 

@@ -20,8 +20,8 @@ def figure(report, key):
     return draw_sheet(next(sheet for sheet in stage_sheets(report) if sheet.key == key))
 
 
-def test_every_figure_is_there_in_both_kinds_and_again_the_same(report, tmp_path):
-    drawn = draw_stage({**report, "importance": made_importance()}, tmp_path / "one")
+def test_every_figure_is_there_in_all_kinds_and_again_the_same(report, tmp_path):
+    drawn = draw_stage({**report, "importance": made_importance()}, tmp_path / "one", 6.75)
     names = [name for name, _ in drawn]
     assert names == [
         "loss.png",
@@ -35,9 +35,9 @@ def test_every_figure_is_there_in_both_kinds_and_again_the_same(report, tmp_path
     captions = dict(drawn)
     assert "Figure 2 of the LAG paper" in captions["early_and_final.png"]
     assert "Figure 3 of the LAG paper" in captions["first_steps.png"]
-    draw_stage(report, tmp_path / "two")
+    draw_stage(report, tmp_path / "two", 6.75)
     for name in names[:-1]:
-        for kind in ("png", "svg"):
+        for kind in ("png", "svg", "pdf"):
             first, second = (
                 (tmp_path / folder / name).with_suffix(f".{kind}") for folder in ("one", "two")
             )

@@ -47,7 +47,7 @@ def test_the_row_of_those_that_start_equal_is_their_mean(tmp_path):
         assert {row["candidate"], *row["tied"]} == {"c0", "c1", "c3"}
         rows = stage_sections(report)["strategies"].parts[0].rows
         shown = [cells for cells in rows if "LAG@0" in cells[0]]
-        assert shown[0][1].endswith(" and 2 equal to it: their mean")
+        assert shown[0][1].endswith(" and 2 with the same loss: mean")
 
 
 def test_tests_over_batches_of_another_trainer_say_what_they_suppose(tmp_path):
@@ -60,13 +60,14 @@ def test_tests_over_batches_of_another_trainer_say_what_they_suppose(tmp_path):
 def test_what_decides_says_what_is_corrected_for():
     report = made_report() | {"importance": made_importance()}
     line = stage_sections(report)["importance"].parts[0]
-    assert line.endswith("`lag: index` (5 %, Holm-corrected for looking at 2).")
+    assert line.endswith("`lag: index` (permutation test at 5 %, Holm-corrected for 2).")
     for each in report["importance"]["dimensions"]:
         each["p_value"] = max(each["p_value"], 0.028)
     line = stage_sections(report)["importance"].parts[0]
     assert line == (
-        "No setting is shown to decide the loss at step 10, once it is corrected for looking at 2 "
-        "(Holm, 5 %). By itself `lag: index` has the least p, 0.028, and a share of 70%."
+        "No setting has a significant effect on the loss at step 10 (permutation test at 5 %, "
+        "Holm-corrected for 2). The smallest p-value is that of `lag: index`, 0.028, with a share "
+        "of 70%."
     )
 
 
@@ -75,8 +76,13 @@ def test_the_cost_tells_evaluations_apart_from_training():
     section = stage_sections(report)["cost"]
     rows = {row[0]: row for row in section.parts[0].rows}
     spent = report["cost"]
-    assert rows["evaluations up to there"][1] == f"{spent['evaluation_flops']:.2e}"
+    assert rows["evaluations of the search"][1] == f"{spent['evaluation_flops']:.2e}"
     training = spent["search_flops"] + spent["winner_flops"]
     whole = training + spent["evaluation_flops"]
-    assert f"took {training / spent['oracle_flops']:.0%} of the training FLOPs" in section.parts[1]
-    assert f"{whole / spent['oracle_flops']:.0%} with the search's evaluations" in section.parts[1]
+    assert (
+        f"took {training / spent['oracle_flops']:.0%} of the compute to train" in section.parts[1]
+    )
+    assert (
+        f"{whole / spent['oracle_flops']:.0%} with the evaluations of the search"
+        in section.parts[1]
+    )

@@ -40,9 +40,8 @@ def test_rows_are_in_the_order_of_ranks_and_only_of_what_was_measured():
     line, grid, note = tell_times(report(third=slow, second=fast)).parts
     head, rows = grid.head, grid.rows
     assert line == (
-        "A step of `second`, the best of those measured, took 100.0 ms on 2 CPU threads in fp32, "
-        "60% of it backward; it did 40% of the arithmetic that matrix products alone would have "
-        "done there in that time."
+        "A training step of `second`, the best candidate measured, took 100.0 ms on 2 CPU threads "
+        "in fp32, 60% of it backward, at 40% of the peak rate of matrix products."
     )
     assert dict(zip(head, rows[0], strict=True)) == {
         "rank": "2",
@@ -72,5 +71,5 @@ def test_a_gpu_has_a_column_where_any_load_is_known():
     assert "100.0 ms on the GPU in fp32" in line
     assert head[-1] == "GPU busy"
     assert [row[-1] for row in rows] == ["87%", "not known"]
-    assert "of which 256 MiB were held before (first row)" in note
-    assert "whoever used it" in note
+    assert ", 256 MiB of it held before (first row)" in note
+    assert "other processes included" in note

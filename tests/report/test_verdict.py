@@ -119,59 +119,125 @@ def test_what_was_measured_once_is_tested_by_permutation():
         found = judge(made)
         assert found.trust == trust
         assert found.lines[-1].endswith(
-            "; each loss was measured once, so that there are no intervals, but final losses dealt "
-            "out at random would correlate as much with a probability of "
-            f"{by_chance} (permutation test)."
+            ". Each loss was measured once, so there are no intervals; randomly permuted final "
+            f"losses correlate as much with a probability of {by_chance} (permutation test)."
         )
 
 
-def test_what_is_given_away_is_said_in_nats_and_of_both_spreads():
+def test_regret_is_told_in_nats_and_relative_to_both_ranges():
     line = judge(report([1.5, 1.6, 1.7, 1.8, 1.9], [1.1, 1.0, 1.2, 1.3, 9.9])).lines[-1]
     assert (
-        "gives away 0.1000 nats, 50% of the spread of the best half of final losses (0.2000) and "
-        "1% of that of all (8.9000), a choice at random 950% and 21% on average" in line
+        "The winner has a regret of 0.1000 nats: a relative regret of 1% of the range of final "
+        "losses (8.9000), or of 50% of the range of their better half (0.2000). A random choice "
+        "has 21% and 950% on average" in line
     )
 
 
-def test_few_growths_are_not_judged():
+@pytest.mark.parametrize(("before", "is_better"), [(0.9, True), (0.7, False), (None, False)])
+def test_an_initial_loss_that_ranks_better_is_said_to(before, is_better):
+    made = report([1.5, 1.6, 1.7, 1.8, 1.9], [1.1, 1.0, 1.2, 1.3, 1.5])
+    made["oracle"]["spearman"]["0"]["value"] = before
+    made["oracle"]["spearman"]["10"]["value"] = 0.8
+    said = "The loss at step 0 ranks them better than the loss at step 10." in judge(made).lines[-1]
+    assert said == is_better
+
+
+def test_few_candidates_are_not_judged():
     losses = [1.5, 1.6, 1.7, 1.8]
     verdict = judge(report(losses, losses))
     assert verdict.trust == "unknown"
     assert verdict.lines[-1].startswith(
-        "Too few candidates to judge the ranking: over the 4 growths"
+        "Too few candidates to judge the ranking: over the 4 candidates trained to step 50"
     )
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_nor_are_they_without_an_oracle(count):
+    losses = [1.5, 1.6, 1.7, 1.8][:count]
+    verdict = judge(report(losses, [*losses], oracle=False, outlook=None))
+    assert verdict.trust == "unknown"
+    begun = {1: "there was one candidate, so nothing was chosen.", 2: "2 say little of"}
+    line = verdict.lines[-1]
+    assert line.startswith(
+        f"Too few candidates to judge the ranking: {begun.get(count, '4 say little of')}"
+    )
+    assert "NOT" not in line
+
+
+def test_an_early_k_is_said_to_be_early_where_nothing_shows_better():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    told = "K = 10 is early: on recorded runs, rankings before step 50 told little."
+    assert told in judge(report(losses, losses, oracle=False)).lines
+    assert told not in judge(report(losses, losses)).lines
+    later = report(losses, losses, oracle=False)
+    for each in later["candidates"]:
+        each["val_loss"]["50"] = each["val_loss"]["10"]
+    assert not any("early" in each for each in judge({**later, "lag": 50}).lines)
+
+
+def test_means_of_seeds_and_the_loss_of_one_are_told_apart():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    made = {**report(losses, losses, oracle=False), "seeds": [3, 1]}
+    best = made["candidates"][0]
+    line = judge(made).lines[0]
+    mean = "validation loss 1.5000 (mean of 2 seeds), and 1.5000 at the final step (50)"
+    assert line == f"Winner at step 10: c0, {mean}."
+    best["val_loss_by_seed"] = {"3": {"10": 1.4, "50": 1.5}, "1": {"10": 1.6}}
+    line = judge(made).lines[0]
+    assert line == f"Winner at step 10: c0, {mean} for seed 3."
+
+
+@pytest.mark.parametrize("found", [None, {"value": 0.0123, "high": 0.0456}])
+def test_the_expected_regret_is_told_where_it_is_known(found):
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    made = report(losses, losses, oracle=False)
+    made["doubt"]["expected_regret"] = found
+    told = "Expected regret of the winner: 0.0123 nats, at most 0.0456 with 95 % probability"
+    assert (told in judge(made).lines[-1]) == bool(found)
+
+
+@pytest.mark.parametrize("kind", ["pretrained", "stage"])
+def test_that_growing_was_not_compared_is_said(kind):
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    growing = {"sources": [], "baselines": [], "comparisons": []}
+    made = {**report(losses, losses), "growing": growing, "sources": [{"kind": kind}]}
+    told = any("growing pays off was not measured" in each for each in judge(made).lines)
+    assert told == (kind != "stage")
+
+
 def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     assert judge(report(losses, losses, oracle=False)).trust == "settled"
     tied = judge(report(losses, losses, oracle=False, tied=["c1"]))
     assert tied.trust == "open"
     assert tied.lines[-1].startswith(
-        "The first places are open: 1 of the 3 others cannot be told apart from the winner at "
-        "step 10 (paired t-test over the validation batches, Holm-corrected, 5 %): c1; "
+        "The first places are undecided: 1 of the 4 other candidates cannot be told apart from the "
+        "winner at step 10 (paired t-test over the validation batches, Holm-corrected, 5 %): c1; "
     )
     moving = judge(report(losses, losses, oracle=False, outlook=MOVING))
     assert moving.trust == "unsettled"
     assert (
-        "lie 0.2000 nats apart at step 10 (standard deviation) and are still to move by"
-        in (moving.lines[-1])
+        "losses differ by 0.2000 nats at step 10 (standard deviation) and would still change by "
+        "0.3000 against one another up to step 50" in moving.lines[-1]
     )
 
 
 def test_what_was_measured_once_is_never_called_settled():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     once = judge(report(losses, losses, oracle=False, tied=None))
     assert once.trust == "open"
     assert "each loss was measured once" in once.lines[-1]
 
 
 def test_who_is_forecast_to_lead_is_named():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     for changes, said in (
-        ({}, "; c0 is forecast to lead there too. Only"),
-        ({"forecast": "c2"}, "; c2 is forecast to lead there, not c0. Only"),
-        ({"forecast": None}, "; too few evaluations since step 2 tell who will lead there. Only"),
+        ({}, "; c0 is forecast to lead then too. Only"),
+        ({"forecast": "c2"}, "; c2 is forecast to lead then, not c0. Only"),
+        (
+            {"forecast": None},
+            "; too few evaluations since step 2 to forecast which will lead then. Only",
+        ),
     ):
         found = {**CLEAR, **changes, "is_clear": not changes}
         verdict = judge(report(losses, losses, oracle=False, outlook=found))
@@ -179,36 +245,35 @@ def test_who_is_forecast_to_lead_is_named():
         assert verdict.trust == ("unsettled" if changes else "settled")
     none = judge(report(losses, losses, oracle=False, outlook=None))
     assert none.trust == "unsettled"
-    assert "there are fewer than 5 growths, or no evaluation up to step 5, to say" in none.lines[-1]
+    assert "fewer than 5 candidates, or no evaluation up to step 5: too little" in none.lines[-1]
 
 
 def test_no_line_promises_what_only_an_oracle_knows():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     line = judge(report(losses, losses, oracle=False)).lines[-1]
     assert "Only --oracle shows how it ends" in line
 
 
 def test_growth_that_does_not_pay_is_said():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     lines = judge(report(losses, losses, baseline="c0")).lines
-    assert any("growing does not pay here" in line for line in lines)
+    assert any("growing does not pay off" in line for line in lines)
 
 
 def test_what_the_winner_saves_is_said():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     flops = {"growth_speed_up": 0.546, "with_sources_speed_up": -0.25}
     entry = {"val_loss": 1.6, "is_bound": False, "flops": {**flops, "with_search_speed_up": None}}
     savings = {"baseline": "scratch", "steps": 50, "growths": {"c0": entry}}
     lines = judge(report(losses, losses, savings=savings)).lines
     [line] = [each for each in lines if "Speed-up" in each]
-    assert "over scratch at equal loss (1.6000)" in line
-    assert "+55% alone, -25% with its source" in line
-    assert "search" not in line.split("training FLOPs")[1]
+    assert "over scratch in training FLOPs to equal loss (1.6000): " in line
+    assert line.endswith(": +55% for its own training, -25% with that of its source.")
     bound = {"baseline": "scratch", "val_loss": 3.1, "growths": {"c0": {"is_bound": True}}}
     lines = judge(report(losses, losses, savings=bound)).lines
     assert (
-        "No speed-up of the winner over scratch can be told: that ended at 3.1000, worse than the "
-        "winner began."
+        "The winner's speed-up over scratch is not defined: scratch ended at 3.1000, a higher loss "
+        "than the winner began with."
     ) in lines
     savings = {**savings, "growths": {}}
     assert not any(
@@ -217,7 +282,7 @@ def test_what_the_winner_saves_is_said():
 
 
 def test_since_when_the_ranking_is_stable():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     rule = {"until": 50, "threshold": 0.8, "margin": 2.0, "left": 0.6}
     [line] = [
         each
@@ -230,22 +295,23 @@ def test_since_when_the_ranking_is_stable():
     )
     none = {"step": None, **rule}
     lines = judge(report(losses, losses, phase=none)).lines
-    assert any(each.startswith("No phase transition shows by step 50") for each in lines)
-    [_, line, last] = judge(report(losses, losses, oracle=False, phase=none)).lines
+    assert any(each.startswith("No phase transition by step 50") for each in lines)
+    [_, _, line, last] = judge(report(losses, losses, oracle=False, phase=none)).lines
     assert line == (
         "Rankings at earlier steps still differed (no phase transition by step 50: not every two "
         "rankings correlate by at least 0.8, over steps that grow by a factor of 2). That alone "
-        "does not count against the ranking at K, which the next line judges by the losses."
+        "says nothing against the ranking at K, which the next line judges by its losses."
     )
-    assert last.startswith("The ranking has settled")
+    assert last.startswith("The ranking looks settled: ")
     moving = judge(report(losses, losses, oracle=False, phase=none, outlook=MOVING))
-    assert moving.lines[1].startswith("No phase transition shows by step 50: that would need that")
+    assert moving.lines[2].startswith("No phase transition by step 50: it would take that every")
     [line] = [
         each
         for each in judge(report(losses, losses, phase={**none, "agree_since": 5})).lines
-        if "held" in each
+        if "stable since" in each
     ]
-    assert line.startswith("The ranking has held since step 5: every two rankings from there to")
+    assert line.startswith("The ranking has been stable since step 5 (every two rankings from")
+    assert "this is no phase transition" in line
     assert not any("stable" in each for each in judge(report(losses, losses)).lines)
 
 
@@ -268,7 +334,7 @@ def test_since_when_the_ranking_is_stable():
     ],
 )
 def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search, line):
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     rule = {
         "step": None,
         "agree_since": None,
@@ -282,22 +348,22 @@ def test_where_the_search_chose_and_by_what_comes_right_after_the_winner(search,
     told = [each for each in found if "no phase transition by step 10" in each]
     assert bool(told) == (search.get("asked_lag") != "auto")  # one verdict on it, not two
     plain = judge(report(losses, losses, oracle=False)).lines
-    assert len(plain) == 2
+    assert len(plain) == 3
 
 
 def test_a_race_says_how_many_it_stopped():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     race = {"strategy": "race", "evidence": "batches", "reason": "lag", "stable_since": 2}
     made = report(losses, losses, oracle=False, search=race)
-    assert judge(made).lines[1] == "Race: none of 4 were stopped by step 10."
+    assert judge(made).lines[1] == "Race: none of 5 candidates were stopped by step 10."
     for each in made["candidates"][2:]:
         each["status"] = "stopped"
     lines = judge(made).lines
-    assert lines[1].startswith("Race: 2 of 4 were stopped by step 10, worse than the leader")
-    assert "0 of the 1 others that were not stopped cannot" in lines[-1]
+    assert lines[1].startswith("Race: 3 of 5 candidates were stopped by step 10, significantly")
+    assert "0 of the 1 other candidates that were not stopped cannot" in lines[-1]
     made["search"]["evidence"] = "forecast"
     assert (
-        "2 of 4 were stopped by step 10, behind the leader and forecast to be so"
+        "3 of 5 candidates were stopped by step 10, behind the leader and forecast to end there"
         in (judge(made).lines[1])
     )
     made["candidates"][1]["status"] = "stopped"
@@ -309,11 +375,11 @@ def test_a_race_says_how_many_it_stopped():
 def test_sampled_candidates_are_said_to_be():
     sampled = {"strategy": "optuna", "reason": "lag", "stable_since": None}
     lines = judge(report([1.5, 1.6], [1.5, 1.6], oracle=False, search=sampled)).lines
-    assert lines[1] == "Candidates were sampled by Optuna: other growths were not tried."
+    assert lines[1] == "Candidates were sampled by Optuna: others were not tried."
 
 
 def test_where_k_was_found_a_later_one_is_asked_for_by_its_bounds():
-    losses = [1.5, 1.6, 1.7, 1.8]
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
     search = {"asked_lag": "auto", "reason": "bound"}
     made = report(losses, losses, oracle=False, outlook=MOVING, search=search)
     command = "lagsearch run x/space.yaml --set search.min_lag=20 --set search.max_lag=20"
@@ -369,7 +435,7 @@ def test_a_later_step_that_ranks_well_is_named():
     scores["candidate"] = "c1"
     said = advise_next(made, Path("runs/x"))
     assert said.command == "lagsearch run runs/x/space.yaml --lag 30 --out runs/x-lag30"
-    assert "c1 is best at completion" in said.line
+    assert "c1 has the best final loss" in said.line
 
 
 def test_few_growths_ask_for_more_candidates():
@@ -381,5 +447,5 @@ def test_of_many_failed_candidates_some_are_named():
     failed = {"status": "failed", "is_baseline": False, "failure": "nan"}
     made["candidates"] += [{"name": f"f{number}", **failed} for number in range(5000)]
     [line] = [line for line in judge(made).lines if "failed" in line]
-    assert line.startswith("5000 candidates failed and are ranked last: f0 (nan); ")
+    assert line.startswith("5000 candidates failed and ranked last: f0 (nan); ")
     assert line.endswith("; f9 (nan); and 4,990 more.")

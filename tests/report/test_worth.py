@@ -44,24 +44,24 @@ TEST = "paired t-test over the validation batches, one seed: p ="
 CASES = {
     "did not pay": (
         compared("c0", at_end(1.1, 1.0, 0.001), at_flops(1.3, 1.0, 0.001)),
-        "Growing did not pay here: the source trained on, ungrown, ends lower than the winner, c0, "
-        f"1.0000 against 1.1000 at step 50 ({TEST} 0.001).",
+        "Growing did not pay off: the source trained on without growing ends lower than the "
+        f"winner, c0, 1.0000 against its 1.1000 at step 50 ({TEST} 0.001).",
     ),
     "not shown": (
         compared("c0", at_end(0.99, 1.0, 0.2), at_flops(1.3, 1.0, 0.001)),
-        "Growing is not shown to pay here: at step 50 the source trained on, ungrown, cannot be "
-        f"told apart from the winner, c0, 1.0000 against 0.9900 ({TEST} 0.2).",
+        "Growing is not shown to pay off: at step 50 the source trained on without growing cannot "
+        f"be told apart from the winner, c0, 1.0000 against its 0.9900 ({TEST} 0.2).",
     ),
     "at equal steps alone": (
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.05, 1.0, 0.002)),
-        "Growing pays here at equal steps alone: the winner, c0, ends 0.1000 nats below the source "
-        f"trained on, ungrown, at step 50 ({TEST} 0.001); at equal training FLOPs (4.00e+06) it is "
-        f"behind it, 1.0000 against 1.0500 ({TEST} 0.002).",
+        "Growing paid off at equal steps only: the winner, c0, ends 0.1000 nats below the source "
+        f"trained on without growing at step 50 ({TEST} 0.001); at equal training FLOPs (4.00e+06) "
+        f"it is above it, 1.0000 against its 1.0500 ({TEST} 0.002).",
     ),
     "paid": (
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.95, 1.0, 0.002)),
-        "Growing pays here: the winner, c0, ends 0.1000 nats below the source trained on, ungrown, "
-        f"at step 50 ({TEST} 0.001), and 0.0500 nats at equal training FLOPs (4.00e+06) "
+        "Growing paid off: the winner, c0, ends 0.1000 nats below the source trained on without "
+        f"growing at step 50 ({TEST} 0.001), and 0.0500 nats at equal training FLOPs (4.00e+06) "
         f"({TEST} 0.002).",
     ),
 }
@@ -80,7 +80,7 @@ def test_not_below_at_equal_flops_is_not_shown():
     made = with_growing(compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.99, 1.0, 0.5)))
     (found,) = judge_growing(made)
     assert found.outcome == "at equal steps alone"
-    assert "it is not shown to be below it, 1.0000 against 0.9900" in found.line
+    assert "it is not shown to be below it, 1.0000 against its 0.9900" in found.line
 
 
 def test_one_measurement_of_each_loss_is_compared_and_said_to_be_one():
@@ -98,8 +98,8 @@ def test_the_best_growth_is_tested_for_having_been_chosen():
     )
     (found,) = judge_growing(ahead)
     assert found.outcome == "not shown"
-    assert "the best growth, c1, 1.0000 against 0.9000" in found.line
-    assert "Bonferroni-corrected for 2 growths: p = 0.06" in found.line
+    assert "the best candidate, c1, 1.0000 against its 0.9000" in found.line
+    assert "Bonferroni-corrected for 2 candidates: p = 0.06" in found.line
     behind = with_growing(
         compared("c0", at_end(1.2, 1.0, 0.9), flops), compared("c1", at_end(1.1, 1.0, 0.03), flops)
     )
@@ -123,7 +123,9 @@ def test_the_best_of_several_sources_is_named():
         baselines=pair,
     )
     (found,) = judge_growing(made)
-    assert found.line.startswith("Growing did not pay here: source b trained on, ungrown, ends")
+    assert found.line.startswith(
+        "Growing did not pay off: source b trained on without growing ends"
+    )
 
 
 def test_the_longest_training_says_what_equal_compute_comes_to():
@@ -143,7 +145,11 @@ def test_the_longest_training_says_what_equal_compute_comes_to():
 def test_where_the_rate_had_not_fallen_alike_nothing_is_concluded():
     unfair = at_flops(1.2, 1.0, 0.001, is_fair=False)
     (found,) = judge_growing(with_growing(compared("c0", at_end(0.9, 1.0, 0.001), unfair)))
-    assert found.line.startswith("Growing pays here at equal steps: the winner, c0, ends 0.1000")
+    assert found.line.startswith("Growing paid off at equal steps: the winner, c0, ends 0.1000")
+    assert found.line.endswith(
+        "; not measured at equal training FLOPs (search.baselines: [{operator: continue, steps: "
+        "matched}])."
+    )
     never = at_end(1.1, 1.0, 0.001, is_fair=False)
     assert judge_growing(with_growing(compared("c0", never, unfair))) == []
 
@@ -157,7 +163,7 @@ def test_scratch_is_told_apart_from_the_source():
     )
     first, second = judge_growing(made)
     assert (first.outcome, second.outcome) == ("did not pay", "paid")
-    assert "0.9000 nats below the target trained from random weights at step 50" in second.line
+    assert "0.9000 nats below the target trained from scratch at step 50" in second.line
     lines = judge(made).lines
     assert (lines[0], lines[2]) == (first.line, second.line)
 
@@ -165,7 +171,7 @@ def test_scratch_is_told_apart_from_the_source():
 def test_the_next_thing_to_run_is_a_longer_training(tmp_path):
     made = with_growing(CASES["did not pay"][0])
     advice = advise_next(made, tmp_path / "mine")
-    assert advice.line.startswith("To see whether growing pays when all are trained longer: 100")
+    assert advice.line.startswith("To see whether growing pays off in a longer training: 100")
     assert advice.command == (
         f"lagsearch run {tmp_path}/mine/space.yaml --set training.steps=100 "
         f"--out {tmp_path}/mine-steps100"
@@ -176,7 +182,7 @@ def test_a_baseline_that_failed_is_named():
     broken = {**beside(), "status": "failed", "failure": "step 3: the loss is nan"}
     made = with_growing(baselines=(broken,))
     assert judge_growing(made) == []
-    line = "Baseline continue failed, so that nothing is compared with it: step 3: the loss is nan."
+    line = "Baseline continue failed, so nothing is compared with it: step 3: the loss is nan."
     assert line in judge(made).lines
 
 

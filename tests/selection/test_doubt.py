@@ -10,6 +10,7 @@ from lagsearch.selection import (
     LossTable,
     Place,
     indistinguishable,
+    noise_floor,
     p_values,
     places,
     stability,
@@ -339,3 +340,19 @@ def test_standard_errors_add_the_variances_over_seeds_and_over_batches(seeds, si
 
 def test_one_batch_under_one_seed_has_no_standard_error():
     assert standard_errors(np.ones((2, 1, 1))) == [None, None]
+
+
+def test_the_noise_floor_is_the_median_half_width_of_differences():
+    batches = np.random.default_rng(3).normal(2.0, 0.1, (4, 12))
+    batches += np.array([0.0, 0.3, 0.4, 0.5])[:, None]
+    table = LossTable.of({f"c{row}": {7: losses.tolist()} for row, losses in enumerate(batches)})
+    widths = []
+    for losses in batches[1:]:
+        low, high = scipy.stats.ttest_rel(losses, batches[0]).confidence_interval(0.95)
+        widths.append((high - low) / 2)
+    assert noise_floor(table, 7) == pytest.approx(np.median(widths))
+
+
+def test_losses_measured_once_have_no_noise_floor():
+    assert noise_floor(LossTable.of({"a": {7: [1.0]}, "b": {7: [2.0]}}), 7) is None
+    assert noise_floor(LossTable.of({"a": {7: [1.0, 1.1]}}), 7) is None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_strategies import measured
 
 from lagsearch.selection import Choice, LossTable, Order, SearchSettings, decide
-from lagsearch.selection.forecast import forecasts
+from lagsearch.selection.forecast import expected_regret, forecasts
 
 STEPS = (0, 5, 10, 20, 30, 40)
 END = 200
@@ -109,3 +109,58 @@ def test_nobody_is_stopped_before_the_least_step():
     )
     assert decide(until(20), later) == Order(30, ("a", "b", "c"))
     assert decide(made, later).step == 30
+
+
+def straight(ends, slopes, wobble=0.0):
+    """Return curves that are lines over one over the step, and jump about them by turns."""
+    steps = (10, 20, 30, 40)
+    return LossTable.of(
+        {
+            f"c{row}": {
+                step: [end + slope / step + wobble * (-1) ** (row + place)]
+                for place, step in enumerate(steps)
+            }
+            for row, (end, slope) in enumerate(zip(ends, slopes, strict=True))
+        }
+    )
+
+
+def test_where_lines_are_exact_the_regret_is_known():
+    # at step 40 c0 leads by 0.02; at 400 it is behind c1: 2.0 + 0.4 / 400 against 1.97 + 2.4 / 400
+    table = straight([2.0, 1.97], [0.4, 2.4])
+    found = expected_regret(table, 40, 400, "c0", np.random.default_rng(0))
+    regret = (2.0 + 0.4 / 400) - (1.97 + 2.4 / 400)
+    assert (found.value, found.high) == pytest.approx((regret, regret), abs=1e-9)
+    best = expected_regret(table, 40, 400, "c1", np.random.default_rng(0))
+    assert (best.value, best.high) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_more_noise_leaves_more_regret_to_expect():
+    quiet, loud = (
+        expected_regret(
+            straight([2.0, 2.05], [1.0, 1.0], wobble), 40, 400, "c0", np.random.default_rng(0)
+        )
+        for wobble in (0.001, 0.02)
+    )
+    assert quiet.value < loud.value < loud.high
+
+
+def test_at_the_final_step_only_the_noise_of_measuring_is_left():
+    rng = np.random.default_rng(5)
+    losses = {f"c{row}": 2.0 + 0.01 * row + rng.normal(0, 0.05, 8) for row in range(3)}
+    steps = (10, 20, 30, 40)
+    table = LossTable.of({name: {step: x.tolist() for step in steps} for name, x in losses.items()})
+    leader = min(losses, key=lambda name: losses[name].mean())
+    found = expected_regret(table, 40, 40, leader, np.random.default_rng(0))
+    # the same by hand: batches drawn with replacement, as far from their mean as n / (n - 1) says
+    drawn = np.random.default_rng(1).multinomial(8, [1 / 8] * 8, size=20_000) / 8
+    weights = 1 / 8 + (drawn - 1 / 8) * np.sqrt(8 / 7)
+    ends = weights @ np.array(list(losses.values())).T
+    regret = ends[:, list(losses).index(leader)] - ends.min(axis=1)
+    assert found.value == pytest.approx(regret.mean(), rel=0.1)
+    assert found.high == pytest.approx(np.quantile(regret, 0.95), rel=0.1)
+
+
+def test_too_few_evaluations_expect_nothing():
+    table = straight([2.0, 2.1], [1.0, 1.0])
+    assert expected_regret(table, 10, 400, "c0", np.random.default_rng(0)) is None

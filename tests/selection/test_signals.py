@@ -72,7 +72,7 @@ def test_a_plan_says_what_ranks(write_space):
         .remarks
     )
     assert told == (
-        "Candidates are ranked at step 10 by the loss that the trend of their last evaluations "
-        "leads to at completion (search.signal: trend).",
+        "Candidates are ranked at step 10 by the final loss that the trend of their last "
+        "evaluations leads to (search.signal: trend).",
     )
     assert plan(write_space()).stages[0].remarks == ()

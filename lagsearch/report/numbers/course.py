@@ -17,14 +17,14 @@ from lagsearch.space import SpaceFile
 FORMAT = 1
 
 SAYS = {
-    ADAPTIVE: "LAG at every stage",
-    "last": "a copy of the last layers on top at every stage (gradual stacking)",
-    "middle": "a copy of the middle layers behind them at every stage (MIDAS)",
-    "doubling": "the whole stack twice, at fewer stages (StackBERT)",
-    "one-hop": "one growth to the full depth, by stacking (G_stack)",
-    "random": "a candidate drawn at random at every stage",
-    "scratch": "the full depth from random weights",
-    "continue": "the model of the first stage, trained on without growing",
+    ADAPTIVE: "LAG in every stage",
+    "last": "copies the last layers on top in every stage (gradual stacking)",
+    "middle": "copies the middle layers in place in every stage (MIDAS)",
+    "doubling": "doubles the whole stack, in fewer stages (StackBERT)",
+    "one-hop": "stacks once to the full depth (G_stack)",
+    "random": "a random candidate in every stage",
+    "scratch": "the full depth, trained from scratch",
+    "continue": "the first stage's model, trained on without growing",
 }
 """What each course does, in the order of the report."""
 

@@ -14,8 +14,10 @@ from lagsearch.records.search import Searched
 from lagsearch.selection import (
     LossTable,
     Place,
+    expected_regret,
     find_strategy,
     indistinguishable,
+    noise_floor,
     outlook,
     phase_transition,
     places,
@@ -169,7 +171,20 @@ def _doubt(run: Searched) -> dict[str, Any]:
         "indistinguishable_from_winner": _tied(run.judged, run.lag),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
         "outlook": _outlook(run),
+        "noise_floor": noise_floor(run.judged, run.lag) if run.table.is_repeated else None,
+        "expected_regret": _expected_regret(run),
     }
+
+
+def _expected_regret(run: Searched) -> dict[str, Any] | None:
+    """Return the regret that is to be expected of the winner, known at K."""
+    names = [name for name in run.ranking if name in run.growths and name not in run.choice.stopped]
+    table = run.table.only(names).until(run.lag).shared()
+    if run.winner not in table.candidates or run.lag not in table.steps:
+        return None
+    generator = np.random.default_rng(derive_seed(run.terms.seed, "expected regret"))
+    found = expected_regret(table, run.lag, run.completion, run.winner, generator)
+    return None if found is None else asdict(found)
 
 
 def _outlook(run: Searched) -> dict[str, Any] | None:

@@ -5,9 +5,10 @@ from math import inf
 from typing import Any, Literal
 
 from lagsearch.report.numbers.view import (
+    candidates_scored,
     compared_at_lag,
     first_step,
-    noun,
+    growths,
     stopped,
     varied,
 )
@@ -17,7 +18,7 @@ from lagsearch.selection.scores import half
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "open", "unsettled"]
 """The first four are known from an oracle, the last three from the ranking at K alone."""
 
-ONCE = "each loss was measured once, so that nothing tells what of this is chance"
+ONCE = "each loss was measured once, so nothing tells what of this is chance"
 """Said where there are neither seeds nor batches."""
 
 NAMED = 10
@@ -35,12 +36,12 @@ BY_CHANCE = 0.025
 
 
 HEADLINES: dict[Trust, str] = {
-    "useful": "The ranking did useful work",
-    "partly": "The ranking is to be trusted in part",
-    "misleading": "The ranking is NOT to be trusted",
+    "useful": "The ranking is reliable",
+    "partly": "The ranking is only partly reliable",
+    "misleading": "The ranking is NOT reliable",
     "unknown": "Too few candidates to judge the ranking",
-    "settled": "The ranking has settled, as far as it can tell by itself",
-    "open": "The first places are open",
+    "settled": "The ranking looks settled",
+    "open": "The first places are undecided",
     "unsettled": "The ranking is NOT settled",
 }
 
@@ -53,13 +54,15 @@ def with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     at_first = oracle["spearman"][first]["value"]
     count, of = len(oracle["scored"]), Spread.of(report)
     facts = (
-        f"over the {count} {noun(report)}s trained to completion, Spearman's correlation "
-        f"of the loss at step {lag} with the final loss is {_number(rank)}"
-        f"{_interval(oracle['spearman'][lag])} (at step {first}: {_number(at_first)}); the choice "
-        f"gives away {regret:.4f} nats, {_percent(of.half(regret))} of the spread of the best half "
-        f"of final losses ({of.best_half:.4f}) and {of.all(regret):.0%} of that of all "
-        f"({of.whole:.4f}), a choice at random {_percent(of.half(of.chance))} and "
-        f"{of.all(of.chance):.0%} on average{_tied_at_completion(report)}"
+        f"over the {count} {candidates_scored(report)} trained to step {report['steps']:,}, the "
+        f"loss at step {report['lag']:,} has a Spearman correlation of "
+        f"{_number(rank)}{_interval(oracle['spearman'][lag])} with the final loss (the loss at "
+        f"step {first}: {_number(at_first)}). The winner has a regret of {regret:.4f} nats: a "
+        f"relative regret of {of.all(regret):.0%} of the range of final losses ({of.whole:.4f}), "
+        f"or of {_percent(of.half(regret))} of the range of their better half "
+        f"({of.best_half:.4f}). A random choice has {of.all(of.chance):.0%} and "
+        f"{_percent(of.half(of.chance))} on "
+        f"average{_tied_at_completion(report)}{_first_is_better(report)}"
     )
     if count < ENOUGH:
         return "unknown", facts
@@ -67,6 +70,15 @@ def with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
         return "misleading", facts + " At this K the search chose no better than chance."
     is_good = of.half(regret) <= USEFUL_REGRET and rank >= USEFUL_SPEARMAN
     return ("useful" if is_good and _is_surely_above(oracle, lag) else "partly"), facts
+
+
+def _first_is_better(report: dict[str, Any]) -> str:
+    """Say so where the loss before any training ranks better than the loss at K."""
+    spearman, first = report["oracle"]["spearman"], first_step(report)
+    before, here = spearman[first]["value"], spearman[str(report["lag"])]["value"]
+    if before is None or here is None or before <= here:
+        return ""
+    return f" The loss at step {first} ranks them better than the loss at step {report['lag']:,}."
 
 
 def _is_surely_above(oracle: dict[str, Any], lag: str) -> bool:
@@ -82,15 +94,14 @@ def _tied_at_completion(report: dict[str, Any]) -> str:
     tied, others = oracle["indistinguishable_from_best"], len(oracle["scored"]) - 1
     if tied is None:
         if (by_chance := oracle.get("p_value")) is None:
-            return f"; {ONCE}."
+            return f". {ONCE[0].upper()}{ONCE[1:]}."
         return (
-            "; each loss was measured once, so that there are no intervals, but final losses dealt "
-            "out at random would correlate as much with a probability of "
-            f"{by_chance:.2g} (permutation test)."
+            ". Each loss was measured once, so there are no intervals; randomly permuted final "
+            f"losses correlate as much with a probability of {by_chance:.2g} (permutation test)."
         )
     return (
-        f". {len(tied)} of the other {others} cannot be told apart from the best at completion "
-        f"(paired t-test over {varied(report)}, Holm-corrected, 5 %)."
+        f". {len(tied)} of the other {others} cannot be told apart from the best at step "
+        f"{report['steps']:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)."
     )
 
 
@@ -133,12 +144,32 @@ def without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     """Judge the ranking at K by its own noise and by how far candidates are still to move."""
     found = report["doubt"].get("outlook")
     tied = report["doubt"]["indistinguishable_from_winner"]
-    unseen = ", and only several seeds how it varies" if len(report["seeds"]) < 2 else ""
+    unseen = ", and only several seeds show how much it varies" if len(report["seeds"]) < 2 else ""
     caution = f"Only {_oracle(report)} shows how it ends{unseen}."
-    facts = f"{_ties_at_lag(report)}; {_still_to_move(report)}. {caution}"
+    facts = f"{_ties_at_lag(report)}; {_still_to_move(report)}.{_expected(report)} {caution}"
+    if len(growths(report)) < FEWEST:
+        return "unknown", _few(report, facts)
     if found is None or not found["is_clear"]:
         return "unsettled", facts
     return ("open" if tied or tied is None else "settled"), facts
+
+
+def _few(report: dict[str, Any], facts: str) -> str:
+    """Say that there was one candidate, or how few; then the facts that are left."""
+    count = len(report["candidates"])
+    if count == 1:
+        return "there was one candidate, so nothing was chosen."
+    return f"{count} say little of how good a ranking is. {facts[0].upper()}{facts[1:]}"
+
+
+def _expected(report: dict[str, Any]) -> str:
+    found = report["doubt"].get("expected_regret")
+    if found is None:
+        return ""
+    return (
+        f" Expected regret of the winner: {found['value']:.4f} nats, at most {found['high']:.4f} "
+        "with 95 % probability, if curves go on as they did since K / 4."
+    )
 
 
 def _ties_at_lag(report: dict[str, Any]) -> str:
@@ -151,35 +182,36 @@ def _ties_at_lag(report: dict[str, Any]) -> str:
     named = ", ".join(tied[:NAMED])
     named += f" and {len(tied) - NAMED:,} more" if len(tied) > NAMED else ""
     return (
-        f"{len(tied)} of the {others} others{left} cannot be told apart from the winner at "
-        f"step {lag:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
+        f"{len(tied)} of the {others} other candidates{left} cannot be told apart from the winner "
+        f"at step {lag:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
         f"{': ' if tied else ''}{named}"
     )
 
 
 def _still_to_move(report: dict[str, Any]) -> str:
-    """Say how far apart growths lie, how far they may still move, and where to."""
+    """Say how far losses differ, how far they may still change, and which is to lead."""
     found, lag, steps = report["doubt"].get("outlook"), report["lag"], report["steps"]
     if found is None:
         return (
-            f"there are fewer than {FEWEST} {noun(report)}s, or no evaluation up to step "
-            f"{lag // 2:,}, to say whether the ranking still moves"
+            f"fewer than {FEWEST} candidates, or no evaluation up to step {lag // 2:,}: too little "
+            "to say whether the ranking still changes"
         )
     told = (
-        f"{noun(report)}s lie {found['apart']:.4f} nats apart at step {lag:,} (standard "
-        f"deviation) and are still to move by {found['to_come']:.4f} against one another, if each "
-        f"doubling of the steps up to {steps:,} moves them as steps {found['since']:,} to {lag:,} "
-        "did"
+        f"losses differ by {found['apart']:.4f} nats at step {lag:,} (standard deviation) and "
+        f"would still change by {found['to_come']:.4f} against one another up to step {steps:,}, "
+        f"if each doubling of the steps changed them as steps {found['since']:,} to {lag:,} did"
     )
     if found["forecast"] is None:
-        return f"{told}; too few evaluations since step {lag // 4:,} tell who will lead there"
+        return (
+            f"{told}; too few evaluations since step {lag // 4:,} to forecast which will lead then"
+        )
     if found["forecast"] == found["leader"]:
-        return f"{told}; {found['leader']} is forecast to lead there too"
-    return f"{told}; {found['forecast']} is forecast to lead there, not {found['leader']}"
+        return f"{told}; {found['leader']} is forecast to lead then too"
+    return f"{told}; {found['forecast']} is forecast to lead then, not {found['leader']}"
 
 
 def _oracle(report: dict[str, Any]) -> str:
-    return "--oracle" if report["curves"] is None else "training all to the end"
+    return "--oracle" if report["curves"] is None else "training every candidate to the end"
 
 
 def _interval(score: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ def has_average_column(report: dict[str, Any]) -> bool:
 def evidence_in_words(candidate: dict[str, Any]) -> str:
     """Say why a race stopped a candidate."""
     found = candidate["stopped"]
-    told = f"{found['difference']:+.4f} to `{found['leader']}` at {found['step']:,}"
+    told = f"{found['difference']:+.4f} from `{found['leader']}` at step {found['step']:,}"
     return f"{told} (p {found['p_value']:.2g})"
 
 
@@ -107,14 +107,32 @@ def early_steps(report: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([first_step(report), str(report["lag"])]))
 
 
-def noun(report: dict[str, Any]) -> str:
-    """Return what candidates are called: growths where operators made them."""
-    return "growth" if any(each["operator"] for each in report["candidates"]) else "candidate"
+def candidates_scored(report: dict[str, Any]) -> str:
+    """Name those that a correlation is over: baselines that are candidates too are not."""
+    return f"{'grown ' * any(each['is_baseline'] for each in report['candidates'])}candidates"
+
+
+def of_seed(report: dict[str, Any], candidate: dict[str, Any], step: str) -> str:
+    """Say so where a loss is that of one seed, and not the mean of all: a winner's after K."""
+    by_seed = candidate.get("val_loss_by_seed", {})
+    seeds = [seed for seed, losses in by_seed.items() if step in losses]
+    return f" (seed {seeds[0]})" if len(seeds) == 1 < len(by_seed) else ""
+
+
+def mean_of_seeds(report: dict[str, Any]) -> str:
+    """Say what losses are means of; empty under one seed."""
+    count = len(report["seeds"])
+    return f"mean of {count} seeds" if count > 1 else ""
+
+
+def is_grown(report: dict[str, Any]) -> bool:
+    """Return whether operators made the candidates: not with curves from elsewhere."""
+    return any(each["operator"] for each in report["candidates"])
 
 
 def steps_axis(report: dict[str, Any]) -> str:
     """Name the axis of steps."""
-    return "steps after growth" if noun(report) == "growth" else "step"
+    return "steps after growth" if is_grown(report) else "step"
 
 
 def tied(report: dict[str, Any]) -> set[str]:
@@ -181,8 +199,8 @@ def say_not_shown(report: dict[str, Any]) -> str:
     if shown == count:
         return ""
     return (
-        f" Of {count:,} candidates, the best {DRAWN_BEST} and a sample of the others are drawn, "
-        f"{shown} in all."
+        f" Of {count:,} candidates, {shown} are drawn: the best {DRAWN_BEST} and a sample of the "
+        "others."
     )
 
 

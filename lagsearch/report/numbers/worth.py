@@ -50,7 +50,7 @@ def failed_baselines(report: dict[str, Any]) -> list[str]:
     """Say which baselines cannot be compared with anything, and why."""
     every = (report.get("growing") or {}).get("baselines", ())
     return [
-        f"Baseline {each['name']} failed, so that nothing is compared with it: {each['failure']}."
+        f"Baseline {each['name']} failed, so nothing is compared with it: {each['failure']}."
         for each in every
         if each["status"] == "failed"
     ]
@@ -97,17 +97,17 @@ class _Telling:
         """The growth, by what it is."""
         is_winner = self.growth == self.report["winner"]["name"]
         if self.n_growths > 1:
-            return f"the best growth, {self.growth}"
+            return f"the best candidate, {self.growth}"
         return f"the winner, {self.growth}" if is_winner else self.growth
 
     @property
     def other(self) -> str:
         """The baseline, by what it is."""
         if self.baseline["source"] is None:
-            return "the target trained from random weights"
+            return "the target trained from scratch"
         several = len({each["name"] for each in self.report["sources"]}) > 1
         named = f"source {self.baseline['source']}" if several else "the source"
-        return f"{named} trained on, ungrown,"
+        return f"{named} trained on without growing"
 
     def worth(self, at_steps: dict[str, Any], at_flops: dict[str, Any] | None) -> Worth:
         """Judge at equal steps first, then at equal training FLOPs."""
@@ -116,27 +116,29 @@ class _Telling:
         if self.is_behind(at_steps):
             verb = "ends lower" if is_end else "is lower"
             line = f"{self.other} {verb} than {self.best}, {told} {where}{test}"
-            return Worth("did not pay", f"Growing did not pay here: {line}.")
+            return Worth("did not pay", f"Growing did not pay off: {line}.")
         if not self.is_ahead(at_steps):
             line = f"{where} {self.other} cannot be told apart from {self.best}, {told}{test}"
-            return Worth("not shown", f"Growing is not shown to pay here: {line}.")
+            return Worth("not shown", f"Growing is not shown to pay off: {line}.")
         below = (
             f"{self.best}, {'ends' if is_end else 'is'} {-at_steps['difference']:.4f} nats below"
         )
         line = f"{below} {self.other} {where}{test}"
         if at_flops is None:
-            return Worth("paid", f"Growing pays here at equal steps: {line}.")
+            asked = f"{{operator: {self.baseline['operator']}, steps: matched}}"
+            unknown = f"not measured at equal training FLOPs (search.baselines: [{asked}])"
+            return Worth("paid", f"Growing paid off at equal steps: {line}; {unknown}.")
         spent = f"at equal training FLOPs ({at_flops['flops']:.2e})"
         if self.is_ahead(at_flops):
             much = f"{-at_flops['difference']:.4f} nats {spent}{self.test(at_flops)}"
-            return Worth("paid", f"Growing pays here: {line}, and {much}.")
-        place = "behind it" if self.is_behind(at_flops) else "not shown to be below it"
+            return Worth("paid", f"Growing paid off: {line}, and {much}.")
+        place = "above it" if self.is_behind(at_flops) else "not shown to be below it"
         much = f"{spent} it is {place}, {self._told(at_flops)}{self.test(at_flops)}"
-        line = f"Growing pays here at equal steps alone: {line}; {much}."
+        line = f"Growing paid off at equal steps only: {line}; {much}."
         return Worth("at equal steps alone", line)
 
     def _told(self, point: dict[str, Any]) -> str:
-        return f"{point['baseline_val_loss']:.4f} against {point['val_loss']:.4f}"
+        return f"{point['baseline_val_loss']:.4f} against its {point['val_loss']:.4f}"
 
     def corrected(self, point: dict[str, Any]) -> float | None:
         """The p-value: corrected where the growth is ahead, as it was chosen among several."""
@@ -163,7 +165,7 @@ class _Telling:
         parts = [f"{seeds} seeds"] if seeds > 1 else []
         parts += ["the validation batches"] if self.report["batches"] > 1 else []
         one = ", one seed" if seeds == 1 else ""
-        chosen = f", Bonferroni-corrected for {self.n_growths} growths"
+        chosen = f", Bonferroni-corrected for {self.n_growths} candidates"
         is_corrected = self.n_growths > 1 and point["difference"] < 0
         tested = f"paired t-test over {' and '.join(parts)}{one}{chosen if is_corrected else ''}"
         return f" ({tested}: p = {p_value:.2g})"

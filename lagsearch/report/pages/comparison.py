@@ -1,19 +1,18 @@
-"""A comparison of runs in a folder: `compare.md`, `compare.html`, `tables/*.csv` and a figure."""
+"""A comparison of runs in a folder: `compare.md`, `compare.html`, `tables/*.csv` and figures."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import LagsearchError
 from lagsearch.report.numbers.tables import write_comparison_tables
-from lagsearch.report.pages.html import page
+from lagsearch.report.pages.html import page, svg
 from lagsearch.report.pages.markdown import write_markdown
 from lagsearch.report.words.comparison import comparison_sections
 from lagsearch.storage.files import write_text
 
 
 def write_comparison(comparison: dict[str, Any], folder: Path) -> None:
-    """Write pages, tables and the figure of a comparison.
+    """Write pages, tables and figures of a comparison.
 
     Args:
         comparison: As `compare` returns it.
@@ -30,16 +29,13 @@ def write_comparison(comparison: dict[str, Any], folder: Path) -> None:
     names = [run["name"] for run in comparison["runs"]]
     title, sections = f"{len(names)} runs side by side", comparison_sections(comparison)
     write_text(folder / "compare.md", write_markdown(title, [*sections, *figures]))
-    drawing = None
-    if figures:
-        drawing = base64.b64encode((folder / "figures" / "compare.svg").read_bytes()).decode()
+    drawn = [(svg(folder / "figures" / name), caption) for name, caption in figures]
     made = page(
         "comparison.html",
         title=title,
         facts=" · ".join(names),
         sections=sections,
-        figure=drawing,
-        caption=figures[0][1] if figures else "",
+        figures=drawn,
     )
     write_text(folder / "compare.html", made)
 

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from lagsearch.report.pages.html import Chapter, chart_page
+from lagsearch.report.pages.html import Chapter, chart_page, svg
 from lagsearch.report.pages.markdown import Figure, Passage, bold, write_markdown
 from lagsearch.report.pictures.as_plotly import chart
 from lagsearch.report.pictures.course import course_pictures
@@ -46,7 +44,7 @@ def course_html(report: dict[str, Any], figures: list[Figure], folder: Path) -> 
         keys = _WITH.get(section.title, ())
         live = [charts[key] for key in keys if key in charts]
         still = [key for key in keys if key in captions and key not in charts]
-        drawn = [(_svg(folder / f"{key}.svg"), captions[key]) for key in still]
+        drawn = [(svg(folder / f"{key}.png"), captions[key]) for key in still]
         key = section.title.lower().replace(" ", "-")
         chapters.append(Chapter(key, section.title, live, [section], figures=drawn))
     stages, seeds = len(report["courses"][0]["stages"]), ", ".join(map(str, report["seeds"]))
@@ -59,9 +57,3 @@ def course_html(report: dict[str, Any], figures: list[Figure], folder: Path) -> 
         lines=[*judge_courses(report), cost_line(report)],
         chapters=chapters,
     )
-
-
-def _svg(path: Path) -> Markup:
-    """Return a drawing of ours: text in it is escaped already."""
-    text = path.read_text(encoding="utf-8")
-    return Markup(text[text.index("<svg") :])

@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,6 +21,7 @@ from lagsearch.report.pictures.as_plotly import Chart
 from lagsearch.report.pictures.style import DARK, LIGHT
 from lagsearch.report.words.parts import Section
 
+_HERE = files("lagsearch.report.pages")
 _LOADER = PackageLoader("lagsearch.report.pages")
 _TEMPLATES = Environment(
     loader=_LOADER,
@@ -59,9 +62,8 @@ def chart_page(template: str, shown: Mapping[str, Any], *names: str, **values: A
         names: Scripts beside that of the charts.
         values: What the template says: a `title`, `facts`, `chapters`, and what is its own.
     """
-    from plotly.offline import get_plotlyjs
-
-    scripts = [get_plotlyjs(), *map(_file, ("charts.js", *names))]
+    plotly = (_HERE / "plotly" / "plotly-basic.min.js").read_text(encoding="utf-8")
+    scripts = [plotly, *map(_file, ("charts.js", *names))]
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     data = _json({**shown, "themes": {"light": LIGHT, "dark": DARK}})
     return page(
@@ -78,6 +80,19 @@ def page(template: str, **values: Any) -> str:
     bare = {"policy": "img-src data:", "scripts": (), "links": ()}
     style = Markup(_colors() + _file("report.css"))
     return _TEMPLATES.get_template(template).render(style=style, **{**bare, **values})
+
+
+def svg(path: Path) -> Markup:
+    """Return the drawing beside a figure of ours in the page's colours; its text is escaped.
+
+    Args:
+        path: Of the PNG.
+    """
+    text = path.with_suffix(".svg").read_text(encoding="utf-8")
+    for name, color in LIGHT.items():
+        text = text.replace(color, f"var(--{name})")
+    label = f'<svg role="img" aria-label="{escape(path.stem.replace("_", " "))}" '
+    return Markup(text[text.index("<svg") :].replace("<svg ", label, 1))
 
 
 def _file(name: str) -> str:

@@ -14,8 +14,10 @@ from lagsearch.report.numbers.view import (
     first_step,
     has,
     has_average_column,
+    is_grown,
     judged,
-    noun,
+    mean_of_seeds,
+    of_seed,
     signal_column,
     steps_axis,
     stopped,
@@ -35,7 +37,7 @@ from lagsearch.report.pages.markdown import (
 from lagsearch.report.pictures.as_plotly import Chart, chart
 from lagsearch.report.pictures.stage import stage_pictures
 from lagsearch.report.words.advice import advise_next
-from lagsearch.report.words.stage import ranking, stage_sections, tell_source
+from lagsearch.report.words.stage import ranking, ranking_notes, stage_sections, tell_source
 from lagsearch.report.words.verdict import judge
 
 FEEL: dict[Trust, str] = {
@@ -121,10 +123,10 @@ def _chapters(report: dict[str, Any], charts: Sequence[Chart]) -> list[Chapter]:
     groups: list[tuple[str, str, list[str], list[str]]] = [
         ("left_out", "Left out", [], ["left_out"]),
         ("curves", "Loss", ["loss", "difference"], []),
-        ("growing", "Is growing worth it?", [], ["growing"]),
-        ("worth", "What the ranking was worth", _WORTH, ["strategies", "scores"]),
-        ("importance", "Importance of the settings", importance, ["importance"]),
-        ("savings", "What growing saves", saving, ["savings"]),
+        ("growing", "Does growing pay off?", [], ["growing"]),
+        ("worth", "Quality of the ranking", _WORTH, ["strategies", "scores"]),
+        ("importance", "Effect of the settings", importance, ["importance"]),
+        ("savings", "Savings over training from scratch", saving, ["savings"]),
         ("objective", "The parts of the objective", [], ["objective"]),
         ("downstream", "Downstream tasks", [], ["downstream"]),
         ("cost", "Cost", spent, ["cost"]),
@@ -146,7 +148,7 @@ def _facts(report: dict[str, Any]) -> str:
         f"{len(report['candidates']):,} candidates",
         f"ranked at step K = {report['lag']:,} of {report['steps']:,}",
         f"seed {seeds}" if len(report["seeds"]) == 1 else f"seeds {seeds}",
-        "all trained to completion" if report["oracle"] else "without an oracle",
+        "every candidate trained to the final step" if report["oracle"] else "without an oracle",
     ]
     return " · ".join(facts)
 
@@ -155,16 +157,13 @@ def _tiles(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the numbers that a reader wants first: a heading, the number, and a remark."""
     lag, steps, best = str(report["lag"]), str(report["steps"]), report["candidates"][0]
     at_lag, error = best["val_loss"][lag], best["val_loss_se"].get(lag)
-    final = best["val_loss"].get(steps)
-    told = f"nats per token{f' ± {error:.4f}' if error else ''}"
+    final, over = best["val_loss"].get(steps), mean_of_seeds(report)
+    told = f"nats per token{f' ± {error:.4f}' if error else ''}{f', {over}' if over else ''}"
     if final is not None and lag != steps:
-        told += f"; {final:.4f} at step {int(steps):,}"
-    tiles = [
-        (f"Loss at step {int(lag):,}", f"{at_lag:.4f}", told),
-        _ahead(report),
-        _sure(report),
-    ]
-    return [*tiles, _spent(report)] if report["cost"] else tiles
+        told += f"; {final:.4f} at step {int(steps):,}{of_seed(report, best, steps)}"
+    loss = (f"Loss at step {int(lag):,}", f"{at_lag:.4f}", told)
+    quality = [_regret(report), *([_correlation(report)] if report["oracle"] else [])]
+    return [loss, _ahead(report), *quality, *([_spent(report)] if report["cost"] else [])]
 
 
 def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
@@ -172,11 +171,12 @@ def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
     spent = cost["search_flops"] + cost["winner_flops"]
     wall = cost["wall_s"]
     time = clock(wall.get("search", 0.0) + wall.get("winner", 0.0))
+    took = "every candidate took" if report["oracle"] else "took"
     return (
         "Cost of search and winner",
-        f"{spent / cost['oracle_flops']:.0%} of training all",
-        f"{spent:.2e} training FLOPs, {cost['evaluation_flops']:.2e} for evaluations; took {time}"
-        + (", all trained to completion" if report["oracle"] else ""),
+        f"{spent / cost['oracle_flops']:.0%}",
+        f"of the compute to train every candidate to the final step: {spent:.2e} training FLOPs, "
+        f"{cost['evaluation_flops']:.2e} for evaluations; {took} {time}",
     )
 
 
@@ -185,28 +185,45 @@ def _ahead(report: dict[str, Any]) -> tuple[str, str, str]:
     also = f"; {beaten:,} were stopped" if beaten else ""
     gap = behind(report, found[1]) if len(found) > 1 else None
     if gap is None:
-        return ("Ahead by", "no other", f"no other candidate came to the ranking{also}")
+        return ("Ahead by", "no other", f"no other candidate reached the ranking{also}")
     ties = f"; {len(tied(report)):,} of {len(found) - 1:,} others tied" if varied(report) else ""
-    by = "" if (signal := signal_column(report)) is None else f" by the {signal}"
-    told = f"nats before {found[1]['name']}{by}{ties}{also}"
+    by = "" if (signal := signal_column(report)) is None else f" by {signal}"
+    floor = report["doubt"].get("noise_floor")
+    noise = "" if floor is None else f"; noise floor {floor:.4f} nats"
+    told = f"nats ahead of {found[1]['name']}{by}{noise}{ties}{also}"
     return ("Ahead by", f"{gap:.4f}", told)
 
 
-def _sure(report: dict[str, Any]) -> tuple[str, str, str]:
-    lag, oracle = str(report["lag"]), report["oracle"]
-    if oracle:
-        score, regret = oracle["spearman"][lag], oracle["relative_regret"][lag]["value"]
-        interval = score["interval"]
-        shown = "not defined" if score["value"] is None else f"{score['value']:.2f}"
-        ends = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
-        chance = oracle["random_choice_relative_regret"]
-        told = f"Spearman with the end{ends}; gives away {regret:.0%}, chance {chance:.0%}"
-        return ("How sure", shown, told)
-    found = report["doubt"].get("outlook")
-    if found is None:
-        return ("How sure", "not known", "too little to say whether the ranking still moves")
-    shown = f"{found['apart']:.4f} / {found['to_come']:.4f}"
-    return ("How sure", shown, "nats apart, and still to move against one another")
+def _regret(report: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the winner's regret where it is known, and what is to be expected of it at K."""
+    lag, oracle, found = (
+        str(report["lag"]),
+        report["oracle"],
+        report["doubt"].get("expected_regret"),
+    )
+    expected = (
+        f"{found['value']:.4f} nats, at most {found['high']:.4f} (95 %)" if found else "not known"
+    )
+    if not oracle:
+        told = "of the winner, if curves go on as they did since K / 4"
+        return ("Expected regret", expected.partition(" nats")[0], _rest(expected, told))
+    nats, relative = oracle["regret"][lag], oracle["relative_regret"][lag]["value"]
+    chance, ends = oracle["random_choice_relative_regret"], nats["interval"]
+    told = f"{nats['value']:.4f} nats" + (f" [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else "")
+    told += f"; random choice {chance:.0%}" + (f"; expected at K: {expected}" if found else "")
+    return ("Relative regret", "not known" if relative is None else f"{relative:.0%}", told)
+
+
+def _rest(expected: str, told: str) -> str:
+    _, nats, bound = expected.partition("nats")
+    return f"{nats}{bound} {told}" if nats else "too few evaluations before K"
+
+
+def _correlation(report: dict[str, Any]) -> tuple[str, str, str]:
+    score = report["oracle"]["spearman"][str(report["lag"])]
+    ends = f" [{score['interval'][0]:.2f}, {score['interval'][1]:.2f}]" if score["interval"] else ""
+    shown = "not defined" if score["value"] is None else f"{score['value']:.2f}"
+    return ("Rank correlation", shown, f"Spearman, with the final loss{ends}")
 
 
 def _table(report: dict[str, Any]) -> dict[str, Any]:
@@ -225,9 +242,9 @@ def _columns(report: dict[str, Any]) -> list[tuple[bool, str, str, str, str]]:
     """Return of each column whether anything is in it, and key, label, kind and note."""
     lag, first, over = report["lag"], int(first_step(report)), varied(report)
     signal, oracle = signal_column(report), bool(report["oracle"])
-    ranks = "in parentheses the ranks that it may have, 95 % interval"
-    start = "right after growth" if noun(report) == "growth" else "the first one"
-    error, best = f"± standard error over {over}", f"probability to be the best, over {over}"
+    ranks = "in parentheses its 95 % interval"
+    start = "right after growth" if is_grown(report) else "the first one"
+    error = f"± standard error over {over}"
     is_averaged, seeds = has_average_column(report), report["seeds"]
     under = f"loss at step {lag} under this seed"
     return [
@@ -237,10 +254,9 @@ def _columns(report: dict[str, Any]) -> list[tuple[bool, str, str, str, str]]:
         (first != lag, "at_0", f"loss at {first:,}", "loss", start),
         (True, "at_lag", f"loss at {lag:,}", "error", error if over else ""),
         (signal is not None, "signal", signal or "", "loss", "what candidates are ranked by"),
-        (True, "gap", "to the winner", "gap", "= cannot be told apart from the winner"),
-        (bool(over), "p_best", "best", "share", best),
-        (is_averaged, "ema", f"average's at {lag:,}", "loss", "of the averaged weights"),
-        (oracle, "end", f"loss at {report['steps']:,}", "loss", "at completion"),
+        (True, "gap", "behind winner", "gap", "= cannot be told apart from the winner"),
+        (is_averaged, "ema", f"EMA loss at {lag:,}", "loss", "of the averaged weights"),
+        (oracle, "end", f"loss at {report['steps']:,}", "loss", "at the final step"),
         *((len(seeds) > 1, f"seed_{seed}", f"seed {seed}", "loss", under) for seed in seeds),
         (has(report, "parameters"), "parameters", "parameters", "count", ""),
         (has(report, "flops"), "flops", "FLOPs", "flops", f"training FLOPs to step {lag}"),
@@ -257,7 +273,6 @@ def _row(
     return {
         "rank": candidate["rank"],
         "ranks": candidate["rank_interval"],
-        "p_best": candidate["p_best"],
         "name": candidate["name"],
         "also": candidate.get("also", []),
         "operator": candidate["operator"],
@@ -285,7 +300,7 @@ def _kinds(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Return which candidates a reader may ask for, and how that is called."""
     return [
         ("all", "all"),
-        ("growths", "growths" if noun(report) == "growth" else "no baselines"),
+        ("growths", "no baselines"),
         ("baselines", "baselines"),
         ("tied", "winner and tied"),
         ("stopped", "stopped"),
@@ -294,12 +309,4 @@ def _kinds(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _ranking_note(report: dict[str, Any]) -> str:
-    note = "A press on a name shows its curve in the charts."
-    if over := varied(report):
-        note = (
-            f"± is the standard error over {over}; most of it is shared by all candidates, so "
-            "differences are surer than it says. In parentheses the ranks that a candidate may "
-            "have (95 % interval), and best: the probability to be the best, both over "
-            f"{over}. {note}"
-        )
-    return note
+    return " ".join([*ranking_notes(report), "Select a name to show its curve in the charts."])

@@ -18,7 +18,7 @@ from lagsearch.report.pictures.picture import (
     Points,
     Sheet,
 )
-from lagsearch.report.pictures.style import LIGHT
+from lagsearch.report.pictures.style import LIGHT, PAGE_WIDTH
 from lagsearch.storage.files import replacing
 
 mpl.use("Agg")
@@ -26,42 +26,76 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 STYLE = {
-    "figure.dpi": 110,
-    "font.size": 9.5,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": LIGHT["ink"],
-    "axes.titlesize": 10,
+    **dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"),
+        LIGHT["ink"],
+    ),
+    "figure.facecolor": LIGHT["card"],
+    "axes.facecolor": LIGHT["card"],
     "axes.titlelocation": "left",
     "axes.grid": True,
     "grid.color": LIGHT["line"],
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "grid.linewidth": 0.6,
+    "pdf.fonttype": 42,  # TrueType: text stays text
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
     "svg.hashsalt": "lagsearch",
 }
+"""Sizes as they are printed, in points."""
 
-FORMATS: dict[str, dict[str, Any]] = {"png": {"metadata": {}}, "svg": {"metadata": {"Date": None}}}
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"dpi": 300, "metadata": {}},
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
 """How each figure is saved; without a date the same numbers give the same bytes."""
 
-PER_PIXEL = 0.78
+NARROW = 5.0
+"""Inches below which pictures stand under one another."""
+
+PER_PIXEL = 0.6
 """Points on paper for a line's pixel in the browser."""
 
 MANY, VERY_MANY = 200, 1000
-"""Points from which on they are drawn small, and as an image in SVG."""
+"""Points from which on they are drawn small, and as an image in SVG and PDF."""
+
+ON_DARK, ON_LIGHT = "#fefefe", "#111111"
+"""Text on a shade, which is the same by day and by night."""
 
 _DASHES = {"": "-", "solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_SYMBOLS = {None: "o", "circle": "o", "square": "s", "triangle-up": "^"}
 _LINEAR_BELOW = {"log_steps": 1, "log_share": 0.01}
 _LONGEST = 32
-"""Characters of a category that are written."""
-_MOST_LABELS = 25
+"""Characters of a category, or of a name in a legend, that are written."""
+_MOST_LABELS = 16
 """Labels of an axis; more run together."""
 
 
-def draw_sheets(sheets: Sequence[Sheet], folder: Path) -> list[tuple[str, str]]:
-    """Draw figures, and return the file name of the PNG, and the caption, of each."""
+def draw_sheets(
+    sheets: Sequence[Sheet], folder: Path, width: float = PAGE_WIDTH
+) -> list[tuple[str, str]]:
+    """Draw figures, and return the file name of the PNG, and the caption, of each.
+
+    Args:
+        sheets: What is drawn.
+        folder: Where to.
+        width: Of the figures, in inches.
+    """
     for sheet in sheets:
         with plt.rc_context(STYLE):
-            figure = draw_sheet(sheet)
+            figure = draw_sheet(sheet, width)
             for kind, settings in FORMATS.items():
                 with replacing(folder / f"{sheet.key}.{kind}", is_lasting=False) as temporary:
                     figure.savefig(temporary, format=kind, **settings)
@@ -70,14 +104,16 @@ def draw_sheets(sheets: Sequence[Sheet], folder: Path) -> list[tuple[str, str]]:
     return [(f"{sheet.key}.png", sheet.caption) for sheet in sheets]
 
 
-def draw_sheet(sheet: Sheet) -> Any:
+def draw_sheet(sheet: Sheet, width: float = PAGE_WIDTH) -> Any:
     """Return a sheet as a figure, which is not written yet."""
     columns = sheet.columns or len(sheet.pictures)
+    columns, widths = (1, None) if width < NARROW else (columns, sheet.widths)
+    rows = -(-len(sheet.pictures) // columns)
     figure, panels = plt.subplots(
-        -(-len(sheet.pictures) // columns),
+        rows,
         columns,
-        figsize=sheet.size,
-        width_ratios=sheet.widths,
+        figsize=(min(width, sheet.widest), rows * sheet.height),
+        width_ratios=widths,
         layout="constrained",
         sharey=sheet.has_one_y,
         squeeze=False,
@@ -90,10 +126,30 @@ def draw_sheet(sheet: Sheet) -> Any:
             axes.set_ylabel("")
     if sheet.y_span:
         panels[0, 0].set_ylim(*sheet.y_span)
-    if sheet.legend_columns:
-        lines = panels[0, 0].get_legend_handles_labels()
-        figure.legend(*lines, loc="outside lower left", ncols=sheet.legend_columns)
+    _legend(sheet, figure)
     return figure
+
+
+def _legend(sheet: Sheet, figure: Any) -> None:
+    """Name every mark once, below all pictures, in as many columns as fit; the paper grows."""
+    named: dict[str, Any] = {}
+    for axes, picture in zip(figure.axes, sheet.pictures, strict=False):
+        handles, labels = axes.get_legend_handles_labels()
+        pairs = zip(labels, handles, strict=True)
+        for label, handle in list(pairs)[:: -1 if picture.legend == "reversed" else 1]:
+            named.setdefault(label, handle)
+    if not named:
+        return
+    width, height = figure.get_size_inches()
+    for columns in range(min(len(named), 6), 0, -1):
+        legend = figure.legend(
+            named.values(), named, loc="outside lower center", ncols=columns, columnspacing=1.2
+        )
+        box = legend.get_window_extent(figure.canvas.get_renderer())
+        if columns == 1 or box.width <= 0.98 * width * figure.dpi:
+            break
+        legend.remove()
+    figure.set_size_inches(width, height + box.height / figure.dpi)
 
 
 def without_formulas(text: str) -> str:
@@ -106,7 +162,8 @@ def _draw(picture: Picture, axes: Any) -> None:
     for shape in picture.shapes:
         _SHAPES[type(shape)](shape, picture, axes)
     for mark in picture.marks:
-        axes.axvline(mark.x, color=LIGHT[mark.role], lw=0.8, ls=_DASHES[mark.dash])
+        looks = {"lw": 0.8, "ls": _DASHES[mark.dash], "label": _name_of(mark.name)}
+        axes.axvline(mark.x, color=LIGHT[mark.role], **looks)
     axes.set_title(without_formulas(picture.paper_title or picture.title))
     _x_axis(picture.x, axes)
     _y_axis(picture.y, axes)
@@ -115,7 +172,6 @@ def _draw(picture: Picture, axes: Any) -> None:
         axes.set_xticks([])
         for side in axes.spines.values():
             side.set_visible(False)
-    _legend(picture, axes)
 
 
 def _x_axis(axis: Axis, axes: Any) -> None:
@@ -124,6 +180,10 @@ def _x_axis(axis: Axis, axes: Any) -> None:
         axes.set_xscale("symlog", linthresh=_LINEAR_BELOW[axis.scale])
     elif axis.scale == "log":
         axes.set_xscale("log")
+        if axis.span and axis.span[1] < 30 * axis.span[0]:  # powers of ten alone would be too few
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:.0e}"))
+        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     if axis.scale in ("steps", "log_steps"):
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda step, _: f"{step:g}"))
@@ -143,28 +203,23 @@ def _y_axis(axis: Axis, axes: Any) -> None:
         axes.set_yticks(list(axis.ticks), list(axis.ticks.values()))
 
 
-def _legend(picture: Picture, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if picture.legend in ("none", "browser") or not labels:
-        return
-    if picture.legend in ("reversed", "beside"):
-        handles, labels = handles[::-1], labels[::-1]
-    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
-    axes.legend(handles, labels, **(beside if picture.legend == "beside" else {"loc": "best"}))
+def _name_of(name: str) -> str | None:
+    """Return what the legend says, None where it says nothing."""
+    return without_formulas(shorten(name, _LONGEST + 12, placeholder=" …")) if name else None
 
 
 def _color(role: str) -> Any:
     if role.startswith("shade"):
         return plt.get_cmap("viridis")(np.linspace(0.1, 0.85, 5)[int(role[5:]) % 5])
-    return LIGHT.get(role, role)
+    return LIGHT[role]
 
 
 def _line(line: Line, picture: Picture, axes: Any) -> None:
-    points = {"marker": "o", "ms": 3} if line.has_points else {}
+    points = {"marker": "o", "ms": 2.2} if line.has_points else {}
     axes.plot(
         list(line.x),
         np.array(line.y, dtype=float) + (line.lift or 0),
-        label=without_formulas(line.name) if line.in_legend is not False and line.name else None,
+        label=_name_of(line.name) if line.in_legend is not False else None,
         color=_color(line.role),
         lw=PER_PIXEL * line.width,
         ls=_DASHES[line.dash],
@@ -175,9 +230,8 @@ def _line(line: Line, picture: Picture, axes: Any) -> None:
 
 
 def _band(band: Band, picture: Picture, axes: Any) -> None:
-    axes.fill_between(
-        band.x, band.low, band.high, color=_color(band.role), alpha=band.opacity, lw=0
-    )
+    looks = {"color": _color(band.role), "alpha": band.opacity, "lw": 0}
+    axes.fill_between(band.x, band.low, band.high, label=_name_of(band.name), **looks)
 
 
 def _points(points: Points, picture: Picture, axes: Any) -> None:
@@ -191,14 +245,15 @@ def _points(points: Points, picture: Picture, axes: Any) -> None:
         is_long = sum(map(len, names)) > 24
         _name_columns(names, axes, rotation=60 if is_long else 0)
     for place, low, high in zip(x, points.low, points.high, strict=bool(points.low)):
-        axes.plot([place, place], [low, high], color=color, lw=1.6, zorder=3)
+        axes.plot([place, place], [low, high], color=color, lw=1.2, zorder=3)
     axes.scatter(
         x,
         points.y,
         color=color,
-        label=without_formulas(points.name) or None,
-        marker="s" if points.symbol == "square" else "o",
-        s=10 if points.symbol and count > MANY else (0.66 * points.size) ** 2,
+        label=_name_of(points.name),
+        marker=_SYMBOLS[points.symbol],
+        s=6 if points.symbol and count > MANY else (0.5 * points.size) ** 2,
+        lw=0,
         zorder=4 if points.low else 3,
         rasterized=count > VERY_MANY,
     )
@@ -227,20 +282,25 @@ def _heat(heat: Heat, picture: Picture, axes: Any) -> None:
         return
     axes.imshow(values, cmap="Blues_r", vmin=-0.15, vmax=1.1, aspect="auto", origin="lower")
     for (row, column), value in np.ndenumerate(values):
-        color, text = "white" if value < 0.4 else LIGHT["ink"], heat.texts[row][column]
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+        color, text = ON_DARK if value < 0.4 else ON_LIGHT, heat.texts[row][column]
+        axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=color)
     _name_columns(heat.columns, axes, rotation=60)
-    axes.set_yticks(range(len(heat.rows)), list(map(without_formulas, heat.rows)), fontsize=8)
+    axes.set_yticks(range(len(heat.rows)), list(map(without_formulas, heat.rows)), fontsize=6.5)
     axes.tick_params(length=0)
 
 
 def _block(block: Block, picture: Picture, axes: Any) -> None:
-    face = (1, 1, 1) if block.shade is None else plt.get_cmap("viridis")(block.shade)
+    face = (
+        mpl.colors.to_rgb(LIGHT["card"])
+        if block.shade is None
+        else plt.get_cmap("viridis")(block.shade)
+    )
     edge, width = (LIGHT["winner"], 1.8) if block.is_ringed else (LIGHT["ink"], 0.4)
     corner = (block.x - 0.4, block.y - 0.25)
     axes.add_patch(plt.Rectangle(corner, 0.8, 0.5, facecolor=face, edgecolor=edge, lw=width))
-    ink = LIGHT["ink"] if sum(face[:3]) > 1.5 else "white"
-    axes.text(block.x, block.y, block.text, ha="center", va="center", fontsize=8, color=ink)
+    ink = ON_LIGHT if sum(face[:3]) > 1.5 else ON_DARK
+    ink = LIGHT["ink"] if block.shade is None else ink
+    axes.text(block.x, block.y, block.text, ha="center", va="center", fontsize=7, color=ink)
 
 
 _SHAPES: dict[type, Callable[[Any, Picture, Any], None]] = {

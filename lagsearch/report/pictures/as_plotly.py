@@ -6,6 +6,7 @@ escaped; hover templates hold no name, they point at one.
 
 from collections.abc import Callable, Sequence
 from html import escape
+from math import log10
 from typing import Any
 
 from lagsearch.report.pictures.picture import Axis, Band, Bars, Heat, Line, Picture, Points
@@ -18,6 +19,8 @@ _STEPS = {"steps": "linear", "log_steps": "log"}
 
 _TEXTS = 16
 """Rows of a heat map up to which each cell says its number."""
+_LABELS = 12
+"""Rows of a heat map that are named; more run together."""
 
 
 def chart(picture: Picture) -> Chart:
@@ -25,7 +28,7 @@ def chart(picture: Picture) -> Chart:
     made: Chart = {
         "id": picture.key,
         "title": picture.title,
-        "note": picture.note,
+        "note": f"{picture.note} {picture.beyond}".rstrip(),
         "table": picture.table,
         "data": [trace for shape in picture.shapes for trace in _TRACES[type(shape)](shape)],
         "layout": _layout(picture),
@@ -40,11 +43,33 @@ def chart(picture: Picture) -> Chart:
 
 def _layout(picture: Picture) -> dict[str, Any]:
     x_axis = {} if picture.x.scale in _STEPS else _axis(picture.x)
-    legend = {"traceorder": "reversed"} if picture.legend in ("reversed", "beside") else {}
+    legend = {"traceorder": "reversed"} if picture.legend == "reversed" else {}
     layout = {"height": picture.height, "xaxis": x_axis, "yaxis": _axis(picture.y)}
     layout |= {"legend": legend}
-    shown = {key: value for key, value in layout.items() if value}
+    for shape in picture.shapes:
+        if isinstance(shape, Heat):
+            layout |= _cells(shape, picture.y)
+    shown = {key: value for key, value in layout.items() if value not in (None, {})}
     return {**shown, "showlegend": False} if picture.legend == "none" else shown
+
+
+def _cells(heat: Heat, axis: Axis) -> dict[str, Any]:
+    """Return the layout of a heat map, whose rows are bars upon one another."""
+    every = -(-len(heat.rows) // _LABELS)
+    named = list(enumerate(heat.rows))[::every]
+    y_axis = {
+        "title": {"text": axis.label},
+        "range": [0, len(heat.rows)],
+        "tickvals": [place + 0.5 for place, _ in named],
+        "ticktext": [_safe(name) for _, name in named],
+        "showgrid": False,
+    }
+    x_axis = {"title": {"text": axis.label}, "type": "category", "showgrid": False}
+    x_axis |= {"tickvals": _safe(heat.columns[::every])}
+    bar = {"thickness": 10, "outlinewidth": 0, "tickvals": [-1, -0.5, 0, 0.5, 1]}
+    colors = {"cmin": -1, "cmax": 1, "colorscale": "@diverging", "colorbar": bar}
+    bars = {"barmode": "stack", "bargap": 0, "uniformtext": {"minsize": 8, "mode": "hide"}}
+    return {"xaxis": x_axis, "yaxis": y_axis, "coloraxis": colors, **bars}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
@@ -55,7 +80,10 @@ def _axis(axis: Axis) -> dict[str, Any]:
     }
     made: dict[str, Any] = {} if axis.scale == "linear" else {"type": axis.scale}
     made |= {"title": {"text": axis.label}} if axis.label else {}
-    made |= {"range": list(axis.span)} if axis.span else {}
+    if axis.span:
+        made |= {"range": [log10(end) if axis.scale == "log" else end for end in axis.span]}
+        if axis.scale == "log":
+            made |= {"dtick": 1 if axis.span[1] >= 30 * axis.span[0] else "D2"}
     made |= {"rangemode": "tozero"} if axis.from_zero else {}
     if axis.ticks:
         made |= {"tickvals": list(axis.ticks), "ticktext": list(axis.ticks.values())}
@@ -159,21 +187,31 @@ def _bars(bars: Bars) -> list[dict[str, Any]]:
 
 
 def _heat(heat: Heat) -> list[dict[str, Any]]:
-    trace = {
-        "type": "heatmap",
-        "x": _safe(heat.columns),
-        "y": _safe(heat.rows),
-        "z": [list(row) for row in heat.values],
-        "zmin": -1,
-        "zmax": 1,
-        "colorscale": "@diverging",
-        "xgap": 1,
-        "ygap": 1,
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [-1, -0.5, 0, 0.5, 1]},
-        "hovertemplate": "steps %{x} and %{y}: %{z:.2f}<extra></extra>",
-        "texttemplate": "%{z:.2f}" if len(heat.rows) <= _TEXTS else None,
-    }
-    return [_known(trace)]
+    """Return a row of bars of one height for each row of cells: basic plotly has no heat map."""
+    columns, is_told = _safe(heat.columns), len(heat.rows) <= _TEXTS
+    return [
+        {
+            "type": "bar",
+            "x": columns,
+            "y": [1] * len(row),
+            "marker": {
+                "color": [0 if value is None else value for value in row],
+                "opacity": [0 if value is None else 1 for value in row],
+                "coloraxis": "coloraxis",
+                "line": {"color": "@card", "width": 1},
+            },
+            "text": ["" if value is None else f"{value:.2f}" for value in row] if is_told else None,
+            "textposition": "inside" if is_told else "none",
+            "insidetextanchor": "middle",
+            "textangle": 0,
+            "customdata": [
+                [_safe(name), "not defined" if value is None else f"{value:.2f}"] for value in row
+            ],
+            "hovertemplate": "steps %{x} and %{customdata[0]}: %{customdata[1]}<extra></extra>",
+            "showlegend": False,
+        }
+        for name, row in zip(heat.rows, heat.values, strict=True)
+    ]
 
 
 _TRACES: dict[type, Callable[[Any], list[dict[str, Any]]]] = {

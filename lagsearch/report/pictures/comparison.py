@@ -1,4 +1,4 @@
-"""The figure of a comparison: how early each run's ranking was right, and who ranks where."""
+"""The figures of a comparison: how early each run's ranking was right, and which ranks differ."""
 
 from pathlib import Path
 from textwrap import shorten
@@ -6,17 +6,15 @@ from typing import Any
 
 from lagsearch.report.pictures.picture import Axis, Dash, Heat, Line, Picture, Points, Shape, Sheet
 
-COLORS = ("#1f6fb4", "#e07b00", "#2e7d32", "#c8102e", "#7b4ea3", "#8f5e00", "#d6589f", "#3a9ea5")
+COLORS = ("best", "picked", "baseline", "winner", "further", "ink", "rest")
 DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
+"""A run's line: by its place, and beyond the colours with another dash."""
 
 MOST = 30
 """Shared candidates that are drawn."""
 
 LONGEST = 40
 """Characters of a name that are written."""
-
-LEGEND = 4
-"""Runs in a row of the legend."""
 
 _SHARE = Axis(
     "share of training",
@@ -27,59 +25,39 @@ _SHARE = Axis(
 
 
 _SCORES = (
-    ("spearman", "Spearman with the loss at completion", Axis(span=(-1.04, 1.04))),
-    ("relative_regret", "relative regret of choosing at a step", Axis(span=(-0.04, 1.04))),
+    ("spearman", "Spearman with the final loss", Axis(span=(-1.04, 1.04))),
+    ("relative_regret", "relative regret", Axis(span=(-0.04, 1.04))),
 )
 
 
 def draw_comparison(comparison: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
-    """Draw what there is of it, as PNG and SVG; return its file name and caption.
+    """Draw what there is of it, as PNG, SVG and PDF; return file names and captions.
 
-    Nothing where no run was trained to completion and fewer than two growths are shared.
+    Nothing where no run was trained to the end and fewer than two candidates are shared.
     """
     from lagsearch.report.pictures.as_matplotlib import draw_sheets
 
-    sheet = comparison_sheet(comparison)
-    return draw_sheets([sheet] if sheet else [], folder)
+    return draw_sheets(comparison_sheets(comparison), folder)
 
 
-def comparison_sheet(comparison: dict[str, Any]) -> Sheet | None:
-    """Return scores by the share of training, and the ranks of who stands in several runs."""
-    scored = [run for run in comparison["runs"] if run["by_step"]]
+def comparison_sheets(comparison: dict[str, Any]) -> list[Sheet]:
+    """Return scores by the share of training, and the ranks of candidates of several runs."""
     shared = [row for row in comparison["shared"] if not row["is_baseline"]][:MOST]
-    pictures, widths = [], []
-    if scored:
-        pictures += [_by_step(comparison, *score) for score in _SCORES]
-        widths += [4.6, 4.6]
+    sheets = []
+    if any(run["by_step"] for run in comparison["runs"]):
+        told = (
+            "Rank correlation with the final loss, and relative regret of choosing at a step, by "
+        )
+        told += "the share of the training; a dot is K."
+        sheets.append(Sheet("scores", told, [_by_step(comparison, *score) for score in _SCORES]))
     if len(shared) > 1:
         runs = range(len(comparison["runs"]))
         there = [at for at in runs if any(row["places"][at] for row in shared)]
-        pictures.append(_ranks(comparison, shared, there))
-        widths.append(2.6 + 0.45 * len(there))
-    if not pictures:
-        return None
-    height = max(4.0, 1.8 + 0.2 * len(shared)) + 0.25 * -(-len(scored) // LEGEND)
-    caption = _caption(has_scores=bool(scored), has_ranks=len(shared) > 1)
-    return Sheet(
-        "compare",
-        caption,
-        pictures,
-        (sum(widths), height),
-        widths=widths,
-        legend_columns=LEGEND if scored else 0,
-    )
-
-
-def _caption(*, has_scores: bool, has_ranks: bool) -> str:
-    told = ["rank correlation with the end", "relative regret of choosing at each step"]
-    told = [*(told if has_scores else []), *(["ranks at K"] if has_ranks else [])]
-    line = ", ".join(told)
-    caption = f"{line[0].upper()}{line[1:]}."
-    if has_scores:
-        caption += " Steps are shares of completion; a dot is K."
-    if has_ranks:
-        caption += " Numbers are ranks among all candidates of the run, dark the best."
-    return caption
+        told = "Ranks at K among all candidates of a run; dark: the best."
+        height, widest = 1.6 + 0.15 * len(shared), 2.6 + 0.45 * len(there)
+        ranks = _ranks(comparison, shared, there)
+        sheets.append(Sheet("ranks", told, [ranks], height, widest=widest))
+    return sheets
 
 
 def _by_step(comparison: dict[str, Any], metric: str, title: str, axis: Axis) -> Picture:
@@ -97,7 +75,7 @@ def _by_step(comparison: dict[str, Any], metric: str, title: str, axis: Axis) ->
             shapes.append(Points("", color, [run["lag"] / run["steps"]], [at_lag], size=9))
     if metric == "spearman":
         shapes.append(Line("", "ink", [0, 1.02], [0, 0], width=0.8))
-    return Picture(metric, title, "", "runs", _SHARE, axis, shapes, legend="none")
+    return Picture(metric, title, "", "runs", _SHARE, axis, shapes)
 
 
 def _ranks(comparison: dict[str, Any], shared: list[dict[str, Any]], there: list[int]) -> Picture:
@@ -112,5 +90,5 @@ def _ranks(comparison: dict[str, Any], shared: list[dict[str, Any]], there: list
     columns = [runs[at]["name"] for at in there]
     axis = Axis(scale="category", has_grid=False)
     heat = Heat(columns, names, shares, "share", texts)
-    title = "ranks at K of shared candidates"
+    title = "rank at K"
     return Picture("ranks", title, "", "shared", axis, axis, [heat], legend="none")

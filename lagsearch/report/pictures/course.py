@@ -10,7 +10,18 @@ import numpy as np
 
 from lagsearch.records.stage_result import ADAPTIVE
 from lagsearch.report.numbers.view import adaptive_courses, first_seed_courses
-from lagsearch.report.pictures.picture import Axis, Band, Block, Line, Mark, Picture, Shape, Sheet
+from lagsearch.report.pictures.fitted import cut_above, span_of
+from lagsearch.report.pictures.picture import (
+    Axis,
+    Band,
+    Block,
+    Dash,
+    Line,
+    Mark,
+    Picture,
+    Shape,
+    Sheet,
+)
 
 ROLES = {
     ADAPTIVE: "winner",
@@ -20,9 +31,12 @@ ROLES = {
     "one-hop": "further",
     "random": "rest",
     "scratch": "ink",
-    "continue": "muted",
+    "continue": "ink",
 }
-"""The colour of each course."""
+"""The colour of each course; `continue` is dashed."""
+
+_TELLING = 0.25
+"""Share of the training from which on losses are in view."""
 
 _STEPS = Axis("training steps", "steps")
 _NATS = "nats per token"
@@ -89,40 +103,53 @@ def course_pictures(report: dict[str, Any]) -> list[Picture]:
     return [each for each in found if each.shapes]
 
 
-def draw_courses(report: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
+def draw_courses(report: dict[str, Any], folder: Path, width: float) -> list[tuple[str, str]]:
     """Draw all figures.
 
     Args:
         report: As `report.json` of a run with stages.
         folder: Where to put them.
+        width: Of the figures, in inches.
 
     Returns:
-        File name of the PNG, and caption, of each in reading order; an SVG lies beside.
+        File name of the PNG, and caption, of each in reading order; SVG and PDF lie beside.
     """
     from lagsearch.report.pictures.as_matplotlib import draw_sheets
 
-    return draw_sheets(course_sheets(report), folder)
+    return draw_sheets(course_sheets(report), folder, width)
 
 
 def course_sheets(report: dict[str, Any]) -> list[Sheet]:
     """Return the figures for paper, in reading order."""
     over, ancestry = _say_over(report), adaptive_courses(report)[0]["genealogy"]
-    size = (max(4.0, 0.42 * max(map(len, ancestry)) + 1.2), 0.75 * len(ancestry) + 0.6)
+    widest = max(3.25, 0.36 * max(map(len, ancestry)) + 0.8)
+    loss, flops = _loss(report), _flops(report)
     captions = (
-        "Validation loss over the whole training, and its end. Dotted: where the adaptive course "
-        f"grows.{over}",
-        "Validation loss against training FLOPs, the search charged to the adaptive course, and "
-        f"the sources' training to all that grow them.{over}",
-        "Layers over the training, under the first seed.",
-        "Every layer of the adaptive course through its stages, coloured by the layer that it goes "
-        "back to; ringed: added in that stage.",
+        "Validation loss over the whole training and over its last stage. Dotted: where the "
+        f"adaptive course grows.{over} {loss.beyond}".rstrip(),
+        "Validation loss by training FLOPs: the search is charged to the adaptive course, the "
+        f"training of the sources to every course that grows them.{over} {flops.beyond}".rstrip(),
+        f"Number of layers over the training{_first_seed(report)}.",
+        "Every layer of the adaptive course through its stages, coloured by the layer that it "
+        f"descends from; outlined: added in that stage{_first_seed(report)}.",
     )
     return [
-        Sheet("loss", captions[0], [_loss(report), _last_stage(report)], (10, 3.8)),
-        Sheet("loss_and_flops", captions[1], [_flops(report)], (7, 3.8)),
-        Sheet("depth", captions[2], [_depth(report)], (7, 2.8)),
-        Sheet("genealogy", captions[3], [_genealogy(ancestry)], size),
+        Sheet("loss", captions[0], [loss, _last_stage(report)], 2.5),
+        Sheet("loss_and_flops", captions[1], [flops], 2.8, widest=4.8),
+        Sheet("depth", captions[2], [_depth(report)], 2.2, widest=4.8),
+        Sheet(
+            "genealogy",
+            captions[3],
+            [_genealogy(ancestry)],
+            0.5 * len(ancestry) + 0.5,
+            widest=widest,
+        ),
     ]
+
+
+def _first_seed(report: dict[str, Any]) -> str:
+    """Say of which seed a figure is that shows one of several."""
+    return f", seed {report['seeds'][0]}" if len(report["seeds"]) > 1 else ""
 
 
 def _trained(report: dict[str, Any]) -> list[tuple[str, tuple[MeanLoss, ...]]]:
@@ -135,20 +162,23 @@ def _trained(report: dict[str, Any]) -> list[tuple[str, tuple[MeanLoss, ...]]]:
 
 def _say_over(report: dict[str, Any]) -> str:
     """Say what is drawn of several seeds."""
-    several = " Means over the seeds; shaded, from the lowest to the highest."
-    return several if len(report["seeds"]) > 1 else ""
+    count = len(report["seeds"])
+    return f" Means of {count} seeds; shaded: lowest to highest." if count > 1 else ""
 
 
 def _marks(report: dict[str, Any]) -> list[Mark]:
     begun = adaptive_courses(report)[0]["stages"][1:]
-    return [Mark(each["begins"], f"stage {each['number']}", "muted") for each in begun]
+    name = "adaptive grows"
+    return [Mark(each["begins"], f"stage {each['number']}", name, "muted") for each in begun]
 
 
 def _line(
     name: str, x: Sequence[float], y: Sequence[float], steps: Sequence[int], hover: str
 ) -> Line:
     width = 2.6 if name == ADAPTIVE else 1.5
-    return Line(name, ROLES[name], x, y, hover, steps, text=name, group=name, width=width)
+    dash: Dash = "dash" if name == "continue" else ""
+    looks: dict[str, Any] = {"width": width, "dash": dash}
+    return Line(name, ROLES[name], x, y, hover, steps, text=name, group=name, **looks)
 
 
 def _shapes(report: dict[str, Any], key: str, hover: str, since: int = 0) -> list[Shape]:
@@ -160,7 +190,8 @@ def _shapes(report: dict[str, Any], key: str, hover: str, since: int = 0) -> lis
         x, steps = [getattr(each, key) for each in found], [each.step for each in found]
         low, high = [each.low for each in found], [each.high for each in found]
         if high != low:
-            bands.append(Band(ROLES[name], x, low, high, 0.14, group=name))
+            name_of_all = "" if bands else "lowest to highest seed"
+            bands.append(Band(ROLES[name], x, low, high, 0.14, name, name_of_all))
         lines.append(_line(name, x, [each.mean for each in found], steps, hover))
     return [*bands, *lines]
 
@@ -170,7 +201,17 @@ def _loss(report: dict[str, Any]) -> Picture:
     lines = _shapes(report, "step", _OVER_STEPS)
     shown = ("loss", _STEPS, Axis(_NATS), lines, _marks(report))
     title = "Validation loss"
-    return Picture("loss", title, note, *shown, legend="reversed", can_be_log=True)
+    picture = Picture("loss", title, note, *shown, legend="reversed", can_be_log=True)
+    return _fitted(report, picture)
+
+
+def _fitted(report: dict[str, Any], picture: Picture) -> Picture:
+    """Cut the second axis above the losses of the first part of the training, and say so."""
+    lines = [each for each in picture.shapes if isinstance(each, Line)]
+    pairs = [pair for line in lines for pair in zip(line.steps or (), line.y, strict=True)]
+    losses = [loss for _, loss in pairs]
+    span = span_of([loss for step, loss in pairs if step >= _TELLING * report["steps"]], losses)
+    return cut_above(picture, span)
 
 
 def _last_stage(report: dict[str, Any]) -> Picture:
@@ -180,8 +221,8 @@ def _last_stage(report: dict[str, Any]) -> Picture:
         _loss(report),
         title="The last stage",
         x=replace(_STEPS, span=(since, report["steps"])),
+        y=Axis(),
         shapes=_shapes(report, "step", _OVER_STEPS, since),
-        legend="none",
     )
 
 
@@ -198,7 +239,7 @@ def _difference(report: dict[str, Any]) -> Picture:
     widest = 2.5 * max((abs(line.y[-1]) for line in lines), default=0.0)
     y = Axis(_NATS, span=(-widest, widest) if widest else None)
     title, note = "Difference from adaptive", "Above zero: a higher loss than adaptive at the same "
-    note += "step. Means over the seeds." if len(report["seeds"]) > 1 else "step."
+    note += f"step. Means of {len(report['seeds'])} seeds." if len(report["seeds"]) > 1 else "step."
     shown = ("loss", _STEPS, y, lines, _marks(report))
     return Picture("difference", title, note, *shown, legend="reversed")
 
@@ -206,25 +247,29 @@ def _difference(report: dict[str, Any]) -> Picture:
 def _flops(report: dict[str, Any]) -> Picture:
     hover = "%{x:.3s} FLOPs, step %{customdata:,}: %{y:.4f}<extra>%{text}</extra>"
     note = (
-        "The search is charged to the adaptive course, and the sources' training to all "
-        f"that grow them.{_say_over(report)}"
+        "The search is charged to the adaptive course, the training of the sources to every course "
+        f"that grows them.{_say_over(report)}"
     )
-    x = Axis("training FLOPs, search and sources charged", "log", numbers="power")
+    x = Axis("training FLOPs, search and sources included", "log", numbers="power")
     shown = ("loss", x, Axis(_NATS), _shapes(report, "spent", hover))
-    key, title = "loss_and_flops", "Loss against training FLOPs"
-    return Picture(key, title, note, *shown, legend="reversed", can_be_log=True)
+    key, title = "loss_and_flops", "Loss by training FLOPs"
+    picture = Picture(key, title, note, *shown, legend="reversed", can_be_log=True)
+    return _fitted(report, picture)
 
 
 def _depth(report: dict[str, Any]) -> Picture:
     hover = "from step %{customdata:,}: %{y} layers<extra>%{text}</extra>"
     lines = []
-    for course in reversed(first_seed_courses(report)):
+    courses = first_seed_courses(report)
+    for place, course in reversed(list(enumerate(courses))):
         stages = course["stages"]
         steps = [*(each["begins"] for each in stages), course["steps"]]
         depths = [*(each["depth"] for each in stages), stages[-1]["depth"]]
-        lines.append(replace(_line(course["name"], steps, depths, steps, hover), is_stair=True))
-    note, y = "Layers over the training, under the first seed.", Axis("layers", from_zero=True)
-    return Picture("depth", "Depth", note, "stages", _STEPS, y, lines, legend="beside")
+        line = _line(course["name"], steps, depths, steps, hover)
+        lines.append(replace(line, is_stair=True, lift=0.006 * max(depths) * place))
+    note = f"Number of layers{_first_seed(report)}; lines that coincide are drawn a little apart."
+    y = Axis("layers", from_zero=True)
+    return Picture("depth", "Depth", note, "stages", _STEPS, y, lines, legend="reversed")
 
 
 def _genealogy(stages: list[list[dict[str, Any]]]) -> Picture:

@@ -1,12 +1,13 @@
 """What a picture shows, said once; `as_plotly` draws it in the browser, `as_matplotlib` on paper.
 
-A role is what a colour stands for: a key of `style.LIGHT`, `shade0` to `shade4`, or a colour itself
-(`#1f6fb4`). A hover is what plotly writes at a point. Texts are plain: the back-ends escape what
-they would take for markup. Sizes and widths are in pixels, sheets of paper in inches.
+A role is what a colour stands for: a key of `style.LIGHT`, or `shade0` to `shade4`. A hover is what
+plotly writes at a point. Texts are plain: the back-ends escape what they would take for markup.
+Sizes and widths are in pixels, sheets of paper in inches.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 Scale = Literal["linear", "log", "steps", "log_steps", "log_share", "category"]
@@ -64,7 +65,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """What lies between two edges, shaded; shown and hidden with its group."""
+    """What lies between two edges, shaded; shown and hidden with its group, named on paper."""
 
     role: str
     x: Sequence[float]
@@ -72,6 +73,7 @@ class Band:
     high: Sequence[float]
     opacity: float = 0.16
     group: str | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Points:
     hover: str = ""
     text: Sequence[str] | None = None
     counts: Sequence[int] | None = None
-    symbol: Literal["circle", "square"] | None = None
+    symbol: Literal["circle", "square", "triangle-up"] | None = None
     size: float = 6
     low: Sequence[float] = ()
     high: Sequence[float] = ()
@@ -141,10 +143,11 @@ Shape = Line | Band | Points | Bars | Heat | Block
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line across a picture; role and dash are for paper."""
+    """A vertical line across a picture; name, role and dash are for the legend on paper."""
 
     x: float
     label: str
+    name: str
     role: str = "ink"
     dash: Dash = "dot"
 
@@ -156,11 +159,11 @@ class Picture:
     Attributes:
         key: Its place in a page.
         note: Its caption in the browser.
+        beyond: What its axes leave out, in a sentence.
         table: The file of its numbers, without `.csv`.
         shapes: From the lowest to the topmost.
-        legend: Where it is: `reversed` names the topmost shape first, as `beside` does, which on
-            paper stands right of the axes; `browser` is none on paper, where another picture has
-            it.
+        legend: Whether a page has one, and whether it names the topmost shape first. A sheet of
+            paper has one for all of its pictures, below them.
         can_be_log: Whether a reader may turn the second axis logarithmic.
         paper_title: Its heading on paper, where no note stands beside.
         is_bare: Whether its frame is left out.
@@ -174,32 +177,35 @@ class Picture:
     y: Axis
     shapes: Sequence[Shape]
     marks: Sequence[Mark] = ()
-    legend: Literal["best", "reversed", "beside", "browser", "none"] = "best"
+    legend: Literal["shown", "reversed", "none"] = "shown"
     can_be_log: bool = False
     height: int | None = None
     paper_title: str = ""
     is_bare: bool = False
+    beyond: str = ""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures that are one figure on paper.
+    """Pictures that are one figure on paper, as wide as the reader asks for.
 
     Attributes:
         key: Names its files.
         pictures: Row by row.
-        columns: Pictures in a row; all where 0.
+        height: Of a row, without the legend.
+        columns: Pictures in a row where the paper is wide enough; all where 0.
         widths: Of the columns, one to another.
-        has_one_y: Whether all have one second axis in common, whose ends are `y_span` if given.
-        legend_columns: Of one legend for all below them; each has its own where 0.
+        has_one_y: Whether the pictures of a row have one second axis in common, whose ends are
+            `y_span` if given.
+        widest: Beyond which it does not grow with the paper.
     """
 
     key: str
     caption: str
     pictures: Sequence[Picture]
-    size: tuple[float, float]
+    height: float = 2.3
     columns: int = 0
     widths: Sequence[float] | None = None
     has_one_y: bool = False
     y_span: tuple[float, float] | None = None
-    legend_columns: int = 0
+    widest: float = inf

@@ -1,4 +1,10 @@
-"""Colours by what they stand for, in all that is drawn."""
+"""Colours by what they stand for, in all that is drawn.
+
+Those that stand side by side differ for colour-blind readers too: tests/report/test_colors.py.
+"""
+
+PAGE_WIDTH = 6.75
+"""Inches that figures are wide: both columns of most conferences' papers; one is 3.25."""
 
 LIGHT = {
     "page": "#f6f7f8",
@@ -6,12 +12,12 @@ LIGHT = {
     "ink": "#1f2328",
     "muted": "#5b6570",
     "line": "#e3e7eb",
-    "winner": "#c8102e",
-    "best": "#1f6fb4",
-    "baseline": "#2e7d32",
+    "winner": "#b8330a",
+    "best": "#1668c7",
+    "baseline": "#005f56",
     "rest": "#9aa5b1",
-    "picked": "#e07b00",
-    "further": "#7b4fa3",
+    "picked": "#e8a400",
+    "further": "#c47ad4",
     "good": "#1a7f37",
     "doubtful": "#8f5e00",
     "bad": "#c8102e",
@@ -21,15 +27,15 @@ LIGHT = {
 DARK = {
     "page": "#101418",
     "card": "#191e24",
-    "ink": "#e6eaee",
+    "ink": "#eef2f5",
     "muted": "#9ba7b3",
     "line": "#2c343d",
-    "winner": "#ff6b7d",
-    "best": "#6cb6ff",
-    "baseline": "#6fcf7a",
-    "rest": "#7b8794",
-    "picked": "#ffb454",
-    "further": "#b58bd9",
+    "winner": "#f06a35",
+    "best": "#5b93ff",
+    "baseline": "#1fd6a8",
+    "rest": "#76828f",
+    "picked": "#ffd84d",
+    "further": "#e794c9",
     "good": "#56d364",
     "doubtful": "#e3b341",
     "bad": "#ff7b86",

@@ -9,6 +9,8 @@ from lagsearch.report.numbers.trust import ENOUGH, Trust, good_from
 from lagsearch.report.numbers.worth import judge_growing
 from lagsearch.report.words.verdict import judge
 
+KEPT = "finished training is kept"
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -38,13 +40,13 @@ def advise_next(report: dict[str, Any], folder: Path) -> Advice:
     commands = _Commands(report, folder)
     if any(each.outcome == "did not pay" for each in judge_growing(report)):
         twice = 2 * report["steps"]
-        line = f"To see whether growing pays when all are trained longer: {twice:,} steps."
+        line = f"To see whether growing pays off in a longer training: {twice:,} steps."
         return Advice(line, commands.longer(twice))
     trust = judge(report).trust
     if trust in ("settled", "open", "unsettled"):
         return _without_scores(report, commands, trust)
     if trust == "unknown":
-        line = f"Fewer than {ENOUGH} growths say little: add candidates; these operators are there."
+        line = f"Add candidates: fewer than {ENOUGH} say little of a ranking. All operators:"
         return Advice(line, "lagsearch operators")
     return _with_scores(report, commands, is_useful=trust == "useful")
 
@@ -55,7 +57,7 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
     if report["oracle"] and trust != "unknown":
         good = good_from(report)
         if good is not None and good not in (lag, report["steps"]):
-            line = f"From step {good:,} on the ranking is good: look at it there."
+            line = f"The ranking is good from step {good:,} on: look at it there."
             beside = folder.with_name(f"{folder.name}-lag{good}")
             baselines = [each["name"] for each in report["candidates"] if each["is_baseline"]]
             options = [part for name in baselines for part in ("--baseline", name)]
@@ -63,12 +65,12 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
             return Advice(line, shlex.join(["lagsearch", "report", report["curves"], *options]))
     lines = {
         "unknown": f"Fewer than {ENOUGH} candidates say little: record more.",
-        "useful": f"In searches like this one, train to step {lag:,} and choose there.",
-        "misleading": "No step before the end ranks well here: train all further, and look again.",
-        "settled": "Train all to the end, to see what such a ranking is worth.",
-        "unsettled": "Train further, to see where the ranking settles.",
+        "useful": f"In similar searches, train to step {lag:,} and choose there.",
+        "misleading": "No step before the last one ranks well: train every candidate longer.",
+        "settled": "Train every candidate to the end, to see how good such a ranking is.",
+        "unsettled": "Train every candidate longer, to see where the ranking settles.",
     }
-    more = "Record losses by batch or under more seeds, to tell the first places apart."
+    more = "Record losses by batch or under more seeds, to decide the first places."
     return Advice(lines.get(trust, more), None)
 
 
@@ -114,31 +116,33 @@ def _without_scores(report: dict[str, Any], commands: _Commands, trust: Trust) -
     lag, steps = report["lag"], report["steps"]
     if trust == "settled":
         line = (
-            "The winner can be used. To see what such a ranking is worth, train all to completion; "
-            "what is trained already is kept."
+            "The winner can be used. To see how good such a ranking is, train every candidate to "
+            "the final step; finished training is kept."
         )
         return Advice(line, commands.again("--oracle"))
     if trust == "unsettled" and lag < steps:
         if (later := 2 * lag) < steps:
             return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
-        line = "Train all to completion, to see which is best; what is trained already is kept."
+        line = f"Train every candidate to the final step, to see which is best; {KEPT}."
         return Advice(line, commands.again("--oracle"))
-    line = "Train all under more seeds, to tell the first places apart; what is trained is kept."
+    line = f"Train every candidate under more seeds, to decide the first places; {KEPT}."
     return Advice(line, commands.more_seeds())
 
 
 def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool) -> Advice:
     lag, steps, several = report["lag"], report["steps"], len(report["seeds"]) > 1
     if is_useful and several:
-        line = "The winner can be used; its schedule trains it alone, without a search."
+        line = "The winner can be used; its schedule repeats its training without the search."
         return Advice(line, commands.winner_alone())
     good = good_from(report)
     if is_useful or (good is not None and good <= lag):
-        line = "Train all under more seeds, to see whether it holds; what is trained is kept."
+        line = f"Train every candidate under more seeds, to see whether this holds; {KEPT}."
         return Advice(line, commands.more_seeds())
     best = report["oracle"]["candidate"]
     if good is None or good >= steps:
-        line = f"No step before completion ranks well here: rank there. {best} is best."
+        line = (
+            f"No step before the final one ranks well: rank there. {best} has the best final loss."
+        )
         return Advice(line, commands.rank_at(steps))
-    line = f"From step {good:,} on the ranking is good: rank there. {best} is best at completion."
+    line = f"The ranking is good from step {good:,} on: rank there. {best} has the best final loss."
     return Advice(line, commands.rank_at(good))

@@ -6,12 +6,12 @@ from lagsearch.report.numbers.trust import Trust
 from lagsearch.report.words.parts import SHOWN, Grid, Section, code, score_cell
 
 SURE: dict[Trust, str] = {
-    "useful": "useful",
-    "partly": "to be trusted in part",
-    "misleading": "NOT to be trusted",
-    "unknown": "too few to judge",
+    "useful": "reliable",
+    "partly": "partly reliable",
+    "misleading": "NOT reliable",
+    "unknown": "not judged: too few candidates",
     "settled": "settled",
-    "open": "open in the first places",
+    "open": "undecided at the top",
     "unsettled": "NOT settled",
 }
 """The verdict on a ranking, in a table's words."""
@@ -27,7 +27,7 @@ def comparison_sections(comparison: dict[str, Any]) -> list[Section]:
 
 def _runs(comparison: dict[str, Any]) -> Section:
     head = ["run", "winner", "candidates", "seeds", "ranked at K", "loss at K", "Spearman"]
-    head += ["given away", "tied", "the ranking is", "cost"]
+    head += ["regret: relative, random", "tied", "ranking", "cost"]
     rows = [
         [
             code(run["name"]),
@@ -37,7 +37,7 @@ def _runs(comparison: dict[str, Any]) -> Section:
             f"{run['lag']:,} of {run['steps']:,}{_by(run)}",
             f"{run['val_loss']:.4f}",
             score_cell(run["spearman"]),
-            _given_away(run),
+            _regret(run),
             "" if run["tied"] is None else str(run["tied"]),
             SURE[run["trust"]],
             _cost(run),
@@ -45,14 +45,16 @@ def _runs(comparison: dict[str, Any]) -> Section:
         for run in comparison["runs"]
     ]
     note = (
-        "Spearman: of the loss at K with the loss at completion; given away: how much more than "
-        "the best the choice ends with, in nats and as a share of the spread of final losses; both "
-        "only where all were trained to completion, in brackets 95 % intervals over seeds and "
-        "validation batches. Tied: candidates that cannot be told apart from the winner at K. "
-        "Cost: training FLOPs of search and winner, as a share of training all. Losses of two runs "
-        "compare only where text, tokenizer and objective are the same; ranks always do."
+        "Loss at K: mean over the seeds. Spearman: correlation of the loss at K with the final "
+        "loss, with 95 % intervals over seeds and validation batches. Regret: final loss of the "
+        "winner less the best one, in nats; relative: as a share of the range of final losses, "
+        "beside that of a random choice. Both are known only where every candidate was trained to "
+        "the final step. Tied: candidates that cannot be told apart from the winner at K. Cost: "
+        "training FLOPs of search and winner, and their share of the compute to train every "
+        "candidate. Losses of two runs compare only where text, tokenizer and objective are the "
+        "same; ranks always do."
     )
-    return Section("What each run came to", (Grid(head, rows), note))
+    return Section("Runs", (Grid(head, rows), note))
 
 
 def _by(run: dict[str, Any]) -> str:
@@ -60,11 +62,11 @@ def _by(run: dict[str, Any]) -> str:
     return kind + ("" if run["signal"] == "loss" else f", by {run['signal']}")
 
 
-def _given_away(run: dict[str, Any]) -> str:
+def _regret(run: dict[str, Any]) -> str:
     if run["regret"] is None:
         return ""
     share, chance = run["relative_regret"]["value"], run["chance"]
-    return f"{run['regret']['value']:.4f}: {share:.0%}, chance {chance:.0%}"
+    return f"{run['regret']['value']:.4f}: {share:.0%}, {chance:.0%}"
 
 
 def _cost(run: dict[str, Any]) -> str:
@@ -80,13 +82,13 @@ def _shared(comparison: dict[str, Any]) -> Section:
         for row in comparison["shared"][:SHOWN]
     ]
     count = len(comparison["shared"])
-    left = f"The best {SHOWN} of {count:,}; all are in `tables/shared.csv`. " * (count > SHOWN)
+    left = f"The best {SHOWN} of {count:,}; all: `tables/shared.csv`. " * (count > SHOWN)
     note = (
-        f"{left}Rank at K among all candidates of the run, and the loss there; behind the arrow "
-        "the loss at completion, where all were trained to it."
+        f"{left}Rank at K among all candidates of the run, and the loss there; after the arrow the "
+        "final loss, where every candidate was trained to the final step."
     )
     head = ["candidate", *(code(run["name"]) for run in comparison["runs"])]
-    return Section("Candidates that stand in several", (Grid(head, rows), note))
+    return Section("Candidates of several runs", (Grid(head, rows), note))
 
 
 def _place(place: dict[str, Any] | None) -> str:
@@ -110,12 +112,12 @@ def _agreement(comparison: dict[str, Any]) -> Section:
         if pair["n_at_lag"]
     ]
     note = (
-        "Spearman's correlation of what the two rank by at K, and of their losses at completion, "
-        "over the growths that both have, their number in parentheses; three are needed."
+        "Spearman's correlation between two runs of what they rank by at K, and of their final "
+        "losses, over the candidates that both have, baselines left out; their number in "
+        "parentheses, at least three."
     )
-    return Section(
-        "Do the runs agree?", (Grid(["run", "and", "at K", "at completion"], rows), note)
-    )
+    head = ["run", "other run", "at K", "final loss"]
+    return Section("Agreement between runs", (Grid(head, rows), note))
 
 
 def _correlation(pair: dict[str, Any], key: str) -> str:

@@ -30,22 +30,23 @@ def _courses(report: dict[str, Any]) -> Section:
                 f"{row['spent']:.2e}",
             ]
         )
-    head = ["course", "how it grows", f"loss at step {report['steps']:,}", "95 %"]
-    head += ["above adaptive", "95 %", "above adaptive at equal FLOPs", "95 %"]
+    loss = f"{'mean ' if len(seeds) > 1 else ''}loss at step {report['steps']:,}"
+    head = ["course", "how it grows", loss, "95 %"]
+    head += ["minus adaptive", "95 %", "minus adaptive at equal FLOPs", "95 %"]
     head += ["FLOPs, search and sources included"]
     notes = [
         f"Every course is trained {report['steps']:,} steps on the same batches"
         + (f", under each of the seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else "."),
-        "Intervals are Student's over the seeds; differences are paired by seed."
+        "95 %: Student's t intervals over the seeds; differences are paired by seed."
         if len(seeds) > 1
-        else "With one seed, differences have intervals over the validation batches: they tell "
-        "measurement from chance, not how another seed would end.",
-        "At equal FLOPs both are read at the smaller of the two costs, on a line between "
-        "evaluations, the search charged to adaptive where each stage begins, and the sources "
-        "from the start to all that grow them. Adaptive is read "
-        "before its end there: where the rate falls until the end, it has not fallen yet.",
+        else "With one seed, intervals of differences are over the validation batches: they cover "
+        "the noise of measurement, not what another seed would change.",
+        "At equal FLOPs, both are read at the smaller of the two costs, interpolated between "
+        "evaluations. The search is charged to adaptive where each stage begins, the training of "
+        "the sources to every course that grows them. Adaptive is then read before its final "
+        "step, where a decaying learning rate has not decayed yet.",
     ]
-    missing = [f"`{name}` is not here: {why}" for name, why in report["missing"].items()]
+    missing = [f"`{name}` is missing: {why}" for name, why in report["missing"].items()]
     parts: list[Part] = [Grid(head, rows), " ".join(notes)]
     return Section("Courses", tuple([*parts, Quotes(missing)] if missing else parts))
 
@@ -77,27 +78,27 @@ def _choices(report: dict[str, Any]) -> Section:
                 ]
             )
     seed = ["seed"] if len(report["seeds"]) > 1 else []
-    head = [*seed, "stage", "from step", "layers", "winner", "from the stage before", "chosen from"]
-    head += ["K", "loss at K", "ahead of the next", "worst behind", "probability of being best"]
-    head += ["not to be told apart", "loss at the end"]
+    head = [*seed, "stage", "from step", "depth", "winner", "layers", "candidates"]
+    head += ["K", "loss at K", "ahead of the second", "best to worst", "tied", "final loss"]
     note = (
-        "Layers are numbered as in the stage before; a star marks a new copy, `R` a random layer. "
-        "Each stage's own report, in its folder, ranks all of its candidates."
+        "Layers are numbered as in the stage before: `*` a new copy, `R` a random layer. Tied: "
+        "candidates that cannot be told apart from the winner at K (paired t-test over the "
+        "validation batches, Holm-corrected, 5 %). The report of each stage, in its folder, ranks "
+        "all candidates."
     )
     return Section("Stage by stage", (Grid(head, rows), note))
 
 
 def _choice(stage: dict[str, Any]) -> list[str]:
     if stage["lag"] is None:
-        return [str(stage["candidates"]), "", "", "", "", "", ""]
-    ahead, sure = stage["ahead_of_next"], stage["p_best"]
+        return [str(stage["candidates"]), "", "", "", "", ""]
+    ahead = stage["ahead_of_next"]
     return [
         str(stage["candidates"]),
         f"{stage['lag']:,}",
         f"{stage['val_loss_at_lag']:.4f}",
         "" if ahead is None else f"{ahead:.4f}",
         f"{stage['spread']:.4f}",
-        "" if sure is None else f"{sure:.2f}",
         str(len(stage["tied"])),
     ]
 
@@ -109,10 +110,14 @@ def _ancestry(report: dict[str, Any]) -> Section:
         for stage in course["stages"]:
             rows.append([code(course["name"]), str(stage["number"]), code(stage["layers"])])
     note = (
-        "Every layer by the number of the layer that it goes back to: of the first stage's model "
-        "or of the source. A star: added in this stage. From the embedding up; first seed."
+        "Each layer by the layer of the first stage's model, or of the source, that it descends "
+        f"from; `*`: added in this stage. From the embedding up{_first_seed(report)}."
     )
     return Section("Genealogy", (Grid(["course", "stage", "layers"], rows), note))
+
+
+def _first_seed(report: dict[str, Any]) -> str:
+    return f"; seed {report['seeds'][0]}" if len(report["seeds"]) > 1 else ""
 
 
 def _cost(report: dict[str, Any]) -> Section:
@@ -131,21 +136,22 @@ def _cost(report: dict[str, Any]) -> Section:
         f"= {whole:,}"
         if whole == found["extra_steps"]
         else (
-            f"= {whole:,}, of which those that failed or were stopped left {found['extra_steps']:,}"
+            f"= {whole:,}, of which {found['extra_steps']:,} were trained: others failed or were "
+            "stopped"
         )
     )
     notes = [
-        f"Candidates beside the winner, times K, over the stages: {terms} {equals} steps "
-        "(first seed).",
-        f"All courses of all seeds: {found['all_courses_flops']:.2e} training FLOPs.",
+        f"Of adaptive{_first_seed(report)}. Search: candidates that did not win, times K, over the "
+        f"stages: {terms} {equals} steps.",
+        f"All courses and seeds: {found['all_courses_flops']:.2e} training FLOPs.",
     ]
-    return Section("Cost", (Grid(["", "steps", "training FLOPs"], rows), " ".join(notes)))
+    return Section("Cost", (Grid(["training", "steps", "training FLOPs"], rows), " ".join(notes)))
 
 
 def _sources(found: dict[str, Any]) -> list[list[str]]:
     """Return the row of the sources' training, where there are any."""
     spent = found["source_flops"]
-    shown = "not known: a checkpoint does not tell" if spent is None else f"{spent:.2e}"
+    shown = "not known, as of every checkpoint" if spent is None else f"{spent:.2e}"
     return [] if spent == 0 else [["training of the sources", "", shown]]
 
 
@@ -156,17 +162,18 @@ def _share(found: dict[str, Any]) -> str:
 
 def _files(report: dict[str, Any]) -> Section:
     """Return what lies where."""
-    several = "; under other seeds `schedule@<seed>.yaml`" if len(report["seeds"]) > 1 else ""
+    several = "; of the other seeds: schedule@<seed>.yaml" if len(report["seeds"]) > 1 else ""
     return Section(
         "Files",
         (
             Quotes(
                 [
-                    f"schedule.yaml: what was chosen, run without search{several}".replace("`", ""),
-                    "winner/: the final model, a Hugging Face checkpoint (first seed)",
-                    "<course>/stage-<n>/: a run folder for each stage; a stage.json alone names "
-                    "the folder of the same training in another course",
-                    "tables/*.csv: the numbers behind the figures",
+                    "schedule.yaml: what was chosen, as a space that repeats it without the "
+                    f"search{several}",
+                    f"winner/: the final model as a Hugging Face checkpoint{_first_seed(report)}",
+                    "<course>/stage-<n>/: a run folder for each stage; one with stage.json alone "
+                    "names the folder of the same training in another course",
+                    "figures/: PNG, SVG and PDF; tables/*.csv: their numbers",
                 ]
             ),
         ),

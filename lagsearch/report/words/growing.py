@@ -4,6 +4,8 @@ from typing import Any
 
 from lagsearch.report.numbers.view import (
     beside,
+    mean_of_seeds,
+    of_seed,
     own_losses,
     varied,
 )
@@ -17,8 +19,8 @@ def tell_growing(report: dict[str, Any]) -> Section:
     if rows:
         parts.append(Grid(_HEAD, rows[:SHOWN]))
     if len(rows) > SHOWN:
-        note = f"The first {SHOWN} of {len(rows):,}; all are in `tables/growing.csv`. {note}"
-    return Section("Is growing worth it?", (*parts, note))
+        note = f"The first {SHOWN} of {len(rows):,}; all: `tables/growing.csv`. {note}"
+    return Section("Does growing pay off?", (*parts, note))
 
 
 def losses_grid(report: dict[str, Any]) -> Grid:
@@ -27,8 +29,8 @@ def losses_grid(report: dict[str, Any]) -> Grid:
     winner = [each for each in report["candidates"] if each["name"] == report["winner"]["name"]]
     shown = [*beside(report), *winner]
     is_longer = any(_last(each) > report["steps"] for each in shown)
-    head = ["", "steps", "training FLOPs", *(f"loss at {int(step):,}" for step in steps)]
-    head += ["at its end"] if is_longer else []
+    head = ["model", "steps", "training FLOPs", *(f"loss at {int(step):,}" for step in steps)]
+    head += ["at its own end"] if is_longer else []
     rows = [
         [f"source `{each['name']}`, before growth", "0", "", f"{each['val_loss']:.4f}"]
         + [""] * (len(head) - 4)
@@ -36,14 +38,18 @@ def losses_grid(report: dict[str, Any]) -> Grid:
     ]
     for each in shown:
         last = str(_last(each))
-        told = [loss_cell(each["val_loss"].get(step)) for step in steps]
-        told += [loss_cell(each["val_loss"].get(last))] if is_longer else []
+        told = [_loss(report, each, step) for step in steps]
+        told += [_loss(report, each, last)] if is_longer else []
         name = code(each["name"]) + (" (winner)" if each in winner else "")
         rows.append([name, f"{int(last):,}", f"{each['flops_by_step'][last]:.2e}", *told])
     return Grid(head, rows)
 
 
-_HEAD = ["growth", "beside", "at step", "behind by", "p", "at FLOPs", "behind by", "p"]
+def _loss(report: dict[str, Any], candidate: dict[str, Any], step: str) -> str:
+    return loss_cell(candidate["val_loss"].get(step)) + of_seed(report, candidate, step)
+
+
+_HEAD = ["candidate", "baseline", "at step", "difference", "p", "at FLOPs", "difference", "p"]
 
 
 def _compared(report: dict[str, Any]) -> list[list[str]]:
@@ -59,7 +65,7 @@ def _compared(report: dict[str, Any]) -> list[list[str]]:
 
 def _point(point: dict[str, Any]) -> list[str]:
     p_value = point["p_value"]
-    mark = "" if point["is_fair"] else " †"
+    mark = "" if point["is_fair"] else " (mid-schedule)"
     return [f"{point['difference']:+.4f}{mark}", "" if p_value is None else f"{p_value:.2g}"]
 
 
@@ -69,15 +75,16 @@ def _note(report: dict[str, Any]) -> str:
             "Nothing was trained on without growing: `search: {baselines: [continue]}` does that, "
             "beside the candidates."
         )
-    notes = [
-        "A growth is behind where its loss is above the baseline's, on the same validation "
-        "batches: at the last step that both came to, and at the training FLOPs that both spent. "
-        "FLOPs count from growth: what a source took is not in them."
-    ]
+    notes = [f"Losses and FLOPs: {mean_of_seeds(report)}."] if mean_of_seeds(report) else []
+    notes.append(
+        "Difference: the candidate's loss minus the baseline's on the same validation batches, at "
+        "the last step that both reached and at the training FLOPs that both spent; negative "
+        "favours growing. FLOPs count from growth, without those of the source."
+    )
     if over := varied(report):
-        notes.append(f"p: two-sided paired t-tests over {over}, none corrected for the others.")
+        notes.append(f"p: two-sided paired t-test over {over}, not corrected for multiple testing.")
     if varied(report) and len(report["seeds"]) < 2:
-        notes.append("They do not hold what another seed would change.")
+        notes.append("It does not cover what another seed would change.")
     points = [
         each[at]
         for each in report["growing"]["comparisons"]
@@ -85,8 +92,9 @@ def _note(report: dict[str, Any]) -> str:
     ]
     if any(point and not point["is_fair"] for point in points):
         notes.append(
-            "†: the learning rate had not fallen alike in both, so this says little; for equal "
-            "FLOPs name `{operator: continue, steps: matched}` in `search.baselines`."
+            "Mid-schedule: the learning rate of only one of the two had decayed, so the difference "
+            "says little; `{operator: continue, steps: matched}` in `search.baselines` compares at "
+            "equal FLOPs."
         )
     return " ".join(notes)
 

@@ -42,27 +42,26 @@ def _line(name: str, profile: dict[str, Any]) -> str:
         threads = profile["threads"]
         where = f"on {threads} CPU thread{'s' if threads > 1 else ''}"
     return (
-        f"A step of `{name}`, the best of those measured, took "
+        f"A training step of `{name}`, the best candidate measured, took "
         f"{1e3 * profile['step_s']['median']:.1f} ms {where} in {profile['precision']}, "
-        f"{share:.0%} of it {part}; it did {profile['model_flop_utilization']:.0%} of the "
-        "arithmetic that matrix products alone would have done there in that time."
+        f"{share:.0%} of it {part}, at {profile['model_flop_utilization']:.0%} of the peak rate of "
+        "matrix products."
     )
 
 
 def _note(profile: dict[str, Any], *, has_gpu: bool) -> str:
     memory = profile["memory"]
     before = memory["before_bytes"]
-    held = f", of which {before / 2**20:,.0f} MiB were held before" if before is not None else ""
-    busy = "GPU busy: the whole GPU, whoever used it. " if has_gpu else ""
+    held = f", {before / 2**20:,.0f} MiB of it held before" if before is not None else ""
+    busy = "GPU busy: the whole GPU, other processes included. " if has_gpu else ""
     return (
-        "Steps: median, in brackets quartiles, over all but the first and the traced ones of each "
-        "candidate's last process; shares are of the sum of those steps, `other` is what lies "
-        "between their parts. FLOP utilization: a step's FLOPs, counted as under Cost, over its "
-        "median time, as a share of the best rate of a matrix product measured in the same "
-        f"process ({profile['peak_flops_per_s']:.2e} FLOPs a second for the first row). Memory: "
-        f"{memory['kind']}{held} (first row). {busy}`profile/` holds all figures and for each "
-        "candidate a trace of a few steps, which ui.perfetto.dev opens; `profile/winner/` "
-        "those of its training after the ranking, `profile/sources/` those of sources trained "
+        "Steps: median [quartiles] over each candidate's last process, without the first and the "
+        "traced steps; shares are of their sum, `other` is the rest. FLOP utilization: FLOPs of a "
+        "step, counted as under Cost, over its median time, as a share of the best rate of a "
+        f"matrix product measured in the same process ({profile['peak_flops_per_s']:.2e} FLOP/s in "
+        f"the first row). Memory: {memory['kind']}{held} (first row). {busy}`profile/`: all "
+        "figures, and for each candidate a trace of a few steps for ui.perfetto.dev; "
+        "`profile/winner/`: its training after the ranking; `profile/sources/`: sources trained "
         "in this run."
     )
 

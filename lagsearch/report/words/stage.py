@@ -8,13 +8,14 @@ from lagsearch.display.watch import clock
 from lagsearch.report.numbers.view import (
     behind,
     beside,
+    candidates_scored,
     dimension_name,
     evidence_in_words,
     first_step,
     has,
     has_average_column,
     judged,
-    noun,
+    mean_of_seeds,
     own_losses,
     signal_column,
     tied,
@@ -39,10 +40,11 @@ from lagsearch.selection import find_strategy, holm
 def tell_source(source: dict[str, Any]) -> str:
     """Say what a source is, in one line."""
     if source["kind"] == "checkpoint":
-        kept = "it brings no optimizer state, so the optimizer starts from zero"
-        return f"Source `{source['name']}`: a checkpoint; {kept}."
+        kept = "without optimizer state, so the optimizer starts from zero"
+        return f"Source `{source['name']}`: a checkpoint {kept}."
     trained = f"trained {source['steps']:,} steps, validation loss {source['val_loss']:.4f}"
-    return f"Source `{source['name']}`: {trained}."
+    of = f" (seed {source['seed']})" if "seed" in source else ""
+    return f"Source `{source['name']}`{of}: {trained}."
 
 
 def stage_sections(report: dict[str, Any]) -> dict[str, Section]:
@@ -79,12 +81,11 @@ def ranking(report: dict[str, Any]) -> Section:
     columns[f"loss at {lag}"] = lambda each: _at_lag(each, lag)
     if signal:
         columns[signal] = lambda each: loss_cell(judged(report, each))
-    columns["to the winner"] = lambda each: _behind(report, each)
+    columns["behind winner"] = lambda each: _behind(report, each)
     if varied(report):
         columns["tied"] = lambda each: "=" if each["name"] in is_tied else ""
-        columns["best"] = lambda each: _probability(each["p_best"])
     if has_average_column(report):
-        columns[f"average's at {lag}"] = lambda each: loss_cell(
+        columns[f"EMA loss at {lag}"] = lambda each: loss_cell(
             each.get("val_loss_ema", {}).get(lag)
         )
     if report["oracle"]:
@@ -99,23 +100,44 @@ def _ranking_note(report: dict[str, Any], shown: list[dict[str, Any]]) -> str:
     notes = [_say_listed(report).rstrip()]
     if has(report, "layer_map"):
         notes.append(f"{legend((each['layer_map'] for each in shown), '`')}.")
-    if over := varied(report):
-        notes.append(
-            f"± is the standard error over {over}; most of it is shared by all candidates, so "
-            "differences are surer than it says. `=`: cannot be told apart from the winner. In "
-            "parentheses the ranks that a candidate may have (95 % interval); best: the "
-            f"probability to be the best of them. Both over {over}."
-        )
-    if signal := signal_column(report):
-        notes.append(f"Ranks, `to the winner`, `=` and best go by `{signal}`, not by the loss.")
-    if beside(report):
-        notes.append("A baseline without a rank is compared with the others, and never chosen.")
+    notes += ranking_notes(report, "`")
     if any(each["status"] == "stopped" for each in shown):
         notes.append(
-            "A stopped candidate is told with its difference from who led there, in what "
-            "candidates are ranked by, and the p-value of that before the correction for all tests."
+            "A stopped candidate has its difference from the leader at that step, in what "
+            "candidates are ranked by, and its p-value before the correction for all tests."
         )
     return " ".join(note for note in notes if note)
+
+
+def ranking_notes(report: dict[str, Any], mark: str = "") -> list[str]:
+    """Say what the columns of a ranking mean.
+
+    Args:
+        report: As `report.json`.
+        mark: What stands around names of columns.
+    """
+    notes = []
+    if over := mean_of_seeds(report):
+        notes.append(f"Losses: {over}.")
+    if over := varied(report):
+        floor = report["doubt"].get("noise_floor")
+        notes.append(
+            f"±: standard error over {over}; candidates share most of it, so their differences are "
+            f"more certain. {mark}={mark}: tied, i.e. not told apart from the winner by a paired "
+            f"t-test over {over}, Holm-corrected for all candidates at 5 %; the verdict goes by "
+            "this test. In parentheses: 95 % interval of the rank in bootstrap resamples, each "
+            "candidate by itself, and so narrower than the ties."
+        )
+        if floor is not None:
+            notes.append(
+                f"Noise floor: differences from the winner below {floor:.4f} nats are within their "
+                "own 95 % intervals (median of the candidates)."
+            )
+    if signal := signal_column(report):
+        notes.append(f"Ranks, differences and ties go by {mark}{signal}{mark}, not by the loss.")
+    if beside(report):
+        notes.append("A baseline without a rank was trained for comparison and is never chosen.")
+    return notes
 
 
 def _at_lag(candidate: dict[str, Any], lag: str) -> str:
@@ -141,12 +163,6 @@ def _rank(candidate: dict[str, Any]) -> str:
     return f"{candidate['rank']} ({low}-{high})"
 
 
-def _probability(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.0%}" if value >= 0.005 else "< 1%"
-
-
 def _shown(report: dict[str, Any]) -> list[dict[str, Any]]:
     best, others = report["candidates"][:SHOWN], report["candidates"][SHOWN:]
     return [*best, *(each for each in others if each["is_baseline"])]
@@ -157,7 +173,7 @@ def _say_listed(report: dict[str, Any]) -> str:
     count = len(report["candidates"])
     if count <= SHOWN:
         return ""
-    return f"The best {SHOWN} of {count:,}, and baselines; all are in `tables/ranking.csv`. "
+    return f"The best {SHOWN} of {count:,}, and the baselines; all: `tables/ranking.csv`. "
 
 
 def _left_out(report: dict[str, Any]) -> Section:
@@ -166,7 +182,7 @@ def _left_out(report: dict[str, Any]) -> Section:
     for each in report["left_out"]:
         by_reason.setdefault(each["reason"], []).append(each["name"])
     lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
-    told = "Listed in the space, but they do not fit the sources and the target:"
+    told = "Listed in the space, but not applicable to these sources and this target:"
     return Section("Left out", (told, Quotes(lines)))
 
 
@@ -184,8 +200,8 @@ def _strategies(report: dict[str, Any]) -> Section:
     ]
     head = ["strategy", "candidate", "final validation loss", "regret", "relative regret"]
     chance = report["oracle"]["random_choice_relative_regret"]
-    note = f"A choice at random has a relative regret of {chance:.4f} on average."
-    return Section("What each strategy comes to", (Grid(head, rows), note))
+    note = f"A random choice has a relative regret of {chance:.4f} on average."
+    return Section("Selection strategies compared", (Grid(head, rows), note))
 
 
 _SCORES = {
@@ -193,14 +209,14 @@ _SCORES = {
     "pearson": "Pearson",
     "regret": "regret",
     "relative_regret": "relative regret",
-    "regret_of_best_half": "of the best half",
+    "regret_of_best_half": "of the better half",
 }
 """Scores by step, with what their columns are headed."""
 
 
 def _with_ties(row: dict[str, Any]) -> str:
     more = len(row.get("tied", ()))
-    return code(row["candidate"]) + (f" and {more:,} equal to it: their mean" if more else "")
+    return code(row["candidate"]) + (f" and {more:,} with the same loss: mean" if more else "")
 
 
 def _scores(report: dict[str, Any]) -> Section:
@@ -217,24 +233,26 @@ def _scores(report: dict[str, Any]) -> Section:
     head = ["step", *shown.values()]
     head += [f"recall@{at}" for at in oracle["recall"]]
     note = (
-        f"Loss at each step against the loss at step {report['steps']}, over the "
-        f"{len(oracle['scored'])} {noun(report)}s that got there{_scores_note(report)} Recall is 1 "
-        "where the best is among so many; regret is in nats, relative regret its share of the "
-        "spread of final losses, then of that of the better half of them"
+        f"Loss at each step against the loss at step {report['steps']:,}, over the "
+        f"{len(oracle['scored'])} {candidates_scored(report)} that reached "
+        f"it{_scores_note(report)} Regret: final loss of the candidate that is best at a step, "
+        "less the best final loss, in nats; relative regret: as a share of the range of final "
+        "losses, then of the range of their better half. Recall@m: 1 where the best final loss is "
+        "among the first m"
     )
-    note += "; in parentheses the share of the resamples where it is." if varied(report) else "."
-    return Section("What the ranking at each step was worth", (Grid(head, rows), note))
+    note += "; in parentheses the share of resamples where it is." if varied(report) else "."
+    return Section("Quality of the ranking by step", (Grid(head, rows), note))
 
 
 def _scores_note(report: dict[str, Any]) -> str:
     if not varied(report):
         return ". Each loss was measured once: there are no intervals."
-    unseen = " They do not hold what another seed would change."
+    unseen = " They do not cover what another seed would change."
     return (
         f"; in brackets 95 % bootstrap intervals over {varied(report)}."
         + (unseen if len(report["seeds"]) < 2 else "")
-        + " Where more than half of the variance between candidates is noise, a correlation and "
-        "relative regret are not known, and their interval is the whole range."
+        + " Where more than half of the variance between candidates is noise, correlation and "
+        "relative regret are unknown, and their interval is the whole range."
     )
 
 
@@ -259,26 +277,25 @@ def _importance(report: dict[str, Any]) -> Section:
     if decides:
         named = ", ".join(code(name) for name in p_values if name in decides)
         line = (
-            f"What decides the loss at step {found['step']:,}: {named} (5 %, Holm-corrected for "
-            f"looking at {len(dimensions)})."
+            f"Settings with a significant effect on the loss at step {found['step']:,}: {named} "
+            f"(permutation test at 5 %, Holm-corrected for {len(dimensions)})."
         )
     else:
         least = min(dimensions, key=lambda each: float(each["p_value"]))
         line = (
-            f"No setting is shown to decide the loss at step {found['step']:,}, once it is "
-            f"corrected for looking at {len(dimensions)} (Holm, 5 %). By itself "
-            f"`{dimension_name(least)}` has the least p, {least['p_value']:.2g}, and a share of "
-            f"{least['importance']:.0%}."
+            f"No setting has a significant effect on the loss at step {found['step']:,} "
+            f"(permutation test at 5 %, Holm-corrected for {len(dimensions)}). The smallest "
+            f"p-value is that of `{dimension_name(least)}`, {least['p_value']:.2g}, with a share "
+            f"of {least['importance']:.0%}."
         )
     note = (
         "Share: of the variance of the losses, what the setting alone explains beyond chance "
         f"({found['evaluator']}, over the candidates of its operator; `operator`: over all "
-        "growths); settings that vary together share it. p: how often losses dealt out at random "
-        "would give as much. Means are over the candidates with a value, their number in "
-        "parentheses."
+        "candidates); settings that vary together share it. p: how often randomly permuted losses "
+        "give as much. Means are over the candidates with a value, their number in parentheses."
     )
     head = ["setting", "share", "p", "mean loss by value"]
-    return Section("What decides the loss", (line, Grid(head, rows), note))
+    return Section("Effect of the settings", (line, Grid(head, rows), note))
 
 
 def _savings(report: dict[str, Any]) -> Section:
@@ -294,24 +311,25 @@ def _savings(report: dict[str, Any]) -> Section:
                 row.append(_percent(entry[unit][f"{way}_speed_up"]))
         row.append(_percent(entry["flops"]["with_sources_saving"]))
         rows.append(row)
-    ways = ["growth alone", "with its source", "and the search"]
-    head = ["candidate", "equal loss", *(f"FLOPs: {way}" for way in ways)]
-    head += [*(f"tokens: {way}" for way in ways), "FLOPs saved, with its source"]
+    ways = ["own training", "with source", "with source and search"]
+    head = ["candidate", "equal loss", *(f"FLOPs, {way}" for way in ways)]
+    head += [*(f"tokens, {way}" for way in ways), "FLOPs saved, with source"]
     note = (
-        f"Speed-up at equal validation loss against `{found['baseline']}`, trained "
-        f"{found['steps']:,} steps: its spending until it reaches that loss, divided by the "
-        "growth's, less one. The loss is the one that both come to, of curves smoothed so that "
-        "they never rise; not known: the baseline never came to where the growth began, or what "
-        "the source took is not known. A negative number is a slow-down. The search is all "
-        f"candidates' training to step {report['lag']}{_as_far(report)}."
+        f"Speed-up over `{found['baseline']}`, trained {found['steps']:,} steps, to equal "
+        "validation loss: what it spends until it reaches that loss, over what the candidate "
+        "spends, minus one; negative is a slow-down. Equal loss: the lowest that both reach, on "
+        "curves smoothed never to rise (isotonic regression). Not known: the baseline never "
+        "reached the loss that the candidate began with, or the cost of the source is unknown. "
+        "The search is the training "
+        f"of every candidate to step {report['lag']:,}{_as_far(report)}."
     )
     if len(names) > SHOWN:
-        note = f"The best {SHOWN} of {len(names):,}; all are in `tables/savings.csv`. {note}"
-    return Section("What growing saves", (Grid(head, rows), note))
+        note = f"The best {SHOWN} of {len(names):,}; all: `tables/savings.csv`. {note}"
+    return Section("Savings over training from scratch", (Grid(head, rows), note))
 
 
 def _objective(report: dict[str, Any]) -> Section:
-    """Return the loss of each part of the objective at K, and at completion where reached."""
+    """Return the loss of each part of the objective at K, and at the final step where reached."""
     measured = [each for each in _shown(report) if "val_loss_parts" in each]
     names = list(measured[0]["val_loss_parts"])
     steps = [str(report["lag"]), *([str(report["steps"])] if report["oracle"] else [])]
@@ -327,7 +345,7 @@ def _objective(report: dict[str, Any]) -> Section:
         for each in measured
     ]
     head = ["candidate", *(f"{name} at {step}" for step in steps for name in names)]
-    weighted = "The whole is their mean, each part weighted as in `objective.weights`."
+    weighted = "The loss is the mean of its parts, weighted by `objective.weights`."
     note = _say_listed(report) + weighted
     return Section("The parts of the objective", (Grid(head, rows), note))
 
@@ -355,15 +373,15 @@ def _downstream(report: dict[str, Any]) -> Section:
     head = ["task", "metric", "candidate", "value", "documents", "examples in a prompt"]
     versions = ", ".join(sorted({row["lm_eval"] for row in results}))
     notes = (
-        f"Of the weights at completion, by lm-evaluation-harness {versions}. ± is the "
-        "standard error over the documents. ↑: higher is better, ↓: lower."
+        f"Of the weights at the final step, by lm-evaluation-harness {versions}. ±: standard error "
+        "over the documents. ↑: higher is better, ↓: lower is better."
     )
     if any(row["is_truncated"] for row in results):
-        notes += " ✂: there were prompts of more tokens than the model takes, cut from the left."
+        notes += " ✂: prompts longer than the model's context were cut from the left."
     parts: list[Part] = [Grid(head, rows), notes] if rows else []
     if harness["failures"]:
         reasons = dict.fromkeys(each["reason"] for each in harness["failures"])
-        parts += ["Not evaluated; `lagsearch run` tries again:", Quotes(list(reasons))]
+        parts += ["Not evaluated (`lagsearch run` tries again):", Quotes(list(reasons))]
     return Section("Downstream tasks", tuple(parts))
 
 
@@ -395,42 +413,39 @@ _COUNTED = {
 
 def _cost(report: dict[str, Any]) -> Section:
     """Return what was spent, and what training all would have taken."""
-    spending = report["cost"]
-    wall = spending["wall_s"]
+    spending, end = report["cost"], f"{report['steps']:,}"
+    wall, spent = spending["wall_s"], spending["search_flops"] + spending["winner_flops"]
     further = []
     if spending["baseline_flops"]:
         time = clock(wall.get("baselines", 0.0))
-        named = "baselines" if beside(report) else "baselines, beyond completion"
+        named = "baselines" if beside(report) else "baselines, beyond the final step"
         further.append([named, _flops(spending["baseline_flops"]), time])
     rows = [
         ["source", _flops(spending["source_flops"]), clock(wall["sources"])],
         [_search_row(report), _flops(spending["search_flops"]), _search(report)],
-        ["evaluations up to there", _flops(spending["evaluation_flops"]), "in the row above"],
-        ["winner, from there to completion", _flops(spending["winner_flops"]), _winner(report)],
+        ["evaluations of the search", _flops(spending["evaluation_flops"]), "in the row above"],
+        [f"winner, on to step {end}", _flops(spending["winner_flops"]), _winner(report)],
         *further,
-        ["all candidates to completion", _flops(spending["oracle_flops"]), _oracle_wall(report)],
+        [f"every candidate to step {end}", _flops(spending["oracle_flops"]), _oracle_wall(report)],
     ]
-    spent = spending["search_flops"] + spending["winner_flops"]
     more = spent + spending["evaluation_flops"]
-    share = (
-        f"Search and winner took {spent / spending['oracle_flops']:.0%} of the training FLOPs of "
-    )
-    counted = _COUNTED[spending["counting"]]
+    counted, slots = _COUNTED[spending["counting"]], spending["slots"]
     note = (
-        f"{share}training all candidates, {more / spending['oracle_flops']:.0%} with the search's "
-        f"evaluations. FLOPs are those of training, {counted}, but for the row of evaluations. "
-        f"{spending['slots']} candidates ran at a time. A source from the cache takes no time."
+        f"Search and winner took {spent / spending['oracle_flops']:.0%} of the compute to train "
+        f"every candidate, {more / spending['oracle_flops']:.0%} with the evaluations of the "
+        f"search. FLOPs of training ({counted}), but for the row of evaluations. Up to {slots} "
+        f"candidate{'s' * (slots > 1)} trained at a time. A source from the cache takes no time."
     )
-    return Section("Cost", (Grid(["", "FLOPs", "time"], rows), note))
+    return Section("Cost", (Grid(["training", "FLOPs", "time"], rows), note))
 
 
 def _search_row(report: dict[str, Any]) -> str:
-    return f"search, all to step {report['lag']}{_as_far(report)}"
+    return f"search: every candidate to step {report['lag']:,}{_as_far(report)}"
 
 
 def _as_far(report: dict[str, Any]) -> str:
     stops = find_strategy(report["search"]["strategy"]).stops
-    return " or to where they were stopped" if stops else ""
+    return ", or to where it was stopped" if stops else ""
 
 
 def _search(report: dict[str, Any]) -> str:
@@ -448,22 +463,23 @@ def _oracle_wall(report: dict[str, Any]) -> str:
 def _files(report: dict[str, Any]) -> Section:
     """Return what else the folder holds."""
     pages = (
-        "`report.html` shows this page's numbers in a browser, to sort and to search, "
-        "`report.json` holds all of them, `tables/` those behind every figure, "
+        "`report.html`: the same with sortable tables and interactive charts; `report.json`: every "
+        "number; `tables/`: the numbers of each figure; "
     )
     if report["curves"] is not None:
         file = report["curves"].replace("`", "'")
-        told = (
-            f"{pages}and `figures/` the figures as PNG and SVG. Made from the curves in `{file}`."
-        )
+        told = f"{pages}`figures/`: PNG, SVG and PDF. Made from the curves in `{file}`."
         return Section("Files", (told,))
-    tasks = "`harness.json` the downstream tasks, " if report["harness"] else ""
+    tasks = "`harness.json`: the downstream tasks; " if report["harness"] else ""
+    winner, end = report["winner"], str(report["steps"])
+    of = f" of seed {winner['seed']}" if len(report["seeds"]) > 1 else ""
+    ended = f", validation loss {winner['val_loss'][end]:.4f}" if end in winner["val_loss"] else ""
     told = (
-        f"{pages}`figures/` the figures as PNG and SVG, `curves/` every evaluation with the loss "
-        "of each batch, `plans.json` every growth, `space.yaml` what was run, `schedule.yaml` the "
-        f"winner alone as a space, {tasks}`environment.json` where it ran, and `winner/` the "
-        "trained model as a Hugging Face checkpoint. Losses are nats per predicted token; steps "
-        "count from growth."
+        f"{pages}`figures/`: PNG, SVG and PDF; `curves/`: every evaluation with the loss of each "
+        "batch; `plans.json`: how each candidate grows; `space.yaml`: what was run; "
+        f"`schedule.yaml`: the winner alone, as a space; {tasks}`environment.json`: where it ran; "
+        f"`winner/`: the trained model{of} as a Hugging Face checkpoint{ended}. Losses are nats "
+        "per predicted token; steps count from growth."
     )
     return Section("Files", (told,))
 

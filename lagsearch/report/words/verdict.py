@@ -13,11 +13,14 @@ from lagsearch.report.numbers.trust import (
     without_oracle,
 )
 from lagsearch.report.numbers.view import (
-    noun,
+    beside,
+    mean_of_seeds,
+    of_seed,
     stopped,
 )
 from lagsearch.report.numbers.worth import failed_baselines, judge_growing
 from lagsearch.selection import Strategy, find_evidence, find_signal, find_strategy
+from lagsearch.selection.outlook import EARLIEST
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,12 @@ def judge(report: dict[str, Any]) -> Verdict:
     worth = judge_growing(report)
     lines = [each.line for each in worth if not each.pays]
     lines += [_winner(report), *(each.line for each in worth if each.pays)]
-    lines += [*_searched(report), *_ranked_by(report)]
+    lines += [*_not_compared(report), *_searched(report), *_ranked_by(report), *_too_early(report)]
     if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
-        lines.append(f"{len(failed)} candidates failed and are ranked last: {named}.")
+        count = f"{len(failed)} candidate{'s' if len(failed) > 1 else ''}"
+        lines.append(f"{count} failed and ranked last: {named}.")
     lines += failed_baselines(report)
     if ignored := report.get("ignored"):
         more = f" and {len(ignored) - NAMED:,} more" if len(ignored) > NAMED else ""
@@ -55,15 +59,35 @@ def judge(report: dict[str, Any]) -> Verdict:
 
 
 def _winner(report: dict[str, Any]) -> str:
-    winner, lag, steps = report["winner"], report["lag"], report["steps"]
-    losses = winner["val_loss"]
-    line = f"Winner at step {lag:,}: {winner['name']}, validation loss {losses[str(lag)]:.4f}"
+    best, lag, steps = report["candidates"][0], report["lag"], report["steps"]
+    losses, over = best["val_loss"], mean_of_seeds(report)
+    told = f"validation loss {losses[str(lag)]:.4f}" + (f" ({over})" if over else "")
     if str(steps) in losses and steps != lag:
-        line += f", and {losses[str(steps)]:.4f} at completion (step {steps:,})"
-    if len(report["seeds"]) > 1:
-        one = "" if winner["seed"] is None else f"the one of seed {winner['seed']}, chosen by "
-        line += f"; {one}the mean of {len(report['seeds'])} seeds"
-    return line + "."
+        told += f", and {losses[str(steps)]:.4f} at the final step ({steps:,})"
+        told += of_seed(report, best, str(steps)).replace("(", "for ").rstrip(")")
+    return f"Winner at step {lag:,}: {best['name']}, {told}."
+
+
+def _not_compared(report: dict[str, Any]) -> list[str]:
+    """Say so where nothing tells whether growing pays off."""
+    if report.get("growing") is None or beside(report) or report["savings"] or report["curves"]:
+        return []
+    if any(each["kind"] == "stage" for each in report["sources"]):
+        return []  # the report of the whole run says it
+    return [
+        "Whether growing pays off was not measured: search.baselines: [continue] trains the source "
+        "on beside the candidates."
+    ]
+
+
+def _too_early(report: dict[str, Any]) -> list[str]:
+    """Warn of a K that is early, where no oracle tells what the ranking there is worth."""
+    if report["curves"] is not None or report["oracle"] or report["lag"] >= EARLIEST:
+        return []
+    return [
+        f"K = {report['lag']:,} is early: on recorded runs, rankings before step {EARLIEST} told "
+        "little."
+    ]
 
 
 def _searched(report: dict[str, Any]) -> list[str]:
@@ -73,7 +97,9 @@ def _searched(report: dict[str, Any]) -> list[str]:
     strategy = find_strategy(search["strategy"])
     if strategy.stops:
         beaten, count = len(stopped(report)), len(report["candidates"])
-        line = f"{strategy.name.capitalize()}: {beaten or 'none'} of {count} were stopped "
+        line = (
+            f"{strategy.name.capitalize()}: {beaten or 'none'} of {count} candidates were stopped "
+        )
         line += f"by step {lag:,}"
         if beaten:
             line += f", {_why_stopped(search, strategy)}"
@@ -118,8 +144,10 @@ def _scratch_ahead(report: dict[str, Any]) -> list[str]:
     winner, lag = report["winner"]["name"], str(report["lag"])
     for each in report["candidates"]:
         if each["is_baseline"] and each["name"] == winner:
-            better = f"No {noun(report)} is better than {winner}"
-            return [f"{better} at step {lag}: growing does not pay here."]
+            return [
+                f"No grown candidate is better than {winner} at step {lag}: growing does not pay "
+                "off."
+            ]
     return []
 
 
@@ -131,15 +159,19 @@ def _saved(report: dict[str, Any]) -> list[str]:
     entry, over = savings["growths"][winner], savings["baseline"]
     if entry["is_bound"]:
         return [
-            f"No speed-up of the winner over {over} can be told: that ended at "
-            f"{savings['val_loss']:.4f}, worse than the winner began."
+            f"The winner's speed-up over {over} is not defined: {over} ended at "
+            f"{savings['val_loss']:.4f}, a higher loss than the winner began with."
         ]
-    ways = {"growth": "alone", "with_sources": "with its source", "with_search": "and the search"}
+    ways = {
+        "growth": "for its own training",
+        "with_sources": "with that of its source",
+        "with_search": "with source and search",
+    }
     known = {way: entry["flops"][f"{way}_speed_up"] for way in ways}
-    told = [f"{speed:+.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
+    told = [f"{speed:+,.0%} {ways[way]}" for way, speed in known.items() if speed is not None]
     return [
-        f"Speed-up of the winner over {over} at equal loss ({entry['val_loss']:.4f}), in training "
-        f"FLOPs: {', '.join(told)}."
+        f"Speed-up of the winner over {over} in training FLOPs to equal loss "
+        f"({entry['val_loss']:.4f}): {', '.join(told)}."
     ]
 
 
@@ -158,20 +190,20 @@ def _stable(report: dict[str, Any], trust: Trust) -> list[str]:
             f"there to step {until:,} {agree}."
         ]
     if found.get("agree_since") is not None:
-        early = "" if report["oracle"] else ", as early rankings do whether they are right or not"
         return [
-            f"The ranking has held since step {found['agree_since']:,}: every two rankings from "
-            f"there to step {until:,} {agree}. It has not left the first one either (correlations "
-            f"with it do not stay below {found['left']:g}){early}."
+            f"The ranking has been stable since step {found['agree_since']:,} (every two rankings "
+            f"from there to step {until:,} {agree}), but it is not clearly another one than the "
+            f"initial ranking (their correlation does not stay below {found['left']:g}): this is "
+            "no phase transition, and stability alone says nothing of how good the ranking is."
         ]
     why = f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g}"
     if trust in ("settled", "open"):
         return [
             f"Rankings at earlier steps still differed (no phase transition by step {until:,}: not "
-            f"{why}). That alone does not count against the ranking at K, which the next line "
-            "judges by the losses."
+            f"{why}). That alone says nothing against the ranking at K, which the next line judges "
+            "by its losses."
         ]
-    return [f"No phase transition shows by step {until:,}: that would need that {why}."]
+    return [f"No phase transition by step {until:,}: it would take that {why}."]
 
 
 def tell_courses(report: dict[str, Any], folder: Path) -> list[str]:
@@ -187,28 +219,45 @@ def judge_courses(report: dict[str, Any]) -> list[str]:
     rows = {row["course"]: row for row in report["table"]}
     adaptive = rows["adaptive"]["val_loss"]
     over = f", the mean of {adaptive['n']} seeds" if adaptive["n"] > 1 else ""
-    lines = _not_worth_it(rows)
-    lines.append(f"Adaptive stacking: validation loss {adaptive['value']:.4f}{over}.")
+    lines = [f"Adaptive stacking: validation loss {adaptive['value']:.4f}{over}."]
+    lines = [*_worth_it(rows), *lines]
     if "last" in rows:
         lines.append(claim(rows["last"]))
     lines += [
         f"{name}: {row['val_loss']['value']:.4f}, {compared(row['behind'])}."
         for name, row in rows.items()
-        if name not in ("adaptive", "last") and "behind" in row
+        if name not in ("adaptive", "last", *_UNGROWN) and "behind" in row
     ]
     return lines
 
 
-def _not_worth_it(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Say so where the first stage's model, trained on, does not end above the grown one."""
-    if "continue" not in rows or (ended := side(rows["continue"]["behind"])) == "below":
-        return []
-    if ended == "above":
-        return ["Growing did not pay here: the model of the first stage, trained on, ends lower."]
-    return [
-        "Growing is not shown to pay here: at the end the model of the first stage, trained on, "
-        "cannot be told apart."
+_UNGROWN = {
+    "continue": "the first stage's model, trained on without growing",
+    "scratch": "the full depth trained from scratch",
+}
+"""The courses that tell whether growing pays off."""
+
+
+def _worth_it(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Say whether growing paid off against each course without it, at equal steps and FLOPs."""
+    found = [
+        f"{_PAID[side(rows[name]['behind'])]} at equal steps: {other} ends at "
+        f"{rows[name]['val_loss']['value']:.4f}, {compared(rows[name]['behind'])}; at equal "
+        f"training FLOPs, search included, {compared(rows[name]['behind_at_equal_flops'])}."
+        for name, other in _UNGROWN.items()
+        if name in rows and "behind" in rows[name]
     ]
+    return found or [
+        "Whether growing pays off was not measured: the baselines continue and scratch train "
+        "without it (search.baselines)."
+    ]
+
+
+_PAID = {
+    "below": "Growing paid off",
+    "above": "Growing did not pay off",
+    "open": "Growing is not shown to pay off",
+}
 
 
 def claim(row: dict[str, Any]) -> str:
@@ -240,7 +289,7 @@ def compared(behind: dict[str, Any]) -> str:
     text = f"{abs(behind['value']):.4f} {word} adaptive"
     if behind["low"] is None:
         return text
-    return f"{text} (difference, 95 % over {behind['over']}: {interval(behind)})"
+    return f"{text} (difference, 95 % over {behind.get('over', 'seeds')}: {interval(behind)})"
 
 
 def interval(mean: dict[str, Any]) -> str:
@@ -250,12 +299,13 @@ def interval(mean: dict[str, Any]) -> str:
 
 def cost_line(report: dict[str, Any]) -> str:
     """Say what the search took beside the training."""
-    cost = report["cost"]
+    cost, seeds = report["cost"], report["seeds"]
     share = cost["search_flops"] / cost["training_flops"]
+    of_first = f", seed {seeds[0]}" if len(seeds) > 1 else ""
     return (
-        f"Cost: {cost['steps']:,} steps and {cost['extra_steps']:,} more for the search, "
-        f"{cost['training_flops']:.2e} and {cost['search_flops']:.2e} training FLOPs "
-        f"({share:.1%} more); {taken(cost)}."
+        f"Cost of adaptive stacking{of_first}: {cost['steps']:,} training steps "
+        f"({cost['training_flops']:.2e} FLOPs), and {cost['extra_steps']:,} more for the search "
+        f"({cost['search_flops']:.2e} FLOPs, {share:.0%} of the training); {taken(cost)}."
     )
 
 

@@ -71,7 +71,7 @@ def find_evidence(name: str) -> Evidence:
 @evidence(
     "batches",
     title="race",
-    words="worse than the leader beyond doubt (paired t-tests, 5 % for all together)",
+    words="significantly worse than the leader (paired t-tests, 5 % for all together)",
     heeds=("stability",),
 )
 def worse_in_batches(
@@ -97,7 +97,7 @@ def worse_in_batches(
 @evidence(
     "forecast",
     title="race on forecasts",
-    words="behind the leader and forecast to be so at completion (lines over one over the step; "
+    words="behind the leader and forecast to end there (lines over one over the step; "
     "one-sided tests, 20 % each)",
     heeds=("min_lag",),
 )

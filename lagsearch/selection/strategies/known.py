@@ -45,7 +45,7 @@ OPTUNA = Strategy(
     title="LAG, sampled by Optuna",
     words="samples candidates instead of listing them, guided by the losses at K of those before",
     decide=decide_at_rungs,
-    verdict="Candidates were sampled by Optuna: other growths were not tried.",
+    verdict="Candidates were sampled by Optuna: others were not tried.",
     heeds=("candidates", "sampler", "at_a_time"),
     samples=True,
 )

@@ -67,17 +67,41 @@ const page = (() => {
 
   const axesOf = {};
   const picked = new Set();
-  const isNarrow = () => window.innerWidth < 640;
+  const isPaper = () => root.classList.contains("paper");
+  const isNarrow = () => window.innerWidth < 640 && !isPaper();
 
-  const heightOf = (chart) => chart.layout.height || 360;
+  /* A legend of several rows, and labels above the axes, take nothing from the axes. */
+  const heightOf = (chart) => {
+    const names = new Set(chart.data.filter((trace) => trace.name && trace.showlegend !== false).map((trace) => trace.name));
+    const width = document.getElementById(`chart-${chart.id}`).clientWidth - 76;
+    const widest = Math.max(0, ...[...names].map((name) => 46 + 6.2 * name.length));
+    const rows = chart.layout.showlegend === false || names.size < 2 ? 1 : Math.ceil(names.size / Math.max(1, Math.floor(width / widest)));
+    return (chart.layout.height || 360) + 20 * (rows - 1) + (chart.marks && chart.marks.length ? 16 : 0);
+  };
+
+  /* The labels of marks stand above the axes, on the side where there is room; one without is left out. */
+  const labelsOf = (chart, [low, high], move) => {
+    const width = document.getElementById(`chart-${chart.id}`).clientWidth - 76;
+    const taken = [];
+    const found = [];
+    for (const mark of [...chart.marks].sort((a, b) => a.x - b.x)) {
+      const [x, wide] = [move(mark.x), 7 * mark.label.length + 4];
+      const at = (width * (x - low)) / (high - low);
+      const sides = [["center", at - wide / 2], ["left", at], ["right", at - wide]];
+      const side = sides.find(([, from]) => from >= -20 && from + wide <= width + 12 && taken.every(([a, b]) => from > b || from + wide < a));
+      if (!side) continue;
+      taken.push([side[1], side[1] + wide]);
+      found.push({ text: mark.label, x, xanchor: side[0] });
+    }
+    return found;
+  };
 
   const layoutOf = (chart, last) => {
     const colors = theme();
     const axis = { gridcolor: colors.line, linecolor: colors.line, zeroline: false, automargin: true, tickfont: { size: 11 }, title: { font: { size: 12 }, standoff: 8 } };
     const own = paint(chart.layout);
-    const legend = { orientation: "h", y: -0.2, x: 0, yanchor: "top", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" };
+    const legend = { orientation: "h", yref: "container", y: 0, x: 0, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" };
     const layout = {
-      height: heightOf(chart),
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colors.ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
@@ -89,10 +113,16 @@ const page = (() => {
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colors.rest, activecolor: colors.ink },
       separators: ".,",
       ...own,
+      height: heightOf(chart),
+      ...(isPaper() ? { width: document.getElementById(`chart-${chart.id}`).clientWidth } : { autosize: true }),
       legend: { ...legend, ...own.legend },
       xaxis: { ...axis, ...own.xaxis, title: { ...axis.title, ...(own.xaxis || {}).title } },
       yaxis: { ...axis, ...own.yaxis, title: { ...axis.title, ...(own.yaxis || {}).title } },
     };
+    if (layout.xaxis.exponentformat) {
+      layout.margin.r = 32;
+      if (isNarrow() && layout.xaxis.type !== "log") layout.xaxis.nticks = 3;
+    }
     if (axesOf[chart.id].y) {
       layout.yaxis.type = "log";
       delete layout.yaxis.range;
@@ -103,7 +133,8 @@ const page = (() => {
     if (axesOf[chart.id].x) Object.assign(layout.xaxis, ticks(last));
     layout.xaxis.range = [axesOf[chart.id].x ? -0.06 : -0.02 * last, move(last) * 1.02];
     layout.shapes = chart.marks.map((mark) => ({ type: "line", xref: "x", yref: "paper", x0: move(mark.x), x1: move(mark.x), y0: 0, y1: 1, line: { color: colors.muted, width: 1, dash: "dot" } }));
-    layout.annotations = chart.marks.map((mark) => ({ text: mark.label, xref: "x", yref: "paper", x: move(mark.x), y: 1, xanchor: mark.x > 0.6 * last ? "right" : "left", yanchor: "top", showarrow: false, font: { size: 11, color: colors.muted } }));
+    layout.annotations = labelsOf(chart, layout.xaxis.range, move).map((label) => ({ ...label, xref: "x", yref: "paper", y: 1, yanchor: "bottom", showarrow: false, font: { size: 11, color: colors.muted } }));
+    if (chart.marks.length) layout.margin.t = 44;
     return layout;
   };
 
@@ -114,7 +145,6 @@ const page = (() => {
       if (move) painted.x = painted.x.map(move);
       if (painted.lift) painted.y = painted.y.map((value) => value + painted.lift);
       delete painted.lift;
-      if (trace.type === "heatmap" && isNarrow()) delete painted.texttemplate;
       if (trace.meta !== undefined && picked.has(trace.meta)) {
         painted.line = { ...painted.line, color: theme().picked, width: 3 };
         painted.name = trace.text;
@@ -128,12 +158,13 @@ const page = (() => {
   };
 
   const drawChart = (chart) => {
+    document.getElementById(`chart-${chart.id}`).style.height = `${heightOf(chart)}px`;
     const last = chart.steps ? Math.max(1, ...chart.data.map((trace) => Math.max(0, ...trace.x))) : 0;
     return Plotly.react(`chart-${chart.id}`, tracesOf(chart), layoutOf(chart, last), {
       responsive: true,
       displaylogo: false,
       displayModeBar: isNarrow() ? false : "hover",
-      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "autoScale2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: chart.id },
     });
   };
@@ -179,6 +210,19 @@ const page = (() => {
     root.dataset.theme = themeName() === "dark" ? "light" : "dark";
     drawAll();
   };
+  /* On paper all is light, as wide as the paper, and drawn before the browser goes on. */
+  const onPaper = (isOn) => {
+    root.classList.toggle("paper", isOn);
+    if (isOn) {
+      chosen = root.dataset.theme;
+      root.dataset.theme = "light";
+    } else if (chosen) root.dataset.theme = chosen;
+    else delete root.dataset.theme;
+    for (const chart of data.charts) drawChart(chart);
+  };
+  let chosen;
+  window.addEventListener("beforeprint", () => onPaper(true));
+  window.addEventListener("afterprint", () => onPaper(false));
   document.getElementById("theme").addEventListener("click", changeTheme);
   system.addEventListener("change", drawAll);
 

@@ -149,7 +149,7 @@
       button.addEventListener("click", () => pick(value));
       const cells = [button, ...row.also.map((name) => make("span", "", ` = ${name}`))];
       if (value === winner) cells.push(tag("winner", "winner"));
-      if (row.best && value !== winner) cells.push(tag("best", "best at the end"));
+      if (row.best && value !== winner) cells.push(tag("best", "best final loss"));
       if (row.baseline) cells.push(tag("baseline", "baseline"));
       return cells;
     },
@@ -249,6 +249,17 @@
     page.pick(name);
     drawRows();
   };
+
+  let shown = PAGE;
+  window.addEventListener("beforeprint", () => {
+    shown = state.shown;
+    state.shown = Infinity;
+    drawRows();
+  });
+  window.addEventListener("afterprint", () => {
+    state.shown = shown;
+    drawRows();
+  });
 
   document.querySelector(".copy")?.addEventListener("click", async (event) => {
     const code = document.querySelector(".next code");
