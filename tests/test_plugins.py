@@ -124,7 +124,7 @@ def test_a_strategy_has_settings_of_its_own(garden, write_space, tmp_path):
     first = min(found, key=lambda each: each["val_loss"]["1"])
     assert alive == [first["name"]]
     said = (tmp_path / "run" / "report.md").read_text()
-    assert f"Podium: {len(found) - 1} of {len(found)} were stopped" in said
+    assert f"Podium: {len(found) - 1} of {len(found)} candidates were stopped" in said
     assert "behind the best few there" in said
 
     space = write_space(("search: {lag: 10}", asked.format(4).format()))
