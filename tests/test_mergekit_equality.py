@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from lagsearch.cli import commands as cli
+from lagsearch import cli
 from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.models.build import fresh_model
 from lagsearch.models.checkpoints import open_checkpoint

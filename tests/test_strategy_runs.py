@@ -198,7 +198,8 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     choice = as_with_an_oracle(path, result.folder, tmp_path)
     assert choice.ranking[0] == result.winner and set(choice.stopped) == set(others)
     page, html, _ = told(result.folder)
-    line = f"{len(others)} of {len(costs)} candidates were stopped by step 12, not among the finalists there."
+    line = f"{len(others)} of {len(costs)} candidates were stopped by step 12, "
+    line += "not among the finalists there."
     assert line in page and line in html
 
 

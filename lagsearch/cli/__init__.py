@@ -1,5 +1,5 @@
 """The command line: `lagsearch`."""
 
-from lagsearch.cli.commands import main
+from lagsearch.cli.program import main
 
 __all__ = ["main"]

@@ -1,17 +1,31 @@
 """The command line: verbs only. Nothing heavy is imported before a verb needs it."""
 
-import os
 import shlex
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
-from io import TextIOWrapper
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lagsearch.cli.cache import cache_app
+from lagsearch.cli.grow import grow_command
 from lagsearch.cli.log import check_log, log_command
+from lagsearch.cli.options import (
+    ColumnOption,
+    HiddenOption,
+    HoursOption,
+    KeepOption,
+    LagOption,
+    LayersOption,
+    LogOption,
+    SetOption,
+    SkipOption,
+    SpaceArgument,
+    operator_names,
+    read_lag,
+    read_seeds,
+)
 from lagsearch.cli.push import push_command
 from lagsearch.cli.tables import (
     show_lines,
@@ -20,9 +34,6 @@ from lagsearch.cli.tables import (
     show_run,
 )
 from lagsearch.display.screen import (
-    NOBODY_READS,
-    NobodyReads,
-    silence,
     write,
 )
 from lagsearch.display.watch import (
@@ -33,10 +44,6 @@ from lagsearch.display.watch import (
 from lagsearch.errors import (
     InterruptedRunError,
     LagsearchError,
-    brief,
-    in_short,
-    is_out_of_memory,
-    words_of,
 )
 from lagsearch.report.pictures.style import PAGE_WIDTH
 from lagsearch.running import interrupts
@@ -50,67 +57,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-MOST_DIGITS = 18
-"""Of a number of steps, and of a seed."""
-
-SpaceArgument = Annotated[list[str], typer.Argument(metavar="SPACE", help="The space file (YAML).")]
-LagOption = Annotated[
-    str | None,
-    typer.Option(
-        "--lag",
-        metavar="K",
-        help="Rank after this many training steps; or auto: once the ranking is stable.",
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a key of the space, e.g. training.steps=500. May be repeated.",
-    ),
-]
-
-
-LayersOption = Annotated[int | None, typer.Option("--layers", min=1, help="Layers of the target.")]
-HiddenOption = Annotated[
-    int | None, typer.Option("--hidden", min=1, help="Width (hidden size) of the target.")
-]
-HoursOption = Annotated[
-    float | None, typer.Option("--hours", help="Time that the whole search may take.")
-]
-ColumnOption = Annotated[
-    str | None,
-    typer.Option(
-        "--column", metavar="NAME", help="Of records (.jsonl, .parquet): the key of the text."
-    ),
-]
-SkipOption = Annotated[
-    bool,
-    typer.Option("--skip-unfit", help="Leave out candidates that do not fit, and name them."),
-]
-KeepOption = Annotated[
-    int | None,
-    typer.Option(
-        "--keep", metavar="N", min=1, help="Keep the checkpoints of the best N at K, in RUN/kept."
-    ),
-]
-LogOption = Annotated[
-    str | None,
-    typer.Option(
-        "--log",
-        metavar="NAME,NAME",
-        help="Send all curves while the run goes on, to tensorboard, wandb, mlflow or optuna.",
-    ),
-]
-
-
-def _operator_names(begun: str) -> list[str]:
-    """Complete an operator's name."""
-    from lagsearch.operators import all_operators
-
-    return [each.name for each in all_operators() if each.name.startswith(begun)]
 
 
 def _show_version(is_asked: bool) -> None:
@@ -147,7 +93,7 @@ def plan_command(
     from lagsearch.space import opened, said
     from lagsearch.space.arguments import space_of
 
-    options = said(set_ or (), lag=_lag(lag), skip_unfit=skip_unfit)
+    options = said(set_ or (), lag=read_lag(lag), skip_unfit=skip_unfit)
     loaded = opened(space_of("plan", space), options)
     watch = make_waiting_watch()
     with _loading(watch):
@@ -253,9 +199,9 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
 
     options = said(
         set_ or (),
-        lag=_lag(lag),
+        lag=read_lag(lag),
         oracle=oracle,
-        seeds=_seeds(seeds),
+        seeds=read_seeds(seeds),
         profile=profile,
         skip_unfit=skip_unfit,
         keep=keep,
@@ -373,7 +319,7 @@ def _report(
     from lagsearch.report.write import report_curves, write_report
 
     if is_curves(path):
-        found = _lag(given["--lag"])
+        found = read_lag(given["--lag"])
         baselines = tuple(given["--baseline"] or ())
         asked = Asked("auto" if found is None else found, given["--end"], baselines)
         return report_curves(path, asked, out, width)
@@ -450,110 +396,7 @@ def replay_command(
     show_replay(shown, table["run"].nunique(), len(table.groupby(["run", "seed"])))
 
 
-@app.command("grow")
-def grow_command(  # noqa: PLR0913 (each is an option of the command line)
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SOURCE", help="Checkpoint folders or hub names."),
-    ] = None,
-    operator: Annotated[
-        str | None,
-        typer.Option(
-            "--operator",
-            help="Name of the operator; `lagsearch operators` lists them.",
-            autocompletion=_operator_names,
-        ),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting of the operator, or factor=2 to double the depth.",
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            metavar="KEY=VALUE",
-            help="A configuration key to change, e.g. num_hidden_layers=12.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the grown checkpoint.")
-    ] = None,
-    space: Annotated[
-        Path | None,
-        typer.Option("--space", help="Take the growth from this space file: with --candidate."),
-    ] = None,
-    candidate: Annotated[
-        str | None, typer.Option("--candidate", help="Name of the candidate in --space.")
-    ] = None,
-    from_mergekit: Annotated[
-        Path | None,
-        typer.Option(
-            "--from-mergekit", help="Take the growth from a passthrough file of mergekit."
-        ),
-    ] = None,
-    to_mergekit: Annotated[
-        Path | None,
-        typer.Option("--to-mergekit", help="Write the growth as a passthrough file for mergekit."),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of new random weights and of noise.")
-    ] = 0,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option("--allow-pickle", help="Read *.bin checkpoints too; only weights are read."),
-    ] = False,
-    measure: Annotated[
-        bool | None,
-        typer.Option(
-            "--measure/--no-measure",
-            help="Compare outputs before and after; by default where the operator claims that they "
-            "are the same.",
-        ),
-    ] = None,
-) -> None:
-    """Grow one checkpoint by one operator, without training."""
-    from lagsearch.grow import (
-        GrowRequest,
-        check_free,
-        find_growth,
-        grow,
-    )
-    from lagsearch.grow.mergekit import to_mergekit as as_mergekit
-
-    watch = make_watch()
-    request = GrowRequest(
-        sources=tuple(sources or ()),
-        operator=operator,
-        settings=_pairs("--set", set_),
-        target=_pairs("--target", target),
-        space=space,
-        candidate=candidate,
-        mergekit=from_mergekit,
-        allow_pickle=allow_pickle,
-    )
-    if out is None and to_mergekit is None:
-        raise LagsearchError("grow: give --out DIR for the new checkpoint, or --to-mergekit FILE")
-    with watch.doing("reading the checkpoint", is_brief=True):
-        growth = find_growth(request)
-    if out is not None:
-        check_free(out)
-    if to_mergekit is not None:
-        from lagsearch.space import dump_yaml
-        from lagsearch.storage.files import write_text
-
-        write_text(to_mergekit, dump_yaml(as_mergekit(growth.plan, growth.names, growth.closing)))
-        write(f"mergekit: {to_mergekit}")
-    if out is not None:
-        with watch.doing("growing", is_brief=True):
-            grown = grow(
-                growth, out, seed=seed, allow_pickle=allow_pickle, measure=measure, watch=watch
-            )
-        write(grown.text())
+app.command("grow")(grow_command)
 
 
 @app.command("schema")
@@ -579,7 +422,7 @@ def operators_command(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Describe this one in full.", autocompletion=_operator_names
+            metavar="NAME", help="Describe this one in full.", autocompletion=operator_names
         ),
     ] = None,
 ) -> None:
@@ -590,85 +433,6 @@ def operators_command(
         show_operators()
     else:
         show_operator(name)
-
-
-def main() -> None:
-    """Run the command line; every error of ours is one line on stderr."""
-    _prepare()
-    try:
-        _call()
-    except LagsearchError as error:
-        _stop(str(error), error.exit_code)
-    except (NobodyReads, BrokenPipeError):
-        interrupts.ignore()
-        for stream in (sys.stdout, sys.stderr):
-            _flush(stream)
-        raise SystemExit(NOBODY_READS) from None
-    except OSError as error:  # no permission, no space on the disk
-        _stop(words_of(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted", 130)
-    except Exception as error:
-        if hasattr(error, "format_message"):  # a wrong command line, as click says it
-            if not (message := error.format_message()):  # the help was shown instead
-                raise SystemExit(2) from None
-            _stop(message + _example(error), 2)
-        if is_out_of_memory(error):
-            _stop(f"not enough memory on this machine: {brief(error)}", 2)
-        raise
-
-
-def _prepare() -> None:
-    interrupts.heed()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show
-    # threads that wait must not starve those that work: by default they spin for so long that two
-    # threads on a busy machine are many times slower than one
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the same bits again on a GPU
-
-
-def _call() -> None:
-    """Call the verb; what it wrote must be out before it counts as done."""
-    try:
-        code = app(standalone_mode=False)
-    except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):  # how click takes it
-            raise NobodyReads from None
-        raise
-    if code == 130:  # how typer hands on a Ctrl-C
-        raise KeyboardInterrupt
-    sys.stdout.flush()
-    interrupts.ignore()
-
-
-def _stop(line: str, code: int) -> NoReturn:
-    interrupts.ignore()
-    with suppress(NobodyReads, OSError):
-        write(f"lagsearch: {in_short(line)}", sys.stderr)
-    raise SystemExit(code)
-
-
-def _example(error: Any) -> str:
-    """Return a command line that has what another one lacks, or a value that an option takes."""
-    from lagsearch.space.arguments import VALUES, example_command
-
-    name = getattr(getattr(error, "param", None), "name", None)
-    if type(error).__name__ == "BadParameter" and name in VALUES:
-        return f"; e.g. --{name} {VALUES[name]}"
-    if type(error).__name__ != "MissingParameter" or error.ctx is None:
-        return ""
-    found = example_command(error.ctx.info_name, error.ctx.params)
-    return f" E.g. {found}" if found else ""
-
-
-def _flush(stream: TextIO) -> None:
-    """Have nothing left that Python would complain of when it ends."""
-    try:
-        stream.flush()
-    except OSError:
-        silence(stream)
 
 
 def _loading(watch: Watch) -> AbstractContextManager[None]:
@@ -709,35 +473,3 @@ def _space_for(what: list[str], wanted: Wanted, watch: Watch) -> Path:
         message = f"is for a checkpoint and a text; change what stands in {path}, or use --set"
         raise LagsearchError(f"{named[0]} {message}")
     return path
-
-
-def _lag(text: str | None) -> "int | Literal['auto'] | None":
-    """Read K."""
-    if text is None or text == "auto":
-        return "auto" if text else None
-    if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
-    return int(text)
-
-
-def _seeds(text: str | None) -> list[int]:
-    """Read numbers between commas."""
-    if text is None:
-        return []
-    numbers = [each.strip() for each in text.split(",")]
-    if not all(each.isdecimal() and len(each) <= MOST_DIGITS for each in numbers):
-        raise LagsearchError(f"--seeds {text}: write whole numbers between commas, e.g. 0,1,2")
-    return [int(each) for each in numbers]
-
-
-def _pairs(flag: str, texts: list[str] | None) -> dict[str, Any]:
-    """Read `KEY=VALUE` texts, the values as YAML."""
-    from lagsearch.space import read_yaml
-
-    pairs = {}
-    for text in texts or ():
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise LagsearchError(f"{flag} {text}: write KEY=VALUE")
-        pairs[key] = read_yaml(value)[0]
-    return pairs

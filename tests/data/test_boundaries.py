@@ -10,8 +10,7 @@ from conftest import SHARED
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lagsearch import run
-from lagsearch.cli import commands as cli
+from lagsearch import cli, run
 from lagsearch.data.tokens import writing
 from lagsearch.data.tokens.batches import validation_rows
 from lagsearch.data.tokens.boundaries import boundaries_of

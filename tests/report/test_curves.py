@@ -503,7 +503,7 @@ def test_replay_tells_runs_of_one_name_apart(tmp_path, monkeypatch):
 
 
 def test_rank_right_after_growth_where_asked_for(tmp_path, monkeypatch):
-    from lagsearch.cli import commands as cli
+    from lagsearch import cli
 
     path = written(made_frame(), tmp_path)
     monkeypatch.setattr("sys.argv", ["lagsearch", "report", str(path), "--lag", "0"])
