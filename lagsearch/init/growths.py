@@ -11,11 +11,8 @@ from lagsearch.init.checkpoint import SourceCheckpoint
 from lagsearch.models.configs import shape_of, stored_name
 from lagsearch.models.families import family_of
 from lagsearch.operators import find_operator
-from lagsearch.planning.stage import (
-    PlannedCandidate,
-    Planner,
-    make_planner,
-)
+from lagsearch.planning.planned import PlannedCandidate
+from lagsearch.planning.planner import Planner, make_planner
 from lagsearch.planning.vocabulary import vocabulary_without_data
 from lagsearch.space import Entry, Space, check_file, expand
 

@@ -9,7 +9,8 @@ from lagsearch.models.checkpoints import load_config
 from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.operators import spell_indices
-from lagsearch.planning.stage import PlannedCandidate, PlannedSource, StagePlan, make_plan
+from lagsearch.planning.planned import PlannedCandidate, PlannedSource
+from lagsearch.planning.stage import StagePlan, make_plan
 from lagsearch.planning.vocabulary import Vocabulary, vocabulary_without_data
 from lagsearch.space import (
     STRIDES,

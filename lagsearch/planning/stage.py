@@ -1,46 +1,22 @@
-"""From a space to all that can be known before training: configurations, plans, sizes, costs."""
+"""A stage before it begins: one growth, and all that can be known of it."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lagsearch.data.objectives.registry import objective_kind
 from lagsearch.errors import (
-    LagsearchError,
     MistakeError,
-    ModelError,
     OperatorError,
     did_you_mean,
 )
-from lagsearch.models.checkpoints import open_checkpoint
-from lagsearch.models.configs import (
-    ModelShape,
-    grown_config,
-    plain_config,
-    rebuild_config,
-    shape_of,
-    stored_name,
-    target_shape,
-)
-from lagsearch.models.files import locate_checkpoint
 from lagsearch.operators import (
     ANY,
-    SOURCE,
-    Candidate,
     Drawn,
-    GrowthPlan,
-    all_operators,
     alternatives,
-    find_operator,
-    make_candidate,
     sampled_settings,
 )
-from lagsearch.operators.catalog.scratch import fresh_plan
-from lagsearch.operators.execute.fill import check_fit
-from lagsearch.planning.cost import ModelCost, Models
 from lagsearch.planning.guideline import advise_growth
 from lagsearch.planning.listing import (
     LeftOut,
@@ -48,102 +24,24 @@ from lagsearch.planning.listing import (
     names_in,
     tell_left_out,
 )
-from lagsearch.planning.names import check_names, lacking, tell_signal
+from lagsearch.planning.names import check_names, tell_signal
+from lagsearch.planning.planned import PlannedCandidate, PlannedSource, source_flops
+from lagsearch.planning.planner import Planner, baseline_names, is_ungrown, make_planner
 from lagsearch.planning.sampling_domain import Domain, make_domain
 from lagsearch.planning.vocabulary import (
     Vocabulary,
-    check_vocabulary,
-    complete_config,
-    make_room,
 )
 from lagsearch.selection import find_strategy
 from lagsearch.space import (
-    Before,
     Entry,
-    Source,
     Space,
     StageFile,
     annealed_steps,
     evaluation_steps,
     expand,
-    expand_baselines,
     matching,
 )
 from lagsearch.storage.files import digest
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-@dataclass(frozen=True)
-class PlannedSource:
-    """A source before it is trained or read.
-
-    Attributes:
-        source: What the space says.
-        config: Its transformers configuration.
-        cost: What one step of its own training takes.
-        checkpoint: Local folder of its checkpoint, if it is one.
-        n_tokens: Rows that a checkpoint's embedding is given, where it has too few for the tokens
-            that the objective adds.
-        notes: What a user should know of how a checkpoint is read.
-    """
-
-    source: Source
-    config: Any
-    cost: ModelCost
-    checkpoint: Path | None
-    n_tokens: int | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def plan(self) -> GrowthPlan:
-        """How it is made when it is pretrained: from random weights."""
-        return fresh_plan(shape_of(self.config).n_layers)
-
-
-@dataclass(frozen=True)
-class PlannedCandidate:
-    """A candidate before it is grown.
-
-    Attributes:
-        candidate: Its name, operator, settings and growth plan.
-        config: The target's configuration as plain values.
-        cost: What one step takes.
-        steps: Its completion: training steps after growth.
-        also: Further names, of candidates that are the same growth.
-    """
-
-    candidate: Candidate
-    config: dict[str, Any]
-    cost: ModelCost
-    steps: int
-    also: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The candidate's name."""
-        return self.candidate.name
-
-    @property
-    def layer_map(self) -> str:
-        """The layers drawn, e.g. `0 1 0* 1* 2`."""
-        return self.candidate.plan.layer_map()
-
-    @property
-    def title(self) -> str:
-        """All its names, e.g. `stack = lag-i0-b4-duplicate`."""
-        return " = ".join((self.name, *self.also))
-
-    @property
-    def is_baseline(self) -> bool:
-        """Whether it serves for comparison."""
-        return self.candidate.is_baseline
-
-    @property
-    def growth(self) -> str:
-        """What is the same for candidates that come to the same growth."""
-        return digest(self.candidate.plan.to_dict())
 
 
 @dataclass(frozen=True, repr=False)
@@ -249,7 +147,7 @@ class StagePlan:
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""
-        once = _source_flops(self.sources)
+        once = source_flops(self.sources)
         often = len(self.space.seeds) if self.space.search.vary_sources else 1
         return None if once is None else once * often
 
@@ -305,143 +203,6 @@ class StagePlan:
         """Return the FLOPs of training one candidate from K to completion, the dearest if any."""
         dearest = max(each.cost.flops_per_step for each in self.candidates)
         return (self.space.training.steps - self.lag) * dearest
-
-
-@dataclass(frozen=True)
-class Planner:
-    """Plans one candidate after the other.
-
-    Attributes:
-        file: The space.
-        sources: In the order of the space.
-        target: Shape to reach.
-        models: What configurations lead to.
-    """
-
-    file: StageFile
-    sources: tuple[PlannedSource, ...]
-    target: ModelShape
-    models: Models
-
-    @property
-    def shapes(self) -> dict[str, ModelShape]:
-        """Shapes of the sources by their names."""
-        return {each.source.name: shape_of(each.config) for each in self.sources}
-
-    def candidate(self, entry: Entry) -> PlannedCandidate:
-        """Plan a candidate, each setting of which has one value.
-
-        Raises:
-            OperatorError: Its settings do not fit.
-            ModelError: Its model cannot be.
-        """
-        space, models = self.file.space, self.models
-        names, shapes = tuple(self.shapes), tuple(self.shapes.values())
-        candidate = make_candidate(entry.operator, entry.settings, shapes, self.target, names)
-        _check_ramp(candidate.plan, space)
-        config = self._config(candidate)
-        model = models.of(config)
-        model.check_positions(config, space.data.sequence_length)
-        stacks = [models.of(each.config, _batch_size(each.source)) for each in self.sources]
-        tensors = [each.tensors for each in stacks]
-        check_fit(candidate.plan, model.stack, tensors, model.tensors)
-        cost = model.cost_of(candidate.plan, tensors)
-        steps = self._completion(candidate.plan, cost)
-        return PlannedCandidate(candidate, plain_config(config), cost, steps)
-
-    def _config(self, candidate: Candidate) -> Any:
-        """Return the configuration of a candidate's model."""
-        plan = candidate.plan
-        if find_operator(candidate.operator).reaches == "source":
-            return self.sources[min(plan.sources)].config
-        changes = {**self.file.space.target, **plan.config_changes()}
-        origins = [layer.layer for layer in plan.layers]
-        return grown_config(self.sources[0].config, changes, origins)
-
-    def _completion(self, plan: GrowthPlan, cost: ModelCost) -> int:
-        """Return the training steps of a candidate.
-
-        Raises:
-            OperatorError: It has too few of its own, or they cannot be known.
-        """
-        steps = self.file.space.training.steps
-        if plan.steps is None:
-            return steps
-        if plan.steps == "matched":
-            return max(steps, math.ceil(self._matched_flops(plan) / cost.flops_per_step))
-        if plan.steps < steps:
-            raise OperatorError(f"is less than training.steps {steps}", "steps")
-        return plan.steps
-
-    def _matched_flops(self, plan: GrowthPlan) -> int:
-        """Return what a growth's training takes and, where none is taken from, the sources' too."""
-        space = self.file.space
-        target = grown_config(self.sources[0].config, space.target, [None] * self.target.n_layers)
-        growing = space.training.steps * self.models.of(target).cost.flops_per_step
-        if plan.sources:
-            return growing
-        if (spent := _source_flops(self.sources)) is None:
-            message = "matched needs the compute of sources, and a checkpoint's is not known"
-            raise OperatorError(f"{message}: a number", "steps")
-        return growing + spent
-
-    def baselines(self, names: Collection[str]) -> tuple[PlannedCandidate, ...]:
-        """Plan what candidates are compared with.
-
-        Args:
-            names: Those of the candidates.
-
-        Raises:
-            SpaceError: One cannot be.
-        """
-        planned: dict[str, PlannedCandidate] = {}
-        places: dict[str, str] = {}
-        for entry in _compared(self):
-            try:
-                if not find_operator(entry.operator).is_baseline:
-                    raise OperatorError(f"{entry.operator} is a growth: list it in candidates")
-                each = self.candidate(entry)
-                if each.name in names or places.get(each.name) == entry.at[0]:
-                    raise OperatorError(f"{each.name} is there twice: list it once")
-            except (OperatorError, ModelError) as error:
-                setting = getattr(error, "setting", None)
-                at = (*entry.at, setting) if setting else entry.at
-                raise self.file.error(at, str(error)) from None
-            planned[each.name] = each
-            places[each.name] = str(entry.at[0])
-        return tuple(planned.values())
-
-    def control(self, entry: Entry) -> Entry | None:
-        """Return what a growth of several sources is compared with, where that is asked for.
-
-        It is the same growth with copies of the first source alone; it learns, where it does, as
-        they do.
-        """
-        control = find_operator(entry.operator).control
-        if control is None or not self.file.space.search.single_model_control:
-            return None
-        kept = {key: entry.settings[key] for key in control.takes if key in entry.settings}
-        return Entry(control.operator, kept, entry.at)
-
-
-def make_planner(file: StageFile, vocabulary: Vocabulary | None) -> Planner:
-    """Read what candidates are grown from and to.
-
-    Args:
-        file: The space.
-        vocabulary: The tokenizer's; None where configurations say all that is needed of it.
-
-    Raises:
-        LagsearchError: Something cannot be; the message has the line of the space file.
-    """
-    from lagsearch.models.build import quiet
-
-    quiet()
-    space = file.space
-    _check_optimizers(file)
-    models = Models(space)
-    sources = tuple(_source(file, index, vocabulary, models) for index in range(len(space.sources)))
-    return Planner(file, sources, _target(file, sources[0].config), models)
 
 
 def make_plan(file: StageFile, vocabulary: Vocabulary | None) -> StagePlan:
@@ -515,31 +276,13 @@ def _take_examples(planner: Planner, listing: Listing[PlannedCandidate]) -> Doma
         return planned
 
     domain = make_domain(space, planner.shapes, planner.target, listing.refuse)
-    listed = [each for each in _ranked(space) if each.operator in _baselines()]
+    listed = [each for each in _ranked(space) if each.operator in baseline_names()]
     for entry in (*listed, *domain.examples()):
         listing.take(entry, partial(example, entry))
     return domain
 
 
-def _baselines() -> set[str]:
-    return {each.name for each in all_operators() if each.is_baseline}
-
-
-def _check_optimizers(file: StageFile) -> None:
-    """Check that torch has the optimizers that are asked for.
-
-    Raises:
-        SpaceError: It lacks one.
-    """
-    own = [each.pretrain.optimizer if each.pretrain else None for each in file.space.sources]
-    places: list[tuple[str | int, ...]] = [("training",)]
-    places += [("sources", index, "pretrain") for index in range(len(own))]
-    for at, optimizer in zip(places, [file.space.training.optimizer, *own], strict=True):
-        if optimizer is not None and (reason := lacking(optimizer.name)) is not None:
-            raise file.error((*at, "optimizer", "name"), reason)
-
-
-def _check_new_parameters(file: StageFile, planned: "Sequence[PlannedCandidate]") -> None:
+def _check_new_parameters(file: StageFile, planned: Sequence[PlannedCandidate]) -> None:
     """Check that what is said of new parameters alone is said of any.
 
     Raises:
@@ -554,7 +297,7 @@ def _check_new_parameters(file: StageFile, planned: "Sequence[PlannedCandidate]"
         raise file.error(at, message)
 
 
-def _check_chosen(file: StageFile, names: "Sequence[str]") -> None:
+def _check_chosen(file: StageFile, names: Sequence[str]) -> None:
     """Check that there are candidates of the names that are to be evaluated on downstream tasks.
 
     Raises:
@@ -568,45 +311,9 @@ def _check_chosen(file: StageFile, names: "Sequence[str]") -> None:
             raise file.error(at, f"is the name or pattern of no candidate{hint}")
 
 
-def _target(file: StageFile, source: Any) -> ModelShape:
-    """Find the shape to grow to, and check that it is above the source where that is to grow."""
-    changes, own = file.space.target, shape_of(source)
-    try:
-        target = target_shape(source, changes)
-    except ModelError as error:
-        raise file.error(("target",), str(error)) from None
-    if target.n_layers < (depth := own.n_layers):
-        key = next(key for key in changes if stored_name(source, key) not in target.keys)
-        raise file.error(("target", key), f"is shallower than the source's {depth} layers")
-    is_same = target.n_layers == depth and not own.differences(target)
-    grows = any(each.get("operator") not in _baselines() for each in file.space.candidates)
-    if is_same and grows and len(file.space.sources) == 1:
-        ways = f"give more layers than {depth}, or a larger width"
-        raise file.error(("target",), f"is the source's own shape, so that nothing grows: {ways}")
-    return target
-
-
 def _ranked(space: Space) -> Iterator[Entry]:
     """Yield the listed candidates but those that do not reach the target."""
-    yield from (entry for entry in expand(space) if not _is_ungrown(entry))
-
-
-def _compared(planner: Planner) -> Iterator[Entry]:
-    """Yield what candidates are compared with; one for each source where none is named."""
-    space, names = planner.file.space, tuple(planner.shapes)
-    listed = [entry for entry in expand(space) if _is_ungrown(entry)]
-    for entry in (*listed, *expand_baselines(space)):
-        if len(names) > 1 and _is_ungrown(entry) and SOURCE not in entry.settings:
-            for name in names:
-                yield replace(entry, settings={**entry.settings, SOURCE: name})
-        else:
-            yield entry
-
-
-def _is_ungrown(entry: Entry) -> bool:
-    """Return whether an entry's model has a source's shape, not the target's."""
-    named = [each for each in all_operators() if each.name == entry.operator]
-    return any(each.reaches == "source" for each in named)
+    yield from (entry for entry in expand(space) if not is_ungrown(entry))
 
 
 def _check_listed(words: Mapping[str, Drawn]) -> None:
@@ -614,84 +321,6 @@ def _check_listed(words: Mapping[str, Drawn]) -> None:
         message = f"{ANY} stands for {each.size:,} candidates, which are not listed: "
         ask = "search: {strategy: optuna, candidates: 40} tries some of them"
         raise MistakeError(message + ask, setting)
-
-
-def _source_flops(sources: "Sequence[PlannedSource]") -> int | None:
-    total = 0
-    for each in sources:
-        if each.source.pretrain is None:
-            return None
-        total += each.source.pretrain.steps * each.cost.flops_per_step
-    return total
-
-
-def _check_ramp(plan: GrowthPlan, space: Space) -> None:
-    if plan.ramp_end > space.training.steps:
-        raise OperatorError(
-            f"a ramp that ends at step {plan.ramp_end} is not over at completion, training.steps "
-            f"{space.training.steps}: the checkpoint would not compute what was measured",
-            "ramp_steps",
-        )
-
-
-def _source(
-    file: StageFile, index: int, vocabulary: Vocabulary | None, models: Models
-) -> PlannedSource:
-    """Find a source's configuration and cost."""
-    source = file.space.sources[index]
-    at: tuple[str | int, ...] = ("sources", index)
-    checkpoint = n_tokens = None
-    notes: tuple[str, ...] = ()
-    try:
-        if source.pretrain is not None:
-            at = (*at, "pretrain", "config")
-            config = complete_config(source.pretrain.config, vocabulary)
-        elif source.before is not None:
-            at = ("sources",)
-            config = _before(source.before, vocabulary)
-        else:
-            at = (*at, "checkpoint")
-            checkpoint = locate_checkpoint(source.checkpoint or "")
-            config, notes = _brought(checkpoint, file.space)
-            n_tokens = make_room(config, vocabulary)
-        if vocabulary is not None:
-            check_vocabulary(config, vocabulary)
-        model = models.of(config, _batch_size(source))
-        model.check_positions(config, file.space.data.sequence_length)
-        return PlannedSource(source, config, model.cost, checkpoint, n_tokens, notes)
-    except LagsearchError as error:
-        raise file.error(at, str(error)) from None
-
-
-def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
-    """Return a checkpoint's configuration, and what a user should know of how it is read.
-
-    Raises:
-        ModelError: It cannot be read as what the objective trains.
-    """
-    opened = open_checkpoint(checkpoint, objective_kind(space.objective))
-    opened.check_whole()
-    stored = str(opened.tensors.usual_type).removeprefix("torch.")
-    notes = opened.notes
-    if stored != "float32":
-        kept = {"fp32": "saved in fp32", "source": f"saved in {stored}, too"}
-        winner = kept[space.resources.save_dtype]
-        notes += (
-            f"{checkpoint} is in {stored}: it is trained in fp32, and the winner is {winner} "
-            "(resources.save_dtype)",
-        )
-    return opened.config, notes
-
-
-def _before(before: Before, vocabulary: Vocabulary | None) -> Any:
-    """Return the configuration that a stage begins with."""
-    if before.steps == 0:
-        return complete_config(before.config, vocabulary)
-    return rebuild_config(before.config)
-
-
-def _batch_size(source: Source) -> int | None:
-    return source.pretrain.batch_size if source.pretrain else None
 
 
 def recorded(plan: StagePlan) -> dict[str, Any]:

@@ -13,11 +13,8 @@ from lagsearch.data.tokens.store import (
     validation_size,
 )
 from lagsearch.models.configs import plain_config
-from lagsearch.planning.stage import (
-    PlannedCandidate,
-    PlannedSource,
-    StagePlan,
-)
+from lagsearch.planning.planned import PlannedCandidate, PlannedSource
+from lagsearch.planning.stage import StagePlan
 from lagsearch.records.folder import RunFolder
 from lagsearch.space import Space, Training, annealed_steps, log_ladder, written_out
 from lagsearch.storage.files import derive_seed, digest

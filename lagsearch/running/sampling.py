@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 
 from lagsearch.errors import ModelError, NoSurvivorError, OperatorError
-from lagsearch.planning.stage import (
-    PlannedCandidate,
-    StagePlan,
-    recorded,
-)
+from lagsearch.planning.planned import PlannedCandidate
+from lagsearch.planning.stage import StagePlan, recorded
 from lagsearch.records.folder import RunFolder
 from lagsearch.running.optuna_study import Study, StudyTrial
 from lagsearch.running.phases import Phases
