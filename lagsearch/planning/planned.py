@@ -91,7 +91,7 @@ class PlannedCandidate:
         return digest(self.candidate.plan.to_dict())
 
 
-def source_flops(sources: Sequence[PlannedSource]) -> int | None:
+def training_flops_of(sources: Sequence[PlannedSource]) -> int | None:
     """Return what the sources' own training takes; None where a checkpoint's is not known."""
     total = 0
     for each in sources:

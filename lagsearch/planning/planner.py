@@ -34,7 +34,7 @@ from lagsearch.operators import (
 from lagsearch.operators.execute.fill import check_fit
 from lagsearch.planning.cost import ModelCost, Models
 from lagsearch.planning.names import lacking
-from lagsearch.planning.planned import PlannedCandidate, PlannedSource, source_flops
+from lagsearch.planning.planned import PlannedCandidate, PlannedSource, training_flops_of
 from lagsearch.planning.vocabulary import (
     Vocabulary,
     check_vocabulary,
@@ -128,7 +128,7 @@ class Planner:
         growing = space.training.steps * self.models.of(target).cost.flops_per_step
         if plan.sources:
             return growing
-        if (spent := source_flops(self.sources)) is None:
+        if (spent := training_flops_of(self.sources)) is None:
             message = "matched needs the compute of sources, and a checkpoint's is not known"
             raise OperatorError(f"{message}: a number", "steps")
         return growing + spent

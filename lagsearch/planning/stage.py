@@ -25,7 +25,7 @@ from lagsearch.planning.listing import (
     tell_left_out,
 )
 from lagsearch.planning.names import check_names, tell_signal
-from lagsearch.planning.planned import PlannedCandidate, PlannedSource, source_flops
+from lagsearch.planning.planned import PlannedCandidate, PlannedSource, training_flops_of
 from lagsearch.planning.planner import Planner, baseline_names, is_ungrown, make_planner
 from lagsearch.planning.sampling_domain import Domain, make_domain
 from lagsearch.planning.vocabulary import (
@@ -147,7 +147,7 @@ class StagePlan:
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""
-        once = source_flops(self.sources)
+        once = training_flops_of(self.sources)
         often = len(self.space.seeds) if self.space.search.vary_sources else 1
         return None if once is None else once * often
 
