@@ -124,15 +124,17 @@ def test_a_run_with_stages_has_a_card(write_stages, tmp_path):
 
 
 def test_a_grown_checkpoint_has_a_short_card(grow, licensed, tmp_path):
-    code, _, err = grow(
-        *(licensed, "--operator", "stack", "--set", "factor=2", "--out", tmp_path / "grown")
-    )
+    asked = (licensed, "--operator", "stack", "--set", "factor=2", "--measure")
+    code, _, err = grow(*asked, "--out", tmp_path / "grown")
     assert code == 0, err
     card = ModelCard.load(tmp_path / "grown/README.md")
     assert (card.data.license, card.data.license_link) == ("other", "LICENSE")
     assert card.data.pipeline_tag == "text-generation"
     assert "```text\n0 1 2 0* 1* 2*\n```" in card.text and "NOT preserved" in card.text
     assert "# Tiny" not in card.text and str(tmp_path) not in card.text
+    code, _, err = grow(*asked[:-1], "--out", tmp_path / "unmeasured")
+    assert code == 0, err
+    assert "outputs were not compared" in (tmp_path / "unmeasured/README.md").read_text()
 
 
 def test_names_on_the_hub_are_base_models(tmp_path, monkeypatch):

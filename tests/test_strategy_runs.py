@@ -174,7 +174,7 @@ def assert_stops_are_told(result, stopped):
         assert float(row["stopped_p_value"]) == evidence["p_value"]
 
 
-FINALISTS = (PLAIN, "search: {lag: 6, strategy: finalists, keep: half, until: 0.5}")
+FINALISTS = (PLAIN, "search: {lag: 12, cut: 6, strategy: finalists, keep: half}")
 
 
 def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
@@ -198,7 +198,7 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     choice = as_with_an_oracle(path, result.folder, tmp_path)
     assert choice.ranking[0] == result.winner and set(choice.stopped) == set(others)
     page, html, _ = told(result.folder)
-    line = f"{len(others)} of {len(costs)} candidates were stopped by step 12, "
+    line = f"{len(others)} of {len(costs)} candidates were stopped at step 6, "
     line += "not among the finalists there."
     assert line in page and line in html
 
@@ -333,6 +333,13 @@ def test_what_a_decay_costs_is_charged(write_space, tmp_path):
             "{lag: 10, strategy: race, evidence: forecast, stability: {left: 0.5}}",
             r"search.stability.*no effect unless lag is auto, or strategy is race and evidence",
         ),
+        ("{lag: 10, strategy: finalists, cut: 10}", r"search.cut 10: must be less than K, 10"),
+        ("{lag: 10, cut: 5}", r"search.cut 5: has no effect unless strategy is finalists"),
+        (
+            "{lag: auto, strategy: finalists}",
+            r"search.lag.*must be a number with strategy finalists",
+        ),
+        ("{lag: 10, settings: {x: 1}}", r"search.settings.x 1: unknown key; this strategy has no"),
         ("{lag: 10, stability: {margin: 3.0}}", r"search.stability.*no effect"),
         ("{lag: 10, signal: ema}", r'search.signal "ema": .*needs evaluation.ema'),
         ("{lag: 10, signal: annealed}", r'search.signal "annealed": .*needs evaluation.annealed'),

@@ -92,9 +92,9 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
 
 def _search_steps(plan: "StagePlan", count: int) -> str:
     space = plan.space
-    first, latest = space.first_lag, space.latest_lag
-    told = f"{count} x {first:,} steps"
-    return told if latest == first else f"{told}, {space.n_finalists(count)} on to step {latest:,}"
+    cut, lag = space.cut, space.latest_lag
+    told = f"{count} x {cut:,} steps"
+    return told if lag == cut else f"{told}, {space.n_finalists(count)} on to step {lag:,}"
 
 
 def _show_stages(plan: "Plan", console: Any) -> None:

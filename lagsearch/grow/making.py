@@ -57,7 +57,7 @@ class Making:
         self._sources = [each.tensors for each in sources]
         self._targets = tensors_of(model)
         check_fit(growth.plan, self._stack, [_Metas(each) for each in self._sources], self._targets)
-        self._types = _types(growth.plan, self._stack, self._sources[0], self._targets)
+        self._types = _types(growth.plan, self._stack, self._sources, self._targets)
         self._layout = Layout(self._sources[0].naming, self._stack, model)
         self._groups = self._layout.groups(self._targets)
 
@@ -137,22 +137,25 @@ class _Metas(Mapping[str, torch.Tensor]):
 def _types(
     plan: GrowthPlan,
     stack: LayerStack,
-    source: CheckpointTensors,
+    sources: Sequence[CheckpointTensors],
     targets: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.dtype]:
     """Return the type of each target tensor: that of what it copies, else the usual one."""
     types: dict[str, torch.dtype] = {}
     for name in targets:
         made = recipe(plan, stack, name)
-        if made is not None and made.copied[0][1] in source:
-            types[name] = source.dtype(made.copied[0][1])
+        if made is None:
+            continue
+        source, copied = made.copied[0]
+        if copied in sources[source]:
+            types[name] = sources[source].dtype(copied)
     usual = _most(types)
     return {name: types.get(name, usual) for name in targets}
 
 
 def _most(types: Mapping[str, torch.dtype]) -> torch.dtype:
     found = list(types.values())
-    return max(set(found), key=found.count) if found else torch.float32
+    return max(sorted(set(found), key=str), key=found.count) if found else torch.float32
 
 
 def _fresh(

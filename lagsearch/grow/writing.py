@@ -128,7 +128,9 @@ def grow(
         copy_along(growth.sources[0], making)
         writing_s = time.perf_counter() - began
         measured = _measured(growth, making, measure, watch, allow_pickle=allow_pickle)
-        write_grown_card(growth, making, measured.words)
+        is_compared = measured.difference is not None
+        function = measured.words if is_compared else "outputs were not compared with the source's"
+        write_grown_card(growth, making, function)
         making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The model card beside a checkpoint: words for people, and what the hub reads of it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,11 +47,17 @@ class SourceCard:
         """What is known of its licence, in a sentence."""
         said = self.metadata.get("license")
         if isinstance(said, str) and said != "other":
-            return f"{self.link} is licensed under {said}."
+            return f"{self.link} is licensed under {_plain(said)}."
         if said is not None or self.has_licence_file:
-            more = self.metadata.get("license_name") or "in the files beside this card"
+            named = _plain(str(self.metadata.get("license_name") or ""))
+            more = named or "in the files beside this card"
             return f"{self.link} has a licence of its own: {more}."
         return f"The licence of {self.link} is not known here: see its origin."
+
+
+def _plain(words: str) -> str:
+    """Return another's words without what Markdown or HTML would read as more than words."""
+    return re.sub(r"[^\w .,:+()-]", "", words)
 
 
 def source_card(checkpoint: str) -> SourceCard:

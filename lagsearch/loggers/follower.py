@@ -103,7 +103,7 @@ class Follower:
                 return
             trainings = self._reader.trainings()
             outcomes = self._reader.outcomes() if is_end else {}
-        except (RunFolderError, OSError) as error:  # a stage's folder is being moved, say
+        except Exception as error:  # a stage's folder is being moved, say: no concern of the search
             if is_end:
                 self._drop(self._sent, error)
             return

@@ -1,9 +1,11 @@
 """MLflow: a parent run for the search, and one below it for each training."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from lagsearch.loggers.registry import logger
 from lagsearch.records.curve import Evaluation
@@ -35,7 +37,7 @@ class MlflowLogger:
         if not uri:
             folder.mkdir(parents=True, exist_ok=True)
         uri = uri or f"sqlite:///{folder}/mlflow.db"
-        self.where = f"mlflow ui --backend-store-uri {uri}"
+        self.where = _where(uri)
         self._client: Any = MlflowClient(tracking_uri=uri)
         self._run = run
         found = self._client.get_experiment_by_name(run.name)
@@ -112,3 +114,14 @@ class MlflowLogger:
         from mlflow.entities import Metric
 
         return Metric(name, value, round(1000 * (self._run.started_s + wall_s)), step)
+
+
+def _where(uri: str) -> str:
+    """Say where a store's runs are seen, without what only its user may know."""
+    address = urlsplit(uri)
+    if address.username or address.password:
+        host = address.netloc.rpartition("@")[2]
+        uri = urlunsplit(address._replace(netloc=f"...@{host}"))
+    if address.scheme in ("http", "https"):
+        return uri
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"

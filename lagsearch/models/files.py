@@ -131,6 +131,8 @@ def _listed(folder: Path, index: Path) -> dict[Path, frozenset[str] | None]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{index}: not a readable index ({type(error).__name__})") from None
     for path in names:
+        if path.parent != folder or path.name in ("", ".."):
+            raise ModelError(f"{index} lists {path}, which is not in its folder")
         if not path.is_file():
             raise ModelError(f"{index} lists {path.name}, which is not there")
     return {path: frozenset(names[path]) for path in sorted(names)}

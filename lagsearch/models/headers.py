@@ -74,6 +74,8 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 def _tensor(path: Path, name: str, words: Mapping[str, Any], start: int) -> StoredTensor:
     begin, end = words["data_offsets"]
     dtype, shape = words["dtype"], tuple(words["shape"])
+    if any(type(each) is not int or each < 0 for each in (begin, end, *shape)):
+        raise ValueError(f"{name} has a shape or a place that is no whole number from 0")
     wanted = math.prod(shape) * ITEM_BYTES.get(dtype, 0)
     if wanted != end - begin and dtype in ITEM_BYTES:
         raise ValueError(f"{name} has {end - begin} bytes, not {wanted}")

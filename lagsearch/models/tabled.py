@@ -16,7 +16,7 @@ from lagsearch.errors import LagsearchError
 from lagsearch.models.configs import DERIVED_KEYS, PER_LAYER_KEYS
 from lagsearch.models.families.anatomy import MODEL_TYPES, Anatomy, ModelType, anatomy_of
 from lagsearch.models.files import weight_files
-from lagsearch.models.headers import ITEM_BYTES, StoredTensor, read_header
+from lagsearch.models.headers import ITEM_BYTES, TYPES, StoredTensor, read_header
 from lagsearch.models.layers import LayerStack
 
 
@@ -181,8 +181,59 @@ def _config(keys: Any) -> TabledConfig | None:
         and "quantization_config" not in keys
         and sorted(listed) == sorted(known.per_layer)
         and all(isinstance(keys[key], list) and len(keys[key]) == depth for key in listed)
+        and all(_is_usual(key, value) for key, value in keys.items() if key not in listed)
+        and not _is_beyond(keys.get("pad_token_id"), keys.get("vocab_size"))
     )
     return TabledConfig(keys) if is_known else None
+
+
+_ACTIVATIONS = (
+    *("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "quick_gelu"),
+    *("relu", "relu2", "silu", "swish", "tanh"),
+)
+_ROTATIONS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
+
+
+def _is_beyond(token: Any, size: Any) -> bool:
+    """Return whether padding has no row in the embedding."""
+    return type(token) is int and type(size) is int and token >= size
+
+
+def _is_usual(key: str, value: Any) -> bool:
+    """Return whether a key of a configuration has a value of the kind that it always has.
+
+    Others are for transformers, which knows what it takes and says what is wrong.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_count = type(value) is int and value >= 0
+    if re.fullmatch(r"hidden_act(ivation)?|activation(_function)?", key):
+        return value in _ACTIVATIONS
+    if key in ("dtype", "torch_dtype"):
+        return value in TYPES.values()
+    if key in ("rope_parameters", "rope_scaling"):
+        return value is None or _is_rotation(value)
+    if key.endswith("_token_id"):
+        return value is None or is_count or (isinstance(value, list) and bool(value))
+    if re.fullmatch(r"(tie|use|is)_.*|.*_bias|add_cross_attention|scale_attn.*", key):
+        return value is None or isinstance(value, bool)
+    if re.search(r"(dropout|pdrop|_prob|_eps|epsilon|_range|_theta|_factor|_pct|_scaling)$", key):
+        return value is None or is_number
+    if re.search(r"(_size|_heads|_layers|_embeddings|_positions|_window|_dim)$|^n_[a-z]+$", key):
+        return value is None or is_count
+    return not isinstance(value, dict) or key in ("id2label", "label2id", "task_specific_params")
+
+
+def _is_rotation(value: Any) -> bool:
+    """Return whether a value is rotary parameters, for all layers or for each kind of them."""
+    if not isinstance(value, dict):
+        return False
+    if value and all(isinstance(each, dict) for each in value.values()):
+        return all(map(_is_rotation, value.values()))
+    if value.get("rope_type", value.get("type", "default")) not in _ROTATIONS:
+        return False
+    own = {key: each for key, each in value.items() if key not in ("rope_type", "type")}
+    numbers = (int, float, list)
+    return all(isinstance(each, numbers) and not isinstance(each, bool) for each in own.values())
 
 
 def _stack(config: TabledConfig, tensors: Mapping[str, StoredTensor]) -> LayerStack | None:

@@ -123,15 +123,15 @@ class StagePlan:
 
     @property
     def lag(self) -> int:
-        """The step by which the winner is chosen: K, or what is later."""
+        """K, or the largest that it may become."""
         return self.space.latest_lag
 
     @property
     def search_steps(self) -> int:
         """Training steps of all candidates in the search, at most, under one seed."""
         space, count = self.space, self.n_searched
-        beyond = (self.lag - space.first_lag) * space.n_finalists(count)
-        return count * space.first_lag + beyond
+        beyond = (self.lag - space.cut) * space.n_finalists(count)
+        return count * space.cut + beyond
 
     @property
     def n_searched(self) -> int:
@@ -140,10 +140,10 @@ class StagePlan:
         return listed if self.domain is None else len(self.ranked_baselines) + (self.n_sampled or 0)
 
     def search_flops(self) -> int:
-        """Return the training FLOPs of the search, at most."""
+        """Return the training FLOPs of the search; finalists are taken to cost what others do."""
         space, count = self.space, self.n_searched
-        to_first, to_latest = self.flops(space.first_lag), self.flops(self.lag)
-        return to_first + (to_latest - to_first) * space.n_finalists(count) // count
+        to_cut, to_lag = self.flops(space.cut), self.flops(self.lag)
+        return to_cut + (to_lag - to_cut) * space.n_finalists(count) // count
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""

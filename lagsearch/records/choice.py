@@ -17,7 +17,7 @@ def search_settings(space: Space) -> SearchSettings:
         completion=space.training.steps,
         strategy=search.strategy,
         signal=search.signal,
-        cut=space.first_lag if "until" in heeds else None,
+        cut=space.cut if "cut" in heeds else None,
         keep=search.keep,
         first=search.min_lag if search.lag == "auto" else None,
         evidence=search.evidence if "evidence" in heeds else None,

@@ -520,7 +520,7 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     if (
         old == new
         or (at == "search.oracle" and new)
-        or at in ("resources.profile", "resources.save_dtype")
+        or at in ("resources.profile", "resources.save_dtype", "resources.save_every")
     ):
         return []
     return [(at, old, new)]

@@ -167,7 +167,6 @@ def search_outcome(
     latest: int,
     until: str,
     *,
-    lag: int,
     signal: str,
     way: "Way",
 ) -> ReplayOutcome:
@@ -177,22 +176,21 @@ def search_outcome(
         recording: The recorded curves.
         latest: The latest step at which it may choose.
         until: What that is, in a word.
-        lag: K, where finalists are chosen.
         signal: What it judges by.
         way: How it decides.
     """
-    steps, cut = recording.measured.loss.steps, None if way.keep is None else lag
-    latest = max(latest, cut or 0)
+    steps = recording.measured.loss.steps
     if find_signal(signal).needs == "annealed":
         steps = tuple(step for step in steps if step in recording.annealed)
+    rungs = tuple(step for step in steps if 0 < step <= latest)
     settings = replace(
         recording.settings,
         strategy=way.strategy,
-        rungs=tuple(step for step in steps if 0 < step <= latest),
+        rungs=rungs,
         signal=signal,
         evidence=way.evidence,
         first=(recording.settings.first or 20) if way.is_auto else None,
-        cut=cut,
+        cut=max((step for step in rungs if step <= latest // 2), default=rungs[0]),
         keep=way.keep or "half",
     )
     return _outcome(recording, settings, way.title, until)
@@ -234,7 +232,7 @@ class Way:
         strategy: Of the table of strategies.
         evidence: What it stops candidates on, where it heeds any.
         is_auto: Whether it chooses once the ranking is stable.
-        keep: How many finalists are trained on beyond K, where it has any.
+        keep: How many finalists there are, where it has any; they are chosen at half of the steps.
     """
 
     title: str
@@ -242,11 +240,6 @@ class Way:
     evidence: str | None = None
     is_auto: bool = False
     keep: Literal["half", "quarter"] | None = None
-
-    @property
-    def goes_beyond_lag(self) -> bool:
-        """Whether it may choose later than at K."""
-        return self.is_auto or self.keep is not None
 
 
 def ways() -> list[Way]:
@@ -369,10 +362,9 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
             continue
         for until, last in ends.items():
             for way in ways():
-                if way.goes_beyond_lag and until != "half":
-                    continue
-                search = partial(search_outcome, recording, last, until, lag=lag)
-                yield Play(way.title, signal, partial(search, signal=signal, way=way))
+                if not way.is_auto or until == "half":
+                    search = partial(search_outcome, recording, last, until, signal=signal, way=way)
+                    yield Play(way.title, signal, search)
     for name in RIVALS:
         for until, last in {**ends, "end": end}.items():
             yield Play(name, "loss", partial(rival_outcome, recording, name, last, until))

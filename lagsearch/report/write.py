@@ -1,12 +1,14 @@
 """A run folder's report, built or built again from its files."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lagsearch.errors import CurvesError
+from lagsearch.operators import GrowthPlan
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.imported_curves import (
     AS_FOUND,
@@ -52,7 +54,8 @@ def _write_stage(path: Path, width: float) -> dict[str, Any]:
     schedule = _alone(run.space, run.plans[run.winner])
     write_text(folder.path / "schedule.yaml", dump_space(schedule))
     plain = schedule.model_dump(mode="json", exclude_defaults=True)
-    _write_card(report, folder, run.space, plain)
+    taken = GrowthPlan.from_dict(run.plans[run.winner]["plan"]).sources
+    _write_card(report, folder, run.space, taken, plain)
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
@@ -69,7 +72,8 @@ def _write_stages(path: Path, width: float) -> dict[str, Any]:
         if course["name"] == ADAPTIVE:
             made = _write_schedule(folder, file.under(course["seed"]), course["folder"])
             if course["seed"] == file.seed:
-                _write_card(report, folder, file.stages[0].space, made)
+                first = file.stages[0].space
+                _write_card(report, folder, first, range(len(first.sources)), made)
     from lagsearch.report.pages.course import course_html, course_markdown
     from lagsearch.report.pictures.course import draw_courses
 
@@ -83,7 +87,11 @@ def _write_stages(path: Path, width: float) -> dict[str, Any]:
 
 
 def _write_card(
-    report: dict[str, Any], folder: RunFolder, space: Space, schedule: dict[str, Any]
+    report: dict[str, Any],
+    folder: RunFolder,
+    space: Space,
+    taken: Collection[int],
+    schedule: dict[str, Any],
 ) -> None:
     """Write the model card of the winner, where its checkpoint is."""
     if not folder.winner.is_dir():
@@ -91,7 +99,7 @@ def _write_card(
     from lagsearch.report.pages.card import write_winner_card
 
     version = folder.environment()["versions"]["lagsearch"]
-    write_winner_card(folder.winner, report, space, schedule, version)
+    write_winner_card(folder.winner, report, space, taken, schedule, version)
 
 
 def _write_schedule(folder: RunFolder, file: SpaceFile, course: str) -> dict[str, Any]:

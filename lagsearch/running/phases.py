@@ -156,7 +156,9 @@ class Phases:
             return
         found = conclude(terms_of(space, ()), by_seed, folder.path)
         assert not isinstance(found, Order), folder.path
+        stopped = found.choice.stopped
         best = [name for name in found.ranking if name in found.table.candidates]
+        best = [name for name in best if name not in stopped]
         wanted = [
             name
             for name in best[: space.search.keep_checkpoints]

@@ -16,7 +16,15 @@ from lagsearch.records.curve import (
 from lagsearch.records.folder import RunFolder
 from lagsearch.running.states import BestStatesOnly, Keeps
 from lagsearch.running.workers.serial import Runner
-from lagsearch.selection import Choice, Order, SearchSettings, Stop, decide, find_signal
+from lagsearch.selection import (
+    Choice,
+    Order,
+    SearchSettings,
+    Stop,
+    decide,
+    find_signal,
+    why_stopped,
+)
 from lagsearch.space import Space
 from lagsearch.training.job import Job
 
@@ -89,11 +97,14 @@ class Searching:
         """Let the states go of candidates that were stopped, and say so once."""
         new = [name for name in stopped if name not in told]
         for name in new:
+            if self.space.search.oracle or name in self.asked_for:
+                continue  # it is trained on, though it cannot be chosen
             for trial in self.space.trials(name):
                 self.folder.state_file(trial).unlink(missing_ok=True)
         if new:
             step = max(stopped[name].step for name in new)
-            self.watch.say(f"step {step:,}: {len(new)} stopped, worse than the leader beyond doubt")
+            why = why_stopped(search_settings(self.space))
+            self.watch.say(f"step {step:,}: {len(new)} stopped, {why}")
         told |= set(new)
 
     def _order(self, settings: SearchSettings, tried: Collection[str]) -> Order | Choice | None:

@@ -22,7 +22,13 @@ from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_s
 from lagsearch.selection.signals import SIGNALS, Measured, Signal, find_signal
 from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
 from lagsearch.selection.strategies.finalists import n_finalists
-from lagsearch.selection.strategies.registry import STRATEGIES, Strategy, decide, find_strategy
+from lagsearch.selection.strategies.registry import (
+    STRATEGIES,
+    Strategy,
+    decide,
+    find_strategy,
+    why_stopped,
+)
 from lagsearch.selection.strategies.rungs import decide_at_rungs, ranked_by_signal
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings, Stop
 from lagsearch.selection.table import LossTable
@@ -75,4 +81,5 @@ __all__ = [
     "speed_up",
     "stability",
     "standard_errors",
+    "why_stopped",
 ]

@@ -18,7 +18,7 @@ def evaluation_steps(space: Space) -> tuple[int, ...]:
     completion = space.training.steps
     is_dense = space.search.lag == "auto" or find_strategy(space.search.strategy).is_dense
     ladder = log_ladder(completion, is_dense=is_dense)
-    ranked = {space.first_lag, space.latest_lag}
+    ranked = {space.cut, space.latest_lag}
     steps = set(ladder if listed is None else listed) | ranked | {0, completion}
     return tuple(sorted(steps | set(annealed_steps(space))))
 
@@ -44,7 +44,7 @@ def annealed_steps(space: Space) -> dict[int, int]:
     annealed = space.evaluation.annealed
     if annealed is None:
         return {}
-    at = annealed.at or (space.latest_lag,)
+    at = annealed.at or (space.cut, space.latest_lag)
     return {step: max(1, round(annealed.fraction * step)) for step in sorted({*at})}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, get_args
 
+from lagsearch.errors import PluginError
 from lagsearch.registry import Registry
 from lagsearch.selection import (
     EVIDENCE,
@@ -219,6 +220,11 @@ def _search(space: Space) -> Iterator[Broken]:
         yield ("search", key), tables[key].unknown(getattr(search, key))
     if unknown:
         return
+    if search.lag == "auto" and find_strategy(search.strategy).needs_lag:
+        message = f"must be a number with strategy {search.strategy}: losses are compared at K"
+        yield ("search", "lag"), message
+    if search.cut is not None and search.cut >= space.latest_lag:
+        yield ("search", "cut"), f"must be less than K, {space.latest_lag}"
     if search.lag == "auto" and search.min_lag > space.latest_lag:
         yield ("search", "min_lag"), f"is beyond the largest K, {space.latest_lag}"
     strategy = find_strategy(search.strategy)
@@ -247,6 +253,9 @@ def _not_heeded(search: Search, strategy: Strategy) -> Iterator[Broken]:
         ),
     }
     for key in sorted({key for each in STRATEGIES.all() for key in each.heeds}):
+        if key not in type(search).model_fields:
+            names = _heeding(STRATEGIES, key)
+            raise PluginError(f"strategy {names} heeds search.{key}, and there is no such key")
         unused[key] = (key not in strategy.heeds, f"strategy is {_heeding(STRATEGIES, key)}")
     for key, (is_unused, otherwise) in unused.items():
         if is_unused and getattr(search, key) != type(search).model_fields[key].default:
@@ -264,9 +273,11 @@ def _signal(space: Space) -> Iterator[Broken]:
     annealed = space.evaluation.annealed
     if getattr(space.evaluation, found.needs) is None:
         yield at, f"{found.name} needs evaluation.{found.needs}, e.g. {_MEASURED[found.needs]}"
-    elif found.needs == "annealed" and annealed and lag not in (annealed.at or (lag,)):
-        message = f"lacks K, {lag}, where candidates are judged by it"
-        yield ("evaluation", "annealed", "at"), message
+    elif found.needs == "annealed" and annealed and annealed.at is not None:
+        for step, what in {space.cut: "the cut", lag: "K"}.items():
+            if step not in annealed.at:
+                message = f"lacks {what}, {step}, where candidates are judged by it"
+                yield ("evaluation", "annealed", "at"), message
 
 
 def _baselines(space: Space) -> Iterator[Broken]:
@@ -286,8 +297,6 @@ def _sampling(space: Space) -> Iterator[Broken]:
     if search.candidates is None:
         message = f"is required with strategy {name}: how many to try, e.g. 40"
         yield ("search", "candidates"), message
-    if search.lag == "auto":
-        yield ("search", "lag"), f"must be a number with strategy {name}: losses are compared at K"
     if search.keep_checkpoints is not None and search.oracle:
         message = f"cannot be with strategy {name} and an oracle: each is trained on at once"
         yield ("search", "keep_checkpoints"), message

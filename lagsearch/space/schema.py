@@ -6,7 +6,14 @@ Defaults stand here and nowhere else. Unknown keys are errors.
 import re
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from lagsearch.selection import STRATEGIES, n_finalists
@@ -367,7 +374,8 @@ class Search(StrictModel):
 
     lag: PositiveInt | Literal["auto"] | None = None
     """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
-    stable. A quarter of completion when left out: rankings before it often mislead."""
+    stable. A quarter of completion when left out, half with `finalists`: rankings before it often
+    mislead."""
     min_lag: PositiveInt = 20
     """`lag: auto`: the least K; `evidence: forecast`: the first step at which any is stopped."""
     max_lag: PositiveInt | None = None
@@ -377,7 +385,7 @@ class Search(StrictModel):
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
     strategy: str = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
-    leader; `finalists` trains the better ones on beyond K and chooses among them later; `optuna`
+    leader; `finalists` trains all to `cut` and the better ones on to K; `optuna`
     does not list the candidates but samples some, guided by the losses at K of those before; or
     what an installed package adds."""
     settings: dict[str, Any] | None = None
@@ -388,10 +396,10 @@ class Search(StrictModel):
     an end behind the leader's, without waiting for the ranking; or what an installed package
     adds."""
     keep: Literal["half", "quarter"] | PositiveInt = "half"
-    """`finalists` only: how many candidates are trained beyond K: `half` or a `quarter` of them, or
-    a number."""
-    until: Fraction = 0.5
-    """`finalists` only: the share of completion to which they are trained, and ranked again."""
+    """`finalists` only: how many candidates are trained on from `cut` to K: `half` of them, a
+    `quarter`, or a number."""
+    cut: PositiveInt | None = None
+    """`finalists` only: the step at which finalists are chosen; half of K when left out."""
     candidates: PositiveInt | None = None
     """`optuna` only: how many different growths to try; baselines and controls come on top."""
     sampler: Literal["tpe", "random"] = "tpe"
@@ -427,11 +435,27 @@ class Search(StrictModel):
 
 def _seconds(value: Any) -> Any:
     """Return a duration in seconds: of `90s`, `10m`, `2h`, or of a number."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|h)", value) if isinstance(value, str) else None
-    return value if found is None else float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    if not isinstance(value, str):
+        return value
+    if (found := re.fullmatch(_DURATION, value)) is None:
+        raise ValueError("write a number of seconds, or one like 90s, 10m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+_DURATION = r"^(\d+(?:\.\d+)?) ?(s|m|h)$"
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    Field(gt=0, allow_inf_nan=False),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": _DURATION},
+            ]
+        }
+    ),
+]
 """Seconds; `90s`, `10m` and `2h` are read, too."""
 
 
@@ -489,25 +513,28 @@ class Space(StrictModel):
         return self.sources[0].before or Before()
 
     @property
-    def first_lag(self) -> int:
-        """K; the largest that it may become, where it is to be found."""
+    def latest_lag(self) -> int:
+        """K, or the largest that it may become."""
         search, steps = self.search, self.training.steps
         if search.lag == "auto":
             return search.max_lag or max(1, steps // 2)
-        return search.lag or max(1, steps // 4)
+        strategy = STRATEGIES.get(search.strategy)
+        share = 0.25 if strategy is None else strategy.lag_share
+        return search.lag or max(1, int(steps * share))
 
     @property
-    def latest_lag(self) -> int:
-        """The step by which the winner is chosen: K, or that to which finalists are trained."""
+    def cut(self) -> int:
+        """The step at which finalists are chosen; K where there are none."""
         strategy = STRATEGIES.get(self.search.strategy)
-        if strategy is None or "until" not in strategy.heeds:
-            return self.first_lag
-        return max(self.first_lag, round(self.search.until * self.training.steps))
+        if strategy is None or "cut" not in strategy.heeds:
+            return self.latest_lag
+        return self.search.cut or max(1, self.latest_lag // 2)
 
     def n_finalists(self, n_candidates: int) -> int:
-        """Return how many of some candidates are trained beyond K to be chosen among."""
-        is_later = self.latest_lag > self.first_lag
-        return n_finalists(self.search.keep, n_candidates) if is_later else n_candidates
+        """Return how many of some candidates are trained to K."""
+        if self.cut == self.latest_lag:
+            return n_candidates
+        return n_finalists(self.search.keep, n_candidates)
 
     @property
     def resolved(self) -> "Space":
@@ -515,7 +542,7 @@ class Space(StrictModel):
         if self.search.lag is not None:
             return self
         return self.model_copy(
-            update={"search": self.search.model_copy(update={"lag": self.first_lag})}
+            update={"search": self.search.model_copy(update={"lag": self.latest_lag})}
         )
 
     def trial(self, candidate: str, seed: int) -> str:

@@ -149,6 +149,8 @@ class _Run:
             now = time.perf_counter()
             if self.step == until or self.saver.is_due:
                 self._save()
+            if self.step == until:
+                self.saver.wait()  # a curve that is over must not come before its state
             if self.step in evaluate_at:
                 annealed = yield from self._annealed()
                 with self.profile.evaluation():
@@ -157,7 +159,6 @@ class _Run:
                 yield self._progress()
                 told = time.perf_counter()
             if self.step == until:
-                self.saver.wait()
                 return
             with self.profile.step(self.step):
                 self._update()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -109,14 +110,20 @@ class Saver:
         for name, tensor in tensors.items():
             held = self._buffers.get(name)
             if held is None or held.shape != tensor.shape or held.dtype != tensor.dtype:
-                pinned = tensor.device.type == "cuda"
-                held = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
-                self._buffers[name] = held
+                held = self._buffers[name] = _host_memory(tensor)
             held.copy_(tensor.detach(), non_blocking=True)
             on_gpu = on_gpu or tensor.device.type == "cuda"
         if on_gpu:
             torch.cuda.synchronize()
         return {name: self._buffers[name] for name in tensors}
+
+
+def _host_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Return memory for a tensor's values: page-locked for those of a GPU, where there is any."""
+    if tensor.device.type == "cuda":
+        with suppress(RuntimeError):  # no more may be locked: copies are slower then
+            return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
 
 
 def _write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> float:

@@ -1,11 +1,11 @@
 """The winner's model card: what it was grown from and how, on what, and how sure that is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lagsearch.display.layer_blocks import legend
-from lagsearch.hub.card import source_card, write_card
+from lagsearch.hub.card import SourceCard, source_card, write_card
 from lagsearch.report.pages.markdown import Passage, escape_markdown, write_markdown
 from lagsearch.report.words.growing import losses_grid
 from lagsearch.report.words.parts import Grid, Section, code, loss_cell
@@ -16,7 +16,12 @@ from lagsearch.storage.files import path_of
 
 
 def write_winner_card(
-    winner: Path, report: dict[str, Any], space: Space, schedule: dict[str, Any], version: str
+    winner: Path,
+    report: dict[str, Any],
+    space: Space,
+    taken: Collection[int],
+    schedule: dict[str, Any],
+    version: str,
 ) -> None:
     """Write the card beside the winner's checkpoint.
 
@@ -24,16 +29,15 @@ def write_winner_card(
         winner: Its folder.
         report: As `report.json`, with stages or without.
         space: What was run; its first stage where there are several.
+        taken: Places of the sources that the winner was grown from; none for random weights.
         schedule: The space of the winner alone, as plain values.
         version: Of lagsearch, when the run began.
     """
-    checkpoints = [each.checkpoint for each in space.sources if each.checkpoint]
-    sources = [source_card(each) for each in checkpoints]
+    origins = [space.sources[place] for place in sorted(taken)]
+    sources = [source_card(each.checkpoint) for each in origins if each.checkpoint]
     texts = [*_origins(space.model_dump(mode="json")["data"])]
     told = _stages(report) if report.get("kind") == "stages" else _growth(report)
-    from_what = [each.link for each in sources] or ["a model that was trained for it"]
-    intro = f"Grown from {' and '.join(from_what)} and trained on by lagsearch {version}, "
-    intro += "which chose this growth among others by their validation losses."
+    intro = _intro(report, sources, version, is_grown=bool(taken))
     licences = "\n".join(f"- {each.licence}" for each in sources)
     passages: list[Passage] = [
         intro,
@@ -44,6 +48,18 @@ def write_winner_card(
     ]
     datasets = [each["hub"] for each in texts if each["hub"] and not path_of(each["hub"]).is_dir()]
     write_card(winner, write_markdown(report["name"], passages), sources, datasets=datasets)
+
+
+def _intro(
+    report: dict[str, Any], sources: Sequence[SourceCard], version: str, *, is_grown: bool
+) -> str:
+    """Say in a sentence what it is."""
+    from_what = [each.link for each in sources] or ["a model that was trained for it"]
+    made = f"Grown from {' and '.join(from_what)} and trained on" if is_grown else "Trained"
+    line = f"{made} by lagsearch {version}"
+    if len(report.get("candidates", ("", ""))) < 2:
+        return f"{line}."
+    return f"{line}, which chose this growth among others by their validation losses."
 
 
 def _growth(report: dict[str, Any]) -> list[Section]:

@@ -96,11 +96,11 @@ def _searched(report: dict[str, Any]) -> list[str]:
     lines = []
     strategy = find_strategy(search["strategy"])
     if strategy.stops:
-        beaten, count = len(stopped(report)), len(report["candidates"])
-        line = (
-            f"{strategy.name.capitalize()}: {beaten or 'none'} of {count} candidates were stopped "
-        )
-        line += f"by step {lag:,}"
+        beaten, count = stopped(report), len(report["candidates"])
+        steps = {each["stopped"]["step"] for each in beaten}
+        name, many = strategy.name.capitalize(), len(beaten) or "none"
+        at = f"at step {min(steps):,}" if len(steps) == 1 else f"by step {lag:,}"
+        line = f"{name}: {many} of {count} candidates were stopped {at}"
         if beaten:
             line += f", {_why_stopped(search, strategy)}"
         elif search["stable_since"] is None and search["evidence"] == "batches":

@@ -1,4 +1,4 @@
-"""Candidates are ranked at K; the better ones are trained on, and ranked again later."""
+"""All candidates are ranked once before K; the better ones are trained on to K."""
 
 from dataclasses import replace
 from math import ceil
@@ -31,7 +31,7 @@ def _behind_the_cut(
 
 
 def decide_among_finalists(measured: Measured, settings: SearchSettings) -> Order | Choice:
-    """Train all candidates to K, the better ones on, and choose the best of those."""
+    """Train all candidates to the cut, the better ones on to K, and choose the best of those."""
     last = settings.rungs[-1]
     cut = last if settings.cut is None else settings.cut
     rungs = tuple(sorted({cut, last}))

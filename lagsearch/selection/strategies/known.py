@@ -33,11 +33,13 @@ RACE = Strategy(
 FINALISTS = Strategy(
     "finalists",
     title="finalists",
-    words="ranks all candidates at K, trains the better ones on, and chooses among them later",
+    words="ranks all candidates at the step `cut`, and trains the better ones on to K",
     decide=decide_among_finalists,
     verdict="not among the finalists there",
-    heeds=("keep", "until"),
+    heeds=("keep", "cut"),
     stops=True,
+    needs_lag=True,
+    lag_share=0.5,
 )
 
 OPTUNA = Strategy(
@@ -47,5 +49,6 @@ OPTUNA = Strategy(
     decide=decide_at_rungs,
     verdict="Candidates were sampled by Optuna: others were not tried.",
     heeds=("candidates", "sampler", "at_a_time"),
+    needs_lag=True,
     samples=True,
 )

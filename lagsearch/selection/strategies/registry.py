@@ -7,13 +7,15 @@ from typing import Any
 from lagsearch.errors import LagsearchError
 from lagsearch.registry import Registry
 from lagsearch.selection.signals import Measured
+from lagsearch.selection.strategies.evidence import find_evidence
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings
 
 Broken = tuple[str, str]
 
 
-def _any_settings(settings: Mapping[str, Any]) -> Iterator[Broken]:
-    return iter(())
+def _no_settings(settings: Mapping[str, Any]) -> Iterator[Broken]:
+    for key in settings:
+        yield key, "unknown key; this strategy has no settings of its own"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Strategy:
         heeds: Keys of `search` that are errors with other strategies. `settings` is its own.
         stops: Whether it may stop candidates before the last rung.
         is_dense: Whether it decides at every evaluation, which are then more.
+        needs_lag: Whether K must be a number, not `auto`.
+        lag_share: K as a share of completion where it is left out.
         samples: Whether candidates are sampled, in rounds, instead of listed.
         check: Yields what is wrong in `search.settings`: key and message.
     """
@@ -46,8 +50,10 @@ class Strategy:
     heeds: tuple[str, ...] = ()
     stops: bool = False
     is_dense: bool = False
+    needs_lag: bool = False
+    lag_share: float = 0.25
     samples: bool = False
-    check: Callable[[Mapping[str, Any]], Iterator[Broken]] = _any_settings
+    check: Callable[[Mapping[str, Any]], Iterator[Broken]] = _no_settings
 
 
 STRATEGIES = Registry("strategy", __name__.rpartition(".")[0], "lagsearch.strategies", Strategy)
@@ -62,6 +68,13 @@ def find_strategy(name: str) -> Strategy:
     if (found := STRATEGIES.get(name)) is None:
         raise LagsearchError(STRATEGIES.unknown(name))
     return found
+
+
+def why_stopped(settings: SearchSettings) -> str:
+    """Return why a search stops candidates, after "3 of 8 were stopped, "."""
+    if settings.evidence is not None:
+        return find_evidence(settings.evidence).words
+    return find_strategy(settings.strategy).verdict
 
 
 def decide(measured: Measured, settings: SearchSettings) -> Order | Choice:
