@@ -126,6 +126,33 @@ def test_a_post_norm_model_and_two_sources(checkpoint, tmp_path):
         assert found[name.format(place)] == own[name.format(place % 3)]
 
 
+@pytest.mark.parametrize("is_tabled", [True, False])
+def test_two_sources_of_two_types_keep_theirs(checkpoint, tmp_path, monkeypatch, is_tabled):
+    types = {"a": torch.bfloat16, "b": torch.float32}
+    one, two = (
+        checkpoint(LLAMA, "causal", name, seed, dtype=dtype)
+        for seed, (name, dtype) in enumerate(types.items())
+    )
+    if not is_tabled:
+        monkeypatch.setattr("lagsearch.grow.request.open_tabled", lambda folder: None)
+    growth = find_growth(GrowRequest((str(one), str(two)), "multi-stack", {"order": "a b"}))
+    grow(growth, tmp_path / "out", measure=False)
+    found, name = raw(tmp_path / "out"), "model.layers.{}.mlp.down_proj.weight"
+    for place in range(6):
+        own = raw(one) if place < 3 else raw(two)
+        assert found[name.format(place)] == own[name.format(place % 3)]
+
+
+@pytest.mark.parametrize("file", ["../other/model.safetensors", "sub/model.safetensors", ".."])
+def test_an_index_lists_files_of_its_folder_alone(checkpoint, file):
+    source = checkpoint()
+    (source / "model.safetensors").rename(source / "shard.safetensors")
+    index = {"weight_map": {"model.norm.weight": "shard.safetensors", "lm_head.weight": file}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"index\.json lists .*, which is not in its folder"):
+        find_growth(request_for(source, "stack", {"factor": 2}))
+
+
 def test_all_that_copy_only_are_compared_above():
     from lagsearch.grow.entries import only_copies
     from lagsearch.models.configs import ModelShape
@@ -170,6 +197,7 @@ def test_a_file_is_as_safetensors_writes_it(tmp_path):
         lambda data: data.replace(b"[0,64]", b"[0,60]"),
         lambda data: data.replace(b"[64,96]", b"[60,96]"),
         lambda data: data.replace(b"[4,4]", b"[4,5]"),
+        lambda data: data.replace(b"[8]", b"8.0"),
         lambda data: data.replace(b'"dtype"', b'"dtipe"'),
         lambda data: b"\xff" * 8 + data[8:],
     ],
@@ -269,6 +297,14 @@ def widen(tensors, config):
         set_key(num_hidden_layers=4),
         set_key(tie_word_embeddings=True),
         set_key(layer_types=["full_attention"] * 3),
+        set_key(hidden_act="foo"),
+        set_key(rope_parameters={"rope_type": "nonsense", "rope_theta": 1e4}),
+        set_key(pad_token_id=259),
+        set_key(max_position_embeddings="x"),
+        set_key(attention_dropout="x"),
+        set_key(attention_bias=""),
+        set_key(dtype="floot"),
+        set_key(text_config={"hidden_size": 16}),
         lacks("hidden_size"),
         lacks("model_type"),
     ],

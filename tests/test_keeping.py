@@ -32,6 +32,17 @@ class Lines(Watch):
             raise KeyboardInterrupt
 
 
+class Steps(Lines):
+    """Keeps the steps that each training is seen at, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = {}
+
+    def progress(self, progress):
+        self.steps.setdefault(progress.name, []).append(progress.step)
+
+
 def run(space, out, watch=None, **how):
     return lagsearch.run(space, out=out, serial=True, watch=watch or Watch(), **how)
 
@@ -82,6 +93,18 @@ def test_the_best_at_lag_are_there_as_they_were_at_lag(write_space, tmp_path):
     plain = run(write_space(), tmp_path / "plain")
     assert without_times(result.report) == without_times(plain.report)
     assert kept_in(plain.folder) == set()
+
+
+def test_with_an_oracle_nothing_is_trained_twice(write_space, tmp_path):
+    """Finalists are kept; those that were stopped go on for the scores from where they are."""
+    search = "search: {lag: 10, cut: 5, strategy: finalists, keep: 2, oracle: true}"
+    watch = Steps()
+    result = run(write_space(("search: {lag: 10}", search)), tmp_path / "run", watch, keep=2)
+    assert len(kept_in(result.folder)) == 2
+    assert not [line for line in watch.lines if line.startswith("kept: not")]
+    for each in result.candidates:
+        seen = [step for step in watch.steps[each.name] if step]  # 0 is told when a process begins
+        assert seen == sorted(seen), each.name
 
 
 def test_moments_are_those_of_the_state(write_space, tmp_path):

@@ -490,3 +490,17 @@ def test_wandb_without_a_key_is_told_before_anything_trains(monkeypatch, tmp_pat
 def test_no_run_folder_is_one_line(call, tmp_path):
     code, _, err = call("log", tmp_path, "--to", "optuna")
     assert code == 2 and f"{tmp_path}: not a run folder" in err
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:////a b/mlflow.db", "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"),
+        ("postgresql://me:secret@db/x", "mlflow ui --backend-store-uri postgresql://...@db/x"),
+        ("https://me:secret@host/path", "https://...@host/path"),
+    ],
+)
+def test_where_mlflow_is_seen_tells_no_password(uri, shown):
+    from lagsearch.loggers.mlflow import _where
+
+    assert _where(uri) == shown
