@@ -15,6 +15,7 @@ from typing import Any
 from lagsearch.cli.schema import space_schema
 from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.display.layer_blocks import legend
+from lagsearch.loggers import LOGGERS
 from lagsearch.models.families import FAMILIES
 from lagsearch.operators import Operator, all_operators
 from lagsearch.operators.described import (
@@ -250,8 +251,8 @@ def registries_page() -> str:
         [
             "# Signals, evidence, objectives, families",
             "What `search.signal`, `search.evidence`, `objective.name` and `search.baselines` may "
-            "name, and the families of models whose weights are known. [Packages add to each]"
-            "(../howto/extend.md).",
+            "name, loggers, and the families of models whose weights are known. [Packages add to "
+            "each](../howto/extend.md).",
             "## Signals",
             _table(
                 ("`search.signal`", "candidates are ranked by", "needs"),
@@ -295,6 +296,14 @@ def registries_page() -> str:
                 [
                     (f"[`{each.name}`](operators.md#{each.name})", each.summary)
                     for each in baselines
+                ],
+            ),
+            "## Loggers",
+            _table(
+                ("`--log`", "sends to", "package"),
+                [
+                    (f"[`{each.name}`](../howto/loggers.md)", each.words, f"`{each.install}`")
+                    for each in LOGGERS.all()
                 ],
             ),
             "## Families of models",

@@ -47,7 +47,9 @@ SMALLER_SPACE = {
 
 LONGER = (
     "docs/howto/choose-k.md",
+    "docs/howto/memory.md",
     "docs/howto/profile.md",
+    "docs/howto/publish.md",
     "docs/howto/resume.md",
     "docs/howto/schedules.md",
     "docs/howto/seeds.md",
