@@ -1,4 +1,4 @@
-# CPUs:  docker build -t lagsearch .
+# CPUs:  docker build -t lagsearch-cpu .
 # GPUs:  docker build -t lagsearch-cuda \
 #          --build-arg BASE=nvidia/cuda:12.8.1-base-ubuntu24.04 \
 #          --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
