@@ -19,7 +19,7 @@ RUN python3 -m venv /opt/lagsearch \
 COPY . /src
 RUN pip install --no-cache-dir /src
 
-# anybody may write the cache: `docker run --user` gives files in /work their owner
+# a new cache takes any user: `docker run --user` gives files in /work their owner
 ENV HOME=/home/lagsearch HF_HOME=/cache/huggingface LAGSEARCH_CACHE=/cache/lagsearch
 RUN useradd --create-home --uid 10001 lagsearch \
  && install -d -m 1777 /cache /cache/huggingface /cache/lagsearch \
