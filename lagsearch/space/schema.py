@@ -247,7 +247,7 @@ class Training(StrictModel):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the whole gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto` is bf16 autocast on a GPU that has it, else fp32; evaluation is always fp32."""
+    """`auto` is bf16 autocast on a GPU that has it, else fp32."""
 
 
 class Pretrain(StrictModel):
@@ -336,8 +336,20 @@ class EvaluationSettings(StrictModel):
     """Decides the masks of the validation batches; the space's `seed` when left out."""
     batches: PositiveInt = 32
     """Validation batches, the same ones at every evaluation of every candidate."""
+    batch_size: PositiveInt | None = None
+    """Sequences in a validation batch, at most; as many as in a training step when left out."""
+    tokens: PositiveInt = 1_000_000
+    """Most tokens that one evaluation takes: where its batches have more, they have fewer sequences
+    each, but at least one."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Steps to evaluate at, else a log-spaced ladder; 0, K and completion are always in."""
+    thin: bool = True
+    """Measure only the first quarter of the batches, at least 4, at steps before a quarter of K,
+    which serve curves alone; all where there are fewer than 8. Step 0, those of `annealed` and
+    the last one up to half of K have all of them, and so has every step of a search that may stop
+    or choose there."""
+    precision: Literal["same", "fp32"] = "same"
+    """`same` measures in the precision of training; `fp32` always in fp32."""
     ema: Fraction | None = None
     """Measure a moving average of the weights too, with this decay at every step; it is not trained
     on."""

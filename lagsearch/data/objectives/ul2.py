@@ -15,7 +15,7 @@ from lagsearch.data.objectives.base import IGNORED, Example
 from lagsearch.data.objectives.registry import Broken, objective
 from lagsearch.data.tokens.batches import shares
 from lagsearch.errors import DataError
-from lagsearch.space import Objective, Space
+from lagsearch.space import Objective, Space, evaluated_rows
 
 MODES = {"causal": "[NLG]", "prefix": "[S2S]", "span": "[NLU]"}
 """Token that every sequence of a part begins with; the names are those of UL2's checkpoints."""
@@ -157,6 +157,10 @@ def sizes_too_small(space: Space) -> Iterator[Broken]:
         for index, source in enumerate(space.sources)
         if source.pretrain is not None
     ]
+    batches = [((*place, "batch_size"), rows) for place, rows in batches]
+    asked = space.evaluation.batch_size or space.training.batch_size
+    measured = evaluated_rows(space, space.training.batch_size)
+    batches.append((("evaluation", "tokens" if measured < asked else "batch_size"), measured))
     for place, rows in batches:
         lacking = _parts_without_rows(space.objective, rows) if rows is not None else []
         if lacking:
