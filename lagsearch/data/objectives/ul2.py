@@ -149,23 +149,23 @@ def sizes_too_small(space: Space) -> Iterator[Broken]:
     if space.data.sequence_length < _SHORTEST:
         at = ("data", "sequence_length")
         yield at, f"is too short: ul2 needs {_SHORTEST} tokens at least"
+    trained, measured = space.training.batch_size, evaluated_rows(space, space.training.batch_size)
     batches: list[tuple[tuple[str | int, ...], int | None]] = [
-        (("training",), space.training.batch_size)
+        (("training", "batch_size"), trained)
     ]
     batches += [
-        (("sources", index, "pretrain"), source.pretrain.batch_size)
+        (("sources", index, "pretrain", "batch_size"), source.pretrain.batch_size)
         for index, source in enumerate(space.sources)
         if source.pretrain is not None
     ]
-    batches = [((*place, "batch_size"), rows) for place, rows in batches]
-    asked = space.evaluation.batch_size or space.training.batch_size
-    measured = evaluated_rows(space, space.training.batch_size)
-    batches.append((("evaluation", "tokens" if measured < asked else "batch_size"), measured))
+    if measured != trained:
+        is_as_asked = measured == space.evaluation.batch_size
+        batches.append((("evaluation", "batch_size" if is_as_asked else "tokens"), measured))
     for place, rows in batches:
         lacking = _parts_without_rows(space.objective, rows) if rows is not None else []
         if lacking:
             message = f"is too small: no validation sequence would be of ul2's {lacking[0]}"
-            yield (*place, "batch_size"), message
+            yield place, message
 
 
 def _parts_without_rows(objective: Objective, rows: int) -> list[str]:
