@@ -238,6 +238,29 @@ def test_a_plan_as_json(call, write_space):
     assert told["flops"]["every_candidate_to_completion"] == 4 * 24 * per_step
     assert told["flops"]["sources"] == 20 * told["sources"][0]["flops_per_step"]
     assert told["sampled"] is None
+    assert told["evaluation"] == {
+        "batches": 4,
+        "batch_size": 4,
+        "tokens": 256,
+        "batches_by_step": {str(step): 4 for step in (0, 1, 2, 5, 10)},
+    }
+    forward = per_step // (3 * 4 * 16)  # of a token
+    assert told["flops"]["evaluations"] == 4 * 5 * 256 * forward
+
+
+def test_a_plan_says_on_how_much_losses_are_measured(call, write_space):
+    options = ["--set", "evaluation.batches=8", "--set", "evaluation.annealed={at: [5]}"]
+    code, out, _ = call("plan", write_space(), *options)
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("its evaluations"))
+    assert "3 on 512 tokens and 2 on the first 4 of 8 batches:" in line
+    _, out, _ = call("plan", write_space(), *options, "--json")
+    told = json.loads(out)
+    assert told["evaluation"]["batches_by_step"] == {"0": 8, "1": 4, "2": 4, "5": 8, "10": 8}
+    whole = told["candidates"][0]["evaluation_flops"]
+    # three whole evaluations, two halves, and the one after the decay that branches off at step 5
+    assert told["flops"]["evaluations"] == 4 * 5 * whole
+    assert f"{told['flops']['evaluations'] / told['flops']['search']:.1%} of the search" in line
 
 
 def test_a_plan_with_stages_as_json(call, write_stages):

@@ -141,7 +141,7 @@ def test_an_oracle_keeps_the_same_and_measures_the_same(write_space, tmp_path):
 
 
 def test_a_race_and_a_sampled_search_keep_theirs(write_space, tmp_path):
-    race = "search: {lag: auto, min_lag: 5, strategy: race, keep: 2}"
+    race = "search: {lag: auto, min_lag: 5, strategy: race, keep_checkpoints: 2}"
     found = run(write_space(("search: {lag: 10}", race)), tmp_path / "race")
     lag = found.report["lag"]
     ranked = [each for each in found.candidates if each.status == "ok"][:2]
@@ -149,7 +149,9 @@ def test_a_race_and_a_sampled_search_keep_theirs(write_space, tmp_path):
     for each in ranked:
         measured = losses_of(found.folder / "kept" / each.name)
         assert measured == pytest.approx(each.val_loss[lag], abs=1e-5)
-    sampled = "search: {lag: 10, strategy: optuna, candidates: 3, at_a_time: 1, keep: 2}"
+    sampled = (
+        "search: {lag: 10, strategy: optuna, candidates: 3, at_a_time: 1, keep_checkpoints: 2}"
+    )
     found = run(write_space(("search: {lag: 10}", sampled)), tmp_path / "sampled")
     assert kept_in(found.folder) == {each.name for each in found.candidates[:2]}
 

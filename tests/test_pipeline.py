@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lagsearch.data.tokens.batches import validation_rows
 from lagsearch.data.tokens.store import TokenStore
 from lagsearch.display.watch import Watch
 from lagsearch.errors import NoSurvivorError, RunFolderError, SpaceError
+from lagsearch.records.curve import read_curve
 from lagsearch.space import Schedule
 from lagsearch.training import loop
 from lagsearch.training.optimizer import learning_rate
@@ -425,17 +427,101 @@ def test_characters_and_files_for_validation(write_space, tmp_path, corpus):
     assert tokenizer.decode(tokenizer("a step")["input_ids"]) == "a step"
 
 
-def test_bf16_trains_in_bf16_and_is_measured_in_fp32(write_space, tmp_path):
+def test_bf16_trains_in_bf16_and_is_measured_in_it_unless_fp32_is_asked_for(write_space, tmp_path):
     full = run(write_space(), tmp_path / "full")
-    half = run(
-        write_space(("batch_size: 4", "batch_size: 4\n  precision: bf16")), tmp_path / "half"
-    )
+    path = write_space(("batch_size: 4", "batch_size: 4\n  precision: bf16"))
+    half = run(path, tmp_path / "half")
+    fine = run(path, tmp_path / "fine", overrides=["evaluation.precision=fp32"])
+    assert _precisions(full) == ("fp32", None)
+    assert _precisions(half) == ("bf16", "bf16")
+    assert _precisions(fine) == ("bf16", None)
+    exact = {each.name: each.val_loss for each in fine.candidates}
+    for each in half.candidates:
+        for step, loss in each.val_loss.items():
+            assert loss == pytest.approx(exact[each.name][step], abs=2e-3)
+        assert each.val_loss != exact[each.name]
+    with pytest.raises(RunFolderError, match=r"evaluation\.precision is 'same' there and 'fp32'"):
+        run(path, half.folder, overrides=["evaluation.precision=fp32"])
+    # a folder of before evaluation had a precision of its own was measured in fp32
+    environment = json.loads((half.folder / "environment.json").read_text())
+    del environment["inputs"]["evaluation_precision"]
+    (half.folder / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(RunFolderError, match="evaluation_precision is None there and 'bf16' here"):
+        run(path, half.folder, oracle=True)
     losses = {each.name: each.val_loss for each in full.candidates}
     for each in half.candidates:
         assert each.val_loss[10] != losses[each.name][10]
         assert each.val_loss[10] == pytest.approx(losses[each.name][10], abs=0.05)
     model = AutoModelForCausalLM.from_pretrained(half.checkpoint)
     assert model.dtype == torch.float32
+
+
+def _precisions(result):
+    inputs = json.loads((result.folder / "environment.json").read_text())["inputs"]
+    return inputs["precision"], inputs.get("evaluation_precision")
+
+
+def test_early_steps_are_measured_on_fewer_batches(write_space, tmp_path):
+    """K is 10: steps 1 and 2 of 0, 1, 2, 5, 10, 20, 24 have 4 of 8 batches, the same numbers."""
+    path = write_space(("batches: 4", "batches: 8"))
+    plan = lagsearch.plan(path).stages[0]
+    assert plan.evaluations == {0: 8, 1: 4, 2: 4, 5: 8, 10: 8}
+    thin = run(path, tmp_path / "thin", oracle=True)
+    whole = run(path, tmp_path / "whole", oracle=True, overrides=["evaluation.thin=false"])
+    for name in [each.name for each in thin.candidates] + ["continue"]:
+        few, all_of_them = (
+            read_curve(each.folder / "curves" / f"{name}.jsonl").evaluations
+            for each in (thin, whole)
+        )
+        for one, other in zip(few, all_of_them, strict=True):
+            size = 4 if one.step in (1, 2) else 8
+            assert one.val_loss_batches == other.val_loss_batches[:size]
+            assert len(other.val_loss_batches) == 8
+            assert size == 4 or one.val_loss == other.val_loss
+    ranked = [[each.name for each in result.candidates] for result in (thin, whole)]
+    assert ranked[0] == ranked[1]
+    told = [json.loads((each.folder / "report.json").read_text()) for each in (thin, whole)]
+    assert told[0]["doubt"] == told[1]["doubt"]
+    # 5 evaluations up to K, two of which take half of the batches
+    spent = [each["cost"]["evaluation_flops"] for each in told]
+    assert spent[0] == pytest.approx(spent[1] * 4 / 5)
+    assert spent[0] == plan.evaluation_flops()
+    one = json.loads((thin.folder / "plans.json").read_text())["candidates"]
+    assert spent[1] == 5 * sum(each["evaluation_flops"] for each in one)
+
+
+def test_a_folder_of_whole_evaluations_is_gone_on_with(write_space, tmp_path):
+    """Its steps stay as they are; under a seed that is added early ones have fewer batches."""
+    path = write_space(("batches: 4", "batches: 8"))
+    run(path, tmp_path / "run", overrides=["evaluation.thin=false"])
+    space = tmp_path / "run" / "space.yaml"
+    before = re.sub(r"thin: false(, |\n *)", "", space.read_text())  # there was no such key
+    assert before != space.read_text()
+    space.write_text(before)
+    result = run(path, tmp_path / "run", seeds=[3, 4])
+    sizes = {
+        file.name: [len(json.loads(line)["val_loss_batches"]) for line in file.open()][:4]
+        for file in (result.folder / "curves").iterdir()
+    }
+    for name, found in sizes.items():
+        assert found == ([8, 4, 4, 8] if "@4" in name else [8, 8, 8, 8])
+
+
+def test_validation_batches_may_be_of_their_own_size(write_space, tmp_path):
+    """4 batches of 16 tokens a sequence: 128 tokens are 2 rows, of the 4 of a training step."""
+    path = write_space()
+    small = run(path, tmp_path / "small", overrides=["evaluation.tokens=128"])
+    named = run(path, tmp_path / "named", overrides=["evaluation.batch_size=2"])
+    usual = run(path, tmp_path / "usual")
+    losses = [{each.name: each.val_loss for each in one.candidates} for one in (small, named)]
+    assert losses[0] == losses[1] != {each.name: each.val_loss for each in usual.candidates}
+    inputs = json.loads((small.folder / "environment.json").read_text())["inputs"]
+    assert inputs["validation_batch_size"] == 2
+    [one, two] = [
+        json.loads((each.folder / "report.json").read_text())["cost"] for each in (small, usual)
+    ]
+    assert 2 * one["evaluation_flops"] == two["evaluation_flops"]
+    assert one["search_flops"] == two["search_flops"]
 
 
 def test_reset_starts_the_optimizer_anew(write_space, tmp_path):

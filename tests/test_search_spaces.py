@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import lagsearch
+from lagsearch.space import evaluated_rows, load_space
 
 SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 PUBLISHED = {  # sizes as published: parameters of source and target in millions
@@ -32,6 +33,20 @@ def test_sizes_are_those_of_the_paper(name):
     source, target = PUBLISHED[name]
     assert planned.sources[0].cost.parameters / 1e6 == pytest.approx(source, rel=0.01)
     assert planned.candidates[0].cost.parameters / 1e6 == pytest.approx(target, rel=0.01)
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_an_evaluation_is_small_beside_training(path):
+    """Small spaces measure on as much as they train in a step, the published ones on a million."""
+    for stage in load_space(path).stages:
+        space = stage.space
+        rows = evaluated_rows(space, space.training.batch_size)
+        tokens = rows * space.evaluation.batches * space.data.sequence_length
+        if path.stem in (*PUBLISHED, "adaptive_bert_large"):
+            assert 0.9e6 < tokens <= 1e6
+            assert rows < space.training.batch_size
+        else:
+            assert rows == space.training.batch_size
 
 
 def test_laptop_versions_search_the_same_operators():

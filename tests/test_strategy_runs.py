@@ -131,7 +131,9 @@ def test_a_race_stops_who_is_worse_and_says_why(write_space, tmp_path):
 def assert_stops_are_told(result, stopped):
     """Check that every report tells who was stopped, where and why."""
     page, html, data = told(result.folder)
-    count = f"Race: {len(stopped)} of {len(result.candidates)} candidates were stopped by step 16"
+    steps = {entry["stopped"]["step"] for entry in stopped.values()}
+    where = f"at step {min(steps)}" if len(steps) == 1 else "by step 16"
+    count = f"Race: {len(stopped)} of {len(result.candidates)} candidates were stopped {where}"
     (line,) = (each for each in judge(result.report).lines if each.startswith(count))
     assert f"**{line}**  " in page.splitlines()[2:5]
     assert f"<li>{count}" in html

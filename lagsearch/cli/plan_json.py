@@ -18,7 +18,8 @@ def plain_plan(plan: Plan) -> dict[str, Any]:
     """Return all that a plan knows as plain values.
 
     `candidates` are as in `plans.json` of a run folder; what is not known is null. FLOPs are those
-    of training, counted as the space says; memory is an estimate in bytes.
+    of training but for `evaluations` (of the search) and `evaluation_flops` (of one of them),
+    counted as the space says; memory is an estimate in bytes.
 
     Args:
         plan: Of one growth, or of stages: then the same for each of them, in `stages`.
@@ -52,6 +53,7 @@ def _growth(plan: StagePlan) -> dict[str, Any]:
         "is_lag_found": space.search.lag == "auto",
         "steps": space.training.steps,
         "evaluation_steps": list(plan.steps),
+        "evaluation": _evaluation(plan),
         "sources": [
             {
                 "name": each.source.name,
@@ -68,11 +70,23 @@ def _growth(plan: StagePlan) -> dict[str, Any]:
         "flops": {
             "sources": plan.source_flops(),
             "search": plan.search_flops(),
+            "evaluations": plan.evaluation_flops(),
             "winner": plan.winner_flops(),
             "baselines": plan.baseline_flops(),
             "every_candidate_to_completion": plan.flops(space.training.steps),
         },
         "advice": plan.advice(),
+    }
+
+
+def _evaluation(plan: StagePlan) -> dict[str, Any]:
+    """Return on how much losses are measured; `batches_by_step` is up to K."""
+    batches, rows = plan.validation_size
+    return {
+        "batches": batches,
+        "batch_size": rows,
+        "tokens": batches * rows * plan.space.data.sequence_length,
+        "batches_by_step": {str(step): size for step, size in plan.evaluations.items()},
     }
 
 

@@ -77,6 +77,8 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
     learnt = f", and {learning:.2e} for operators that are learned" if learning else ""
     under = f" x {len(space.seeds)} seeds" if len(space.seeds) > 1 else ""
     rows.add_row("search", f"{search:.2e}", f"{_search_steps(plan, count)}{under}{learnt}")
+    evaluated = plan.evaluation_flops()
+    rows.add_row("its evaluations", f"{evaluated:.2e}", _evaluations(plan, evaluated / search))
     rows.add_row("winner", f"{winner:.2e}", f"{steps - lag:,} steps")
     if further := plan.baseline_flops():
         told = [f"{each.name} {each.steps:,} steps" for each in plan.baselines]
@@ -95,6 +97,16 @@ def _search_steps(plan: "StagePlan", count: int) -> str:
     cut, lag = space.cut, space.latest_lag
     told = f"{count} x {cut:,} steps"
     return told if lag == cut else f"{told}, {space.n_finalists(count)} on to step {lag:,}"
+
+
+def _evaluations(plan: "StagePlan", share: float) -> str:
+    """Say on how much losses are measured, how often, and what share of training that takes."""
+    measured, (batches, rows) = plan.evaluations, plan.validation_size
+    whole = sum(size == batches for size in measured.values())
+    fewer = len(measured) - whole
+    tokens = batches * rows * plan.space.data.sequence_length
+    also = f" and {fewer} on the first {min(measured.values())} of {batches} batches"
+    return f"{whole} on {tokens:,} tokens{also if fewer else ''}: {share:.1%} of the search"
 
 
 def _show_stages(plan: "Plan", console: Any) -> None:

@@ -8,7 +8,7 @@ from lagsearch.data.objectives.registry import objective_kind
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import plain_config, stored_name
 from lagsearch.operators import GrowthPlan
-from lagsearch.space import OPTIMIZERS, Space
+from lagsearch.space import OPTIMIZERS, Space, evaluated_rows
 from lagsearch.storage.files import digest
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class ModelCost:
         parameters: Tied ones once.
         layer_parameters: Weights of matrix products without embeddings and head.
         flops_per_step: Training FLOPs of one step.
-        evaluation_flops: FLOPs of one evaluation.
+        evaluation_flops: FLOPs of one evaluation of all validation batches.
         memory_bytes: Estimate of training in fp32; None where there is none.
         operator_flops: FLOPs of learning the operator, before the first step.
     """
@@ -157,7 +157,7 @@ class Models:
         model = empty_model(config, objective_kind(space.objective))
         stack = find_layers(model, config)
         forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
-        evaluated = space.evaluation.batches * rows * length
+        evaluated = space.evaluation.batches * evaluated_rows(space, rows) * length
         cost = ModelCost(
             parameters=n_parameters(model),
             layer_parameters=matrix_parameters(model)["layers"],

@@ -17,6 +17,7 @@ from lagsearch.operators import (
     alternatives,
     sampled_settings,
 )
+from lagsearch.planning.cost import ModelCost
 from lagsearch.planning.guideline import advise_growth
 from lagsearch.planning.listing import (
     LeftOut,
@@ -37,9 +38,12 @@ from lagsearch.space import (
     Space,
     StageFile,
     annealed_steps,
+    evaluated_rows,
     evaluation_steps,
     expand,
+    first_batches,
     matching,
+    thinned_steps,
 )
 from lagsearch.storage.files import digest
 
@@ -144,6 +148,47 @@ class StagePlan:
         space, count = self.space, self.n_searched
         to_cut, to_lag = self.flops(space.cut), self.flops(self.lag)
         return to_cut + (to_lag - to_cut) * space.n_finalists(count) // count
+
+    @property
+    def validation_size(self) -> tuple[int, int]:
+        """Validation batches and the sequences in each."""
+        return self.validation or self._asked
+
+    @property
+    def _asked(self) -> tuple[int, int]:
+        space = self.space
+        return space.evaluation.batches, evaluated_rows(space, space.training.batch_size)
+
+    def evaluated(self, cost: ModelCost) -> int:
+        """Return the FLOPs of one evaluation of a candidate, of all validation batches."""
+        return cost.evaluation_flops * math.prod(self.validation_size) // math.prod(self._asked)
+
+    @property
+    def evaluations(self) -> dict[int, int]:
+        """How many validation batches are measured at each step up to K."""
+        batches, thinned = self.validation_size[0], thinned_steps(self.space)
+        few = first_batches(batches)
+        steps = [step for step in self.steps if step <= self.lag]
+        return {step: few if step in thinned else batches for step in steps}
+
+    def evaluation_flops(self) -> int:
+        """Return the FLOPs of the evaluations of the search, at most."""
+        space, count, batches = self.space, self.n_searched, self.validation_size[0]
+        each = [
+            (self.evaluated(one.cost), self.evaluated(one.cost) // (1 + self._is_averaged))
+            for one in self.candidates
+        ]
+        whole, annealed = (sum(column) * count / len(each) for column in zip(*each, strict=True))
+        total = 0.0
+        for step, measured in self.evaluations.items():
+            share = 1.0 if step <= space.cut else space.n_finalists(count) / count
+            total += share * whole * measured / batches
+            total += share * annealed * (step in annealed_steps(space))
+        return round(total) * len(space.seeds)
+
+    @property
+    def _is_averaged(self) -> bool:
+        return self.space.evaluation.ema is not None
 
     def source_flops(self) -> int | None:
         """Return the training FLOPs of all sources; None where a checkpoint's are not known."""
@@ -325,8 +370,6 @@ def _check_listed(words: Mapping[str, Drawn]) -> None:
 
 def recorded(plan: StagePlan) -> dict[str, Any]:
     """Return what `plans.json` holds: the growth and cost of every candidate and baseline."""
-    asked = plan.space.evaluation.batches, plan.space.training.batch_size
-    batches, rows = plan.validation or asked
 
     def record(planned: PlannedCandidate) -> dict[str, Any]:
         return {
@@ -339,12 +382,12 @@ def recorded(plan: StagePlan) -> dict[str, Any]:
             "plan": planned.candidate.plan.to_dict(),
             "steps": planned.steps,
             **asdict(planned.cost),
-            "evaluation_flops": planned.cost.evaluation_flops * batches * rows // math.prod(asked),
+            "evaluation_flops": plan.evaluated(planned.cost),
         }
 
     return {
         "format": 1,
-        "validation_batches": batches,
+        "validation_batches": plan.validation_size[0],
         "candidates": [record(each) for each in plan.candidates],
         "baselines": [record(each) for each in plan.baselines],
         "left_out": [asdict(each) for each in plan.left_out],

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lagsearch.records.curve import Curve
+from lagsearch.records.curve import Curve, levelled
 from lagsearch.selection import LossTable, Measured, SearchSettings, find_signal, find_strategy
 from lagsearch.space import Space, annealed_steps, rungs
 
@@ -48,11 +48,11 @@ def _table(curves: Mapping[str, Sequence[Curve]], of: str, until: int) -> LossTa
     return LossTable.of_seeds(
         {
             name: [
-                {
-                    each.step: getattr(each, of)
+                levelled(
+                    (each.step, getattr(each, of))
                     for each in curve.evaluations
-                    if each.step <= until and getattr(each, of)
-                }
+                    if each.step <= until
+                )
                 for curve in found
             ]
             for name, found in curves.items()

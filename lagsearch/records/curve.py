@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import fsum, isclose, isfinite
 from pathlib import Path
@@ -25,8 +25,10 @@ class Evaluation:
 
     Attributes:
         step: Steps since growth.
-        val_loss: Mean over the validation batches, nats per predicted token.
-        val_loss_batches: Loss of each validation batch, nats per predicted token.
+        val_loss: Mean over all validation batches, nats per predicted token; estimated where only
+            some were measured (`level`).
+        val_loss_batches: Loss of each validation batch, nats per predicted token; of the first ones
+            alone where not all were measured.
         wall_s: Seconds of training and evaluation since growth, of this candidate alone.
         flops: Training FLOPs since growth; evaluation is not in them.
         parts: Loss of each validation batch for each part of an objective that has several.
@@ -103,7 +105,9 @@ def read_curve(path: Path) -> Curve:
     """
     lines = _text(path).split("\n")
     evaluations: dict[int, Evaluation] = {}
-    failure = None
+    before: dict[int, tuple[float, ...]] = {}  # all batches, at the last step that had them
+    failure: Failure | None = None
+    whole: tuple[float, ...] = ()
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -118,8 +122,13 @@ def read_curve(path: Path) -> Curve:
             if isinstance(found, Failure):
                 failure = found
                 continue
+            mean = level(found.val_loss_batches, before.setdefault(found.step, whole))
+            is_mean = isclose(mean, found.val_loss, rel_tol=1e-12)
+            _check(is_mean, "val_loss is not the mean of its batches")
             if _losses(evaluations.get(found.step, found)) != _losses(found):
                 raise ValueError(f"step {found.step} stands there twice, with other losses")
+            if len(found.val_loss_batches) >= len(whole):
+                whole = found.val_loss_batches
             evaluations[found.step] = found
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             why = f": {error}" if type(error) is ValueError else ""
@@ -175,8 +184,53 @@ def _entry(entry: Any) -> Evaluation | Failure:
         _check_losses(losses, key)
         _check(len(losses) == len(batches), f"{key} has {len(losses)} of {len(batches)} batches")
     _check_losses((found.val_loss, found.wall_s), "val_loss or wall_s")
-    mean = fsum(found.val_loss_batches) / len(batches)
-    _check(isclose(mean, found.val_loss, rel_tol=1e-12), "val_loss is not the mean of its batches")
+    return found
+
+
+def level(losses: Sequence[float], whole: Sequence[float]) -> float:
+    """Return the mean loss of all validation batches from those of the first ones.
+
+    How far these lie from the mean of all is taken to be as it was at an earlier evaluation (the
+    difference estimator of sampling from finite populations). Where it has no more batches, this is
+    their own mean.
+
+    Args:
+        losses: Of the first batches.
+        whole: Of all, at the last evaluation before that measured all.
+    """
+    return fsum(losses) / len(losses) + _offset(len(losses), whole)
+
+
+def last_whole(evaluations: Iterable[Evaluation]) -> tuple[float, ...]:
+    """Return the batch losses of the last evaluation that has no fewer than those before."""
+    whole: tuple[float, ...] = ()
+    for each in evaluations:
+        whole = each.val_loss_batches if len(each.val_loss_batches) >= len(whole) else whole
+    return whole
+
+
+def _offset(size: int, whole: Sequence[float]) -> float:
+    """Return how far the mean of all batches lies above that of the first ones."""
+    if size >= len(whole):
+        return 0.0
+    return fsum(whole) / len(whole) - fsum(whole[:size]) / size
+
+
+def levelled(measured: Iterable[tuple[int, tuple[float, ...]]]) -> dict[int, tuple[float, ...]]:
+    """Return batch losses by step; where there are the first ones alone, their mean is `level`.
+
+    They are moved together, so that their differences are those that were measured.
+
+    Args:
+        measured: Steps and batch losses in order; what has none is left out.
+    """
+    found: dict[int, tuple[float, ...]] = {}
+    whole: tuple[float, ...] = ()
+    for step, losses in measured:
+        if losses:
+            whole = losses if len(losses) >= len(whole) else whole
+            offset = _offset(len(losses), whole)
+            found[step] = tuple(loss + offset for loss in losses)
     return found
 
 

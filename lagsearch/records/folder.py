@@ -39,8 +39,10 @@ from lagsearch.space import (
     SpaceFile,
     dump_space,
     evaluation_steps,
+    first_batches,
     load_space,
     opened,
+    thinned_steps,
     written_out,
 )
 from lagsearch.storage.files import (
@@ -175,10 +177,11 @@ class RunFolder:
         wanted = self._validation_batches or space.evaluation.batches
         last = curve.evaluations[-1].step if curve.evaluations else -1
         there = {each.step for each in curve.evaluations}
+        thinned = dict.fromkeys(thinned_steps(space), first_batches(wanted))
         wrong = [
             f"step {each.step} has {len(each.val_loss_batches)} of {wanted} validation batches"
             for each in curve.evaluations
-            if len(each.val_loss_batches) != wanted
+            if len(each.val_loss_batches) not in (wanted, thinned.get(each.step))
         ] + [
             f"the evaluation at step {step} is missing"
             for step in evaluation_steps(space)

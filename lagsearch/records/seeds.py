@@ -54,5 +54,5 @@ def _mean(found: Sequence[Evaluation | None]) -> Evaluation:
 
 
 def _means(batches: Iterable[Sequence[float]]) -> tuple[float, ...]:
-    """Return the mean of each batch."""
-    return tuple(fsum(losses) / len(losses) for losses in zip(*batches, strict=True))
+    """Return the mean of each batch that was measured under all seeds."""
+    return tuple(fsum(losses) / len(losses) for losses in zip(*batches, strict=False))

@@ -11,6 +11,7 @@ import numpy as np
 
 from lagsearch.errors import LagsearchError, RunFolderError
 from lagsearch.records.imported_curves import read_searched, searches_in
+from lagsearch.records.search import Searched
 from lagsearch.replay.rivals import (
     Asha,
     OptunaPruner,
@@ -133,7 +134,19 @@ def recordings(path: Path) -> list[Recording]:
     Raises:
         RunFolderError: It is no complete oracle run.
     """
-    run = read_searched(path)
+    return recordings_of(read_searched(path), path)
+
+
+def recordings_of(run: Searched, path: Path) -> list[Recording]:
+    """Return what each seed of a search recorded.
+
+    Args:
+        run: The search.
+        path: Where it is from, for messages.
+
+    Raises:
+        RunFolderError: It is no complete oracle run.
+    """
     names, terms = run.complete_growths, run.terms
     if not terms.has_oracle or len(names) < 2:
         message = "has no two candidates trained to completion: replay needs a run with --oracle"
@@ -406,10 +419,10 @@ def replay_runs(
     for place, path in enumerate(paths):
         if whole_paths[place] in whole_paths[:place]:
             raise RunFolderError(f"{path}: comes twice")
-    recorded = [recordings(path) for path in paths]
-    names = [found[0].run for found in recorded]
+    every = [recordings(path) for path in paths]
+    names = [found[0].run for found in every]
     rows = []
-    for path, found, name in zip(paths, recorded, names, strict=True):
+    for path, found, name in zip(paths, every, names, strict=True):
         label = name if names.count(name) == 1 else str(path)
         for recording in found:
             judged_at = lag or recording.settings.rungs[-1]

@@ -1,6 +1,6 @@
 """From a plan to jobs: what the process of each source and each candidate needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,16 @@ from lagsearch.models.configs import plain_config
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan
 from lagsearch.records.folder import RunFolder
-from lagsearch.space import Space, Training, annealed_steps, log_ladder, written_out
+from lagsearch.space import (
+    Space,
+    Training,
+    annealed_steps,
+    evaluated_rows,
+    first_batches,
+    log_ladder,
+    thinned_steps,
+    written_out,
+)
 from lagsearch.storage.files import derive_seed, digest
 from lagsearch.training.job import Compute, Job, Text
 
@@ -64,15 +73,30 @@ class JobMaker:
         }
 
     def inputs(self) -> dict[str, Any]:
-        """Return what decides the losses beside the space and the sources, as plain values."""
+        """Return what decides the losses beside the space and the sources, as plain values.
+
+        What evaluation takes other than training is there only where it is so: folders of before
+        2026-11-29 evaluated all sequences of a training step, in fp32.
+        """
+        space, evaluates_in = self.plan.space, self._compute.evaluation
+        rows = evaluated_rows(space, space.training.batch_size)
+        is_same = rows == space.training.batch_size
         return {
             "tokens": self.store.identity,
             "threads": self.compute.threads,
             "source_threads": self.source_threads,
             "device": self.compute.device,
             "precision": self.compute.precision,
+            **({} if evaluates_in == "fp32" else {"evaluation_precision": evaluates_in}),
+            **({} if is_same else {"validation_batch_size": rows}),
             "versions": _versions(),
         }
+
+    @property
+    def _compute(self) -> Compute:
+        """What a candidate may use, and what it is measured in."""
+        is_same = self.plan.space.evaluation.precision == "same"
+        return replace(self.compute, evaluation=self.compute.precision if is_same else "fp32")
 
     def source(self, planned: PlannedSource, seed: int) -> Job:
         """Return the job that pretrains a source under a seed: a growth from nothing.
@@ -91,9 +115,11 @@ class JobMaker:
             schedule |= {"continue": False, "rewarm_steps": 0}  # a source was not grown
             if space.training.schedule.falls and schedule["total_steps"] is None:
                 schedule["total_steps"] = pretrain.steps + space.training.steps
+        steps = tuple(sorted({*log_ladder(pretrain.steps), pretrain.steps}))
         training = Training.model_validate(
             {**space.training.model_dump(), **_NOT_GROWN, "schedule": schedule} | given
         )
+        text = self._text(f"source {name}", seed, training.batch_size)
         return Job(
             name=name,
             config=plain_config(planned.config),
@@ -102,13 +128,10 @@ class JobMaker:
             n_parameters=planned.cost.parameters,
             init_seed=derive_seed(seed, "init", "source", name),
             training=training,
-            text=replace(
-                self._text(f"source {name}", seed, training.batch_size),
-                stores=self.store.of(name),
-                part=pretrain.place_in_text,
-            ),
-            compute=replace(self.compute, threads=self.source_threads),
-            evaluate_at=tuple(sorted({*log_ladder(pretrain.steps), pretrain.steps})),
+            text=replace(text, stores=self.store.of(name), part=pretrain.place_in_text),
+            compute=replace(self._compute, threads=self.source_threads),
+            evaluate_at=steps,
+            thinned=self._thinned(steps[1:-1], text),
             curve=Path(),
             state=Path(),
             flops_per_step=planned.cost.flops_per_step,
@@ -129,6 +152,7 @@ class JobMaker:
     def _candidate(self, planned: PlannedCandidate, seed: int, sources: tuple[Path, ...]) -> Job:
         space = self.plan.space
         name = space.trial(planned.name, seed)
+        text = self._text("growth", seed, space.training.batch_size)
         return Job(
             name=name,
             config=planned.config,
@@ -137,13 +161,10 @@ class JobMaker:
             n_parameters=planned.cost.parameters,
             init_seed=derive_seed(seed, "init", "target", *self._stage),
             training=self._training(planned),
-            text=replace(
-                self._text("growth", seed, space.training.batch_size),
-                behind=space.before.steps,
-                rows_behind=space.before.sequences,
-            ),
-            compute=self.compute,
+            text=replace(text, behind=space.before.steps, rows_behind=space.before.sequences),
+            compute=self._compute,
             evaluate_at=_evaluated(self.plan.steps, planned.steps),
+            thinned=self._thinned(thinned_steps(space), text),
             curve=self.folder.curve_file(name).absolute(),
             state=self.folder.state_file(name).absolute(),
             flops_per_step=planned.cost.flops_per_step,
@@ -170,6 +191,12 @@ class JobMaker:
         schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})
         return training.model_copy(update={"schedule": schedule})
 
+    def _thinned(self, steps: Collection[int], text: Text) -> dict[int, int]:
+        """Return how many validation batches are measured at steps that do not need all."""
+        if not self.plan.space.evaluation.thin:
+            return {}
+        return dict.fromkeys(sorted(steps), first_batches(text.validation_batches))
+
     def _text(self, stream: str, seed: int, rows: int) -> Text:
         space = self.plan.space
         size = _size(space, self.store, self.objective, rows)
@@ -190,7 +217,7 @@ def sizes_wanted(space: Space) -> list[ValidationSize]:
     pretrained = [each.pretrain for each in space.sources if each.pretrain is not None]
     rows = space.training.batch_size
     sizes = [rows, *(each.batch_size or rows for each in pretrained)]
-    return [ValidationSize(space.evaluation.batches, size) for size in sizes]
+    return [_wanted(space, size) for size in sizes]
 
 
 def with_validation(plan: StagePlan, store: Stores, objective: Predicts) -> StagePlan:
@@ -201,10 +228,11 @@ def with_validation(plan: StagePlan, store: Stores, objective: Predicts) -> Stag
 
 def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:
     """Say how many validation batches there are, where they are not those that are asked for."""
-    batches, rows = space.evaluation.batches, space.training.batch_size
-    size = _size(space, store, objective, rows)
-    if (size.batches, size.rows) == (batches, rows):
+    wanted = _wanted(space, space.training.batch_size)
+    size = _size(space, store, objective, space.training.batch_size)
+    if size == wanted:
         return None
+    batches, rows = wanted.batches, wanted.rows
     count = f"{size.batches} of {batches}" if size.batches < batches else f"{batches}"
     noun = "sequence" if size.rows == 1 else "sequences"
     smaller = f" of {size.rows} {noun} each instead of {rows}" if size.rows < rows else ""
@@ -212,8 +240,12 @@ def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:
 
 
 def _size(space: Space, store: Stores, objective: Predicts, rows: int) -> ValidationSize:
-    wanted = ValidationSize(space.evaluation.batches, rows)
+    wanted = _wanted(space, rows)
     return validation_size(store, objective, space.data.sequence_length, wanted)
+
+
+def _wanted(space: Space, rows: int) -> ValidationSize:
+    return ValidationSize(space.evaluation.batches, evaluated_rows(space, rows))
 
 
 def _evaluated(steps: tuple[int, ...], until: int) -> tuple[int, ...]:

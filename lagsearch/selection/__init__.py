@@ -14,7 +14,7 @@ from lagsearch.selection.forecast import ExpectedRegret, expected_regret
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
 from lagsearch.selection.intervals import mean_interval
 from lagsearch.selection.outlook import Outlook, outlook
-from lagsearch.selection.paired import Paired, compare_losses, losses_when_spent
+from lagsearch.selection.paired import Paired, compare_losses, losses_when_spent, on_first
 from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
@@ -69,6 +69,7 @@ __all__ = [
     "mean_interval",
     "n_finalists",
     "noise_floor",
+    "on_first",
     "outlook",
     "p_values",
     "phase_transition",

@@ -183,7 +183,7 @@ def places(
         return {}
     losses_CEN = table.batches_at(step)[[row[name] for name in names]]
     means_C = losses_CEN.mean(axis=(1, 2))
-    drawn_RC = resampled(losses_CEN[None], generator, resamples or resamples_for(len(names)))[0]
+    drawn_RC = resampled([losses_CEN], generator, resamples or resamples_for(len(names)))[0]
     counted = [place for place, name in enumerate(names) if alike is None or name in alike]
     share = noise_share(means_C[None, counted], drawn_RC[None][:, :, counted])[0]
     known = max(1 - float(share), LEAST_KNOWN)

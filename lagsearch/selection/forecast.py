@@ -94,7 +94,7 @@ def expected_regret(
     if fitted is None:
         return None
     now_C = table.at(step)
-    noise_RC = resampled(table.batches_at(step)[None], generator, DRAWS)[0] - now_C
+    noise_RC = resampled([table.batches_at(step)], generator, DRAWS)[0] - now_C
     if step < completion:
         off_RC = fitted.error * generator.standard_t(fitted.freedom, size=noise_RC.shape)
         ends_RC = fitted.ends_C + noise_RC + off_RC

@@ -38,24 +38,36 @@ def compare_losses(first_EN: Array, second_EN: Array) -> Paired:
     return Paired(first, second, next(iter(tested.values()), None))
 
 
-def losses_when_spent(spent: Sequence[float], losses_SN: Array, at: float) -> Array | None:
+def on_first(losses_N: Sequence[float] | Array, size: int) -> Array:
+    """Return the losses of the first batches, moved together so that the mean of all stays."""
+    losses: Array = np.asarray(losses_N)
+    if len(losses) == size:
+        return losses
+    moved: Array = losses[:size] + (losses.mean() - losses[:size].mean())
+    return moved
+
+
+def losses_when_spent(
+    spent: Sequence[float], losses_SN: Sequence[Array], at: float
+) -> Array | None:
     """Return the batch losses when so much was spent: (N,), or None outside of what is known.
 
     Between evaluations they are on a straight line over the logarithm of the spending; from nothing
-    on, over the spending itself.
+    on, over the spending itself. Where one of two evaluations has fewer batches, of those.
 
     Args:
         spent: FLOPs at each evaluation, ascending.
-        losses_SN: Batch losses there.
+        losses_SN: Batch losses there; one may have the first ones alone.
         at: The spending that is asked for.
     """
     if not len(spent) or not spent[0] <= at <= spent[-1]:
         return None
     after = int(np.searchsorted(spent, at))
     if spent[after] == at:
-        found: Array = losses_SN[after]
-        return found
+        return losses_SN[after]
     low, high = spent[after - 1], spent[after]
     share = (at - low) / (high - low) if low <= 0 else np.log(at / low) / np.log(high / low)
-    between: Array = (1 - share) * losses_SN[after - 1] + share * losses_SN[after]
+    pair = losses_SN[after - 1], losses_SN[after]
+    before_N, after_N = (on_first(each, min(map(len, pair))) for each in pair)
+    between: Array = (1 - share) * before_N + share * after_N
     return between

@@ -8,7 +8,9 @@ Source:
     Karp et al. 2024, arXiv:2406.02469, section 3.3; regret is equation 1, relative regret 2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,18 +189,19 @@ def score_step(
         The scores of `METRICS` by name, and recall by its parameter; both empty where no
         candidate has both losses.
     """
-    pair_PCEN = np.stack([table.batches_at(step), table.batches_at(final)])
-    pair_PCEN = pair_PCEN[:, np.isfinite(pair_PCEN).all(axis=(0, 2, 3))]
-    if not pair_PCEN.shape[1]:
+    pair = [table.batches_at(step), table.batches_at(final)]
+    is_there = np.all([np.isfinite(each).all(axis=(1, 2)) for each in pair], axis=0)
+    if not is_there.any():
         return {}, {}
-    means_PC = pair_PCEN.mean(axis=(2, 3))
+    pair = [each[is_there] for each in pair]
+    means_PC = np.stack([each.mean(axis=(1, 2)) for each in pair])
     early_C, final_C = means_PC
     values = {name: float(metric(early_C, final_C)) for name, metric in METRICS.items()}
     hits = {at: float(recall(early_C, final_C, at)) for at in RECALL_AT}
-    if pair_PCEN[0, 0].size == 1:
+    if pair[0][0].size == 1:
         alone = {name: Score(_defined(value), None, None) for name, value in values.items()}
         return alone, {at: Score(hit, None, None) for at, hit in hits.items()}
-    drawn_PRC = resampled(pair_PCEN, generator, resamples or resamples_for(len(table.candidates)))
+    drawn_PRC = resampled(pair, generator, resamples or resamples_for(len(table.candidates)))
     is_noisy = bool((noise_share(means_PC, drawn_PRC) > NOISY).any())
     early_RC, final_RC = drawn_PRC
     named = {
@@ -237,24 +240,33 @@ def resamples_for(candidates: int) -> int:
     return int(np.clip(1_000_000 // max(candidates, 1), 200, 1000))
 
 
-def resampled(losses_PCEN: Array, generator: np.random.Generator, resamples: int) -> Array:
+def resampled(losses: Sequence[Array], generator: np.random.Generator, resamples: int) -> Array:
     """Return means of resampled seeds and batches, the same ones for all: (P, R, C).
 
     Seeds and batches are drawn with replacement, each on their own. A resample of n varies less
     than n do, by a factor of (n - 1) / n, which matters where they are few: its distance from the
     mean is widened by as much.
 
+    Where a step has fewer batches than another, the first ones, what both have and what one has
+    alone are drawn each among themselves.
+
     Args:
-        losses_PCEN: Batch losses under each seed, at P steps.
+        losses: Batch losses under each seed, at P steps: (C, E, N) each; N may differ.
         generator: Draws.
         resamples: R.
     """
-    steps, candidates, n_seeds, size = losses_PCEN.shape
-    batches_RN = _weights(generator, size, resamples)
-    weights_RM = _weights(generator, n_seeds, resamples)[:, :, None] * batches_RN[:, None, :]
-    flat_PCM = losses_PCEN.reshape(steps, candidates, n_seeds * size)
-    means_PRC: Array = weights_RM.reshape(resamples, -1) @ flat_PCM.transpose(0, 2, 1)
-    return means_PRC
+    candidates, n_seeds, _ = losses[0].shape
+    sizes = sorted({each.shape[2] for each in losses})
+    parts = [_weights(generator, high - low, resamples) for low, high in pairwise((0, *sizes))]
+    seeds_RE = _weights(generator, n_seeds, resamples)
+    means = []
+    for losses_CEN in losses:
+        size = losses_CEN.shape[2]
+        held = [part_RN * (part_RN.shape[1] / size) for part_RN in parts[: sizes.index(size) + 1]]
+        weights_REN = seeds_RE[:, :, None] * np.concatenate(held, axis=1)[:, None, :]
+        flat_CM = losses_CEN.reshape(candidates, n_seeds * size)
+        means.append(weights_REN.reshape(resamples, -1) @ flat_CM.T)
+    return np.stack(means)
 
 
 def _weights(generator: np.random.Generator, size: int, resamples: int) -> Array:

@@ -64,6 +64,8 @@ class Signal:
         words: What candidates are ranked by, in sentences: "ranked at step 200 by ...".
         needs: What must be measured beside the loss: `ema` or `annealed` of `evaluation`.
         judge: Gives its values.
+        looks_back: Whether it takes steps before a quarter of its own, at which otherwise only the
+            first validation batches are measured.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Signal:
     words: str
     needs: Literal["ema", "annealed"] | None
     judge: Judge
+    looks_back: bool = True
 
     def is_measured(self, measured: Measured) -> bool:
         """Return whether there is what it takes."""
@@ -81,7 +84,12 @@ SIGNALS = Registry[Signal]("signal", __name__, "lagsearch.signals")
 
 
 def signal(
-    name: str, *, heading: str, words: str, needs: Literal["ema", "annealed"] | None = None
+    name: str,
+    *,
+    heading: str,
+    words: str,
+    needs: Literal["ema", "annealed"] | None = None,
+    looks_back: bool = True,
 ) -> Callable[[Judge], Judge]:
     """Enter a function `(measured, step, completion) -> LossTable` as a signal.
 
@@ -90,13 +98,14 @@ def signal(
         heading: In the columns of reports.
         words: In sentences.
         needs: What must be measured beside the loss.
+        looks_back: Whether it takes steps before a quarter of its own.
 
     Raises:
         PluginError: The name is taken.
     """
 
     def enter(judge: Judge) -> Judge:
-        SIGNALS.enter(name, Signal(name, heading, words, needs, judge), place_of(judge))
+        SIGNALS.enter(name, Signal(name, heading, words, needs, judge, looks_back), place_of(judge))
         return judge
 
     return enter
@@ -113,7 +122,7 @@ def find_signal(name: str) -> Signal:
     return found
 
 
-@signal("loss", heading="loss", words="their loss there")
+@signal("loss", heading="loss", words="their loss there", looks_back=False)
 def loss(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses at a step: the LAG paper's choice."""
     return measured.loss.at_step(step)
@@ -123,6 +132,7 @@ def loss(measured: Measured, step: int, completion: int) -> LossTable:
     "trend",
     heading="trend's end",
     words="the final loss that the trend of their last evaluations leads to",
+    looks_back=False,
 )
 def trend(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses at completion that the last evaluations lead to.
@@ -141,6 +151,7 @@ def trend(measured: Measured, step: int, completion: int) -> LossTable:
     heading="average's",
     words="the loss of the moving average of their weights",
     needs="ema",
+    looks_back=False,
 )
 def ema(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses at a step of the moving average of the weights."""
@@ -152,6 +163,7 @@ def ema(measured: Measured, step: int, completion: int) -> LossTable:
     heading="annealed",
     words="the loss after a decay of the rate to zero that branches off there",
     needs="annealed",
+    looks_back=False,
 )
 def annealed(measured: Measured, step: int, completion: int) -> LossTable:
     """Return the losses after a decay of the rate to zero that branches off at a step."""
@@ -182,7 +194,7 @@ def extrapolated(
     centred = over_W - over_W.mean()
     # a fitted line's value at a place is a weighted mean of what it is fitted to
     weights_W = 1 / len(steps) + (target - over_W.mean()) * centred / (centred**2).sum()
-    losses_CWEN = np.stack([table.batches_at(each) for each in steps], axis=1)
+    losses_CWEN = table.batches_at_each(steps)
     return LossTable.of_batches(
         table.candidates, (step,), np.einsum("cwen,w->cen", losses_CWEN, weights_W)[:, None]
     )

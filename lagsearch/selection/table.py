@@ -22,7 +22,8 @@ class LossTable:
         candidates: Their names, in the order of the space.
         steps: Evaluated steps, ascending.
         losses: Mean loss over seeds and batches, where all seeds have one: (C, S).
-        batches: Loss of each validation batch under each seed: (C, S, E, N).
+        batches: Loss of each validation batch under each seed, NaN for batches that were not
+            measured at a step: (C, S, E, N).
     """
 
     candidates: tuple[str, ...]
@@ -32,20 +33,18 @@ class LossTable:
 
     @staticmethod
     def of(curves: Mapping[str, Losses]) -> "LossTable":
-        """Make a table of one seed from each candidate's batch losses by step.
-
-        Raises:
-            ValueError: Evaluations differ in their number of batches.
-        """
+        """Make a table of one seed from each candidate's batch losses by step."""
         return LossTable.of_seeds({name: [curve] for name, curve in curves.items()})
 
     @staticmethod
     def of_seeds(curves: Mapping[str, Sequence[Losses]]) -> "LossTable":
         """Make a table from each candidate's batch losses by step, under each seed.
 
+        A step may have fewer batches than others: the first ones. Where some candidates or seeds
+        have more of them there than others, what only some have is left out.
+
         Raises:
-            ValueError: Candidates differ in their number of seeds, or evaluations in their number
-                of batches.
+            ValueError: Candidates differ in their number of seeds.
         """
         names = tuple(curves)
         every = [each for of_seeds in curves.values() for each in of_seeds]
@@ -57,12 +56,12 @@ class LossTable:
         shape = (len(names), len(steps), max(seeds, default=1), max(sizes, default=0))
         batches = np.full(shape, np.nan)
         columns = {step: column for column, step in enumerate(steps)}
+        fewest = {step: min(len(each[step]) for each in every if step in each) for step in steps}
         for row, name in enumerate(names):
             for seed, of_seed in enumerate(curves[name]):
                 for step, losses in of_seed.items():
-                    if len(losses) != shape[3]:
-                        raise ValueError(f"{name}, step {step}: {len(losses)} batches, not {sizes}")
-                    batches[row, columns[step], seed] = losses
+                    size = fewest[step]
+                    batches[row, columns[step], seed, :size] = losses[:size]
         return LossTable.of_batches(names, steps, batches)
 
     @staticmethod
@@ -91,12 +90,30 @@ class LossTable:
         return self.losses[:, self._column(step)]
 
     def batches_at(self, step: int) -> NDArray[np.float64]:
-        """Return all candidates' batch losses at a step: (C, E, N).
+        """Return all candidates' losses of the batches that were measured at a step: (C, E, N).
 
         Raises:
             KeyError: The step was not evaluated.
         """
-        return self.batches[:, self._column(step)]
+        losses_CEN = self.batches[:, self._column(step)]
+        return losses_CEN[:, :, _is_measured(losses_CEN)]
+
+    def batches_at_each(self, steps: Sequence[int]) -> NDArray[np.float64]:
+        """Return losses of the batches that were measured at all of some steps: (C, S, E, N).
+
+        Where a step has more batches, its losses are moved together, so that their mean stays.
+
+        Raises:
+            KeyError: A step was not evaluated.
+        """
+        losses_CSEN = self.batches[:, [self._column(step) for step in steps]]
+        is_kept = np.all([_is_measured(losses_CSEN[:, each]) for each in range(len(steps))], axis=0)
+        if is_kept.all():
+            return losses_CSEN
+        kept_CSEN = losses_CSEN[..., is_kept]
+        means = np.stack([self.batches_at(step).mean(axis=2) for step in steps], axis=1)
+        moved: NDArray[np.float64] = kept_CSEN + (means - kept_CSEN.mean(axis=3))[..., None]
+        return moved
 
     def shared(self) -> "LossTable":
         """Return the table of the steps at which all candidates have a loss."""
@@ -142,9 +159,18 @@ def _means(batches: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Sums are exact, as in the evaluations themselves: of one seed they are the same to the bit.
     """
-    n_seeds, size = batches.shape[2:]
-    means = [
-        [fsum(fsum(batch) / size for batch in cell) / n_seeds for cell in row.tolist()]
-        for row in batches
-    ]
-    return np.array(means, np.float64).reshape(batches.shape[:2])
+    candidates, steps, n_seeds, _ = batches.shape
+    means = np.empty((candidates, steps))
+    for column in range(steps):
+        at_CEN = batches[:, column][:, :, _is_measured(batches[:, column])]
+        size = at_CEN.shape[2]
+        means[:, column] = [
+            fsum(fsum(batch) / size for batch in cell) / n_seeds for cell in at_CEN.tolist()
+        ]
+    return means
+
+
+def _is_measured(losses_CEN: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which batches anybody has a loss of: (N,); all where nobody has any."""
+    found: NDArray[np.bool_] = np.logical_not(np.isnan(losses_CEN).all(axis=(0, 1)))
+    return found if found.any() else np.logical_not(found)

@@ -3,9 +3,12 @@
 from lagsearch.space.candidates import Entry, expand, expand_baselines
 from lagsearch.space.evaluation_steps import (
     annealed_steps,
+    evaluated_rows,
     evaluation_steps,
+    first_batches,
     log_ladder,
     rungs,
+    thinned_steps,
 )
 from lagsearch.space.optimizers import OPTIMIZERS, OptimizerKind
 from lagsearch.space.reading import (
@@ -106,9 +109,11 @@ __all__ = [
     "dump_flow",
     "dump_space",
     "dump_yaml",
+    "evaluated_rows",
     "evaluation_steps",
     "expand",
     "expand_baselines",
+    "first_batches",
     "load_space",
     "log_ladder",
     "matching",
@@ -116,6 +121,7 @@ __all__ = [
     "read_yaml",
     "rungs",
     "said",
+    "thinned_steps",
     "with_stages",
     "written_out",
 ]

@@ -1,8 +1,7 @@
-"""The steps at which candidates are evaluated, and those at which a search may decide."""
+"""The steps at which candidates are evaluated, on how much, and where a search may decide."""
 
 from collections.abc import Collection
 
-from lagsearch.selection import find_strategy
 from lagsearch.space.schema import Space
 
 _SPARSE = (10, 15, 20, 30, 50, 70)
@@ -16,6 +15,8 @@ def evaluation_steps(space: Space) -> tuple[int, ...]:
     """
     listed = space.evaluation.steps
     completion = space.training.steps
+    from lagsearch.selection import find_strategy
+
     is_dense = space.search.lag == "auto" or find_strategy(space.search.strategy).is_dense
     ladder = log_ladder(completion, is_dense=is_dense)
     ranked = {space.cut, space.latest_lag}
@@ -30,6 +31,8 @@ def rungs(space: Space, judged: Collection[int] | None = None) -> tuple[int, ...
         space: The space.
         judged: Steps at which there is what candidates are judged by; None for all evaluated ones.
     """
+    from lagsearch.selection import find_strategy
+
     if space.search.lag != "auto" and not find_strategy(space.search.strategy).stops:
         return (space.latest_lag,)
     return tuple(
@@ -37,6 +40,48 @@ def rungs(space: Space, judged: Collection[int] | None = None) -> tuple[int, ...
         for step in evaluation_steps(space)
         if 0 < step <= space.latest_lag and (judged is None or step in judged)
     )
+
+
+def thinned_steps(space: Space) -> frozenset[int]:
+    """Return the steps at which the first validation batches are enough: early ones.
+
+    What is known at K comes from 0, from the last step up to half of K and from the window of
+    forecasts that ends there. Before that window nothing is decided but by strategies that may stop
+    candidates at every step, and no loss is needed but for curves.
+    """
+    from lagsearch.selection import find_signal, find_strategy
+    from lagsearch.selection.forecast import WINDOW
+
+    strategy, lag = find_strategy(space.search.strategy), space.cut
+    is_decided = space.search.lag == "auto" or strategy.is_dense
+    looks_back = find_signal(space.search.signal).looks_back
+    if not space.evaluation.thin or is_decided or looks_back:
+        return frozenset()
+    steps = evaluation_steps(space)
+    half = max(each for each in steps if each <= lag / 2)
+    early = {each for each in steps if 0 < each < lag / WINDOW and each != half}
+    return frozenset(early - annealed_steps(space).keys())
+
+
+def first_batches(batches: int) -> int:
+    """Return how many of some validation batches are measured at `thinned_steps`."""
+    return batches if batches < 2 * _LEAST else max(_LEAST, -(-batches // 4))
+
+
+_LEAST = 4
+"""Validation batches that are measured at least, to tell chance apart."""
+
+
+def evaluated_rows(space: Space, batch_size: int) -> int:
+    """Return the sequences of a validation batch, as far as there is text.
+
+    Args:
+        space: The space.
+        batch_size: Sequences in a training step of the model that is measured.
+    """
+    evaluation = space.evaluation
+    most = evaluation.tokens // (evaluation.batches * space.data.sequence_length)
+    return min(evaluation.batch_size or batch_size, max(1, most))
 
 
 def annealed_steps(space: Space) -> dict[int, int]:

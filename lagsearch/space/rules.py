@@ -1,19 +1,10 @@
 """Rules between keys that the schema cannot say: each broken one has a path and a message."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from lagsearch.errors import PluginError
 from lagsearch.registry import Registry
-from lagsearch.selection import (
-    EVIDENCE,
-    SIGNALS,
-    STRATEGIES,
-    Strategy,
-    find_evidence,
-    find_signal,
-    find_strategy,
-)
 from lagsearch.space.schema import (
     Corpus,
     NewParameters,
@@ -25,6 +16,9 @@ from lagsearch.space.schema import (
     Validation,
 )
 from lagsearch.space.tasks import repeated_task
+
+if TYPE_CHECKING:
+    from lagsearch.selection import Strategy
 
 Place = tuple[str | int, ...]
 Broken = tuple[Place, str]
@@ -209,6 +203,8 @@ def _continuing(space: Space, at: Place) -> Iterator[Broken]:
 
 
 def _search(space: Space) -> Iterator[Broken]:
+    from lagsearch.selection import EVIDENCE, SIGNALS, STRATEGIES, find_strategy
+
     search = space.search
     tables: dict[str, Registry[Any]] = {
         "strategy": STRATEGIES,
@@ -236,8 +232,10 @@ def _search(space: Space) -> Iterator[Broken]:
         yield from _sampling(space)
 
 
-def _not_heeded(search: Search, strategy: Strategy) -> Iterator[Broken]:
+def _not_heeded(search: Search, strategy: "Strategy") -> Iterator[Broken]:
     """Find settings that the chosen strategy would ignore."""
+    from lagsearch.selection import EVIDENCE, STRATEGIES, find_evidence
+
     is_auto, evidence = search.lag == "auto", find_evidence(search.evidence)
     races = "evidence" in strategy.heeds
     by_key = {key: _heeding(EVIDENCE, key) for key in ("min_lag", "stability")}
@@ -267,6 +265,8 @@ def _heeding(table: Registry[Any], key: str) -> str:
 
 
 def _signal(space: Space) -> Iterator[Broken]:
+    from lagsearch.selection import find_signal
+
     found, at, lag = find_signal(space.search.signal), ("search", "signal"), space.latest_lag
     if found.needs is None:
         return

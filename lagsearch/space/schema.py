@@ -16,8 +16,6 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from lagsearch.selection import STRATEGIES, n_finalists
-
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -254,7 +252,7 @@ class Training(StrictModel):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the whole gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto` is bf16 autocast on a GPU that has it, else fp32; evaluation is always fp32."""
+    """`auto` is bf16 autocast on a GPU that has it, else fp32."""
 
 
 class Pretrain(StrictModel):
@@ -343,8 +341,20 @@ class EvaluationSettings(StrictModel):
     """Decides the masks of the validation batches; the space's `seed` when left out."""
     batches: PositiveInt = 32
     """Validation batches, the same ones at every evaluation of every candidate."""
+    batch_size: PositiveInt | None = None
+    """Sequences in a validation batch, at most; as many as in a training step when left out."""
+    tokens: PositiveInt = 1_000_000
+    """Most tokens that one evaluation takes: where its batches have more, they have fewer sequences
+    each, but at least one."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Steps to evaluate at, else a log-spaced ladder; 0, K and completion are always in."""
+    thin: bool = True
+    """Measure only the first quarter of the batches, at least 4, at steps before a quarter of K,
+    which serve curves alone; all where there are fewer than 8. Step 0, those of `annealed` and
+    the last one up to half of K have all of them, and so has every step of a search that may stop
+    or choose there."""
+    precision: Literal["same", "fp32"] = "same"
+    """`same` measures in the precision of training; `fp32` always in fp32."""
     ema: Fraction | None = None
     """Measure a moving average of the weights too, with this decay at every step; it is not trained
     on."""
@@ -518,6 +528,8 @@ class Space(StrictModel):
         search, steps = self.search, self.training.steps
         if search.lag == "auto":
             return search.max_lag or max(1, steps // 2)
+        from lagsearch.selection import STRATEGIES
+
         strategy = STRATEGIES.get(search.strategy)
         share = 0.25 if strategy is None else strategy.lag_share
         return search.lag or max(1, int(steps * share))
@@ -525,6 +537,8 @@ class Space(StrictModel):
     @property
     def cut(self) -> int:
         """The step at which finalists are chosen; K where there are none."""
+        from lagsearch.selection import STRATEGIES
+
         strategy = STRATEGIES.get(self.search.strategy)
         if strategy is None or "cut" not in strategy.heeds:
             return self.latest_lag
@@ -534,6 +548,8 @@ class Space(StrictModel):
         """Return how many of some candidates are trained to K."""
         if self.cut == self.latest_lag:
             return n_candidates
+        from lagsearch.selection import n_finalists
+
         return n_finalists(self.search.keep, n_candidates)
 
     @property

@@ -161,6 +161,18 @@ def weighted(weights: Sequence[float], losses: Sequence[float]) -> float:
     return losses[0] if len(losses) == 1 else fsum(map(mul, weights, losses))
 
 
+def evaluating(job: Job) -> AbstractContextManager[None]:
+    """Compute inside in the precision that losses are measured in."""
+    is_rough = job.compute.evaluation == "bf16"
+    return torch.autocast(job.compute.device, torch.bfloat16, enabled=is_rough)
+
+
+def evaluation_passes(job: Job) -> int:
+    """Return the pieces of a validation batch: none has more sequences than one of training."""
+    passes, rows = job.training.gradient_accumulation, job.text.validation_rows or 0
+    return max(passes, -(-rows * passes // job.training.batch_size))
+
+
 def forward_options(job: Job) -> dict[str, bool]:
     """Return what the model is called with beside its tokens."""
     return {"use_cache": False} if job.text.objective.kind == "causal" else {}

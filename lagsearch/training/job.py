@@ -52,6 +52,7 @@ class Compute:
         threads: Threads on the CPU.
         device: `cpu` or `cuda`.
         precision: `fp32` or `bf16` (autocast).
+        evaluation: What losses are measured in, the same.
         saving: When the state is saved on the way.
     """
 
@@ -59,6 +60,7 @@ class Compute:
     device: str = "cpu"
     precision: str = "fp32"
     saving: Interval = field(default_factory=Interval)
+    evaluation: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Job:
         text: What it is trained and measured on.
         compute: What it may use.
         evaluate_at: Steps of evaluation.
+        thinned: How many of the validation batches, the first ones, are measured at steps that do
+            not need all.
         curve: File its evaluations are appended to.
         state: File its weights and optimizer are kept in.
         flops_per_step: FLOPs of one training step.
@@ -102,6 +106,7 @@ class Job:
     state: Path
     flops_per_step: int
     operator_flops: int = 0
+    thinned: Mapping[int, int] = field(default_factory=dict)
     annealed: Mapping[int, int] = field(default_factory=dict)
     ema: float | None = None
     is_first_of_its_shape: bool = True

@@ -23,6 +23,8 @@ from lagsearch.storage.files import derive_seed, write_json
 from lagsearch.training.examples import (
     Dropout,
     Examples,
+    evaluating,
+    evaluation_passes,
     forward_options,
     mean_loss,
     prediction_shares,
@@ -153,14 +155,14 @@ class _Learning:
         return total
 
     def loss(self) -> float:
-        """Return the validation loss, in fp32.
+        """Return the validation loss.
 
         Raises:
             CandidateFailed: It is NaN or infinite.
         """
         self.model.eval()
-        passes = self.job.training.gradient_accumulation
-        with torch.no_grad():
+        passes = evaluation_passes(self.job)
+        with torch.no_grad(), evaluating(self.job):
             logits_of = partial(self._logits, self.tensors())
             losses = [each.losses(logits_of, passes) for each in self.examples.validation()]
         self.model.train()

@@ -6,7 +6,7 @@ Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from math import fsum, isfinite
+from math import isfinite
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ from lagsearch.records.curve import (
     Evaluation,
     Failure,
     append,
+    last_whole,
+    level,
     read_curve,
     rewrite,
 )
@@ -27,6 +29,8 @@ from lagsearch.training.average import Average
 from lagsearch.training.examples import (
     Dropout,
     Examples,
+    evaluating,
+    evaluation_passes,
     forward_options,
     mean_loss,
     prediction_shares,
@@ -262,16 +266,17 @@ class _Run:
         return logits
 
     def _evaluate(self, annealed: tuple[float, ...]) -> None:
-        """Measure the validation loss in fp32 and write it down, with that of a decay."""
+        """Measure the validation loss and write it down, with that of a decay."""
         self._check_losses()
         began = time.perf_counter()
-        losses, by_part = self._measure()
+        batches = self.job.thinned.get(self.step)
+        losses, by_part = self._measure(batches)
         averaged: tuple[float, ...] = ()
         if self.average is not None:
             with self.average.in_place():
-                averaged, _ = self._measure()
+                averaged, _ = self._measure(batches)
         self.wall_s += time.perf_counter() - began
-        mean = fsum(losses) / len(losses)  # as the ranking takes it
+        mean = level(losses, last_whole(self.evaluations))  # as the ranking takes it
         if not isfinite(mean):
             raise CandidateFailed(self.step, f"the validation loss is {mean}")
         evaluation = Evaluation(
@@ -288,14 +293,18 @@ class _Run:
         append(self.job.curve, evaluation)
         self.evaluations.append(evaluation)
 
-    def _measure(self) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
-        """Return the loss of each validation batch: of the whole, and of each of its parts."""
+    def _measure(
+        self, batches: int | None = None
+    ) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
+        """Return the loss of each validation batch: of the whole, and of each of its parts.
+
+        Args:
+            batches: Measure the first ones alone.
+        """
         self.model.eval()
-        with torch.inference_mode():
-            measured = [
-                each.losses(self._logits, self.job.training.gradient_accumulation)
-                for each in self.validation
-            ]
+        with torch.inference_mode(), evaluating(self.job):
+            passes = evaluation_passes(self.job)
+            measured = [each.losses(self._logits, passes) for each in self.validation[:batches]]
             by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
         self.model.train()
         names, weights = zip(*self.job.text.objective.parts, strict=True)

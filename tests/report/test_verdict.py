@@ -356,8 +356,8 @@ def test_a_race_says_how_many_it_stopped():
     race = {"strategy": "race", "evidence": "batches", "reason": "lag", "stable_since": 2}
     made = report(losses, losses, oracle=False, search=race)
     assert judge(made).lines[1] == "Race: none of 5 candidates were stopped by step 10."
-    for each in made["candidates"][2:]:
-        each["status"] = "stopped"
+    for place, each in enumerate(made["candidates"][2:]):
+        each |= {"status": "stopped", "stopped": {"step": 5 + place % 2}}
     lines = judge(made).lines
     assert lines[1].startswith("Race: 3 of 5 candidates were stopped by step 10, significantly")
     assert "0 of the 1 other candidates that were not stopped cannot" in lines[-1]
@@ -366,7 +366,10 @@ def test_a_race_says_how_many_it_stopped():
         "3 of 5 candidates were stopped by step 10, behind the leader and forecast to end there"
         in (judge(made).lines[1])
     )
-    made["candidates"][1]["status"] = "stopped"
+    for each in made["candidates"][1:]:
+        each |= {"status": "stopped", "stopped": {"step": 5}}
+    at_once = "Race: 4 of 5 candidates were stopped at step 5, behind"
+    assert judge(made).lines[1].startswith(at_once)
     made["search"]["reason"] = "alone"
     lines = judge(made).lines
     assert lines[2] == "K = 10: no other candidate was left."

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from lagsearch.selection import compare_losses, losses_when_spent
+from lagsearch.selection import compare_losses, losses_when_spent, on_first
 
 SPENT = [0, 10, 40, 160]
 LOSSES = np.array([[5.0, 6.0], [4.0, 4.0], [3.0, 2.0], [2.0, 1.0]])
@@ -19,6 +19,15 @@ def test_between_them_it_lies_on_a_line_over_the_logarithm():
     """20 is half way from 10 to 40 on the logarithm, 80 half way from 40 to 160."""
     assert losses_when_spent(SPENT, LOSSES, 20) == pytest.approx([3.5, 3.0])
     assert losses_when_spent(SPENT, LOSSES, 80) == pytest.approx([2.5, 1.5])
+
+
+def test_of_evaluations_with_fewer_batches_the_first_ones_keep_the_mean_of_all():
+    """Of 3 and 1 the first is moved to their mean, 2; half way from 40 to 160 there is 4 to it."""
+    assert on_first([3.0, 1.0], 1).tolist() == [2.0]
+    assert on_first([3.0, 1.0], 2).tolist() == [3.0, 1.0]
+    few = [*LOSSES[:2], np.array([4.0]), np.array([3.0, 1.0])]
+    assert losses_when_spent(SPENT, few, 40).tolist() == [4.0]
+    assert losses_when_spent(SPENT, few, 80) == pytest.approx([3.0])
 
 
 def test_from_nothing_on_it_lies_on_a_line():

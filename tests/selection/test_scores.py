@@ -7,7 +7,13 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lagsearch.selection import LossTable, rank_candidates, rank_correlation, score_step
+from lagsearch.selection import (
+    LossTable,
+    indistinguishable,
+    rank_candidates,
+    rank_correlation,
+    score_step,
+)
 from lagsearch.selection.scores import (
     METRICS,
     noise_share,
@@ -17,6 +23,7 @@ from lagsearch.selection.scores import (
     regret,
     regret_of_best_half,
     relative_regret,
+    resampled,
     spearman,
 )
 
@@ -254,6 +261,49 @@ def test_table_takes_means_over_batches():
     np.testing.assert_array_equal(table.batches_at(0), [[[4.0, 5.0]], [[3.0, 3.0]]])
     with pytest.raises(KeyError, match="5"):
         table.at(5)
+
+
+def test_a_step_may_have_the_first_batches_alone():
+    """What only some candidates have at a step is left out there, so that all have the same."""
+    table = LossTable.of({
+        "a": {0: [1.0, 2.0, 6.0], 5: [4.0, 6.0], 9: [1.0, 3.0, 5.0]},
+        "b": {0: [3.0, 3.0, 3.0], 5: [2.0, 4.0, 90.0], 9: [2.0, 2.0, 2.0]},
+    })  # fmt: skip
+    assert table.batches.shape == (2, 3, 1, 3)
+    np.testing.assert_array_equal(table.at(5), [5.0, 3.0])
+    np.testing.assert_array_equal(table.batches_at(5), [[[4.0, 6.0]], [[2.0, 4.0]]])
+    np.testing.assert_array_equal(table.batches_at(0)[0], [[1.0, 2.0, 6.0]])
+    # beside step 5, step 9 has its first two batches, moved from means of 2 to those of all three
+    both = table.batches_at_each([5, 9])
+    np.testing.assert_array_equal(both[0, :, 0], [[4.0, 6.0], [2.0, 4.0]])
+    np.testing.assert_array_equal(both.mean(axis=3)[..., 0], [[5.0, 3.0], [3.0, 2.0]])
+    np.testing.assert_array_equal(table.batches_at_each([0, 9]), table.batches[:, [0, 2]])
+    np.testing.assert_array_equal(table.under(0).losses, table.losses)
+    assert indistinguishable(table.at_step(5), 5) == []  # 2 apart in both batches
+
+
+def test_resamples_of_steps_with_fewer_batches_vary_as_their_means_do():
+    """Means of 4 and of all 12 independent batches: variances 1/4 and 1/12, covariance 1/12."""
+    generator = np.random.default_rng(0)
+    found = np.zeros((2, 2))
+    for _ in range(400):
+        losses_CEN = generator.normal(0, 1, (1, 1, 12))
+        early, final = resampled([losses_CEN[..., :4], losses_CEN], generator, 200)[:, :, 0]
+        found += np.cov(early, final) / 400
+    np.testing.assert_allclose(found, [[1 / 4, 1 / 12], [1 / 12, 1 / 12]], rtol=0.15)
+
+
+def test_a_step_with_fewer_batches_is_scored_by_their_means():
+    table = random_table(n_batches=12)
+    names, few = table.candidates, table.batches.copy()
+    few[:, 1, :, 4:] = np.nan
+    thin = LossTable.of_batches(names, table.steps, few)
+    found, recalls = score_step(thin, 5, 20, np.random.default_rng(0))
+    early, final = table.batches[:, 1, 0, :4].mean(axis=1), table.at(20)
+    assert found["spearman"].value == pytest.approx(scipy.stats.spearmanr(early, final).statistic)
+    assert found["regret"].value == pytest.approx(final[early.argmin()] - final.min())
+    assert found["regret"].low <= found["regret"].value <= found["regret"].high
+    assert recalls[1].value == float(early.argmin() == final.argmin())
 
 
 def test_only_some_candidates():

@@ -5,7 +5,7 @@ import pytest
 
 from lagsearch import plan
 from lagsearch.errors import LagsearchError, PluginError, SpaceError
-from lagsearch.selection import SIGNALS, LossTable, Measured, find_signal
+from lagsearch.selection import SIGNALS, LossTable, Measured, Signal, find_signal, forecast, signals
 from lagsearch.selection.signals import loss, signal, trend
 
 LOSS = LossTable.of_batches(("a", "b"), (1,), np.ones((2, 1, 1, 1)))
@@ -76,3 +76,25 @@ def test_a_plan_says_what_ranks(write_space):
         "evaluations leads to (search.signal: trend).",
     )
     assert plan(write_space()).stages[0].remarks == ()
+
+
+def test_only_signals_of_late_steps_do_without_all_batches_at_early_ones():
+    """Those of packages that do not say so are given all; the trend begins where forecasts do."""
+    assert [each.looks_back for each in SIGNALS.all()] == [False] * 4
+    assert Signal("own", "own", "its own", None, loss).looks_back
+    assert signals.WINDOW <= forecast.WINDOW
+
+
+def test_a_trend_over_steps_with_fewer_batches_keeps_the_means_of_each():
+    """A line through the means, of 4 batches at step 3, against numpy's."""
+    generator = np.random.default_rng(0)
+    whole = generator.normal(2, 0.3, (3, 3, 1, 8))
+    few = whole.copy()
+    few[:, 1, :, 4:] = np.nan
+    table = LossTable.of_batches(("a", "b", "c"), (2, 3, 6), few)
+    means_CS = np.stack([few[:, 0].mean(axis=(1, 2)), np.nanmean(few[:, 1], axis=(1, 2)),
+                         few[:, 2].mean(axis=(1, 2))], axis=1)  # fmt: skip
+    found = find_signal("trend").judge(Measured(table), 6, 60).at(6)
+    for row, name in enumerate(table.candidates):
+        slope, intercept = np.polyfit([1 / 2, 1 / 3, 1 / 6], means_CS[row], 1)
+        assert found[row] == pytest.approx(intercept + slope / 60), name

@@ -18,11 +18,14 @@ from lagsearch.space import (
     Space,
     Training,
     dump_space,
+    evaluated_rows,
     evaluation_steps,
     expand,
+    first_batches,
     load_space,
     log_ladder,
     opened,
+    thinned_steps,
 )
 from lagsearch.space.schema import Ul2Weights
 
@@ -147,6 +150,8 @@ def test_a_mistake_names_file_line_key_value_and_what_is_allowed(
             ["sources.0.pretrain.batch_size=2"],
             r"sources\[0\]\.pretrain\.batch_size 2: is too small: .* be of ul2's span",
         ),
+        (["evaluation.batch_size=2"], r"evaluation\.batch_size 2: is too small: .*span"),
+        (["evaluation.tokens=99"], r"evaluation\.tokens 99: is too small: .* be of ul2's"),
         (
             ["objective.weights={causal: 98, prefix: 1, span: 1}", "training.batch_size=32"],
             r"training\.batch_size 32: is too small: .* be of ul2's prefix",
@@ -334,6 +339,50 @@ def test_the_ladder_holds_zero_k_and_completion(write_space):
     listed = load_space(write_space(), ["evaluation.steps=[3, 7]"]).space
     assert evaluation_steps(listed) == (0, 3, 7, 10, 24)
     assert log_ladder(3) == (0, 1, 2)
+
+
+LADDER = ["training.steps=1000", "evaluation.batches=16"]
+
+
+@pytest.mark.parametrize(
+    ("more", "thinned"),
+    [
+        (["search.lag=200"], {1, 2, 5, 10, 20}),  # before 200 / 4
+        (["search.lag=201"], {1, 2, 5, 10, 20, 50}),
+        (["evaluation.thin=false"], set()),
+        (["search.lag=auto"], set()),
+        (["search.strategy=race"], set()),
+        (["search.strategy=finalists"], {1, 2, 5, 10, 20}),
+        (["search.signal=trend"], {1, 2, 5, 10, 20}),
+        (["evaluation.annealed={at: [10, 200]}", "search.signal=annealed"], {1, 2, 5, 20}),
+        (["evaluation.steps=[10, 40]"], {10}),  # 40 is the last up to half of K
+        (["evaluation.steps=[50, 100]"], set()),
+    ],
+)
+def test_early_steps_are_thinned_where_nothing_is_decided(write_space, more, thinned):
+    path = write_space(("{lag: 10}", "{lag: 200}"))
+    assert load_space(path, LADDER).space.search.lag == 200
+    space = load_space(path, [*LADDER, *more]).space
+    assert thinned_steps(space) == thinned
+
+
+def test_a_quarter_of_the_batches_is_measured_but_four_at_least():
+    assert [first_batches(n) for n in (1, 4, 7, 8, 16, 17, 32)] == [1, 4, 7, 4, 4, 5, 8]
+
+
+def test_an_evaluation_takes_no_more_tokens_than_it_may(write_space):
+    """Batches stay, and have fewer sequences: 4 batches of 16 tokens a sequence and 8 rows."""
+    base = ["data.sequence_length=16", "training.batch_size=8", "evaluation.batches=4"]
+
+    def rows(*more):
+        return evaluated_rows(load_space(write_space(), [*base, *more]).space, 8)
+
+    assert rows() == 8
+    assert rows("evaluation.tokens=512") == 8
+    assert rows("evaluation.tokens=511") == 7
+    assert rows("evaluation.tokens=1") == 1
+    assert rows("evaluation.batch_size=20") == 20
+    assert rows("evaluation.batch_size=20", "evaluation.tokens=640") == 10
 
 
 def test_the_tokenizer_left_out_is_the_checkpoints_own(write_space):

@@ -12,6 +12,8 @@ from lagsearch.records.curve import (
     Evaluation,
     Failure,
     append,
+    level,
+    levelled,
     pack,
     read_curve,
     rewrite,
@@ -28,7 +30,7 @@ evaluations = st.builds(
         step, fsum(losses) / len(losses), tuple(losses), wall_s, flops
     ),
     st.integers(0, 10**7),
-    st.lists(finite, min_size=1, max_size=4),
+    st.lists(finite, min_size=3, max_size=3),
     finite,
     st.integers(0, 10**24),
 )
@@ -109,6 +111,35 @@ def test_numbers_survive_to_the_last_bit(tmp_path, entries):
     for each in entries:
         append(path, each)
     assert read_curve(path).evaluations == tuple(sorted(entries, key=lambda each: each.step))
+
+
+def test_the_first_batches_stand_as_far_from_all_as_they_did_before():
+    """Of 2, 4, 6, 8 the first two lie 2 below the mean of all, so those of later are moved by 2."""
+    whole = (2.0, 4.0, 6.0, 8.0)
+    assert level((1.0, 3.0), whole) == 4.0
+    assert level((1.0, 3.0), ()) == 2.0  # nothing is known of the others
+    assert level(whole, (5.0, 5.0)) == 5.0
+    found = levelled([(0, whole), (1, (1.0, 3.0)), (2, ()), (5, (9.0, 9.0, 9.0, 1.0)), (7, (1.0,))])
+    assert found == {0: whole, 1: (3.0, 5.0), 5: (9.0, 9.0, 9.0, 1.0), 7: (-1.0,)}
+    assert level((1.0,), found[5]) == -1.0  # the first of 9, 9, 9, 1 lies 2 above
+
+
+@given(st.lists(finite, min_size=4, max_size=9), st.integers(1, 4), st.floats(-9, 9))
+def test_where_all_batches_change_alike_the_first_ones_tell_the_mean_of_all(whole, size, change):
+    moved = [loss + change for loss in whole]
+    assert level(moved[:size], whole) == pytest.approx(fsum(moved) / len(moved), abs=1e-9, rel=1e-9)
+
+
+def test_an_evaluation_of_the_first_batches_is_checked_against_the_last_whole_one(path):
+    few = Evaluation(step=3, val_loss=2.2, val_loss_batches=(1.7,), wall_s=0.2, flops=6)
+    for each in (ONE, few, TWO):
+        append(path, each)
+    assert read_curve(path).evaluations == (ONE, few, TWO)
+    append(path, few)  # again, behind a later one
+    assert read_curve(path).evaluations == (ONE, few, TWO)
+    path.write_text(path.read_text().replace("2.2", "1.7"))
+    with pytest.raises(RunFolderError, match=r"\.jsonl:2: .*val_loss is not the mean"):
+        read_curve(path)
 
 
 @pytest.mark.parametrize("last", [THREE, LOST], ids=["evaluation", "failure"])

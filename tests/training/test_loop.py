@@ -268,6 +268,68 @@ def test_the_validation_loss_of_ul2_by_hand(job_of, passes):
     assert first.val_loss == pytest.approx(np.mean(first.val_loss_batches), rel=1e-9)
 
 
+def test_steps_that_are_thinned_measure_the_first_batches(job_of):
+    """The same numbers, of fewer batches; their mean is moved to where all were at step 0."""
+    job = job_of(name="whole", ema=0.9)
+    job = replace(job, text=replace(job.text, validation_batches=4))
+    few = replace(
+        job,
+        thinned={1: 2, 4: 1},
+        curve=job.curve.with_name("few.jsonl"),
+        state=job.state.with_name("few.safetensors"),
+    )
+    pairs = list(zip(run(job).evaluations, run(few).evaluations, strict=True))
+    whole = None
+    for one, other in pairs:
+        size = few.thinned.get(one.step, 4)
+        assert other.val_loss_batches == one.val_loss_batches[:size]
+        assert other.ema_batches == one.ema_batches[:size]
+        if size == 4:
+            whole = one
+            assert other.val_loss == one.val_loss
+        else:
+            moved = np.mean(whole.val_loss_batches) - np.mean(whole.val_loss_batches[:size])
+            expected = np.mean(one.val_loss_batches[:size]) + moved
+            assert other.val_loss == pytest.approx(expected, rel=1e-12)
+            # batches lie farther apart than the loss that is estimated from the one that is meant
+            spread = np.std(one.val_loss_batches)
+            assert abs(other.val_loss - one.val_loss) < spread
+    assert torch.equal(run(job).tensors["weight.lm_head.weight"],
+                       run(few).tensors["weight.lm_head.weight"])  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_losses_are_measured_in_the_precision_that_is_asked_for(job_of, precision):
+    """By hand: bf16 products are those of autocast, and the loss is taken of logits in fp32."""
+    job = job_of(steps=1)
+    job = replace(job, compute=Compute(evaluation=precision))
+    [first, _] = run(job).evaluations
+    model = begun(replace(job, state=job.state.with_name("none"))).model.eval()
+    tokens = job.text.stores.validation[0].store.tokens("validation")
+    for number, each in enumerate(validation_rows([(tokens, 1.0)], LENGTH, BATCH, 2)):
+        inputs, labels = torch.from_numpy(each[:, :-1]), torch.from_numpy(each[:, 1:])
+        with torch.no_grad():
+            exact = log_softmax(model(inputs).logits.double(), dim=-1)
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = log_softmax(model(inputs).logits.double(), dim=-1)
+        expected = {
+            name: -told.gather(2, labels[..., None]).mean().item()
+            for name, told in {"fp32": exact, "bf16": rough}.items()
+        }
+        assert abs(expected["bf16"] - expected["fp32"]) > 3e-6  # else nothing is told apart
+        assert first.val_loss_batches[number] == pytest.approx(expected[precision], abs=1e-6)
+
+
+def test_a_large_validation_batch_goes_through_in_pieces_of_a_training_pass(job_of, monkeypatch):
+    seen = []
+    real = loop._Run._logits
+    monkeypatch.setattr(loop._Run, "_logits", lambda self, x: seen.append(len(x)) or real(self, x))
+    job = job_of(steps=1, batch_size=6, gradient_accumulation=2)
+    job = replace(job, text=replace(job.text, validation_rows=8))
+    run(job)
+    assert seen == [3, 3, 2] * 2 + [3, 3] + [3, 3, 2] * 2
+
+
 # The average of the weights
 
 

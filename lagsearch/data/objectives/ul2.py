@@ -15,7 +15,7 @@ from lagsearch.data.objectives.base import IGNORED, Example
 from lagsearch.data.objectives.registry import Broken, objective
 from lagsearch.data.tokens.batches import shares
 from lagsearch.errors import DataError
-from lagsearch.space import Objective, Space
+from lagsearch.space import Objective, Space, evaluated_rows
 
 MODES = {"causal": "[NLG]", "prefix": "[S2S]", "span": "[NLU]"}
 """Token that every sequence of a part begins with; the names are those of UL2's checkpoints."""
@@ -149,19 +149,23 @@ def sizes_too_small(space: Space) -> Iterator[Broken]:
     if space.data.sequence_length < _SHORTEST:
         at = ("data", "sequence_length")
         yield at, f"is too short: ul2 needs {_SHORTEST} tokens at least"
+    trained, measured = space.training.batch_size, evaluated_rows(space, space.training.batch_size)
     batches: list[tuple[tuple[str | int, ...], int | None]] = [
-        (("training",), space.training.batch_size)
+        (("training", "batch_size"), trained)
     ]
     batches += [
-        (("sources", index, "pretrain"), source.pretrain.batch_size)
+        (("sources", index, "pretrain", "batch_size"), source.pretrain.batch_size)
         for index, source in enumerate(space.sources)
         if source.pretrain is not None
     ]
+    if measured != trained:
+        is_as_asked = measured == space.evaluation.batch_size
+        batches.append((("evaluation", "batch_size" if is_as_asked else "tokens"), measured))
     for place, rows in batches:
         lacking = _parts_without_rows(space.objective, rows) if rows is not None else []
         if lacking:
             message = f"is too small: no validation sequence would be of ul2's {lacking[0]}"
-            yield (*place, "batch_size"), message
+            yield place, message
 
 
 def _parts_without_rows(objective: Objective, rows: int) -> list[str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from lagsearch.records.curve import Curve
+from lagsearch.records.curve import Curve, levelled
 from lagsearch.records.run import Baseline, Recorded
-from lagsearch.selection import compare_losses, losses_when_spent
+from lagsearch.selection import compare_losses, losses_when_spent, on_first
+from lagsearch.space import evaluated_rows
 
 
 def growing(run: Recorded) -> dict[str, Any]:
@@ -77,8 +78,10 @@ def _sources(run: Recorded) -> list[dict[str, Any]]:
             if each.plan["operator"] == "continue" and each.sources == [place]
         ]
         losses = [each.val_loss for each in begun if each is not None][:1]
-        rows = source.pretrain and (source.pretrain.batch_size or run.space.training.batch_size)
-        if not losses and rows == run.space.training.batch_size:
+        own = run.space.training.batch_size
+        rows = source.pretrain and (source.pretrain.batch_size or own)
+        is_same = rows and evaluated_rows(run.space, rows) == evaluated_rows(run.space, own)
+        if not losses and is_same:
             facts = [each for each in run.environment["sources"] if each["name"] == source.name]
             losses = [each["val_loss"] for each in facts if "val_loss" in each]
         if losses:
@@ -93,7 +96,7 @@ def _comparison(run: Recorded, growth: str, name: str, baseline: Baseline) -> di
     if last is None:
         return compared | {"equal_steps": None, "equal_flops": None}
     pairs = [pair for pair in pairs if last in _shared(pair)]
-    read = [[_batches(curve)[_place(curve, last)] for curve in pair] for pair in pairs]
+    read = [[_batches(curve)[last] for curve in pair] for pair in pairs]
     is_fair = not run.space.training.schedule.falls or baseline.plan["steps"] == run.completion
     at_steps = {"step": last, **_compared(read, is_fair=is_fair)}
     return compared | {"equal_steps": at_steps, "equal_flops": _at_equal_flops(run, pairs)}
@@ -118,22 +121,21 @@ def _shared(pair: tuple[Curve, Curve]) -> set[int]:
     return first & second
 
 
-def _place(curve: Curve, step: int) -> int:
-    return [each.step for each in curve.evaluations].index(step)
-
-
-def _batches(curve: Curve) -> Any:
-    return np.array([each.val_loss_batches for each in curve.evaluations])
+def _batches(curve: Curve) -> dict[int, tuple[float, ...]]:
+    return levelled((each.step, each.val_loss_batches) for each in curve.evaluations)
 
 
 def _when_spent(curve: Curve, flops: int) -> Any:
     spent = [each.flops for each in curve.evaluations]
-    return losses_when_spent(spent, _batches(curve), flops)
+    return losses_when_spent(spent, tuple(map(np.array, _batches(curve).values())), flops)
 
 
 def _compared(read: Sequence[Sequence[Any]], *, is_fair: bool) -> dict[str, Any]:
     """Return what growth and baseline came to, from the batch losses of both under each seed."""
-    grown, other = (np.array(side) for side in zip(*read, strict=True))
+    size = min(len(losses) for pair in read for losses in pair)
+    grown, other = (
+        np.array([on_first(losses, size) for losses in side]) for side in zip(*read, strict=True)
+    )
     found = compare_losses(grown, other)
     return {
         "val_loss": found.first,

@@ -1,10 +1,12 @@
 """The numbers of a report, from a run folder alone: what `report.json` holds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lagsearch.operators.plan.growth import layers_of
+from lagsearch.records.curve import Evaluation
 from lagsearch.records.run import Recorded
 from lagsearch.report.numbers.growing import growing
 from lagsearch.report.numbers.savings import savings
@@ -99,7 +101,7 @@ def _importance(run: Recorded) -> dict[str, Any] | None:
 def training_cost(run: Recorded) -> dict[str, Any]:
     """FLOPs of training; those of evaluation stand apart."""
     sources = [source["flops"] for source in run.environment["sources"]]
-    spent = evaluated = 0
+    spent, evaluated = 0, 0.0
     for name, curves in run.by_seed.items():
         stop = run.choice.stopped.get(name)
         until = run.lag if stop is None else stop.step
@@ -107,7 +109,7 @@ def training_cost(run: Recorded) -> dict[str, Any]:
             until_lag = [each for each in curve.evaluations if each.step <= until]
             spent += until_lag[-1].flops if until_lag else 0
             spent += sum(each.annealed_flops for each in until_lag)
-            evaluated += len(until_lag) * run.plans[name]["evaluation_flops"]
+            evaluated += run.plans[name]["evaluation_flops"] * _measured(run, until_lag)
     winner = run.plans[run.winner]
     after = run.completion - run.lag
     return {
@@ -120,11 +122,23 @@ def training_cost(run: Recorded) -> dict[str, Any]:
             run.completion * each["flops_per_step"] + each.get("operator_flops", 0)
             for each in run.plans.values()
         ),
-        "evaluation_flops": evaluated,
+        "evaluation_flops": round(evaluated),
         "counting": run.space.evaluation.flops,
         "slots": run.environment["slots"],
         "wall_s": dict(run.environment["wall_s"]),
     }
+
+
+def _measured(run: Recorded, evaluations: Sequence[Evaluation]) -> float:
+    """Return how many whole evaluations some come to.
+
+    With a moving average a whole one measures all batches twice; a decay that branches off is
+    measured once more.
+    """
+    once = run.table.batches.shape[3] * (1 if run.space.evaluation.ema is None else 2)
+    kinds = ("val_loss_batches", "ema_batches", "annealed_batches")
+    measured = sum(len(getattr(each, kind)) for each in evaluations for kind in kinds)
+    return float(measured / once)
 
 
 def _beyond_completion(run: Recorded) -> int:

@@ -1,6 +1,6 @@
 """The numbers of a report that curves alone decide: ranks, doubt, scores."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import groupby
 from math import inf
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lagsearch.records.curve import Curve
+from lagsearch.records.curve import Curve, levelled
 from lagsearch.records.search import Searched
 from lagsearch.selection import (
     LossTable,
@@ -111,10 +111,10 @@ def _candidate(run: Searched, name: str, place: Place | None) -> dict[str, Any]:
     if any(each.parts for each in curve.evaluations):
         entry["val_loss_parts"] = _parts(curve)
     for key, measured in {
-        "val_loss_ema": {each.step: each.ema_batches for each in curve.evaluations},
-        "val_loss_annealed": {each.step: each.annealed_batches for each in curve.evaluations},
+        "val_loss_ema": [(each.step, each.ema_batches) for each in curve.evaluations],
+        "val_loss_annealed": [(each.step, each.annealed_batches) for each in curve.evaluations],
     }.items():
-        losses = {str(step): fmean(batches) for step, batches in measured.items() if batches}
+        losses = _mean_losses(measured)
         entry |= {key: losses} if losses else {}
     if name in run.choice.stopped:
         entry["stopped"] = asdict(run.choice.stopped[name])
@@ -128,9 +128,13 @@ def _parts(curve: Curve) -> dict[str, dict[str, float]]:
     """Return the loss of each part of the objective by step."""
     names = list(curve.evaluations[0].parts)
     return {
-        name: {str(each.step): fmean(each.parts[name]) for each in curve.evaluations}
+        name: _mean_losses((each.step, each.parts[name]) for each in curve.evaluations)
         for name in names
     }
+
+
+def _mean_losses(measured: Iterable[tuple[int, tuple[float, ...]]]) -> dict[str, float]:
+    return {str(step): fmean(batches) for step, batches in levelled(measured).items()}
 
 
 def _losses(curve: Curve) -> dict[str, float]:
@@ -146,15 +150,18 @@ def losses_at(run: Searched, curve: Curve) -> dict[str, float]:
 def _standard_errors(by_seed: tuple[Curve, ...], mean: Curve) -> dict[str, float | None]:
     """Return the standard errors of a candidate's mean losses, over the batches and the seeds.
 
-    Where some seeds have a step and others have not, they are over those that have it.
+    Where some seeds have a step and others have not, they are over those that have it; where some
+    of the batches were measured, over these, which is more than the error of the loss that is
+    estimated of all.
     """
     found: dict[str, float | None] = {}
     losses = [{each.step: each.val_loss_batches for each in curve.evaluations} for curve in by_seed]
     steps = [each.step for each in mean.evaluations]
-    for _, together in groupby(steps, lambda step: [step in each for each in losses]):
+    for _, together in groupby(steps, lambda step: [len(each.get(step, ())) for each in losses]):
         alike = list(together)
         there = [each for each in losses if alike[0] in each]
-        losses_SEN = np.array([[each[step] for each in there] for step in alike])
+        size = min(len(each[alike[0]]) for each in there)
+        losses_SEN = np.array([[each[step][:size] for each in there] for step in alike])
         found |= zip(map(str, alike), standard_errors(losses_SEN), strict=True)
     return found
 
