@@ -27,6 +27,7 @@ SMALLER = {
     "--lag 50": "--lag 6",
     "lag=300": "lag=6",
     "training.steps=300": "training.steps=12",
+    "training.steps=4000": "training.steps=40",
     "run space.yaml": "run space.yaml --set training.steps=20 --set evaluation.batches=2",
     "path/to/checkpoint path/to/text.txt": "path/to/checkpoint path/to/text.txt --hours 0.001",
 }
