@@ -109,7 +109,7 @@ def prepared(tmp_path, monkeypatch, corpus):
             (tmp_path / name).write_text(corpus.read_text()[:8000])
         copy_spaces(tmp_path / "search_spaces")
         copy_reports(tmp_path / "reports", page.read_text())
-        tiny = SPACE.format(corpus=corpus)
+        tiny = SPACE.format(corpus=corpus).replace("seed: 3", "seed: 0")
         if "\nlagsearch init" not in page.read_text():  # which writes it
             (tmp_path / "space.yaml").write_text(tiny)
         begin, end = tiny.index("sources:"), tiny.index("training:")
