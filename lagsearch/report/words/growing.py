@@ -93,8 +93,8 @@ def _note(report: dict[str, Any]) -> str:
     if any(point and not point["is_fair"] for point in points):
         notes.append(
             "Mid-schedule: the learning rate of only one of the two had decayed, so the difference "
-            "says little; `{operator: continue, steps: matched}` in `search.baselines` compares at "
-            "equal FLOPs."
+            "says little; `search.baselines: [continue, {operator: continue, steps: matched}]` "
+            "compares at equal FLOPs, too."
         )
     return " ".join(notes)
 
