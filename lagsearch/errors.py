@@ -133,6 +133,15 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def did_you_mean_file(name: str, known: list[str]) -> str:
+    """Return `"; did you mean 'x.yaml'?"` for the file nearest in name, endings aside."""
+    import difflib
+
+    stems = {Path(each).stem: each for each in known}
+    nearest = difflib.get_close_matches(Path(name).stem, stems, n=1)
+    return f"; did you mean {stems[nearest[0]]!r}?" if nearest else ""
+
+
 def and_then(message: str, more: str) -> str:
     """Join two parts of a message: by a semicolon, but not behind a question."""
     return f"{message} {more}" if message.endswith("?") else f"{message}; {more}"

@@ -78,7 +78,7 @@ def test_what_is_saved_is_counted_by_hand(write_space, tmp_path):
         assert flops[f"{way}_speed_up"] == pytest.approx(ratio - 1)
         assert flops[f"{way}_saving"] == pytest.approx(1 - 1 / ratio)
     page = (result.folder / "report.md").read_text()
-    assert "## What growing saves" in page
+    assert "## Savings over training from scratch" in page
     assert "figures/loss_and_flops.png" in page
     assert (result.folder / "figures/loss_and_flops.png").is_file()
 

@@ -51,7 +51,7 @@ def test_layers_with_experts_are_copied_piece_by_piece(grow, tmp_path, model_typ
     source, out = tmp_path / "source", tmp_path / "grown"
     model = saved(source, model_type)
     code, text, error = grow(source, "--operator", "layers", "--set", "layers=[0, 1, 1]",
-                             "--out", out)  # fmt: skip
+                             "--measure", "--out", out)  # fmt: skip
     assert code == 0, error
     assert "Function: max |difference of logits|" in text
     grown, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)

@@ -220,7 +220,7 @@ def _is_usual(key: str, value: Any) -> bool:
         return value is None or is_number
     if re.search(r"(_size|_heads|_layers|_embeddings|_positions|_window|_dim)$|^n_[a-z]+$", key):
         return value is None or is_count
-    return not isinstance(value, dict) or key in ("id2label", "label2id", "task_specific_params")
+    return not key.endswith("_config")  # of a part of the model
 
 
 def _is_rotation(value: Any) -> bool:

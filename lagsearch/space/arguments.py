@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from lagsearch.errors import LagsearchError, did_you_mean
+from lagsearch.errors import LagsearchError, did_you_mean_file
 from lagsearch.space import Space
 from lagsearch.storage.files import path_of
 
@@ -138,7 +138,7 @@ def _refuse_missing(name: str, behind: str) -> None:
     if Path(name).suffix in (*_SPACES, *_TEXTS, ".json"):
         return  # reading says so
     near = [each.name for each in Path(name).parent.glob("*.y*ml")]
-    hint = did_you_mean(Path(name).name, near)
+    hint = did_you_mean_file(name, near)
     hint = hint or f"; if it is a checkpoint of the hub, {_with_text(behind, name)}"
     raise LagsearchError(f"{name}: no such file{hint}")
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
-from lagsearch.errors import SpaceError, and_then, did_you_mean
+from lagsearch.errors import SpaceError, and_then, did_you_mean, did_you_mean_file
 from lagsearch.space.rules import broken_rules
 from lagsearch.space.schema import Space
 from lagsearch.space.yaml_tree import (
@@ -161,7 +161,7 @@ def read_file(
     try:
         text = read_text(path)
     except FileNotFoundError:
-        hint = did_you_mean(path.name, [each.name for each in path.parent.glob("*.y*ml")])
+        hint = did_you_mean_file(path.name, [each.name for each in path.parent.glob("*.y*ml")])
         raise SpaceError(f"{path}: no such file{hint}") from None
     except IsADirectoryError:
         raise SpaceError(f"{path}: is a folder; name a space file (YAML)") from None
