@@ -296,3 +296,15 @@ def test_the_card_in_yaml_is_what_it_says(run):
     written = read_yaml(re.search(r"```yaml\n(.*?)\n```", text, re.S)[1])[0]
     assert written["sources"] == [{"name": "small", "checkpoint": "source"}]
     assert written["data"]["train"]["files"] == ["corpus.txt"]
+
+
+def test_paths_of_this_machine_are_names_in_a_card():
+    from lagsearch.report.pages.card import _without_paths
+
+    line = "Baseline continue failed: /home/me/runs/x/states/a.safetensors: no space; see 1/2, a/b"
+    assert _without_paths(line) == (
+        "Baseline continue failed: a.safetensors: no space; see 1/2, a/b"
+    )
+    assert _without_paths("~/runs/x/space.yaml, https://example.org/a/b") == (
+        "space.yaml, https://example.org/a/b"
+    )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lagsearch.data.objectives.registry import objective_kind
 from lagsearch.errors import (
@@ -50,9 +50,6 @@ from lagsearch.space import (
     expand,
     expand_baselines,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,8 @@ class Searching:
                 self.folder.state_file(trial).unlink(missing_ok=True)
         if new:
             step = max(stopped[name].step for name in new)
-            why = why_stopped(search_settings(self.space))
+            settings = search_settings(self.space)
+            why = why_stopped(settings.strategy, settings.evidence)
             self.watch.say(f"step {step:,}: {len(new)} stopped, {why}")
         told |= set(new)
 

@@ -125,7 +125,8 @@ class _Telling:
         )
         line = f"{below} {self.other} {where}{test}"
         if at_flops is None:
-            asked = f"{{operator: {self.baseline['operator']}, steps: matched}}"
+            other = self.baseline["operator"]
+            asked = f"{other}, {{operator: {other}, steps: matched}}"
             unknown = f"not measured at equal training FLOPs (search.baselines: [{asked}])"
             return Worth("paid", f"Growing paid off at equal steps: {line}; {unknown}.")
         spent = f"at equal training FLOPs ({at_flops['flops']:.2e})"

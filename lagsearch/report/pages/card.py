@@ -1,5 +1,6 @@
 """The winner's model card: what it was grown from and how, on what, and how sure that is."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,12 @@ def _stages(report: dict[str, Any]) -> list[Section]:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
+    return "\n".join(f"- {escape_markdown(_without_paths(line))}" for line in lines)
+
+
+def _without_paths(line: str) -> str:
+    """Return a sentence in which paths of this machine are names: a failure may tell one."""
+    return re.sub(r"(?<![\w.:/])~?/(?:[^\s/:;,'\"]+/)+([^\s/:;,'\"]+)", r"\1", line)
 
 
 def _data(texts: Sequence[dict[str, Any]], space: Space, report: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from lagsearch.report.numbers.view import (
     stopped,
 )
 from lagsearch.report.numbers.worth import failed_baselines, judge_growing
-from lagsearch.selection import Strategy, find_evidence, find_signal, find_strategy
+from lagsearch.selection import find_signal, find_strategy, why_stopped
 from lagsearch.selection.outlook import EARLIEST
 
 
@@ -102,7 +102,7 @@ def _searched(report: dict[str, Any]) -> list[str]:
         at = f"at step {min(steps):,}" if len(steps) == 1 else f"by step {lag:,}"
         line = f"{name}: {many} of {count} candidates were stopped {at}"
         if beaten:
-            line += f", {_why_stopped(search, strategy)}"
+            line += f", {why_stopped(strategy.name, search['evidence'])}"
         elif search["stable_since"] is None and search["evidence"] == "batches":
             line += ", as the ranking did not become stable"
         lines.append(f"{line}.")
@@ -118,11 +118,6 @@ def _searched(report: dict[str, Any]) -> list[str]:
     elif search["asked_lag"] == "auto":
         lines.append(f"K = {lag:,}, the largest allowed: no phase transition showed by then.")
     return lines
-
-
-def _why_stopped(search: dict[str, Any], strategy: Strategy) -> str:
-    evidence = search["evidence"]
-    return strategy.verdict if evidence is None else find_evidence(evidence).words
 
 
 def _has(report: dict[str, Any]) -> str:

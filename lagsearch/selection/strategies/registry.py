@@ -70,11 +70,14 @@ def find_strategy(name: str) -> Strategy:
     return found
 
 
-def why_stopped(settings: SearchSettings) -> str:
-    """Return why a search stops candidates, after "3 of 8 were stopped, "."""
-    if settings.evidence is not None:
-        return find_evidence(settings.evidence).words
-    return find_strategy(settings.strategy).verdict
+def why_stopped(strategy: str, evidence: str | None) -> str:
+    """Return why a search stops candidates, after "3 of 8 were stopped, ".
+
+    Args:
+        strategy: Its name.
+        evidence: What candidates are stopped on, by its name; None where the strategy needs none.
+    """
+    return find_strategy(strategy).verdict if evidence is None else find_evidence(evidence).words
 
 
 def decide(measured: Measured, settings: SearchSettings) -> Order | Choice:
