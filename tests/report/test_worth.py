@@ -147,8 +147,8 @@ def test_where_the_rate_had_not_fallen_alike_nothing_is_concluded():
     (found,) = judge_growing(with_growing(compared("c0", at_end(0.9, 1.0, 0.001), unfair)))
     assert found.line.startswith("Growing paid off at equal steps: the winner, c0, ends 0.1000")
     assert found.line.endswith(
-        "; not measured at equal training FLOPs (search.baselines: [{operator: continue, steps: "
-        "matched}])."
+        "; not measured at equal training FLOPs (search.baselines: [continue, {operator: continue, "
+        "steps: matched}])."
     )
     never = at_end(1.1, 1.0, 0.001, is_fair=False)
     assert judge_growing(with_growing(compared("c0", never, unfair))) == []
