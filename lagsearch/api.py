@@ -139,12 +139,12 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     log: str | Sequence[str] = (),
     watch: Watch | None = None,
 ) -> RunResult:
-    """Find the best growth by LAG and train it to completion; go on where a run was interrupted.
+    """Find the best growth by LAG and train it to the end; go on where a run was interrupted.
 
     Args:
         space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
         lag: K, in place of the space's `search.lag`.
-        oracle: Train all candidates to completion and score the ranking.
+        oracle: Train all candidates to the final step and score the ranking.
         out: The run folder, in place of `reports/<name>`.
         serial: Train one candidate after the other in this process, without Ray.
         profile: Say where the time goes, and trace a few steps of every candidate.

@@ -96,7 +96,7 @@ def test_plan_shows_maps_sizes_and_costs(call, write_space):
         ("sources.0={name: a, checkpoint: /gone}", "there is no such folder"),
         ("sources.0.pretrain.config.model_type=lama", "did you mean 'llama'?"),
         ("resources.cpus_per_candidate=9999", "needs more than this machine has"),
-        ("training.steps=3", "search.lag 10: is beyond completion, training.steps 3"),
+        ("training.steps=3", "search.lag 10: is beyond the final step, training.steps 3"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2_and_writes_nothing(

@@ -198,7 +198,7 @@ def test_candidates_whose_weights_are_gone_are_refused(write_space, tmp_path, me
     path = write_space(harness(f"{{tasks: [one], candidates: [{first.winner}]}}"))
     assert set(values(run(path, tmp_path / "run").report)) == {(first.winner, "one")}
     path = write_space(harness(f"{{tasks: [one], candidates: [{lost}]}}"))
-    with pytest.raises(RunFolderError, match=f"{lost} came to completion before .* --out"):
+    with pytest.raises(RunFolderError, match=f"{lost} came to the final step before .* --out"):
         run(path, tmp_path / "run")
 
 

@@ -361,7 +361,7 @@ def test_what_cannot_be_in_a_stage_is_refused_before_training(write_stages, tmp_
             17,
             "stage 3: index 2 is outside of 0..1",
         ),
-        (("steps: 24", "steps: 9"), 24, "stage 3: is beyond completion"),
+        (("steps: 24", "steps: 9"), 24, "stage 3: is beyond the final step"),
     ]
     for replacement, line, message in cases:
         path = write_stages(replacement, listed=True)

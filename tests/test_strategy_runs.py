@@ -327,7 +327,7 @@ def test_what_a_decay_costs_is_charged(write_space, tmp_path):
     [
         ("{lag: soon}", r'search.lag "soon": must be a valid integer or must be .auto.'),
         ("{lag: auto, min_lag: 13}", r"search.min_lag 13.*beyond the largest K, 12"),
-        ("{lag: auto, max_lag: 25}", r"search.max_lag 25.*beyond completion"),
+        ("{lag: auto, max_lag: 25}", r"search.max_lag 25.*beyond the final step"),
         ("{lag: 10, max_lag: 12}", r"search.max_lag 12.*no effect unless lag is auto"),
         ("{lag: 10, min_lag: 12, strategy: race}", r"search.min_lag 12.*no effect unless"),
         ("{lag: 10, evidence: forecast}", r"search.evidence.*no effect unless strategy is race"),

@@ -153,7 +153,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         bool,
         typer.Option(
             "--oracle",
-            help="Train every candidate to completion, and score the ranking by how they ended.",
+            help="Train every candidate to the final step, and score the ranking by that.",
         ),
     ] = False,
     out: Annotated[

@@ -1,14 +1,15 @@
 """Batches, steps and K that fit a text, a machine and the time that one has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from lagsearch.data.tokens.store import ValidationSize, size_within
 from lagsearch.data.tokens.writing import STRETCH, held_out_tokens
 from lagsearch.init.speed import Speed
+from lagsearch.selection.forecast import WINDOW
 from lagsearch.selection.outlook import EARLIEST
-from lagsearch.space import log_ladder
+from lagsearch.space import first_batches, log_ladder
 
 MOST_PASSES = 8
 """Passes over the text beyond which small models learn it by heart."""
@@ -33,7 +34,7 @@ _STEPS_IN_A_TEXT = 40
 _MOST_BATCHES = 16
 
 _LAG_SHARE = 4
-"""K is a quarter of completion: recorded runs are ranked well from there on."""
+"""K is a quarter of the final step: recorded runs are ranked well from there on."""
 
 TELLING_STEPS = _LAG_SHARE * EARLIEST
 """Steps below which K is so early that a ranking there tells little."""
@@ -81,7 +82,7 @@ class Length:
     """How long is trained.
 
     Attributes:
-        steps: Completion.
+        steps: The final step.
         lag: K.
         seconds: All of it, estimated.
         limit: What kept it from being longer, in words.
@@ -172,12 +173,17 @@ def seconds(steps: int, shape: Shape, work: Work, speed: Speed) -> float:
     """Estimate the seconds of a whole run: search, winner, and the source trained on."""
     lag = lag_of(steps)
     token_s = shape.tokens / speed.flops_per_s
-    evaluation = shape.batches / 3  # a forward pass is a third of a step
-    ladder = log_ladder(steps)
-    early = sum(step <= lag for step in ladder)
-    search = ceil((work.candidates + 1) / speed.slots) * (lag + early * evaluation) * work.target
-    rest = (steps - lag + (len(ladder) - early) * evaluation) * (work.target + work.source)
+    to_lag, after = _evaluations(shape.batches, log_ladder(steps), lag)
+    search = ceil((work.candidates + 1) / speed.slots) * (lag + to_lag) * work.target
+    rest = (steps - lag + after) * (work.target + work.source)
     return OVERHEAD_S + MARGIN * token_s * (search + rest)
+
+
+def _evaluations(batches: int, ladder: Sequence[int], lag: int) -> tuple[float, float]:
+    """Return what evaluations up to K and after it cost, in training steps: a forward pass is a third."""
+    measured = [first_batches(batches) if 0 < step < lag / WINDOW else batches for step in ladder]
+    to_lag = sum(step <= lag for step in ladder)
+    return sum(measured[:to_lag]) / 3, sum(measured[to_lag:]) / 3
 
 
 def lag_of(steps: int) -> int:

@@ -293,8 +293,9 @@ def baseline_names() -> set[str]:
 def _check_ramp(plan: GrowthPlan, space: Space) -> None:
     if plan.ramp_end > space.training.steps:
         raise OperatorError(
-            f"a ramp that ends at step {plan.ramp_end} is not over at completion, training.steps "
-            f"{space.training.steps}: the checkpoint would not compute what was measured",
+            f"a ramp that ends at step {plan.ramp_end} is not over at the final step, "
+            f"training.steps {space.training.steps}: the checkpoint would not compute what was "
+            "measured",
             "ramp_steps",
         )
 

@@ -149,11 +149,11 @@ def recordings_of(run: Searched, path: Path) -> list[Recording]:
     """
     names, terms = run.complete_growths, run.terms
     if not terms.has_oracle or len(names) < 2:
-        message = "has no two candidates trained to completion: replay needs a run with --oracle"
+        message = "no two candidates were trained to the final step: replay needs --oracle runs"
         raise RunFolderError(f"{path}: {message}")
     if not any(0 < step < run.completion for step in run.table.only(names).shared().steps):
         message = (
-            "no step between growth and completion at which all have a loss: nothing to replay"
+            "no step between growth and the final step at which all have a loss: nothing to replay"
         )
         raise RunFolderError(f"{path}: has {message}")
     measured = run.measured.only(names)

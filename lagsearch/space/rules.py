@@ -126,7 +126,7 @@ def _steps(space: Space) -> Iterator[Broken]:
     training = space.training
     if space.latest_lag > training.steps:
         key = "max_lag" if space.search.lag == "auto" else "lag"
-        yield ("search", key), f"is beyond completion, training.steps {training.steps}"
+        yield ("search", key), f"is beyond the final step, training.steps {training.steps}"
     yield from _schedule(space)
     yield from _new_parameters(space)
     sizes = [each.pretrain.batch_size for each in space.sources if each.pretrain is not None]
@@ -142,7 +142,7 @@ def _steps(space: Space) -> Iterator[Broken]:
     for where, steps in listed:
         for index, step in enumerate(steps):
             if step > training.steps:
-                yield (*where, index), f"is beyond completion, training.steps {training.steps}"
+                yield (*where, index), f"is beyond the final step, training.steps {training.steps}"
 
 
 def _new_parameters(space: Space) -> Iterator[Broken]:
@@ -155,7 +155,7 @@ def _new_parameters(space: Space) -> Iterator[Broken]:
         yield at, "changes nothing: give lr_scale, rewarm_steps or freeze_source_steps"
     for key in ("rewarm_steps", "freeze_source_steps"):
         if getattr(new, key) > steps:
-            yield (*at, key), f"is beyond completion, training.steps {steps}"
+            yield (*at, key), f"is beyond the final step, training.steps {steps}"
 
 
 def _schedule(space: Space) -> Iterator[Broken]:
@@ -173,9 +173,9 @@ def _schedule(space: Space) -> Iterator[Broken]:
             "has no effect without continue; is warmup_steps meant?",
         )
     if schedule.rewarm_steps > steps:
-        yield (*at, "rewarm_steps"), f"is beyond completion, training.steps {steps}"
+        yield (*at, "rewarm_steps"), f"is beyond the final step, training.steps {steps}"
     if schedule.warmup_steps > (schedule.total_steps or behind + steps):
-        yield (*at, "warmup_steps"), f"is beyond completion, training.steps {steps}"
+        yield (*at, "warmup_steps"), f"is beyond the final step, training.steps {steps}"
     if schedule.total_steps is not None and schedule.total_steps < behind + steps:
         yield (*at, "total_steps"), f"is less than the {behind + steps} steps that are trained"
     for index, source in enumerate(space.sources):

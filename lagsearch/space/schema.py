@@ -322,7 +322,7 @@ class Harness(StrictModel):
     """Prompts in a batch."""
     candidates: tuple[str, ...] = ()
     """Candidates beside the winner, by name or pattern (`lag-*`); with `search.oracle` only, as
-    the others are not trained to completion without it."""
+    the others are not trained to the final step without it."""
 
 
 class Annealed(StrictModel):
@@ -347,7 +347,7 @@ class EvaluationSettings(StrictModel):
     """Most tokens that one evaluation takes: where its batches have more, they have fewer sequences
     each, but at least one."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Steps to evaluate at, else a log-spaced ladder; 0, K and completion are always in."""
+    """Steps to evaluate at, else a log-spaced ladder; 0, K and the final step are always in."""
     thin: bool = True
     """Measure only the first quarter of the batches, at least 4, at steps before a quarter of K,
     which serve curves alone; all where there are fewer than 8. Step 0, those of `annealed` and
@@ -384,13 +384,13 @@ class Search(StrictModel):
 
     lag: PositiveInt | Literal["auto"] | None = None
     """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
-    stable. A quarter of completion when left out, half with `finalists`: rankings before it often
-    mislead."""
+    stable. A quarter of the final step when left out, half with `finalists`: rankings before it
+    often mislead."""
     min_lag: PositiveInt = 20
     """`lag: auto`: the least K; `evidence: forecast`: the first step at which any is stopped."""
     max_lag: PositiveInt | None = None
-    """`lag: auto`: the largest K, where the ranking is not stable before; half of completion when
-    left out."""
+    """`lag: auto`: the largest K, where the ranking is not stable before; half of the final step
+    when left out."""
     stability: Stability = Stability()
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
     strategy: str = "lag"
@@ -418,11 +418,11 @@ class Search(StrictModel):
     """`optuna` only: growths that are chosen together and trained in parallel, so that machines
     with more and with fewer slots find the same."""
     signal: str = "loss"
-    """What candidates are judged by at K: the validation `loss`; where its `trend` leads to at
-    completion; that of the moving average of the weights, `ema`; `annealed`, after a decay of the
+    """What candidates are judged by at K: the validation `loss`; where its `trend` leads to at the
+    final step; that of the moving average of the weights, `ema`; `annealed`, after a decay of the
     rate to zero; or what an installed package adds."""
     oracle: bool = False
-    """Train all candidates to completion and score the ranking."""
+    """Train all candidates to the final step and score the ranking."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Seeds under which every candidate is trained; the space's `seed` comes first, and is the only
     one when left out. The order of the training data, dropout and random weights vary, the
@@ -438,7 +438,7 @@ class Search(StrictModel):
     baselines: tuple[str | dict[str, Any], ...] = ("continue",)
     """What growths are compared with, by operator: `continue` (each source itself, trained on) and
     `scratch`; with settings as in `candidates`. They are trained beside the candidates on the same
-    batches, first to K, then with the winner to completion; never ranked, stopped or chosen."""
+    batches, first to K, then with the winner to the final step; never ranked, stopped or chosen."""
     single_model_control: bool = True
     """Where several sources are grown into one, add the same growth of the first one alone."""
 

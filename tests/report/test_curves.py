@@ -485,7 +485,7 @@ def test_replay_refuses_what_it_cannot_replay(tmp_path):
     from lagsearch.replay.replay import replay_runs
 
     path = written(made_frame(n=3, steps=(0, 100)), tmp_path)
-    with pytest.raises(RunFolderError, match="no step between growth and completion"):
+    with pytest.raises(RunFolderError, match="no step between growth and the final step"):
         replay_runs([path])
     path = written(made_frame(n=3), tmp_path)
     with pytest.raises(RunFolderError, match="comes twice"):

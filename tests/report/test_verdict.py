@@ -360,7 +360,7 @@ def test_a_race_says_how_many_it_stopped():
         each |= {"status": "stopped", "stopped": {"step": 5 + place % 2}}
     lines = judge(made).lines
     assert lines[1].startswith("Race: 3 of 5 candidates were stopped by step 10, significantly")
-    assert "0 of the 1 other candidates that were not stopped cannot" in lines[-1]
+    assert "the other one that was not stopped is significantly worse than the" in lines[-1]
     made["search"]["evidence"] = "forecast"
     assert (
         "3 of 5 candidates were stopped by step 10, behind the leader and forecast to end there"

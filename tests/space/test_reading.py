@@ -58,9 +58,9 @@ MISTAKES = [
     ("name: cosine", "name: cosine, continued: true", "continued", "did you mean 'continue'"),
     ("name: tiny", "name: ../up", 'name "../up"', "use letters, digits"),
     ("fraction: 0.2", "fraction: 1.5", "data.validation.fraction 1.5", "must be less than 1"),
-    ("{lag: 10}", "{lag: 25}", "search.lag 25", "beyond completion, training.steps 24"),
-    ("warmup_steps: 2", "warmup_steps: 99", "warmup_steps 99", "beyond completion"),
-    ("batches: 4", "batches: 4, steps: [1, 50]", "evaluation.steps[1] 50", "beyond completion"),
+    ("{lag: 10}", "{lag: 25}", "search.lag 25", "beyond the final step, training.steps 24"),
+    ("warmup_steps: 2", "warmup_steps: 99", "warmup_steps 99", "beyond the final step"),
+    ("batches: 4", "batches: 4, steps: [1, 50]", "evaluation.steps[1] 50", "beyond the final step"),
     ("index: [0, 2]", "index: []", "candidates[0].index []", "would give no candidate"),
     ("operator: lag, ", "", "candidates[0]", "operator is required"),
     ("model_type: llama, ", "", "sources[0].pretrain.config", "model_type is required"),
@@ -243,8 +243,8 @@ def test_settings_of_another_objective_are_refused(write_space, name, overrides,
         ("{}", r"new_parameters.*: changes nothing: give lr_scale, rewarm_steps or"),
         ("{lr_scale: 1.0}", r"new_parameters.*: changes nothing: give lr_scale, rewarm_steps or"),
         ("{lr_scale: 0}", r"lr_scale 0: must be greater than 0"),
-        ("{rewarm_steps: 25}", r"rewarm_steps 25: is beyond completion, training.steps 24"),
-        ("{freeze_source_steps: 25}", r"freeze_source_steps 25: is beyond completion"),
+        ("{rewarm_steps: 25}", r"rewarm_steps 25: is beyond the final step, training.steps 24"),
+        ("{freeze_source_steps: 25}", r"freeze_source_steps 25: is beyond the final step"),
         ("{freeze: 5}", r"freeze 5: unknown"),
     ],
 )
@@ -301,7 +301,7 @@ def test_overrides_win_and_errors_name_them(write_space):
         load_space(path, ["training.steps"])
     with pytest.raises(SpaceError, match="'9' leads nowhere: a list of 1"):
         load_space(path, ["candidates.9.index=1"])
-    with pytest.raises(SpaceError, match=r"^--lag 999: search\.lag 999: is beyond completion"):
+    with pytest.raises(SpaceError, match=r"^--lag 999: search\.lag 999: is beyond the final step"):
         opened(load_space(path), {"--lag 999": "search.lag=999"})
 
 

@@ -117,7 +117,7 @@ def test_the_warm_up_of_one_schedule_over_all_may_be_longer_than_a_stage(write_s
     file = load_space(write_stages(("warmup_steps: 2", "warmup_steps: 30")))
     assert file.stages[0].space.training.steps < 30
     anew = ("warmup_steps: 2, continue: true, rewarm_steps: 2", "warmup_steps: 30")
-    with pytest.raises(SpaceError, match=r"stage 1: .*beyond completion"):
+    with pytest.raises(SpaceError, match=r"stage 1: .*beyond the final step"):
         load_space(write_stages(anew))
 
 
@@ -153,7 +153,7 @@ REFUSED = [
     ([("to: 3", "to: 1")], 13, "stages.to 1: is not above the 1 layers"),
     ([("count: 3", "counts: 3")], 14, "stages.counts 3: unknown key; did you mean 'count'?"),
     ([("batch_size: 4", "batchsize: 4")], 18, "training.batchsize 4: stage 1: unknown key"),
-    ([("lag: 10", "lag: 21")], 22, "search.lag 21: stage 2: is beyond completion"),
+    ([("lag: 10", "lag: 21")], 22, "search.lag 21: stage 2: is beyond the final step"),
     ([("training:\n", "training:\n  steps: 9\n")], 18, "training.steps 9: is given by the stages"),
     ([("{lag: 10}", "{lag: 10, seeds: [4]}")], 22, "search.seeds [4]: stage 1: must begin with"),
     (
@@ -175,7 +175,7 @@ def test_what_cannot_be_is_refused_with_its_line(write_stages, replacements, lin
 
 
 IN_LIST = [
-    ([("steps: 24", "steps: 9")], 24, "search.lag 10: stage 3: is beyond completion"),
+    ([("steps: 24", "steps: 9")], 24, "search.lag 10: stage 3: is beyond the final step"),
     ([("steps: 24", "steps: 24\n    lag: 30")], 19, "stages[2].lag 30: stage 3: is beyond"),
     ([("steps: 24", "stepz: 24")], 18, "stages[2].stepz 24: unknown key; did you mean 'steps'?"),
     ([("- target: {num_hidden_layers: 3}\n    ", "- ")], 16, "stage 3: target is required"),

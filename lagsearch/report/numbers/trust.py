@@ -99,10 +99,22 @@ def _tied_at_completion(report: dict[str, Any]) -> str:
             ". Each loss was measured once, so there are no intervals; randomly permuted final "
             f"losses correlate as much with a probability of {by_chance:.2g} (permutation test)."
         )
-    return (
-        f". {len(tied)} of the other {others} cannot be told apart from the best at step "
-        f"{report['steps']:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)."
-    )
+    test = f"at step {report['steps']:,} ({_paired(report)})"
+    if not tied:
+        return f". {_all_worse(others, f'the best {test}')}."
+    return f". {len(tied)} of the other {others} cannot be told apart from the best {test}."
+
+
+def _all_worse(others: int, best: str, left: str = "") -> str:
+    """Say that no other candidate is tied with the best."""
+    if not others:
+        return "No other candidate was left to compare"
+    who = f"The other one{left} is" if others == 1 else f"All {others:,} others{left} are"
+    return f"{who} significantly worse than {best}"
+
+
+def _paired(report: dict[str, Any]) -> str:
+    return f"paired t-test over {varied(report)}, Holm-corrected, 5 %"
 
 
 @dataclass(frozen=True)
@@ -178,13 +190,16 @@ def _ties_at_lag(report: dict[str, Any]) -> str:
     if tied is None:
         return ONCE
     others = len(compared_at_lag(report)) - 1
-    left = " that were not stopped" if stopped(report) else ""
+    left = f" that {'was' if others == 1 else 'were'} not stopped" if stopped(report) else ""
+    test = f"at step {lag:,} ({_paired(report)})"
+    if not tied:
+        said = _all_worse(others, f"the winner {test}", left)
+        return f"{said[0].lower()}{said[1:]}"
     named = ", ".join(tied[:NAMED])
     named += f" and {len(tied) - NAMED:,} more" if len(tied) > NAMED else ""
     return (
         f"{len(tied)} of the {others} other candidates{left} cannot be told apart from the winner "
-        f"at step {lag:,} (paired t-test over {varied(report)}, Holm-corrected, 5 %)"
-        f"{': ' if tied else ''}{named}"
+        f"{test}: {named}"
     )
 
 

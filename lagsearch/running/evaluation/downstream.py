@@ -158,7 +158,7 @@ def open_downstream(
     if harness is None:
         return Downstream(folder, None)
     if harness.candidates and not file.space.search.oracle:
-        message = "are not trained to completion without --oracle; leave them out, or add it"
+        message = "are not trained to the final step without --oracle; leave them out, or add it"
         raise file.error(("evaluation", "harness", "candidates"), message)
     try:
         chosen = chosen_candidates(harness, names)
@@ -183,8 +183,9 @@ def _check_states(space: Space, folder: RunFolder, names: Sequence[str]) -> None
         is_complete = folder.curve(name).at(space.training.steps) is not None
         if is_complete and not folder.state_file(name).is_file():
             raise RunFolderError(
-                f"{folder.path}: {name} came to completion before evaluation.harness.candidates "
-                "named it, and its weights are gone; choose another folder with --out"
+                f"{folder.path}: {name} came to the final step before "
+                "evaluation.harness.candidates named it, and its weights are gone; "
+                "choose another folder with --out"
             )
 
 
