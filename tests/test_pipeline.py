@@ -89,8 +89,9 @@ def test_a_run_leaves_what_the_design_says(write_space, tmp_path):
     assert cost["source_flops"] > 0
     assert "figures/loss.png" in (result.folder / "report.md").read_text()
     assert result.checkpoint == result.folder / "winner"
-    assert list(result.curves.columns) == ["candidate", "step", "val_loss", "wall_s", "flops"]
-    assert len(result.curves) == 3 * 5 + 7
+    columns = ["candidate", "seed", "is_baseline", "step", "val_loss", "wall_s", "flops"]
+    assert list(result.curves.columns) == columns
+    assert len(result.curves.query("not is_baseline")) == 3 * 5 + 7
 
 
 def test_training_helps_and_source_loss_is_kept_by_growth_with_random_layers_on_top(

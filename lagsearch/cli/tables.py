@@ -121,11 +121,14 @@ def _show_stages(plan: "Plan", console: Any) -> None:
             console.print(line[0].upper() + line[1:])
     maps = [each.layer_map for stage in plan.stages for each in stage.candidates]
     search, training = plan.search_flops(), plan.training_flops()
+    evaluated = sum(each.evaluation_flops() for each in plan.stages)
     lines = [
         f"\n{legend(maps)}: in each stage, of the winner of the stage before.",
         f"Training: {plan.file.steps:,} steps, {training:.2e} training FLOPs.",
         f"Search: {plan.extra_steps:,} more steps, {search:.2e} training FLOPs, "
         f"{search / training:.1%} of the training.",
+        f"Evaluations up to K, winners' too: {evaluated:.2e} FLOPs, {evaluated / training:.1%} of "
+        "the training.",
     ]
     if len(plan.file.seeds) > 1:
         lines.append(f"All of it under each of {len(plan.file.seeds)} seeds.")

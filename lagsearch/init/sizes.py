@@ -180,7 +180,7 @@ def seconds(steps: int, shape: Shape, work: Work, speed: Speed) -> float:
 
 
 def _evaluations(batches: int, ladder: Sequence[int], lag: int) -> tuple[float, float]:
-    """Return what evaluations up to K and after it cost, in training steps: a forward pass is a third."""
+    """Return what evaluations up to K and after it cost, in training steps of three passes."""
     measured = [first_batches(batches) if 0 < step < lag / WINDOW else batches for step in ladder]
     to_lag = sum(step <= lag for step in ladder)
     return sum(measured[:to_lag]) / 3, sum(measured[to_lag:]) / 3

@@ -1,7 +1,7 @@
 """Curves that another trainer recorded, read into what a run folder is read into."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from pathlib import Path
 from typing import Literal
@@ -69,7 +69,8 @@ AS_FOUND = Asked()
 def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
     """Read a file of curves: a row for each candidate, step and loss.
 
-    With the columns seed and batch, a row is one seed's loss on one validation batch. A loss that
+    With the columns seed and batch, a row is one seed's loss on one validation batch; with
+    is_baseline, candidates are baselines where it is true. A loss that
     is not a finite number means that the candidate failed there. A step that a candidate lacks
     under one of its seeds is left out. The ranking is scored over the candidates that have a loss
     at the end, where there are two or more.
@@ -90,6 +91,7 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
     for name in asked.baselines:
         if name not in by_seed:
             raise CurvesError(f"{path}: --baseline {name}: there is no such candidate")
+    asked = replace(asked, baselines=(*asked.baselines, *rows.baselines))
     alive = {name: found for name, found in by_seed.items() if not any(c.failure for c in found)}
     ended = _end(path, alive, asked)
     settings = _settings(path, alive, asked, ended)

@@ -1,4 +1,4 @@
-"""The forms in which tools write curves, brought into one: candidate, step, val_loss, seed, batch.
+"""The forms in which tools write curves, brought into one.
 
 Weights & Biases exports a table with a column for each run, TensorBoard a file for each run, pandas
 an index; all other columns that are not known are left out, and named.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lagsearch.errors import CurvesError
 
 NEEDED = ("candidate", "step", "val_loss")
-OPTIONAL = ("seed", "batch")
+OPTIONAL = ("seed", "batch", "is_baseline")
 
 SHOWN = 8
 """Columns that a message names."""

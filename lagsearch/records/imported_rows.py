@@ -16,9 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lagsearch.errors import CurvesError, brief
-from lagsearch.records.imported_forms import OPTIONAL, known_columns
+from lagsearch.records.imported_forms import known_columns
 
 LONGEST_NAME = 200
+
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What text begins with that a spreadsheet takes for a formula."""
@@ -36,6 +38,7 @@ class Rows:
         seed: Seeds, 0 where the file has none: (R,).
         batch: Numbers of validation batches, 0 where the file has none: (R,).
         loss: Validation losses; NaN where there is none: (R,).
+        baselines: Names of the candidates that the file calls baselines.
         place: From a row to where it is, for messages.
         ignored: Columns that were left out.
     """
@@ -49,6 +52,7 @@ class Rows:
     loss: NDArray[np.float64]
     place: Callable[[int], str]
     ignored: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
 
 
 def is_curves(path: Path) -> bool:
@@ -75,8 +79,11 @@ def read_rows(path: Path) -> Rows:
     column = _Columns(path, known.table, place, may_have_commas)
     names, candidate = column.names()
     step, loss = column.whole_numbers("step"), column.numbers("val_loss")
-    seed, batch = (column.whole_numbers(name) for name in OPTIONAL)
-    return Rows(path, names, candidate, step, seed, batch, loss, place, known.ignored)
+    seed, batch = column.whole_numbers("seed"), column.whole_numbers("batch")
+    marked = set(candidate[column.flags("is_baseline")].tolist())
+    baselines = tuple(name for number, name in enumerate(names) if number in marked)
+    values = (candidate, step, seed, batch, loss, place, known.ignored, baselines)
+    return Rows(path, names, *values)
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,16 @@ class _Columns:
             message = f"{name} {said!r}: not a whole number, 0 or more"
             raise CurvesError(f"{self.place(row)}: {message}")
         return found.astype(np.int64)
+
+    def flags(self, name: str) -> NDArray[np.bool_]:
+        """Return a column of true and false, or 1 and 0; false where there is none."""
+        if name not in self.table.column_names:
+            return np.zeros(self.table.num_rows, bool)
+        words = [str(each).strip().lower() for each in self._plain(name).to_pylist()]
+        for row, word in enumerate(words):
+            if word not in _FLAGS:
+                raise CurvesError(f"{self.place(row)}: {name} {word[:50]!r}: not true or false")
+        return np.array([_FLAGS[word] for word in words])
 
     def _plain(self, name: str) -> pa.Array:
         """Return a column as one array, text as text however it is stored."""

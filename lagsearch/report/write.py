@@ -18,6 +18,7 @@ from lagsearch.records.imported_curves import (
 from lagsearch.records.run import read_run
 from lagsearch.records.shapes import AnyReport
 from lagsearch.records.stage_result import ADAPTIVE, read_stage_result
+from lagsearch.records.trainings import RunReader
 from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
@@ -195,32 +196,31 @@ def _place(path: Path) -> Path:
 
 
 def curves_table(path: Path) -> pd.DataFrame:
-    """Return all evaluations of a run: candidate, step, val_loss, wall_s, flops.
+    """Return all evaluations of a run, a row each, those of baselines and of all seeds too.
 
-    With stages, `course` and `stage` stand before them.
+    Columns: candidate, seed, is_baseline, step, val_loss (nats per predicted token), wall_s, flops;
+    with stages, `course` and `stage` stand before them.
     """
-    columns = ["candidate", "step", "val_loss", "wall_s", "flops"]
-    if not RunFolder(path).has_stages:
-        return pd.DataFrame(_evaluations(path), columns=columns)
+    has_stages = RunFolder(path).has_stages
     rows = [
-        {"course": each.parent.name, "stage": int(each.name.removeprefix("stage-")), **row}
-        for each in sorted(path.glob("*/stage-*"))
-        if RunFolder(each).plans_file.is_file()
-        for row in _evaluations(each)
-    ]
-    return pd.DataFrame(rows, columns=["course", "stage", *columns])
-
-
-def _evaluations(path: Path) -> list[dict[str, Any]]:
-    folder = RunFolder(path)
-    return [
         {
-            "candidate": entry["name"],
+            **(_place_of(training.stage) if has_stages else {}),
+            "candidate": training.candidate,
+            "seed": training.seed,
+            "is_baseline": training.is_baseline,
             "step": each.step,
             "val_loss": each.val_loss,
             "wall_s": each.wall_s,
             "flops": each.flops,
         }
-        for entry in folder.plans()["candidates"]
-        for each in folder.curve(entry["name"]).evaluations
+        for training in RunReader(path).trainings()
+        for each in training.curve.evaluations
     ]
+    columns = ["candidate", "seed", "is_baseline", "step", "val_loss", "wall_s", "flops"]
+    return pd.DataFrame(rows, columns=["course", "stage", *columns] if has_stages else columns)
+
+
+def _place_of(stage: str) -> dict[str, Any]:
+    """Return course and number of a stage from its folder, e.g. `adaptive/stage-2`."""
+    course, number = stage.split("/stage-")
+    return {"course": course, "stage": int(number)}

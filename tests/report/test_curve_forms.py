@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lagsearch.errors import CurvesError
 from lagsearch.records.imported_curves import read_curves
 from lagsearch.records.imported_rows import read_rows
 from lagsearch.report.words.verdict import judge
@@ -138,5 +139,21 @@ def test_what_lagsearch_itself_writes_is_read(tmp_path):
         assert found.ignored == ("wall_s", "flops")
         assert found.loss.tolist() == pytest.approx(table["val_loss"].tolist())
         assert np.isfinite(found.loss).all()
+        baselines = set(table[table["is_baseline"]]["candidate"])
+        assert set(found.baselines) == baselines and "continue" in baselines
     table.to_parquet(tmp_path / "curves.parquet")
     assert read_rows(tmp_path / "curves.parquet").ignored == ("wall_s", "flops")
+
+
+def test_baselines_of_a_file_are_not_chosen_from(tmp_path):
+    path = tmp_path / "curves.csv"
+    losses = {"a": 2.0, "b": 2.1, "c": 2.2, "continue": 1.5}
+    rows = [f"{n},{s},{x - s / 100},{n == 'continue'}" for n, x in losses.items() for s in (1, 2)]
+    path.write_text("candidate,step,val_loss,is_baseline\n" + "\n".join(rows) + "\n")
+    found = read_curves(path)
+    assert found.terms.baselines == {"continue"} and "continue" not in found.complete_growths
+    path.write_text(path.read_text().replace("False", "perhaps", 1))
+    with pytest.raises(
+        CurvesError, match=r"curves.csv:2: is_baseline 'perhaps': not true or false"
+    ):
+        read_curves(path)
