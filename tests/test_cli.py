@@ -85,6 +85,7 @@ def test_plan_shows_maps_sizes_and_costs(call, write_space):
     ("override", "message"),
     [
         ("candidates.0.index=9", r"index 9 is outside of 0\.\.2"),
+        ("candidates[0].index=9", r"index 9 is outside of 0\.\.2"),
         ("candidates.0.block_size=2", "block_size 2 does not divide the 1 new layers; allowed: 1"),
         ("candidates.0.operator=lga", "did you mean 'lag'? known: aki, "),
         ("candidates.0.inti=copy", "lag has no setting 'inti'; did you mean 'init'?"),

@@ -218,6 +218,10 @@ def _drop_own_lags(plain: dict[str, Any]) -> None:
             stage.pop("lag", None)
 
 
+_INDEX = re.compile(r"\[(\d+)\]")
+"""An index as messages write it: `sources[0].name` is `sources.0.name`."""
+
+
 def _parsed(words: str, override: str) -> _Override:
     path, equals, value_text = override.partition("=")
     if not equals or not path:
@@ -226,7 +230,7 @@ def _parsed(words: str, override: str) -> _Override:
         value, _ = read_yaml(value_text)
     except SpaceError:
         raise SpaceError(f"{words}: the value is not valid YAML") from None
-    return _Override(words, tuple(path.split(".")), value)
+    return _Override(words, tuple(_INDEX.sub(r".\1", path).split(".")), value)
 
 
 def _apply(plain: dict[str, Any], lines: dict[Key, int | str], override: _Override) -> None:
