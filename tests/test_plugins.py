@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lagsearch.errors import PluginError
+from lagsearch.running.baselines import BaselineCourse
+
 PLUGINS = Path(__file__).parent / "plugins"
 ROOT = Path(__file__).parents[1]
 
@@ -192,20 +195,28 @@ def test_what_is_wrong_is_told_as_of_this_packages(garden, space, old, new, mess
         ("objectives", "garden.ahead:gone", "AttributeError: "),
         ("families", "garden.tail:tail", "adds no family of models"),
         ("loggers", "garden.tail", "adds no logger"),
+        ("baselines", "garden.tail", "adds no baseline"),
     ],
 )
-def test_a_broken_package_is_one_line(space, tmp_path, group, point, message):
+def test_a_broken_package_is_one_line(space, write_stages, tmp_path, group, point, message):
     site = install(tmp_path / "site", [(f"lagsearch.{group}", {"bad": point})])
-    verb = ("run", space, "--log", "jotter") if group == "loggers" else ("plan", space)
+    folder = tmp_path / "run"
+    verb = {
+        "loggers": ("run", space, "--log", "jotter", "--out", folder),
+        "baselines": ("run", write_stages(), "--baselines", "--out", folder),
+    }.get(group, ("plan", space))
     code, _, err = lagsearch(site, *verb)
     assert code == 2
     assert f"garden 0.1: entry point bad = {point} of lagsearch.{group}: {message}" in err
-    assert len(err.strip().splitlines()) == 1
+    said = err.strip().splitlines()
+    assert said[:-1] == ["loading torch and transformers"] * (group == "baselines")
+    assert not folder.exists()
 
 
 def test_the_package_adds_to_every_table():
     project = tomllib.loads((PLUGINS / "pyproject.toml").read_text())["project"]
-    groups = ("operators", "signals", "evidence", "strategies", "objectives", "families", "loggers")
+    groups = ["operators", "signals", "evidence", "strategies", "objectives", "families", "loggers"]
+    groups.append("baselines")
     assert set(project["entry-points"]) == {f"lagsearch.{group}" for group in groups}
 
 
@@ -216,3 +227,32 @@ def test_a_stage_has_words_for_the_layers_of_an_operator(garden, write_stages):
     assert code == 0, err
     for name in ("tail-layer0", "tail-layer1"):
         assert name in out
+
+
+def test_a_baseline_is_a_course_and_its_words_stay_in_the_folder(garden, write_stages, tmp_path):
+    folder = tmp_path / "run"
+    options = ("--serial", "--baselines", "--out", folder)
+    short = ("[20, 20, 24]", "[6, 6, 6]"), ("{lag: 10}", "{lag: 3}")
+    code, _, err = lagsearch(garden, "run", write_stages(*short), *options)
+    assert code == 0, err
+    report = json.loads((folder / "report.json").read_text())
+    assert [row["course"] for row in report["table"]][-2:] == ["continue", "alternating"]
+    row, words = report["table"][-1], "copies the last layers and the first one in turn"
+    assert row["says"] == words
+    courses = {each["name"]: each for each in report["courses"]}
+    own = courses["alternating"]
+    assert [each["layer_map"] for each in own["stages"]] == ["R", "0 0*", "0 1 0*"]
+    assert own["stages"][1]["folder"] == courses["last"]["stages"][1]["folder"]
+    behind = own["val_loss"] - courses["adaptive"]["val_loss"]
+    assert row["behind"]["value"] == pytest.approx(behind)
+    (folder / "report.md").unlink()
+    code, _, err = lagsearch(tmp_path, "report", folder)  # where the package is not installed
+    assert code == 0, err
+    assert words in (folder / "report.md").read_text()
+    assert json.loads((folder / "report.json").read_text())["table"] == report["table"]
+
+
+@pytest.mark.parametrize("name", ["adaptive", "../last", "Last", ""])
+def test_a_baseline_has_a_name_that_can_be_a_folder(name):
+    with pytest.raises(PluginError, match="must be small letters, digits and hyphens, and not"):
+        BaselineCourse(name, "", list)
