@@ -13,6 +13,7 @@ from lagsearch.running import interrupts
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a test process for each core is enough
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads must not spin on a core of others
 os.environ.setdefault("RAY_worker_niceness", "0")  # other tests must not starve Ray's workers
 settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
 settings.load_profile("any-machine")
@@ -60,6 +61,14 @@ def cache(tmp_path_factory, monkeypatch):
 def signals():
     """Commands that are called in this process leave its signals as they were."""
     with interrupts.kept():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced():
+    """Leave it to the system when what is written reaches the disk; processes still sync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
         yield
 
 

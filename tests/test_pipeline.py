@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from finished import finished
 from reported import without_times
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
@@ -161,7 +162,7 @@ def _state_after_seed(seed):
 
 
 def test_another_seed_is_another_run(write_space, tmp_path):
-    first = run(write_space(), tmp_path / "first")
+    first = finished(write_space(), tmp_path / "first")
     second = run(write_space(("seed: 3", "seed: 4")), tmp_path / "second")
     assert without_times(first.report)["candidates"] != without_times(second.report)["candidates"]
 
@@ -275,7 +276,7 @@ def test_an_oracle_on_top_of_a_run_agrees_with_it(write_space, tmp_path):
 
 
 def test_the_schedule_repeats_the_winner(write_space, tmp_path):
-    whole = run(write_space(), tmp_path / "run")
+    whole = finished(write_space(), tmp_path / "run")
     replay = run(tmp_path / "run" / "schedule.yaml", tmp_path / "replay")
     assert [each.name for each in replay.candidates] == [whole.winner]
     assert replay.report["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
@@ -288,7 +289,7 @@ def test_the_resolved_space_repeats_the_run(write_space, tmp_path):
 
 
 def test_a_changed_space_on_an_old_folder_is_refused(write_space, tmp_path):
-    run(write_space(), tmp_path / "run")
+    finished(write_space(), tmp_path / "run")
     before = (tmp_path / "run" / "space.yaml").read_text()
     changed = write_space(("steps: 24", "steps: 30"), name="changed.yaml")
     with pytest.raises(RunFolderError, match=r"training\.steps is 24 there and 30 here"):
@@ -428,7 +429,7 @@ def test_characters_and_files_for_validation(write_space, tmp_path, corpus):
 
 
 def test_bf16_trains_in_bf16_and_is_measured_in_it_unless_fp32_is_asked_for(write_space, tmp_path):
-    full = run(write_space(), tmp_path / "full")
+    full = finished(write_space(), tmp_path / "full")
     path = write_space(("batch_size: 4", "batch_size: 4\n  precision: bf16"))
     half = run(path, tmp_path / "half")
     fine = run(path, tmp_path / "fine", overrides=["evaluation.precision=fp32"])
@@ -525,7 +526,7 @@ def test_validation_batches_may_be_of_their_own_size(write_space, tmp_path):
 
 
 def test_reset_starts_the_optimizer_anew(write_space, tmp_path):
-    keep = run(write_space(), tmp_path / "keep")
+    keep = finished(write_space(), tmp_path / "keep")
     reset = run(
         write_space(("batch_size: 4", "batch_size: 4\n  optimizer_state: reset")),
         tmp_path / "reset",
@@ -537,7 +538,7 @@ def test_reset_starts_the_optimizer_anew(write_space, tmp_path):
 
 
 def test_curves_hold_every_batch_and_its_mean(write_space, tmp_path):
-    result = run(write_space(), tmp_path / "run")
+    result = finished(write_space(), tmp_path / "run")
     for path in sorted((result.folder / "curves").iterdir()):
         for line in path.read_text().splitlines():
             entry = json.loads(line)
@@ -559,7 +560,7 @@ def test_changed_text_under_the_same_space_is_refused(write_space, tmp_path):
 def test_a_changed_checkpoint_under_the_same_name_is_refused(write_space, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    brought = run(write_space(), tmp_path / "first").checkpoint
+    brought = finished(write_space(), tmp_path / "first").checkpoint
     overrides = [
         f"sources=[{{name: mine, checkpoint: {brought}}}]",
         "target={num_hidden_layers: 5}",

@@ -7,6 +7,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
@@ -311,7 +312,7 @@ def test_ranked_by_the_trend_under_two_seeds(write_space, tmp_path):
 
 
 def test_what_a_decay_costs_is_charged(write_space, tmp_path):
-    plain = run(write_space(), tmp_path / "plain")
+    plain = finished(write_space(), tmp_path / "plain")
     decayed = ("evaluation: {batches: 4}", "evaluation: {batches: 4, annealed: {fraction: 0.5}}")
     path = write_space(decayed)
     result = run(path, tmp_path / "run")
