@@ -1,6 +1,7 @@
 import os
 import random
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # other tests must not starve
 settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
 settings.load_profile("any-machine")
 
+NUMBERS = count()
 SHARED = Path(__file__).parents[2] / "shared"
 
 SPACE = """\
@@ -51,7 +53,8 @@ search: {{lag: 10}}
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """Every test has a cache of its own, and no way to a hub."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.getbasetemp() / f"cache-{next(NUMBERS)}"  # mktemp looks at all others
+    folder.mkdir()
     monkeypatch.setenv("LAGSEARCH_CACHE", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return folder

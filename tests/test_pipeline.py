@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_another_seed_is_another_run(write_space, tmp_path):
 
 def test_a_finished_run_is_not_run_again(write_space, tmp_path, monkeypatch):
     path = write_space()
-    first = run(path, tmp_path / "run")
+    first = finished(path, tmp_path / "run")
     checkpoint = (first.checkpoint / "model.safetensors").stat().st_mtime_ns
 
     def train(job, until):
@@ -182,30 +183,24 @@ def test_a_finished_run_is_not_run_again(write_space, tmp_path, monkeypatch):
     assert (first.checkpoint / "model.safetensors").stat().st_mtime_ns == checkpoint
 
 
-UNCUT = []  # the report of the run that was not interrupted, once for all moments
 MORE = [pytest.param(signs, marks=pytest.mark.slow) for signs in (3, 7, 20, 25, 33)]
 
 
 @pytest.mark.parametrize("signs", [0, 6, 12, 30, 31, *MORE])
-def test_an_interrupted_run_ends_as_if_it_had_not_been(
-    write_space, tmp_path, monkeypatch, cache, signs
-):
+def test_an_interrupted_run_ends_as_if_it_had_not_been(write_space, tmp_path, cache, signs):
     path = write_space(GPT2)
-    if not UNCUT:
-        UNCUT.append(without_times(run(path, tmp_path / "whole").report))
-        for other in (cache / "sources").iterdir():
-            for file in other.iterdir():
-                file.unlink()
+    whole = finished(path, tmp_path / "whole").report
+    shutil.rmtree(cache / "sources")
     watch = Interrupt(signs)
     with pytest.raises(KeyboardInterrupt):
         lagsearch.run(path, out=tmp_path / "cut", serial=True, watch=watch)
     resumed = run(path, tmp_path / "cut")
-    assert without_times(resumed.report) == UNCUT[0]
+    assert without_times(resumed.report) == without_times(whole)
 
 
 def test_states_saved_in_between_are_used_and_change_nothing(write_space, tmp_path, monkeypatch):
     path = write_space(GPT2)
-    whole = without_times(run(path, tmp_path / "whole").report)
+    whole = without_times(finished(path, tmp_path / "whole").report)
     real = loop.time.perf_counter
     ticks = iter(range(10**9))
     monkeypatch.setattr(loop.time, "perf_counter", lambda: real() + 40.0 * next(ticks))
@@ -227,7 +222,7 @@ def test_states_saved_in_between_are_used_and_change_nothing(write_space, tmp_pa
 
 def test_a_curve_cut_off_in_the_middle_of_a_line_is_mended(write_space, tmp_path):
     path = write_space()
-    whole = run(path, tmp_path / "run")
+    whole = finished(path, tmp_path / "run")
     curve = tmp_path / "run" / "curves" / f"{whole.candidates[2].name}.jsonl"
     curve.write_text(curve.read_text()[:-40])
     again = run(path, tmp_path / "run")
@@ -513,7 +508,7 @@ def test_validation_batches_may_be_of_their_own_size(write_space, tmp_path):
     path = write_space()
     small = run(path, tmp_path / "small", overrides=["evaluation.tokens=128"])
     named = run(path, tmp_path / "named", overrides=["evaluation.batch_size=2"])
-    usual = run(path, tmp_path / "usual")
+    usual = finished(path, tmp_path / "usual")
     losses = [{each.name: each.val_loss for each in one.candidates} for one in (small, named)]
     assert losses[0] == losses[1] != {each.name: each.val_loss for each in usual.candidates}
     inputs = json.loads((small.folder / "environment.json").read_text())["inputs"]

@@ -12,9 +12,9 @@ from finished import finished
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.records.choice import search_settings
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
+from lagsearch.records.strategy_input import search_settings
 from lagsearch.report.pictures.as_matplotlib import draw_sheet
 from lagsearch.report.pictures.stage import stage_sheets
 from lagsearch.report.words.verdict import judge
@@ -243,7 +243,7 @@ def test_interrupted_in_between_it_ends_as_if_it_had_not_been(
                 raise KeyboardInterrupt
 
     path = write_space(search, LISTED)
-    whole = run(path, tmp_path / "whole")
+    whole = finished(path, tmp_path / "whole")
     for at in moments:
         with pytest.raises(KeyboardInterrupt):
             run(path, tmp_path / "run", watch=Interrupt(at))

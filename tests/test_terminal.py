@@ -41,9 +41,8 @@ def test_a_run_under_ray_ends_well_in_a_terminal(write_space, tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "end", [press_ctrl_c, *(pytest.param(each, marks=pytest.mark.slow) for each in (terminate,))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [press_ctrl_c, terminate])
 def test_a_run_under_ray_ends_in_order_once(write_space, tmp_path, cache, end):
     space, folder = write_space(("steps: 24", "steps: 4000"), ("lag: 10", "lag: 3000")), tmp_path
     shown = in_terminal("run", space, "--out", folder / "run", then=("starting Ray", end))
