@@ -228,7 +228,14 @@ LATE = (12, 7, 20, 9)
 
 
 @pytest.mark.parametrize(
-    ("search", "moments"), [(RACE, LATE), (FINALISTS, (7, 12, 5, 4)), (AUTO, LATE)]
+    ("search", "moments"),
+    [
+        (RACE, LATE),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [(FINALISTS, (7, 12, 5, 4)), (AUTO, LATE)]
+        ),
+    ],
 )
 def test_interrupted_in_between_it_ends_as_if_it_had_not_been(
     write_space, tmp_path, search, moments
