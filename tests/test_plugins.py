@@ -221,6 +221,7 @@ def test_a_broken_package_is_one_line(space, write_stages, tmp_path, group, poin
     site = install(tmp_path / "site", [(f"lagsearch.{group}", {"bad": point})])
     folder = tmp_path / "run"
     verb = {
+        "operators": ("operators",),
         "loggers": ("run", space, "--log", "jotter", "--out", folder),
         "baselines": ("run", write_stages(), "--baselines", "--out", folder),
     }.get(group, ("plan", space))
