@@ -49,10 +49,13 @@ def garden(tmp_path_factory):
 
 
 EACH = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from lagsearch import cli
 found = []
 for words in json.loads(sys.argv[1]):
+    if words[0] == "mv":
+        os.rename(*words[1:])
+        continue
     code, out, err = 0, io.StringIO(), io.StringIO()
     sys.argv = ["lagsearch", *words]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -66,7 +69,10 @@ print(json.dumps(found))
 
 
 def lagsearch(site, *commands):
-    """Run commands in a process where the package is installed: (exit code, stdout, stderr)s."""
+    """Run commands in a process where the package is installed: (exit code, stdout, stderr)s.
+
+    `mv` between them moves a file.
+    """
     paths = map(str, (site, PLUGINS, ROOT))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     words = json.dumps([[str(word) for word in command] for command in commands])
@@ -84,7 +90,14 @@ def space(write_space):
 def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
     folder = tmp_path / "run"
     options = ("--serial", "--oracle", "--log", "jotter", "--out", folder)
-    (code, out, err), ran = lagsearch(garden, ("plan", space), ("run", space, *options))
+    (code, out, err), ran, again, replayed = lagsearch(
+        garden,
+        ("plan", space),
+        ("run", space, *options),
+        ("mv", folder / "report.md", folder / "first.md"),
+        ("report", folder),
+        ("replay", folder, "--signal", "level"),
+    )
     assert code == 0, err
     rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     assert "0 1 2 0*" in rows["tail-layer0"] and "0 1 2 2*" in rows["tail-layer2"]
@@ -119,16 +132,14 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
     )
     assert "seedling rank None" in jotted
 
-    said = (folder / "report.md").read_text()
+    said = (folder / "first.md").read_text()
     assert "seedling" in said
     assert (
         f"{len(stopped)} of 3 candidates were stopped by step {lag}, in the worse half there"
         in said
     )
     assert f"ranked at step {lag} by the mean loss of their last two evaluations" in said
-    (folder / "report.md").unlink()
-    commands = ("report", folder), ("replay", folder, "--signal", "level")
-    (code, _, err), replayed = lagsearch(garden, *commands)
+    code, _, err = again
     assert (code, (folder / "report.md").read_text()) == (0, said), err
 
     code, out, err = replayed
@@ -252,7 +263,7 @@ def test_a_stage_has_words_for_the_layers_of_an_operator(garden, write_stages):
 def test_a_baseline_is_a_course_and_its_words_stay_in_the_folder(garden, write_stages, tmp_path):
     folder = tmp_path / "run"
     options = ("--serial", "--baselines", "--out", folder)
-    short = ("[20, 20, 24]", "[6, 6, 6]"), ("{lag: 10}", "{lag: 3}")
+    short = ("[20, 20, 24]", "[6, 6, 6]"), ("{lag: 10}", "{lag: 3}"), ("batches: 4", "batches: 2")
     [(code, _, err)] = lagsearch(garden, ("run", write_stages(*short), *options))
     assert code == 0, err
     report = json.loads((folder / "report.json").read_text())

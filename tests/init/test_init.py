@@ -94,7 +94,8 @@ def test_a_search_from_checkpoint_and_text_ends_with_a_ranking(checkpoint, corpu
 def test_a_short_text_needs_no_arithmetic(checkpoint, corpus, tmp_path, unmeasured):
     (tmp_path / "short.txt").write_text(corpus.read_text()[:50_000])
     written = init_space(InitRequest(checkpoint(), ("short.txt",), hours=1e-9))
-    result = lagsearch.run(written.file.path, serial=True, watch=Watch())
+    fewer = ["training.steps=8", "training.schedule.warmup_steps=1", "search.lag=2"]
+    result = lagsearch.run(written.file.path, serial=True, overrides=fewer, watch=Watch())
     assert {each.status for each in result.candidates} == {"ok"}
 
 
