@@ -112,6 +112,7 @@ def test_a_command_says_at_once_that_something_goes_on(write_space):
     assert "layers: 0 0* 1 2; parameters: " in text
 
 
+@pytest.mark.slow
 def test_a_dumb_terminal_gets_plain_lines(write_space, tmp_path):
     shown = in_terminal("run", write_space(), "--serial", "--out", tmp_path / "run", TERM="dumb")
     assert shown.code == 0

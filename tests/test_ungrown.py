@@ -158,7 +158,12 @@ def without_times(report):
 
 
 @pytest.mark.parametrize(
-    "words", ["lag: 10", "lag: auto, min_lag: 5, max_lag: 10", "lag: 10, strategy: race"]
+    "words",
+    [
+        "lag: 10",
+        "lag: 10, strategy: race",
+        pytest.param("lag: auto, min_lag: 5, max_lag: 10", marks=pytest.mark.slow),
+    ],
 )
 def test_the_search_is_the_same_without_it(write_space, tmp_path, words):
     on = finished(write_space((PLAIN, f"search: {{{words}}}")), tmp_path / "on")
