@@ -25,6 +25,7 @@ from lagsearch.operators.described import (
     small_growth,
     source_of,
 )
+from lagsearch.running.baselines import BASELINES
 from lagsearch.selection import EVIDENCE, SIGNALS
 from lagsearch.space import dump_flow
 
@@ -297,6 +298,12 @@ def registries_page() -> str:
                     (f"[`{each.name}`](operators.md#{each.name})", each.summary)
                     for each in baselines
                 ],
+            ),
+            "## Baseline courses",
+            "What `lagsearch run --baselines` trains beside a run with stages.",
+            _table(
+                ("course", "what it does"),
+                [(f"`{each.name}`", each.words) for each in BASELINES.all()],
             ),
             "## Loggers",
             _table(

@@ -1,6 +1,7 @@
 import os
 import random
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from lagsearch.running import interrupts
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a test process for each core is enough
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads must not spin on a core of others
 os.environ.setdefault("RAY_worker_niceness", "0")  # other tests must not starve Ray's workers
 settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
 settings.load_profile("any-machine")
 
+NUMBERS = count()
 SHARED = Path(__file__).parents[2] / "shared"
 
 SPACE = """\
@@ -50,7 +53,8 @@ search: {{lag: 10}}
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """Every test has a cache of its own, and no way to a hub."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.getbasetemp() / f"cache-{next(NUMBERS)}"  # mktemp looks at all others
+    folder.mkdir()
     monkeypatch.setenv("LAGSEARCH_CACHE", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return folder
@@ -60,6 +64,14 @@ def cache(tmp_path_factory, monkeypatch):
 def signals():
     """Commands that are called in this process leave its signals as they were."""
     with interrupts.kept():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced():
+    """Leave it to the system when what is written reaches the disk; processes still sync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
         yield
 
 

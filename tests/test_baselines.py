@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
@@ -51,7 +52,7 @@ def test_it_has_the_compute_of_source_and_growth(write_space, tmp_path):
     assert scratch.steps == 24 + math.ceil(extra / scratch.cost.flops_per_step)
     further = (scratch.steps - 24) * scratch.cost.flops_per_step
     assert planned.stages[0].baseline_flops() == further + 24 * source.cost.flops_per_step
-    result = run(path, tmp_path / "run")
+    result = finished(path, tmp_path / "run")
     assert max(read(result.folder, "scratch-matched")) == scratch.steps
     assert not (result.folder / "states").exists()
     others = [each["name"] for each in result.report["candidates"] if not each["is_baseline"]]
@@ -60,7 +61,7 @@ def test_it_has_the_compute_of_source_and_growth(write_space, tmp_path):
 
 
 def test_what_is_saved_is_counted_by_hand(write_space, tmp_path):
-    result = run(space(write_space, tmp_path), tmp_path / "run")
+    result = finished(space(write_space, tmp_path), tmp_path / "run")
     report = result.report
     winner = report["winner"]["name"]
     entry = report["savings"]["growths"][winner]
@@ -83,10 +84,12 @@ def test_what_is_saved_is_counted_by_hand(write_space, tmp_path):
     assert (result.folder / "figures/loss_and_flops.png").is_file()
 
 
-@pytest.mark.parametrize("phase", ["search", "winner", "baseline"])
+@pytest.mark.parametrize(
+    "phase", ["search", "baseline", pytest.param("winner", marks=pytest.mark.slow)]
+)
 def test_it_goes_on_where_it_was_interrupted(write_space, tmp_path, phase):
     path = space(write_space, tmp_path)
-    whole = run(path, tmp_path / "whole", oracle=True)
+    whole = finished(path, tmp_path / "whole", oracle=True)
     with pytest.raises(KeyboardInterrupt):
         run(
             path, tmp_path / "cut", Interrupt("search" if phase == "winner" else phase), oracle=True

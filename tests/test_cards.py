@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from finished import finished
 from huggingface_hub import ModelCard, metadata_load
 
 import lagsearch
@@ -112,7 +113,7 @@ def test_the_licence_stays_where_the_source_is_gone(run, call, licensed):
 
 
 def test_a_run_with_stages_has_a_card(write_stages, tmp_path):
-    run = lagsearch.run(write_stages(), out=tmp_path / "run", serial=True, watch=Watch())
+    run = finished(write_stages(), tmp_path / "run")
     card = ModelCard.load(run.checkpoint / "README.md")
     for each in run.report["courses"][0]["stages"]:
         assert f"| `{each['layer_map']}` |" in card.text

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from finished import finished
 from transformers import AutoModelForCausalLM
 
 import lagsearch
@@ -91,7 +92,7 @@ def test_the_winner_alone_is_evaluated_and_only_once(write_space, tmp_path, meas
 
 
 def test_without_downstream_tasks_there_is_no_record(write_space, tmp_path, measure):
-    result = run(write_space(), tmp_path / "run")
+    result = finished(write_space(), tmp_path / "run")
     assert result.report["harness"] is None
     assert not (result.folder / "harness.json").exists()
     assert "Downstream" not in (result.folder / "report.md").read_text()
@@ -167,7 +168,7 @@ def test_a_report_is_there_when_the_evaluation_is_interrupted(write_space, tmp_p
 
 
 def test_tasks_may_be_added_to_a_finished_run(write_space, tmp_path, measure):
-    first = run(write_space(), tmp_path / "run")
+    first = finished(write_space(), tmp_path / "run")
     path = write_space(harness("{tasks: [one]}"))
     second = run(path, tmp_path / "run")
     assert set(values(second.report)) == {(first.winner, "one")}
@@ -193,7 +194,7 @@ def test_own_files_that_change_are_evaluated_anew(write_space, tmp_path, measure
 
 
 def test_candidates_whose_weights_are_gone_are_refused(write_space, tmp_path, measure):
-    first = run(write_space(), tmp_path / "run", oracle=True)
+    first = finished(write_space(), tmp_path / "run", oracle=True)
     lost = next(name for name in NAMES if name != first.winner)
     path = write_space(harness(f"{{tasks: [one], candidates: [{first.winner}]}}"))
     assert set(values(run(path, tmp_path / "run").report)) == {(first.winner, "one")}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from finished import finished
 from reported import without_times
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -82,7 +83,7 @@ def same(one, other):
 
 
 def test_the_best_at_lag_are_there_as_they_were_at_lag(write_space, tmp_path):
-    result = run(write_space(), tmp_path / "run", keep=2)
+    result = finished(write_space(), tmp_path / "run", keep=2)
     best = [each.name for each in result.candidates[:2]]
     assert kept_in(result.folder) == set(best)
     for each in result.candidates[:2]:
@@ -90,7 +91,7 @@ def test_the_best_at_lag_are_there_as_they_were_at_lag(write_space, tmp_path):
         assert losses_of(folder) == pytest.approx(each.val_loss[10], abs=1e-5)
         assert AutoTokenizer.from_pretrained(folder).decode([100, 101]) is not None
     assert not (result.folder / "states").exists()
-    plain = run(write_space(), tmp_path / "plain")
+    plain = finished(write_space(), tmp_path / "plain")
     assert without_times(result.report) == without_times(plain.report)
     assert kept_in(plain.folder) == set()
 
@@ -133,10 +134,10 @@ def test_moments_are_those_of_the_state(write_space, tmp_path):
 
 
 def test_an_oracle_keeps_the_same_and_measures_the_same(write_space, tmp_path):
-    first = run(write_space(), tmp_path / "first", keep=2)
+    first = finished(write_space(), tmp_path / "first", keep=2)
     oracle = run(write_space(), tmp_path / "oracle", keep=2, oracle=True)
     same(tensors_in(first.folder / "kept"), tensors_in(oracle.folder / "kept"))
-    plain = run(write_space(), tmp_path / "plain", oracle=True)
+    plain = finished(write_space(), tmp_path / "plain", oracle=True)
     assert without_times(plain.report) == without_times(oracle.report)
 
 
@@ -163,7 +164,7 @@ def test_stages_keep_those_of_each_stage(write_stages, tmp_path):
 
 
 def test_what_was_asked_for_too_late_is_told(write_space, tmp_path):
-    run(write_space(), tmp_path / "run")
+    finished(write_space(), tmp_path / "run")
     watch = Lines()
     result = run(write_space(), tmp_path / "run", watch, keep=2)
     assert kept_in(result.folder) == set()

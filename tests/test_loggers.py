@@ -1,11 +1,11 @@
 """What loggers were sent is read back by their own libraries, and is what the run recorded."""
 
 import json
-import shutil
 import struct
 import threading
 
 import pytest
+from finished import finished
 from reported import without_times
 
 import lagsearch
@@ -42,23 +42,10 @@ def offline(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, corpus):
-    """A finished run under two seeds, with a baseline."""
-    from conftest import SPACE
-
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAGSEARCH_CACHE", str(folder / "cache"))
-        (folder / "space.yaml").write_text(SPACE.format(corpus=corpus))
-        run = {"out": folder / "run", "serial": True, "seeds": (3, 4), "watch": Watch()}
-        lagsearch.run(folder / "space.yaml", **run)
-    return folder / "run"
-
-
 @pytest.fixture
-def run(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "run")
+def run(write_space, tmp_path):
+    """A finished run under two seeds, with a baseline."""
+    return finished(write_space(), tmp_path / "run", seeds=(3, 4)).folder
 
 
 def curves_of(folder):
@@ -250,6 +237,7 @@ def test_all_loggers_have_the_curves_and_the_outcome(run, call):
     assert summaries["continue"]["status"] == "ok" and "rank" not in summaries["continue"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_is_logged_on_without_a_step_twice_or_missing(run):
     """The folder as it was at two moments, the loggers let go of in between without a word."""
     whole = {path: path.read_bytes() for path in run.glob("curves/*.jsonl")}
@@ -302,6 +290,7 @@ def test_what_was_synced_of_wandb_stays_and_is_not_sent_again(run):
     }
 
 
+@pytest.mark.slow
 def test_a_run_with_stages_is_logged_while_it_goes_on(write_stages, tmp_path):
     watch = Lines()
     lagsearch.run(
@@ -389,11 +378,18 @@ def enter(monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("fails", ["held", "log", "conclude", "close"])
+@pytest.mark.parametrize(
+    "fails",
+    [
+        "log",
+        "close",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("held", "conclude")),
+    ],
+)
 def test_a_logger_that_fails_is_told_once_and_harms_nothing(write_space, tmp_path, enter, fails):
     space, watch, memory = write_space(), Lines(), Memory(fails)
     enter(memory)
-    plain = lagsearch.run(space, out=tmp_path / "plain", serial=True, watch=Watch())
+    plain = finished(space, tmp_path / "plain")
     loggers = ("memory", "optuna")
     run = lagsearch.run(space, out=tmp_path / "run", serial=True, log=loggers, watch=watch)
     assert without_times(run.report) == without_times(plain.report)

@@ -4,6 +4,7 @@ import json
 import xml.etree.ElementTree as ET
 
 import pytest
+from finished import finished
 
 import lagsearch
 from lagsearch.display.layer_blocks import drawn_blocks, palette_of
@@ -133,8 +134,8 @@ def test_the_same_layer_has_one_colour_in_all_maps():
     assert len({*first}) == 2
 
 
-def test_a_result_with_failures_and_hostile_names(write_space, tmp_path, silent):
-    result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=silent)
+def test_a_result_with_failures_and_hostile_names(write_space, tmp_path):
+    result = finished(write_space(), tmp_path / "run")
     report = json.loads(json.dumps(result.report))
     report["candidates"][0]["name"] = report["winner"]["name"] = "<img src=x>"
     html = result_html(report, tmp_path)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
@@ -122,7 +123,7 @@ def test_yaml_that_a_space_has_no_use_for(write_space, old, new, message):
 
 
 def test_a_broken_checkpoint_is_refused_before_the_folder_is_made(write_space, tmp_path):
-    first = lagsearch.run(write_space(), out=tmp_path / "first", serial=True, watch=Watch())
+    first = finished(write_space(), tmp_path / "first")
     weights = first.checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
     overrides = [
@@ -168,7 +169,7 @@ def test_a_report_of_an_unfinished_search_is_refused(write_space, tmp_path):
 def test_a_report_without_weights_names_no_checkpoint(write_space, tmp_path):
     from lagsearch.report.write import write_report
 
-    result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
+    result = finished(write_space(), tmp_path / "run")
     assert result.report["winner"]["checkpoint"] == "winner"
     (result.checkpoint / "model.safetensors").unlink()
     assert write_report(result.folder)["winner"]["checkpoint"] is None
@@ -177,7 +178,7 @@ def test_a_report_without_weights_names_no_checkpoint(write_space, tmp_path):
 def test_a_curve_with_a_foreign_line_is_refused(write_space, tmp_path):
     from lagsearch.report.write import write_report
 
-    result = lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
+    result = finished(write_space(), tmp_path / "run")
     path = result.folder / "curves" / f"{result.winner}.jsonl"
     path.write_text(path.read_text() + json.dumps({"step": 3, "loss": 1.0}) + "\n")
     with pytest.raises(RunFolderError, match=r"\.jsonl:\d+: neither an evaluation nor a failure"):

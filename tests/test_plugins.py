@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lagsearch.errors import PluginError
+from lagsearch.report.write import write_report
+from lagsearch.running.baselines import BaselineCourse
+
 PLUGINS = Path(__file__).parent / "plugins"
 ROOT = Path(__file__).parents[1]
 
@@ -45,13 +49,37 @@ def garden(tmp_path_factory):
     return install(tmp_path_factory.mktemp("installed"))
 
 
-def lagsearch(site, *arguments):
-    """Run a command where the package is installed: (exit code, stdout, stderr)."""
+EACH = """
+import contextlib, io, json, os, sys
+from lagsearch import cli
+found = []
+for words in json.loads(sys.argv[1]):
+    if words[0] == "mv":
+        os.rename(*words[1:])
+        continue
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    sys.argv = ["lagsearch", *words]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+    found.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(found))
+"""
+
+
+def lagsearch(site, *commands):
+    """Run commands in a process where the package is installed: (exit code, stdout, stderr)s.
+
+    `mv` between them moves a file.
+    """
     paths = map(str, (site, PLUGINS, ROOT))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", "lagsearch.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return done.returncode, done.stdout, done.stderr
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    command = [sys.executable, "-c", EACH, words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    return json.loads(done.stdout)
 
 
 @pytest.fixture
@@ -61,7 +89,16 @@ def space(write_space):
 
 
 def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
-    code, out, err = lagsearch(garden, "plan", space)
+    folder = tmp_path / "run"
+    options = ("--serial", "--oracle", "--log", "jotter", "--out", folder)
+    (code, out, err), ran, again, replayed = lagsearch(
+        garden,
+        ("plan", space),
+        ("run", space, *options),
+        ("mv", folder / "report.md", folder / "first.md"),
+        ("report", folder),
+        ("replay", folder, "--signal", "level"),
+    )
     assert code == 0, err
     rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     assert "0 1 2 0*" in rows["tail-layer0"] and "0 1 2 2*" in rows["tail-layer2"]
@@ -70,9 +107,7 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
         out.split()
     )
 
-    folder = tmp_path / "run"
-    options = ("--serial", "--oracle", "--log", "jotter", "--out", folder)
-    code, _, err = lagsearch(garden, "run", space, *options)
+    code, _, err = ran
     assert code == 0, err
     assert f"log: jotter: {folder / 'log/jotter.txt'}" in err
     report = json.loads((folder / "report.json").read_text())
@@ -98,26 +133,35 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
     )
     assert "seedling rank None" in jotted
 
-    said = (folder / "report.md").read_text()
+    said = (folder / "first.md").read_text()
     assert "seedling" in said
     assert (
         f"{len(stopped)} of 3 candidates were stopped by step {lag}, in the worse half there"
         in said
     )
     assert f"ranked at step {lag} by the mean loss of their last two evaluations" in said
-    (folder / "report.md").unlink()
-    code, _, err = lagsearch(garden, "report", folder)
+    code, _, err = again
     assert (code, (folder / "report.md").read_text()) == (0, said), err
 
-    code, out, err = lagsearch(garden, "replay", folder, "--signal", "level")
+    code, out, err = replayed
     assert code == 0, err
     assert "level" in out and "race of halves" in out
 
 
-def test_a_strategy_has_settings_of_its_own(garden, write_space, tmp_path):
+def test_a_strategy_has_settings_and_a_stage_words_for_an_operators_layers(
+    garden, write_space, write_stages, tmp_path
+):
     asked = "search: {{{{lag: 20, strategy: podium, settings: {{{{places: {}}}}}}}}}"
-    space = write_space(("search: {lag: 10}", asked.format(1).format()))
-    code, _, err = lagsearch(garden, "run", space, "--serial", "--out", tmp_path / "run")
+    one = write_space(("search: {lag: 10}", asked.format(1).format()))
+    four = write_space(("search: {lag: 10}", asked.format(4).format()), name="four.yaml")
+    none = write_space(("{lag: 10}", "{lag: 10, settings: {places: 1}}"), name="none.yaml")
+    lag = "{operator: lag, index: every, block_size: 1, init: [duplicate, random]}"
+    stages = write_stages((lag, "{operator: tail, layer: every}"))
+    (code, _, err), staged, *wrong = lagsearch(
+        garden,
+        ("run", one, "--serial", "--out", tmp_path / "run"),
+        *(("plan", each) for each in (stages, four, none)),
+    )
     assert code == 0, err
     found = json.loads((tmp_path / "run" / "report.json").read_text())["candidates"]
     alive = [each["name"] for each in found if each["status"] != "stopped"]
@@ -127,19 +171,17 @@ def test_a_strategy_has_settings_of_its_own(garden, write_space, tmp_path):
     assert f"Podium: {len(found) - 1} of {len(found)} candidates were stopped" in said
     assert "behind the best few there" in said
 
-    space = write_space(("search: {lag: 10}", asked.format(4).format()))
-    code, _, err = lagsearch(garden, "plan", space)
-    assert code == 2
-    assert "search.settings.places 4: must be 1, 2 or 3" in err
+    code, out, err = staged
+    assert code == 0, err
+    assert "tail-layer0" in out and "tail-layer1" in out
 
-    space = write_space(("search: {lag: 10}", "search: {lag: 10, settings: {places: 1}}"))
-    code, _, err = lagsearch(garden, "plan", space)
-    assert code == 2
-    assert "search.settings.places 1: unknown key; this strategy has no settings" in err
+    assert [code for code, *_ in wrong] == [2, 2]
+    assert "search.settings.places 4: must be 1, 2 or 3" in wrong[0][2]
+    assert "search.settings.places 1: unknown key; this strategy has no settings" in wrong[1][2]
 
 
 def test_schema_and_operators_know_them(garden):
-    code, out, err = lagsearch(garden, "schema")
+    (code, out, err), shown = lagsearch(garden, ("schema",), ("operators", "tail"))
     assert code == 0, err
     parts = json.loads(out)["$defs"]
     signal = parts["Search"]["properties"]["signal"]
@@ -153,15 +195,15 @@ def test_schema_and_operators_know_them(garden):
     worded = parts["StageCandidate"]["anyOf"][1:]
     assert [each["properties"]["operator"]["const"] for each in worded] == ["lag", "tail"]
 
-    code, out, err = lagsearch(garden, "operators", "tail")
+    code, out, err = shown
     assert code == 0, err
     assert "layer: a whole number from 0; required" in out
     assert "0 1 2 3 1* 1*" in out
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
+def test_what_is_wrong_is_told_as_of_this_packages(garden, space):
+    text = space.read_text()
+    cases = [
         ("places: 3", "places: 99", "objective.settings.places 99: must be a number from 1 to 15"),
         ("places: 3", "place: 3", "objective.settings.place 3: unknown key; known: places"),
         ("name: ahead", "name: ahed", "did you mean 'ahead'? known: ahead, causal, masked, ul2"),
@@ -172,16 +214,16 @@ def test_schema_and_operators_know_them(garden):
             "did you mean 'half'? known: batches, forecast, half",
         ),
         ("[seedling, ", "[sedling, ", "did you mean 'seedling'?"),
-    ],
-)
-def test_what_is_wrong_is_told_as_of_this_packages(garden, space, old, new, message):
-    text = space.read_text()
-    assert old in text
-    space.write_text(text.replace(old, new))
-    code, _, err = lagsearch(garden, "plan", space)
-    assert code == 2
-    assert message in err and f"{space}:" in err
-    assert len(err.strip().splitlines()) == 1
+    ]
+    paths = [space.with_name(f"{number}.yaml") for number in range(len(cases))]
+    for path, (old, new, _) in zip(paths, cases, strict=True):
+        assert old in text
+        path.write_text(text.replace(old, new))
+    found = lagsearch(garden, *(("plan", path) for path in paths))
+    for path, (*_, message), (code, _, err) in zip(paths, cases, found, strict=True):
+        assert code == 2
+        assert message in err and f"{path}:" in err
+        assert len(err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -190,29 +232,59 @@ def test_what_is_wrong_is_told_as_of_this_packages(garden, space, old, new, mess
         ("operators", "garden.gone", "ModuleNotFoundError: No module named 'garden.gone'"),
         ("signals", "garden.tail", "adds no signal"),
         ("objectives", "garden.ahead:gone", "AttributeError: "),
-        ("families", "garden.tail:tail", "adds no family of models"),
+        pytest.param(
+            *("families", "garden.tail:tail", "adds no family of models"), marks=pytest.mark.slow
+        ),
         ("loggers", "garden.tail", "adds no logger"),
+        ("baselines", "garden.tail", "adds no baseline"),
     ],
 )
-def test_a_broken_package_is_one_line(space, tmp_path, group, point, message):
+def test_a_broken_package_is_one_line(space, write_stages, tmp_path, group, point, message):
     site = install(tmp_path / "site", [(f"lagsearch.{group}", {"bad": point})])
-    verb = ("run", space, "--log", "jotter") if group == "loggers" else ("plan", space)
-    code, _, err = lagsearch(site, *verb)
+    folder = tmp_path / "run"
+    verb = {
+        "operators": ("operators",),
+        "loggers": ("run", space, "--log", "jotter", "--out", folder),
+        "baselines": ("run", write_stages(), "--baselines", "--out", folder),
+    }.get(group, ("plan", space))
+    [(code, _, err)] = lagsearch(site, verb)
     assert code == 2
     assert f"garden 0.1: entry point bad = {point} of lagsearch.{group}: {message}" in err
-    assert len(err.strip().splitlines()) == 1
+    said = err.strip().splitlines()
+    assert said[:-1] == ["loading torch and transformers"] * (group == "baselines")
+    assert not folder.exists()
 
 
 def test_the_package_adds_to_every_table():
     project = tomllib.loads((PLUGINS / "pyproject.toml").read_text())["project"]
-    groups = ("operators", "signals", "evidence", "strategies", "objectives", "families", "loggers")
+    groups = ["operators", "signals", "evidence", "strategies", "objectives", "families", "loggers"]
+    groups.append("baselines")
     assert set(project["entry-points"]) == {f"lagsearch.{group}" for group in groups}
 
 
-def test_a_stage_has_words_for_the_layers_of_an_operator(garden, write_stages):
-    lag = "{operator: lag, index: every, block_size: 1, init: [duplicate, random]}"
-    path = write_stages((lag, "{operator: tail, layer: every}"))
-    code, out, err = lagsearch(garden, "plan", path)
+def test_a_baseline_is_a_course_and_its_words_stay_in_the_folder(garden, write_stages, tmp_path):
+    folder = tmp_path / "run"
+    options = ("--serial", "--baselines", "--out", folder)
+    short = ("[20, 20, 24]", "[6, 6, 6]"), ("{lag: 10}", "{lag: 3}"), ("batches: 4", "batches: 2")
+    [(code, _, err)] = lagsearch(garden, ("run", write_stages(*short), *options))
     assert code == 0, err
-    for name in ("tail-layer0", "tail-layer1"):
-        assert name in out
+    report = json.loads((folder / "report.json").read_text())
+    assert [row["course"] for row in report["table"]][-2:] == ["continue", "alternating"]
+    row, words = report["table"][-1], "copies the last layers and the first one in turn"
+    assert row["says"] == words
+    courses = {each["name"]: each for each in report["courses"]}
+    own = courses["alternating"]
+    assert [each["layer_map"] for each in own["stages"]] == ["R", "0 0*", "0 1 0*"]
+    assert own["stages"][1]["folder"] == courses["last"]["stages"][1]["folder"]
+    behind = own["val_loss"] - courses["adaptive"]["val_loss"]
+    assert row["behind"]["value"] == pytest.approx(behind)
+    (folder / "report.md").unlink()
+    write_report(folder)  # here the package is not installed
+    assert words in (folder / "report.md").read_text()
+    assert json.loads((folder / "report.json").read_text())["table"] == report["table"]
+
+
+@pytest.mark.parametrize("name", ["adaptive", "../last", "Last", ""])
+def test_a_baseline_has_a_name_that_can_be_a_folder(name):
+    with pytest.raises(PluginError, match="must be small letters, digits and hyphens, and not"):
+        BaselineCourse(name, "", list)

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import optuna
 import pytest
+from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
@@ -133,7 +134,15 @@ def test_interrupted_it_ends_as_if_it_had_not_been(write_space, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("moment", "nth"), [("ask", 1), ("name", 2), ("tell", 1), ("tell", 3), ("record_plans", 1)]
+    ("moment", "nth"),
+    [
+        ("tell", 1),
+        ("record_plans", 1),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [("ask", 1), ("name", 2), ("tell", 3)]
+        ),
+    ],
 )
 def test_killed_between_any_two_writes(write_space, tmp_path, monkeypatch, moment, nth):
     path = write_space(*FOUR)
@@ -164,7 +173,7 @@ def test_in_parallel_the_same_are_found(write_space, tmp_path):
 
 def test_a_study_that_says_otherwise_is_made_anew(write_space, tmp_path):
     path = write_space(asked(3))
-    result = run(path, tmp_path / "run")
+    result = finished(path, tmp_path / "run")
     before = summary(result.folder)
     with sqlite3.connect(result.folder / "optuna.db") as connection:
         connection.execute("update trial_values set value = value + 1")
@@ -184,7 +193,7 @@ def test_a_small_space_is_exhausted(write_space, tmp_path):
 
     path = write_space(asked(9, at_a_time=3))
     result = run(path, tmp_path / "run", watch=Listen())
-    listed = run(write_space(name="listed.yaml"), tmp_path / "listed")
+    listed = finished(write_space(name="listed.yaml"), tmp_path / "listed")
     assert {each.name: each.val_loss for each in result.candidates} == {
         each.name: each.val_loss for each in listed.candidates
     }

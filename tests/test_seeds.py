@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pytest
 import torch
+from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
@@ -31,8 +32,8 @@ def losses(folder, name):
 @pytest.fixture
 def one_and_both(write_space, tmp_path):
     """The same space run under seed 3, and under 3 and 5 with an oracle."""
-    one = run(write_space(), tmp_path / "one", oracle=True)
-    both = run(write_space(SEEDS), tmp_path / "both", oracle=True)
+    one = finished(write_space(), tmp_path / "one", oracle=True)
+    both = finished(write_space(SEEDS), tmp_path / "both", oracle=True)
     return one, both
 
 
@@ -79,7 +80,7 @@ def test_ranked_by_the_mean_over_seeds(one_and_both):
 
 
 def test_seeds_are_added_to_a_run_and_stay(write_space, tmp_path):
-    one = run(write_space(), tmp_path / "run")
+    one = finished(write_space(), tmp_path / "run")
     before = {each.name: curve(one.folder, each.name) for each in one.candidates}
     both = run(write_space(SEEDS, name="both.yaml"), tmp_path / "run")
     for name, lines in before.items():
@@ -93,7 +94,7 @@ def test_seeds_are_added_to_a_run_and_stay(write_space, tmp_path):
 
 
 def test_without_an_oracle_the_winner_alone_goes_on_and_under_the_first_seed(write_space, tmp_path):
-    result = run(write_space(SEEDS), tmp_path / "run")
+    result = finished(write_space(SEEDS), tmp_path / "run")
     lengths = {
         path.stem: json.loads(path.read_text().splitlines()[-1])["step"]
         for path in (result.folder / "curves").glob("*.jsonl")
@@ -116,7 +117,7 @@ def test_killed_and_continued_it_is_the_same(write_space, tmp_path):
             if self.left < 0:
                 raise KeyboardInterrupt
 
-    whole = run(write_space(SEEDS), tmp_path / "whole")
+    whole = finished(write_space(SEEDS), tmp_path / "whole")
     path = write_space(SEEDS)
     for at in (9, 20, 15):
         with pytest.raises(KeyboardInterrupt):

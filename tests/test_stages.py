@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from finished import finished
 from reported import without_times
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -51,7 +52,7 @@ def stage_curve(folder, stage, name):
 
 @pytest.fixture
 def whole(write_stages, tmp_path):
-    return run(write_stages(), tmp_path / "whole")
+    return finished(write_stages(), tmp_path / "whole")
 
 
 def test_a_run_chooses_by_the_loss_at_k_in_every_stage(whole):
@@ -253,7 +254,7 @@ def test_an_oracle_cannot_be_added_to_finished_stages(whole, write_stages):
 
 
 def test_baselines_share_what_is_the_same_training(write_stages, tmp_path, monkeypatch):
-    result = run(write_stages(), tmp_path / "run", baselines=True)
+    result = finished(write_stages(), tmp_path / "run", baselines=True)
     report = result.report
     assert [row["course"] for row in report["table"]] == [
         *("adaptive", "last", "middle", "doubling", "one-hop", "random", "scratch", "continue"),
@@ -313,7 +314,7 @@ def test_weights_go_when_no_course_goes_on_from_them(write_stages, tmp_path):
 
 
 def test_baselines_alone_come_to_what_they_come_to_beside_others(write_stages, tmp_path):
-    result = run(write_stages(), tmp_path / "run", baselines=True)
+    result = finished(write_stages(), tmp_path / "run", baselines=True)
     path = write_stages(
         (
             "{operator: lag, index: every, block_size: 1, init: [duplicate, random]}",

@@ -7,13 +7,14 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-from lagsearch.records.choice import search_settings
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
+from lagsearch.records.strategy_input import search_settings
 from lagsearch.report.pictures.as_matplotlib import draw_sheet
 from lagsearch.report.pictures.stage import stage_sheets
 from lagsearch.report.words.verdict import judge
@@ -227,7 +228,14 @@ LATE = (12, 7, 20, 9)
 
 
 @pytest.mark.parametrize(
-    ("search", "moments"), [(RACE, LATE), (FINALISTS, (7, 12, 5, 4)), (AUTO, LATE)]
+    ("search", "moments"),
+    [
+        (RACE, LATE),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [(FINALISTS, (7, 12, 5, 4)), (AUTO, LATE)]
+        ),
+    ],
 )
 def test_interrupted_in_between_it_ends_as_if_it_had_not_been(
     write_space, tmp_path, search, moments
@@ -242,7 +250,7 @@ def test_interrupted_in_between_it_ends_as_if_it_had_not_been(
                 raise KeyboardInterrupt
 
     path = write_space(search, LISTED)
-    whole = run(path, tmp_path / "whole")
+    whole = finished(path, tmp_path / "whole", overrides=("search.baselines=[]",))
     for at in moments:
         with pytest.raises(KeyboardInterrupt):
             run(path, tmp_path / "run", watch=Interrupt(at))
@@ -311,7 +319,7 @@ def test_ranked_by_the_trend_under_two_seeds(write_space, tmp_path):
 
 
 def test_what_a_decay_costs_is_charged(write_space, tmp_path):
-    plain = run(write_space(), tmp_path / "plain")
+    plain = finished(write_space(), tmp_path / "plain")
     decayed = ("evaluation: {batches: 4}", "evaluation: {batches: 4, annealed: {fraction: 0.5}}")
     path = write_space(decayed)
     result = run(path, tmp_path / "run")

@@ -41,9 +41,8 @@ def test_a_run_under_ray_ends_well_in_a_terminal(write_space, tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "end", [press_ctrl_c, *(pytest.param(each, marks=pytest.mark.slow) for each in (terminate,))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [press_ctrl_c, terminate])
 def test_a_run_under_ray_ends_in_order_once(write_space, tmp_path, cache, end):
     space, folder = write_space(("steps: 24", "steps: 4000"), ("lag: 10", "lag: 3000")), tmp_path
     shown = in_terminal("run", space, "--out", folder / "run", then=("starting Ray", end))
@@ -113,6 +112,7 @@ def test_a_command_says_at_once_that_something_goes_on(write_space):
     assert "layers: 0 0* 1 2; parameters: " in text
 
 
+@pytest.mark.slow
 def test_a_dumb_terminal_gets_plain_lines(write_space, tmp_path):
     shown = in_terminal("run", write_space(), "--serial", "--out", tmp_path / "run", TERM="dumb")
     assert shown.code == 0

@@ -11,7 +11,7 @@ from lagsearch.grow.growth import Growth
 from lagsearch.grow.shards import WrittenTensor
 from lagsearch.models.build import empty_model, n_parameters, tensors_of
 from lagsearch.models.checkpoints import Checkpoint, load_config, open_checkpoint
-from lagsearch.models.headers import TYPES, StoredTensor
+from lagsearch.models.headers import TYPES, StoredTensor, most_common_type
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.models.layout import Layout
 from lagsearch.models.stored import CheckpointTensors
@@ -90,7 +90,7 @@ class Making:
     def save_config(self, folder: Any) -> None:
         """Write the target's configuration."""
         config = self._growth.config
-        config.dtype = _most(self._types)
+        config.dtype = most_common_type(self._types.values())
         config.architectures = [type(self._model).__name__]
         config.save_pretrained(folder)
 
@@ -149,13 +149,8 @@ def _types(
         source, copied = made.copied[0]
         if copied in sources[source]:
             types[name] = sources[source].dtype(copied)
-    usual = _most(types)
+    usual = most_common_type(types.values() or [torch.float32])
     return {name: types.get(name, usual) for name in targets}
-
-
-def _most(types: Mapping[str, torch.dtype]) -> torch.dtype:
-    found = list(types.values())
-    return max(sorted(set(found), key=str), key=found.count) if found else torch.float32
 
 
 def _fresh(

@@ -13,7 +13,7 @@ from lagsearch.grow.card import write_grown_card
 from lagsearch.grow.growth import PROBE, Growth, Measurement
 from lagsearch.grow.shards import Make, WrittenTensor, write_shards
 from lagsearch.models.files import copy_along
-from lagsearch.models.headers import TYPES
+from lagsearch.models.headers import TYPES, most_common_type
 from lagsearch.models.tabled import TabledConfig
 
 
@@ -144,8 +144,7 @@ def _copying(growth: Growth) -> _Job | None:
     entries, config = growth.entries, growth.config
     if entries is None or not isinstance(config, TabledConfig):
         return None
-    types = [each.dtype for each in entries]
-    usual = TYPES[max(sorted(set(types)), key=types.count)]
+    usual = TYPES[most_common_type(each.dtype for each in entries)]
     return _Job(
         [[each] for each in entries],
         sum(math.prod(each.shape) for each in entries),

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from lagsearch.errors import ModelError
 
@@ -20,6 +20,9 @@ ITEM_BYTES: Mapping[str, int] = {
     **{"I32": 4, "F32": 4, "F64": 8, "I64": 8},
 }
 """Bytes of one value of each type, in the order in which a file has them: the last ones first."""
+
+_Type = TypeVar("_Type")
+"""A type as files say it, or torch's."""
 
 _LENGTH = 8  # bytes that say how long the header is
 _LONGEST = 100_000_000  # of a header, as safetensors itself allows
@@ -112,6 +115,12 @@ def make_header(
     start = _LENGTH + len(text)
     places = {name: start + header[name]["data_offsets"][0] for name in tensors}
     return len(text).to_bytes(_LENGTH, "little") + text, places
+
+
+def most_common_type(types: Iterable[_Type]) -> _Type:
+    """Return the type of most tensors; of several that are equally common the first by name."""
+    found = list(types)
+    return max(sorted(set(found), key=str), key=found.count)
 
 
 def n_bytes(dtype: str, shape: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.files import weight_files
-from lagsearch.models.headers import TYPES, StoredTensor, read_header
+from lagsearch.models.headers import TYPES, StoredTensor, most_common_type, read_header
 from lagsearch.models.naming import Naming, Stored, is_ignored
 
 _SHOWN = 4
@@ -192,7 +192,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         """The type of most tensors in the files."""
         found = [self._raw_type(name) for name in (*self._where, *self._loaded)]
         found = [each for each in found if each.is_floating_point] or [torch.float32]
-        return max(sorted(set(found), key=str), key=found.count)
+        return most_common_type(found)
 
     def release(self) -> None:
         """Let go of all files, and so of what of them is in memory."""

@@ -16,7 +16,7 @@ from lagsearch.errors import LagsearchError
 from lagsearch.models.configs import DERIVED_KEYS, PER_LAYER_KEYS
 from lagsearch.models.families.anatomy import MODEL_TYPES, Anatomy, ModelType, anatomy_of
 from lagsearch.models.files import weight_files
-from lagsearch.models.headers import ITEM_BYTES, TYPES, StoredTensor, read_header
+from lagsearch.models.headers import ITEM_BYTES, TYPES, StoredTensor, most_common_type, read_header
 from lagsearch.models.layers import LayerStack
 
 
@@ -90,8 +90,7 @@ class TabledCheckpoint:
     @property
     def usual_type(self) -> str:
         """The type of most tensors, as files say it."""
-        found = [each.dtype for each in self.tensors.values()]
-        return max(sorted(set(found)), key=found.count)
+        return most_common_type(each.dtype for each in self.tensors.values())
 
 
 @dataclass(frozen=True)

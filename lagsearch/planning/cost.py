@@ -1,7 +1,7 @@
 """What a model of a configuration takes: parameters, FLOPs, memory, worked out without weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lagsearch.data.objectives.registry import objective_kind
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from lagsearch.models.layers import LayerStack
+    from lagsearch.planning.flops import Counting
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,41 @@ class EmptyModel:
             )
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """What a model's cost depends on beside its configuration.
+
+    Attributes:
+        kind: `causal` or `masked`.
+        rows: Sequences in a step.
+        at_once: Sequences in a forward pass.
+        length: Tokens in a sequence.
+        kept: See `EmptyModel`, as `ema`.
+        counting: How FLOPs are counted.
+        evaluated: Tokens of one evaluation.
+        ema: Whether there is a moving average.
+    """
+
+    kind: str
+    rows: int
+    at_once: int
+    length: int
+    kept: int
+    counting: "Counting"
+    evaluated: int
+    ema: bool
+
+
+_MOST_KEPT = 256
+_known: dict[str, EmptyModel] = {}
+"""Models that this process worked out, the oldest first: stages, courses and reports plan anew."""
+
+
 class Models:
-    """What configurations lead to, each worked out once."""
+    """What configurations lead to in a space, each worked out once."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._known: dict[str, EmptyModel] = {}
 
     def of(self, config: Any, batch_size: int | None = None) -> EmptyModel:
         """Return what a configuration leads to.
@@ -129,49 +159,54 @@ class Models:
             config: A transformers configuration.
             batch_size: Sequences in a step, where they are not those of `training`.
         """
-        key = digest([plain_config(config), batch_size])
-        if key not in self._known:
-            self._known[key] = self._work_out(config, batch_size)
-        return self._known[key]
-
-    def _work_out(self, config: Any, batch_size: int | None) -> EmptyModel:
-        from lagsearch.models.build import (
-            empty_model,
-            n_parameters,
-            tensors_of,
-            usable_positions,
-        )
-        from lagsearch.models.layers import find_layers
-        from lagsearch.planning.flops import (
-            forward_flops_per_token,
-            matrix_parameters,
-            training_flops,
-        )
-        from lagsearch.planning.memory import training_bytes
-
         space = self._space
         kept = OPTIMIZERS[space.training.optimizer.name].size
         kept += space.training.new_parameters is not None  # their weights before a step
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
-        at_once = -(-rows // space.training.gradient_accumulation)
-        model = empty_model(config, objective_kind(space.objective))
-        stack = find_layers(model, config)
-        forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
-        evaluated = space.evaluation.batches * evaluated_rows(space, rows) * length
-        cost = ModelCost(
-            parameters=n_parameters(model),
-            layer_parameters=matrix_parameters(model)["layers"],
-            flops_per_step=training_flops(forward, rows * length),
-            evaluation_flops=forward * evaluated,
-            memory_bytes=training_bytes(
-                model, at_once, length, objective_kind(space.objective), kept
-            ),
+        terms = _Terms(
+            kind=objective_kind(space.objective),
+            rows=rows,
+            at_once=-(-rows // space.training.gradient_accumulation),
+            length=length,
+            kept=kept,
+            counting=space.evaluation.flops,
+            evaluated=space.evaluation.batches * evaluated_rows(space, rows) * length,
+            ema=space.evaluation.ema is not None,
         )
-        return EmptyModel(
-            cost,
-            stack,
-            tensors_of(model),
-            usable_positions(model, config),
-            kept,
-            space.evaluation.ema is not None,
-        )
+        key = digest([plain_config(config), asdict(terms)])
+        if key not in _known:
+            made = _work_out(config, terms)
+            if len(_known) == _MOST_KEPT:
+                _known.pop(next(iter(_known)))
+            _known[key] = made
+        return _known[key]
+
+
+def _work_out(config: Any, terms: _Terms) -> EmptyModel:
+    from lagsearch.models.build import (
+        empty_model,
+        n_parameters,
+        tensors_of,
+        usable_positions,
+    )
+    from lagsearch.models.layers import find_layers
+    from lagsearch.planning.flops import (
+        forward_flops_per_token,
+        matrix_parameters,
+        training_flops,
+    )
+    from lagsearch.planning.memory import training_bytes
+
+    model = empty_model(config, terms.kind)
+    stack = find_layers(model, config)
+    forward = forward_flops_per_token(model, config, terms.length, terms.counting)
+    cost = ModelCost(
+        parameters=n_parameters(model),
+        layer_parameters=matrix_parameters(model)["layers"],
+        flops_per_step=training_flops(forward, terms.rows * terms.length),
+        evaluation_flops=forward * terms.evaluated,
+        memory_bytes=training_bytes(model, terms.at_once, terms.length, terms.kind, terms.kept),
+    )
+    return EmptyModel(
+        cost, stack, tensors_of(model), usable_positions(model, config), terms.kept, terms.ema
+    )

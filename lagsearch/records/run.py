@@ -6,11 +6,11 @@ from typing import Any
 
 from lagsearch.errors import RunFolderError
 from lagsearch.operators.plan.growth import GrowthPlan
-from lagsearch.records.choice import search_settings
 from lagsearch.records.curve import Curve
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.search import Searched, Terms, conclude
 from lagsearch.records.seeds import mean_curve
+from lagsearch.records.strategy_input import search_settings
 from lagsearch.selection import Order
 from lagsearch.space import Space, annealed_steps
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from lagsearch.errors import RunFolderError
-from lagsearch.records.choice import measured_of
 from lagsearch.records.curve import Curve
 from lagsearch.records.seeds import mean_curve
+from lagsearch.records.strategy_input import measured_of
 from lagsearch.selection import (
     Choice,
     LossTable,

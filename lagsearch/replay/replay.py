@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +19,11 @@ from lagsearch.replay.rivals import (
 )
 from lagsearch.replay.rivals import replay as replay_rival
 from lagsearch.selection import (
-    EVIDENCE,
     SIGNALS,
     STRATEGIES,
     Choice,
     Measured,
+    ReplayedSearch,
     SearchSettings,
     decide,
     find_signal,
@@ -181,7 +181,8 @@ def search_outcome(
     until: str,
     *,
     signal: str,
-    way: "Way",
+    strategy: str,
+    search: ReplayedSearch,
 ) -> ReplayOutcome:
     """Return what a search that decides on its way comes to.
 
@@ -190,7 +191,8 @@ def search_outcome(
         latest: The latest step at which it may choose.
         until: What that is, in a word.
         signal: What it judges by.
-        way: How it decides.
+        strategy: How it decides.
+        search: With which settings.
     """
     steps = recording.measured.loss.steps
     if find_signal(signal).needs == "annealed":
@@ -198,15 +200,15 @@ def search_outcome(
     rungs = tuple(step for step in steps if 0 < step <= latest)
     settings = replace(
         recording.settings,
-        strategy=way.strategy,
+        strategy=strategy,
         rungs=rungs,
         signal=signal,
-        evidence=way.evidence,
-        first=(recording.settings.first or 20) if way.is_auto else None,
+        evidence=None,
+        first=(recording.settings.first or 20) if search.is_auto else None,
         cut=max((step for step in rungs if step <= latest // 2), default=rungs[0]),
-        keep=way.keep or "half",
+        keep="half",
     )
-    return _outcome(recording, settings, way.title, until)
+    return _outcome(recording, replace(settings, **search.settings), search.title, until)
 
 
 def _outcome(
@@ -236,37 +238,10 @@ def _first(recording: Recording, settings: SearchSettings, choice: Choice) -> li
     return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way to decide before the last step.
-
-    Attributes:
-        title: Its name in tables.
-        strategy: Of the table of strategies.
-        evidence: What it stops candidates on, where it heeds any.
-        is_auto: Whether it chooses once the ranking is stable.
-        keep: How many finalists there are, where it has any; they are chosen at half of the steps.
-    """
-
-    title: str
-    strategy: str
-    evidence: str | None = None
-    is_auto: bool = False
-    keep: Literal["half", "quarter"] | None = None
-
-
-def ways() -> list[Way]:
-    """Return all ways to decide before the last step, in the order of tables."""
-    found: list[Way] = []
-    for each in STRATEGIES.all():
-        if "evidence" in each.heeds:
-            found += [Way(one.title, each.name, one.name) for one in EVIDENCE.all()]
-        elif "keep" in each.heeds:
-            found += [Way(f"{each.title}: {keep}", each.name, keep=keep) for keep in KEPT]
-        elif each.stops:
-            found.append(Way(each.title, each.name))
-    auto = [("LAG, K auto", "lag", None), ("race, K auto", "race", "batches")]
-    return [*found, *(Way(*each, is_auto=True) for each in auto)]
+def replayed_searches() -> list[tuple[str, ReplayedSearch]]:
+    """Return all searches that decide on their way, with their strategies, as tables list them."""
+    found = [(each.name, search) for each in STRATEGIES.all() for search in each.replayed]
+    return sorted(found, key=lambda pair: pair[1].is_auto)
 
 
 def random_outcome(recording: Recording) -> ReplayOutcome:
@@ -327,9 +302,6 @@ def rival_outcome(recording: Recording, name: str, last: int, until: str) -> Rep
 
 
 RANDOM = "random choice"
-KEPT: tuple[Literal["half", "quarter"], ...] = ("half", "quarter")
-"""Finalists of searches that are replayed."""
-
 
 MEANS = ["steps", "share", "regret", "relative_regret", "regret_of_best_half", "is_best"]
 """What is averaged over replays."""
@@ -374,10 +346,18 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
         if needs_decay:
             continue
         for until, last in ends.items():
-            for way in ways():
-                if not way.is_auto or until == "half":
-                    search = partial(search_outcome, recording, last, until, signal=signal, way=way)
-                    yield Play(way.title, signal, search)
+            for strategy, search in replayed_searches():
+                if not search.is_auto or until == "half":
+                    play = partial(
+                        search_outcome,
+                        recording,
+                        last,
+                        until,
+                        signal=signal,
+                        strategy=strategy,
+                        search=search,
+                    )
+                    yield Play(search.title, signal, play)
     for name in RIVALS:
         for until, last in {**ends, "end": end}.items():
             yield Play(name, "loss", partial(rival_outcome, recording, name, last, until))

@@ -1,21 +1,24 @@
 """Courses: the trainings through all stages that a run compares, each a space with stages.
 
 The adaptive one searches at every stage. Each baseline has one candidate in each of its stages,
-and so has a schedule, which repeats a course without search.
+and so has a schedule, which repeats a course without search. Baselines are records here, or in a
+package with an entry point of `lagsearch.baselines`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import LagsearchError, PluginError
 from lagsearch.models.configs import rebuild_config, shape_of
 from lagsearch.planning.run import Plan, plan_stages
 from lagsearch.planning.stage import StagePlan
 from lagsearch.planning.vocabulary import Vocabulary
 from lagsearch.records.stage_result import ADAPTIVE
+from lagsearch.registry import Registry
 from lagsearch.space import SpaceFile, chosen_stages, depth_key, with_stages
 from lagsearch.storage.files import derive_seed
 
@@ -31,6 +34,7 @@ class Course:
         seed: Of the data's order and of random weights.
         folder: Its folder in that of the run.
         file: Its space.
+        words: What it does, for the report.
         is_first: Whether it ends in the model that the run is for.
     """
 
@@ -38,7 +42,43 @@ class Course:
     seed: int
     folder: str
     file: SpaceFile
+    words: str
     is_first: bool = False
+
+
+@dataclass(frozen=True)
+class BaselineCourse:
+    """What the adaptive course is compared with: one row of the table.
+
+    One that stands here, or in a module that is an entry point of `lagsearch.baselines`, is
+    registered by that.
+
+    Attributes:
+        name: In reports, and of its folder: small letters, digits and hyphens.
+        words: What it does, for the report.
+        stages: From the plan of the adaptive course to its own stages, as a space lists them.
+            Raises `LagsearchError` where there can be none, with the reason.
+    """
+
+    name: str
+    words: str
+    stages: Callable[[Plan], Sequence[Plain]]
+
+    def __post_init__(self) -> None:
+        """Check the name.
+
+        Raises:
+            PluginError: It cannot be a folder's, or is that of the adaptive course.
+        """
+        if not re.fullmatch("[a-z0-9][a-z0-9-]*", self.name) or self.name == ADAPTIVE:
+            known = f"must be small letters, digits and hyphens, and not {ADAPTIVE!r}"
+            raise PluginError(f"baseline {self.name!r}: its name {known}")
+
+
+BASELINES = Registry("baseline", __name__, "lagsearch.baselines", BaselineCourse)
+
+
+_SEARCH = "LAG in every stage"
 
 
 def course_folder(name: str, seed: int, first_seed: int) -> str:
@@ -63,13 +103,14 @@ def courses_with_search(file: SpaceFile) -> list[Course]:
     With `stages` one for each seed; else one, which trains its candidates under all seeds.
     """
     if not file.has_stages:
-        return [Course(ADAPTIVE, file.seed, "", file, is_first=True)]
+        return [Course(ADAPTIVE, file.seed, "", file, _SEARCH, is_first=True)]
     return [
         Course(
             ADAPTIVE,
             seed,
             course_folder(ADAPTIVE, seed, file.seed),
             file.under(seed),
+            _SEARCH,
             is_first=seed == file.seeds[0],
         )
         for seed in file.seeds
@@ -88,14 +129,15 @@ def baseline_courses(
         vocabulary: The tokenizer's.
     """
     courses, refused = [], {}
-    for name, stages in BASELINES.items():
+    for each in BASELINES.all():
         try:
-            file = with_stages(plan.file, stages(plan), name)
+            file = with_stages(plan.file, each.stages(plan), each.name)
             plan_stages(file, vocabulary)
         except LagsearchError as error:
-            refused[name] = str(error).partition(": ")[2] or str(error)
+            refused[each.name] = str(error).partition(": ")[2] or str(error)
             continue
-        courses.append(Course(name, seed, course_folder(name, seed, first_seed), file))
+        folder = course_folder(each.name, seed, first_seed)
+        courses.append(Course(each.name, seed, folder, file, each.words))
     return courses, refused
 
 
@@ -242,17 +284,21 @@ def _evaluate_alike(entry: Plain, plan: Plan, begin: int) -> None:
     entry["evaluation"] = {**entry.get("evaluation", {}), "steps": own}
 
 
-BASELINES: Mapping[str, Callable[[Plan], list[Plain]]] = {
-    "last": _same("last"),
-    "middle": _same("middle"),
-    "doubling": _merged(doubled),
-    "one-hop": _merged(at_once),
-    "random": _random,
-    "scratch": _scratch,
-    "continue": _ungrown,
-}
-"""From the plan of the adaptive course to a baseline's stages, as a space lists them; the report
-says what each does (`report.numbers.course.SAYS`)."""
+LAST = BaselineCourse(
+    "last", "copies the last layers on top in every stage (gradual stacking)", _same("last")
+)
+MIDDLE = BaselineCourse(
+    "middle", "copies the middle layers in place in every stage (MIDAS)", _same("middle")
+)
+DOUBLING = BaselineCourse(
+    "doubling", "doubles the whole stack, in fewer stages (StackBERT)", _merged(doubled)
+)
+ONE_HOP = BaselineCourse("one-hop", "stacks once to the full depth (G_stack)", _merged(at_once))
+RANDOM = BaselineCourse("random", "a random candidate in every stage", _random)
+SCRATCH = BaselineCourse("scratch", "the full depth, trained from scratch", _scratch)
+CONTINUE = BaselineCourse(
+    "continue", "the first stage's model, trained on without growing", _ungrown
+)
 
 
 def _is_random(plan: StagePlan) -> bool:

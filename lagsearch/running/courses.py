@@ -140,7 +140,8 @@ class Run:
         for name, why in refused.items():
             self.shared.watch.say(f"baseline {name}: not here, {why}")
         recorded = [
-            {"name": each.name, "seed": each.seed, "folder": each.folder} for each in courses
+            {key: getattr(each, key) for key in ("name", "seed", "folder", "words")}
+            for each in courses
         ]
         self.folder.note(refused=refused, courses=recorded)
         progress = self._go(courses)

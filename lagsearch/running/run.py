@@ -32,7 +32,7 @@ from lagsearch.planning.stage import StagePlan
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.records.folder import RunFolder, now
 from lagsearch.records.stage_result import ADAPTIVE
-from lagsearch.running.baselines import stage_place
+from lagsearch.running.baselines import BASELINES, stage_place
 from lagsearch.running.courses import Run
 from lagsearch.running.evaluation.downstream import open_downstream
 from lagsearch.running.jobs import (
@@ -98,6 +98,8 @@ def run_space(
             f"{file.path}: --baselines belongs to a space with stages; --oracle is "
             "what compares the candidates of one growth"
         )
+    if baselines:
+        BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
     file = folder.agree(file)
     plan, shared = _prepared(file, folder, watch, write_report, serial=serial)

@@ -7,13 +7,13 @@ from functools import partial
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
-from lagsearch.records.choice import measured_of, search_settings
 from lagsearch.records.curve import (
     Curve,
     Failure,
     append,
 )
 from lagsearch.records.folder import RunFolder
+from lagsearch.records.strategy_input import measured_of, search_settings
 from lagsearch.running.states import BestStatesOnly, Keeps
 from lagsearch.running.workers.serial import Runner
 from lagsearch.selection import (

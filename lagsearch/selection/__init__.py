@@ -15,7 +15,6 @@ from lagsearch.selection.importance import EVALUATOR, Dimension, importance
 from lagsearch.selection.intervals import mean_interval
 from lagsearch.selection.outlook import Outlook, outlook
 from lagsearch.selection.paired import Paired, compare_losses, losses_when_spent, on_first
-from lagsearch.selection.phase import PhaseTransition, phase_transition
 from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
@@ -24,6 +23,7 @@ from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
 from lagsearch.selection.strategies.finalists import n_finalists
 from lagsearch.selection.strategies.registry import (
     STRATEGIES,
+    ReplayedSearch,
     Strategy,
     decide,
     find_strategy,
@@ -32,6 +32,7 @@ from lagsearch.selection.strategies.registry import (
 from lagsearch.selection.strategies.rungs import decide_at_rungs, ranked_by_signal
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings, Stop
 from lagsearch.selection.table import LossTable
+from lagsearch.selection.transition import PhaseTransition, phase_transition
 
 __all__ = [
     "EVALUATOR",
@@ -49,6 +50,7 @@ __all__ = [
     "Paired",
     "PhaseTransition",
     "Place",
+    "ReplayedSearch",
     "Score",
     "SearchSettings",
     "Signal",

@@ -60,6 +60,12 @@ def candidates_left_out(text):
     return {line[4:].split("  # left out: ")[0]: line.split("left out: ")[1] for line in lines}
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Take a step for 10 ms without training any."""
+    monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once: 0.01)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_it_writes_runs_as_it_is(checkpoint, corpus, family, tmp_path):
     written = init_space(InitRequest(checkpoint(family), (str(corpus),)), tmp_path / "space.yaml")
@@ -85,20 +91,20 @@ def test_a_search_from_checkpoint_and_text_ends_with_a_ranking(checkpoint, corpu
     assert {each.status for each in result.candidates} == {"ok"}
 
 
-def test_a_short_text_needs_no_arithmetic(checkpoint, corpus, tmp_path):
+def test_a_short_text_needs_no_arithmetic(checkpoint, corpus, tmp_path, unmeasured):
     (tmp_path / "short.txt").write_text(corpus.read_text()[:50_000])
     written = init_space(InitRequest(checkpoint(), ("short.txt",), hours=1e-9))
-    result = lagsearch.run(written.file.path, serial=True, watch=Watch())
+    fewer = ["training.steps=8", "training.schedule.warmup_steps=1", "search.lag=2"]
+    result = lagsearch.run(written.file.path, serial=True, overrides=fewer, watch=Watch())
     assert {each.status for each in result.candidates} == {"ok"}
 
 
 @pytest.mark.parametrize("n_bytes", [50_000, 200_000, 5_000_000])
 def test_a_run_holds_out_and_measures_on_what_is_written(
-    checkpoint, corpus, tmp_path, monkeypatch, n_bytes
+    checkpoint, corpus, tmp_path, unmeasured, n_bytes
 ):
     text = corpus.read_text()
     (tmp_path / "text.txt").write_text((text * (n_bytes // len(text) + 1))[:n_bytes])
-    monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once: 0.01)
     written = init_space(InitRequest(checkpoint(), ("text.txt",)), tmp_path / "space.yaml")
     space, told = written.file.space, []
     data = space.data
@@ -220,7 +226,9 @@ def test_a_space_that_cannot_be_leaves_no_file(checkpoint, tmp_path):
     assert not (tmp_path / "space.yaml").exists()
 
 
-def test_run_writes_the_space_once_and_goes_on_with_it(checkpoint, corpus, call, tmp_path):
+def test_run_writes_the_space_once_and_goes_on_with_it(
+    checkpoint, corpus, call, tmp_path, unmeasured
+):
     words = ("run", checkpoint(), corpus, "--serial", "--set", "training.steps=8")
     words = (*words, "--set", "training.schedule.warmup_steps=1", "--lag", 2)
     code, out, err = call(*words)

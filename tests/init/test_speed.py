@@ -26,6 +26,7 @@ def test_one_is_measured_in_this_process(monkeypatch):
     assert seconds_per_step(masked, 1) > 0
 
 
+@pytest.mark.slow
 def test_several_train_in_processes_of_their_own_and_begin_together(monkeypatch):
     told = []
     tell, hear = speed._tell, speed._heard

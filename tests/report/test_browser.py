@@ -109,7 +109,7 @@ def report():
     return {**report, "importance": made_importance(), "phase_transition": {**RULE, "step": 5}}
 
 
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [pytest.param(400, marks=pytest.mark.slow), 1400])
 def test_it_opens_at_any_width_with_all_charts_and_no_error(opened, report, width):
     page = opened(report).open(width)
     assert page.errors() == []
@@ -158,6 +158,7 @@ def test_the_table_sorts_by_any_column_also_by_keyboard(opened, report):
     assert page.names()[:-1] == sorted(ranked[:-1], key=losses.get)
 
 
+@pytest.mark.slow
 def test_the_table_filters_by_text_and_by_kind(opened, report):
     page = opened(report).open()
     box = page.browser.find_element("css selector", "#filter")
@@ -185,6 +186,7 @@ def test_the_table_filters_by_text_and_by_kind(opened, report):
         assert sorted(page.names()) == sorted(names)
 
 
+@pytest.mark.slow
 def test_a_hover_says_which_candidate_and_how_much(opened, report):
     from selenium.webdriver import ActionChains
 
@@ -208,6 +210,7 @@ def test_a_hover_says_which_candidate_and_how_much(opened, report):
     assert page.errors() == []
 
 
+@pytest.mark.slow
 def test_dark_and_light_by_wish_and_by_press(opened, report):
     ground = "getComputedStyle(document.body).backgroundColor"
     axis = "getComputedStyle(document.querySelector('#chart-loss .xtick text')).fill"
@@ -223,6 +226,7 @@ def test_dark_and_light_by_wish_and_by_press(opened, report):
     assert page.errors() == []
 
 
+@pytest.mark.slow
 def test_axes_change_between_log_and_linear(opened, report):
     page = opened(report).open()
     trace = "document.getElementById('chart-loss').data.find(each => each.meta === 'first')"
@@ -244,6 +248,7 @@ def report_losses(report, name):
     return next(each for each in report["candidates"] if each["name"] == name)["val_loss"]
 
 
+@pytest.mark.slow
 def test_a_press_on_a_name_shows_its_curve(opened, report):
     page = opened(report).open()
     last = "document.getElementById('chart-loss').data.at(-1)"
@@ -269,6 +274,7 @@ def test_hostile_names_do_nothing(opened):
     assert report["winner"]["name"].replace("\n", " ") in legend.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_many_candidates_are_paged_and_all_can_be_shown(opened):
     names = [f"made-{number}" for number in range(1500)]
     report = made_report(names, oracle=False, baseline=None)
@@ -283,6 +289,7 @@ def test_many_candidates_are_paged_and_all_can_be_shown(opened):
     assert page.names() == sorted(names, key=losses.get)
 
 
+@pytest.mark.slow
 def test_curves_of_another_trainer_open_without_what_they_have_not(opened, tmp_path):
     names, steps = ["<i>one</i>", "two", "three"], (1, 10, 100)
     rows = [
@@ -321,7 +328,7 @@ def staged(browser, tmp_path):
 
 
 @pytest.mark.draws
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [pytest.param(400, marks=pytest.mark.slow), 1400])
 def test_a_run_of_stages_opens_with_its_courses_and_growth_points(staged, width):
     report, page = staged
     page.open(width)
@@ -405,6 +412,7 @@ def shown(browser, pages):
     return show
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 @pytest.mark.parametrize(("width", "theme"), LOOKS)
 @pytest.mark.parametrize("name", SHOWN)
@@ -415,6 +423,7 @@ def test_nothing_is_cut_or_lies_on_another(shown, name, width, theme):
     assert page.errors() == []
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_drawings_are_dark_by_night(shown):
     page = shown("adaptive-decoder-laptop").open(theme="dark")
@@ -425,6 +434,7 @@ def test_drawings_are_dark_by_night(shown):
     assert ink == page.run("getComputedStyle(document.body).color")
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 @pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1400, "light"), (1400, "dark")])
 @pytest.mark.parametrize("name", SHOWN)
@@ -444,6 +454,7 @@ def test_it_can_be_used_without_seeing_it(shown, name, width, theme):
     assert [each for each in found if each[0] in ("serious", "critical")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 @pytest.mark.parametrize("name", SHOWN)
 def test_it_prints_whole_and_light(shown, name):
@@ -464,6 +475,7 @@ def test_it_prints_whole_and_light(shown, name):
     assert page.run("document.documentElement.dataset.theme ?? null") is None
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_all_of_it_is_on_paper(pages, tmp_path):
     program = shutil.which("chromium") or shutil.which("google-chrome")

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -431,27 +429,22 @@ def test_what_to_do_next_names_the_file_and_another_step(tmp_path):
     assert advise_next(report_curves(path, Asked(lag=50))[1], tmp_path / "curves").command is None
 
 
-def lagsearch(*arguments):
-    command = [sys.executable, "-m", "lagsearch.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250)
-
-
-def test_the_command_line(tmp_path):
+def test_the_command_line(call, tmp_path):
     path = written(made_frame(), tmp_path)
-    done = lagsearch("report", path, "--lag", "20", "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Winner at step 20: ")
-    assert "Cost" not in done.stdout
+    code, out, err = call("report", path, "--lag", "20", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert out.startswith("Winner at step 20: ")
+    assert "Cost" not in out
     for arguments, message in (
         ([path, "--lag", "3"], "--lag 3: candidate 'c0' has no loss there"),
         ([path, "--pack"], "--pack is for run folders"),
         ([REPORTS / "quickstart-oracle", "--lag", "20"], "--lag is for curves from elsewhere"),
         ([tmp_path / "none.csv"], "no such file"),
     ):
-        done = lagsearch("report", *arguments)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert message in done.stderr
-        assert done.stderr.count("\n") == 1
+        code, out, err = call("report", *arguments)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert err.count("\n") == 1
 
 
 def test_replay_takes_them_too(tmp_path):

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 import zlib
 from itertools import combinations
 from pathlib import Path
@@ -144,16 +142,13 @@ def test_all_text_is_readable_in_print():
     assert all(7 <= size <= 9 for size in sizes)
 
 
-def test_the_command_line_asks_for_a_width(tmp_path):
-    shutil.copytree(REPORTS / "quickstart-oracle", tmp_path / "run")
-    command = [sys.executable, "-m", "lagsearch.cli", "report", "run", "--figure-width"]
-    done = subprocess.run([*command, "3.25"], cwd=tmp_path, capture_output=True, timeout=200)
-    assert done.returncode == 0
+def test_the_command_line_asks_for_a_width(call, tmp_path):
+    run = shutil.copytree(REPORTS / "quickstart-oracle", tmp_path / "run")
+    code, _, err = call("report", run, "--figure-width", "3.25")
+    assert code == 0, err
     with Image.open(tmp_path / "run" / "figures" / "loss.png") as image:
         assert image.width == 975
-    done = subprocess.run(
-        [*command, "1"], cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "--figure-width" in done.stderr
+    code, _, err = call("report", run, "--figure-width", "1")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "--figure-width" in err

@@ -20,7 +20,7 @@ def course(name, seed, points, batches=(1.0, 1.0)):
     last = Evaluation(10, sum(batches) / len(batches), tuple(batches), 0.0, 0)
     end = points[-1]
     handed = StageResult("f", "w", {}, "i", {}, end.step, end.flops, end.val_loss, 0.0, 1)
-    return Told(name, seed, name, (handed,), ({},), tuple(points), (0,), (None,), last)
+    return Told(name, "", seed, name, (handed,), ({},), tuple(points), (0,), (None,), last)
 
 
 ADAPTIVE = [

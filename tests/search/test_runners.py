@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
@@ -57,7 +58,7 @@ def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(
     assert [each.status for each in first.candidates] == ["ok", "ok", "ok", "failed"]
     monkeypatch.setattr(serial, "train", whole)
     second = lagsearch.run(space, out=folder, serial=True, watch=Watch())
-    clean = lagsearch.run(space, out=tmp_path / "clean", serial=True, watch=Watch())
+    clean = finished(space, tmp_path / "clean")
     assert losses(second) == losses(clean)
     assert json.loads((folder / "report.json").read_text()) == second.report
 
@@ -71,7 +72,7 @@ def test_a_full_disk_ends_the_run_and_no_candidate(write_space, tmp_path, monkey
         raise OSError(28, "No space left on device", str(path))
 
     space, folder = write_space(), tmp_path / "run"
-    lagsearch.run(space, out=tmp_path / "first", serial=True, watch=Watch())  # fills the cache
+    finished(space, tmp_path / "first")  # fills the cache
     with monkeypatch.context() as patch:
         patch.setattr(
             *{"weights": (saving, "write_tensors"), "curve": (loop, "append")}[where], full
@@ -115,7 +116,7 @@ def test_a_candidate_whose_worker_dies_goes_on_at_once(write_space, tmp_path):
     found = lagsearch.run(write_space(), out=tmp_path / "killed", watch=watch)
     assert watch.killed
     assert watch.failures == []
-    whole = lagsearch.run(write_space(), out=tmp_path / "whole", serial=True, watch=Watch())
+    whole = finished(write_space(), tmp_path / "whole")
     assert losses(found) == losses(whole)
 
 
@@ -138,6 +139,7 @@ def test_ray_that_cannot_start_is_one_line(monkeypatch):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_watch_that_cannot_be_pickled_follows_a_search(write_space, tmp_path):
     class Locked(Watch):
         def __init__(self):
@@ -152,6 +154,7 @@ def test_a_watch_that_cannot_be_pickled_follows_a_search(write_space, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd, monkeypatch):
     from lagsearch.running.workers import ray_tune as ray_runner
 

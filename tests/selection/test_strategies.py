@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lagsearch.errors import LagsearchError
-from lagsearch.replay.replay import ways
+from lagsearch.replay.replay import replayed_searches
 from lagsearch.selection import (
     EVIDENCE,
     Choice,
@@ -198,7 +198,10 @@ def test_the_rows_of_evidence():
 
 
 def test_searches_that_are_replayed_in_the_order_of_tables():
-    found = {each.title: (each.strategy, each.evidence, each.is_auto) for each in ways()}
+    found = {
+        each.title: (strategy, each.settings.get("evidence"), each.is_auto)
+        for strategy, each in replayed_searches()
+    }
     assert [*found.items()] == [
         ("race", ("race", "batches", False)),
         ("race on forecasts", ("race", "forecast", False)),

@@ -269,6 +269,7 @@ def test_profiling_is_no_other_space(write_space, tmp_path):
     assert not schedule.resources.profile
 
 
+@pytest.mark.slow
 def test_interrupted_in_the_traced_steps_and_resumed(write_space, tmp_path, monkeypatch):
     path = write_space(*LONGER)
     whole = run(path, tmp_path / "whole")

@@ -15,10 +15,10 @@ from lagsearch.records.run import read_run
 from lagsearch.records.shapes import AnyReport
 from lagsearch.report.numbers.stage import training_cost
 from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.numbers.trust import judge_ranking
 from lagsearch.report.numbers.view import alive, judged
-from lagsearch.report.words.verdict import judge
-from lagsearch.selection.phase import FEWEST
 from lagsearch.selection.scores import spearman
+from lagsearch.selection.transition import FEWEST
 
 
 def compare(paths: Sequence[Path]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _run(label: str, report: dict[str, Any]) -> dict[str, Any]:
         "regret": oracle["regret"][lag] if oracle else None,
         "relative_regret": oracle["relative_regret"][lag] if oracle else None,
         "chance": oracle["random_choice_relative_regret"] if oracle else None,
-        "trust": judge(report).trust,
+        "trust": judge_ranking(report)[0],
         "flops": spent,
         "flops_share": spent / cost["oracle_flops"] if cost else None,
         "by_step": {

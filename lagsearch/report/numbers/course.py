@@ -16,7 +16,7 @@ from lagsearch.space import SpaceFile
 
 FORMAT = 1
 
-SAYS = {
+_WORDS_OF_OLD_RUNS = {
     ADAPTIVE: "LAG in every stage",
     "last": "copies the last layers on top in every stage (gradual stacking)",
     "middle": "copies the middle layers in place in every stage (MIDAS)",
@@ -26,7 +26,7 @@ SAYS = {
     "scratch": "the full depth, trained from scratch",
     "continue": "the first stage's model, trained on without growing",
 }
-"""What each course does, in the order of the report."""
+"""What each course does, where a run folder does not say it itself."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Told:
 
     Attributes:
         name: Which.
+        words: What it does.
         seed: Its seed.
         folder: Its folder in that of the run.
         stages: What each finished stage handed on.
@@ -64,6 +65,7 @@ class Told:
     """
 
     name: str
+    words: str
     seed: int
     folder: str
     stages: tuple[StageResult, ...]
@@ -148,6 +150,7 @@ def _told(folder: RunFolder, course: dict[str, Any], stages: Sequence[StageResul
         step, flops = each.steps, each.flops
     return Told(
         course["name"],
+        course.get("words") or _WORDS_OF_OLD_RUNS.get(course["name"], ""),
         course["seed"],
         course["folder"],
         tuple(stages),
@@ -164,7 +167,7 @@ def build_whole_numbers(folder: RunFolder, file: SpaceFile) -> dict[str, Any]:
     """Return what `report.json` of a run with stages holds."""
     courses, missing = read_courses(folder, file)
     adaptive = {each.seed: each for each in courses if each.name == ADAPTIVE}
-    names = [name for name in SAYS if any(each.name == name for each in courses)]
+    names = dict.fromkeys(each.name for each in courses)
     first = adaptive[file.seed]
     environment = folder.environment()
     return {
@@ -192,7 +195,7 @@ def _course(told: Told, adaptive: Told | None) -> dict[str, Any]:
         "name": told.name,
         "seed": told.seed,
         "folder": told.folder,
-        "says": SAYS.get(told.name, ""),
+        "says": told.words,
         "val_loss": told.last.val_loss,
         "steps": told.stages[-1].steps,
         "flops": told.stages[-1].flops,
@@ -272,7 +275,7 @@ def _row(name: str, courses: Sequence[Told], adaptive: dict[int, Told]) -> dict[
     losses = mean_of([each.last.val_loss for each in found.values()])
     row: dict[str, Any] = {
         "course": name,
-        "says": SAYS[name],
+        "says": next(each.words for each in found.values()),
         "by_seed": {str(seed): each.last.val_loss for seed, each in found.items()},
         "val_loss": asdict(losses),
         "flops": mean_of([each.stages[-1].flops for each in found.values()]).value,

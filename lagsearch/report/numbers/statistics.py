@@ -28,8 +28,8 @@ from lagsearch.selection import (
     standard_errors,
 )
 from lagsearch.selection.importance import PERMUTATIONS
-from lagsearch.selection.phase import FEWEST
 from lagsearch.selection.scores import ranks, spearman
+from lagsearch.selection.transition import FEWEST
 from lagsearch.storage.files import derive_seed
 
 FORMAT = 1

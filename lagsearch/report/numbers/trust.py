@@ -46,6 +46,11 @@ HEADLINES: dict[Trust, str] = {
 }
 
 
+def judge_ranking(report: dict[str, Any]) -> tuple[Trust, str]:
+    """Say whether the ranking at K is to be believed, and why."""
+    return with_oracle(report) if report["oracle"] else without_oracle(report)
+
+
 def with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     """Judge the ranking at K by what all candidates came to."""
     oracle, lag = report["oracle"], str(report["lag"])

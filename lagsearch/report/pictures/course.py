@@ -33,7 +33,7 @@ ROLES = {
     "scratch": "ink",
     "continue": "ink",
 }
-"""The colour of each course; `continue` is dashed."""
+"""The colour of each course; `continue` is dashed. Baselines of packages are dotted."""
 
 _TELLING = 0.25
 """Share of the training from which on losses are in view."""
@@ -172,13 +172,17 @@ def _marks(report: dict[str, Any]) -> list[Mark]:
     return [Mark(each["begins"], f"stage {each['number']}", name, "muted") for each in begun]
 
 
+def _role(name: str) -> str:
+    return ROLES.get(name, "rest")
+
+
 def _line(
     name: str, x: Sequence[float], y: Sequence[float], steps: Sequence[int], hover: str
 ) -> Line:
     width = 2.6 if name == ADAPTIVE else 1.5
-    dash: Dash = "dash" if name == "continue" else ""
+    dash: Dash = "dash" if name == "continue" else "" if name in ROLES else "dot"
     looks: dict[str, Any] = {"width": width, "dash": dash}
-    return Line(name, ROLES[name], x, y, hover, steps, text=name, group=name, **looks)
+    return Line(name, _role(name), x, y, hover, steps, text=name, group=name, **looks)
 
 
 def _shapes(report: dict[str, Any], key: str, hover: str, since: int = 0) -> list[Shape]:
@@ -191,7 +195,7 @@ def _shapes(report: dict[str, Any], key: str, hover: str, since: int = 0) -> lis
         low, high = [each.low for each in found], [each.high for each in found]
         if high != low:
             name_of_all = "" if bands else "lowest to highest seed"
-            bands.append(Band(ROLES[name], x, low, high, 0.14, name, name_of_all))
+            bands.append(Band(_role(name), x, low, high, 0.14, name, name_of_all))
         lines.append(_line(name, x, [each.mean for each in found], steps, hover))
     return [*bands, *lines]
 

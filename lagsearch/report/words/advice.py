@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.numbers.trust import ENOUGH, Trust, good_from
+from lagsearch.report.numbers.trust import ENOUGH, Trust, good_from, judge_ranking
 from lagsearch.report.numbers.worth import judge_growing
-from lagsearch.report.words.verdict import judge
 
 KEPT = "finished training is kept"
 
@@ -42,7 +41,7 @@ def advise_next(report: dict[str, Any], folder: Path) -> Advice:
         twice = 2 * report["steps"]
         line = f"To see whether growing pays off in a longer training: {twice:,} steps."
         return Advice(line, commands.longer(twice))
-    trust = judge(report).trust
+    trust = judge_ranking(report)[0]
     if trust in ("settled", "open", "unsettled"):
         return _without_scores(report, commands, trust)
     if trust == "unknown":
@@ -53,7 +52,7 @@ def advise_next(report: dict[str, Any], folder: Path) -> Advice:
 
 def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
     """Say what to do next with what another trainer trained."""
-    trust, lag, good = judge(report).trust, report["lag"], None
+    trust, lag, good = judge_ranking(report)[0], report["lag"], None
     if report["oracle"] and trust != "unknown":
         good = good_from(report)
         if good is not None and good not in (lag, report["steps"]):

@@ -9,8 +9,7 @@ from lagsearch.report.numbers.trust import (
     HEADLINES,
     NAMED,
     Trust,
-    with_oracle,
-    without_oracle,
+    judge_ranking,
 )
 from lagsearch.report.numbers.view import (
     beside,
@@ -53,7 +52,7 @@ def judge(report: dict[str, Any]) -> Verdict:
         lines.append(f"Columns that were not read: {', '.join(ignored[:NAMED])}{more}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
-    trust, reason = with_oracle(report) if report["oracle"] else without_oracle(report)
+    trust, reason = judge_ranking(report)
     lines += _stable(report, trust)
     return Verdict(trust, (*lines, f"{HEADLINES[trust]}: {reason}"))
 

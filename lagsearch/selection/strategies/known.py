@@ -1,9 +1,9 @@
 """The strategies of this package."""
 
 from lagsearch.selection.signals import Measured
-from lagsearch.selection.strategies.evidence import find_evidence
+from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
 from lagsearch.selection.strategies.finalists import decide_among_finalists
-from lagsearch.selection.strategies.registry import Strategy
+from lagsearch.selection.strategies.registry import ReplayedSearch, Strategy
 from lagsearch.selection.strategies.rungs import decide_at_rungs
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings
 
@@ -12,12 +12,20 @@ LAG = Strategy(
     title="LAG",
     words="trains all candidates to K, and ranks them there",
     decide=decide_at_rungs,
+    replays=lambda: [ReplayedSearch("LAG, K auto", is_auto=True)],
 )
 
 
 def _on_evidence(measured: Measured, settings: SearchSettings) -> Order | Choice:
     stop = find_evidence(settings.evidence or "batches").stop
     return decide_at_rungs(measured, settings, stop)
+
+
+def _races() -> list[ReplayedSearch]:
+    return [
+        *(ReplayedSearch(each.title, {"evidence": each.name}) for each in EVIDENCE.all()),
+        ReplayedSearch("race, K auto", {"evidence": "batches"}, is_auto=True),
+    ]
 
 
 RACE = Strategy(
@@ -28,6 +36,7 @@ RACE = Strategy(
     heeds=("evidence",),
     stops=True,
     is_dense=True,
+    replays=_races,
 )
 
 FINALISTS = Strategy(
@@ -40,6 +49,9 @@ FINALISTS = Strategy(
     stops=True,
     needs_lag=True,
     lag_share=0.5,
+    replays=lambda: [
+        ReplayedSearch(f"finalists: {keep}", {"keep": keep}) for keep in ("half", "quarter")
+    ],
 )
 
 OPTUNA = Strategy(

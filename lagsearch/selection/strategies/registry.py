@@ -1,7 +1,7 @@
 """The strategies that there are."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lagsearch.errors import LagsearchError
@@ -16,6 +16,21 @@ Broken = tuple[str, str]
 def _no_settings(settings: Mapping[str, Any]) -> Iterator[Broken]:
     for key in settings:
         yield key, "unknown key; this strategy has no settings of its own"
+
+
+@dataclass(frozen=True)
+class ReplayedSearch:
+    """A search of a strategy that replays try on recorded curves.
+
+    Attributes:
+        title: What it is called in their tables.
+        settings: Of `SearchSettings`, what it has in place of the recorded search's.
+        is_auto: Whether it chooses as soon as the ranking is stable.
+    """
+
+    title: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    is_auto: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,8 @@ class Strategy:
         lag_share: K as a share of completion where it is left out.
         samples: Whether candidates are sampled, in rounds, instead of listed.
         check: Yields what is wrong in `search.settings`: key and message.
+        replays: Gives its searches that are replayed; left out, it is replayed once if it stops
+            candidates. LAG at each step is replayed anyway.
     """
 
     name: str
@@ -54,6 +71,14 @@ class Strategy:
     lag_share: float = 0.25
     samples: bool = False
     check: Callable[[Mapping[str, Any]], Iterator[Broken]] = _no_settings
+    replays: Callable[[], Sequence[ReplayedSearch]] | None = None
+
+    @property
+    def replayed(self) -> Sequence[ReplayedSearch]:
+        """Its searches that are replayed."""
+        if self.replays is not None:
+            return self.replays()
+        return [ReplayedSearch(self.title)] if self.stops else []
 
 
 STRATEGIES = Registry("strategy", __name__.rpartition(".")[0], "lagsearch.strategies", Strategy)

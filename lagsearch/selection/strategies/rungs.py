@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from lagsearch.selection.phase import phase_transition
 from lagsearch.selection.signals import Measured, find_signal
 from lagsearch.selection.strategies.settings import (
     Choice,
@@ -15,6 +14,7 @@ from lagsearch.selection.strategies.settings import (
     Stop,
 )
 from lagsearch.selection.table import LossTable
+from lagsearch.selection.transition import phase_transition
 
 StopOn = Callable[[Measured, int, SearchSettings, int, bool], dict[str, Stop]]
 """From what was measured of those that were not stopped, a step, the settings, the number of

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lagsearch.selection.phase import LEFT, MARGIN, THRESHOLD
+from lagsearch.selection.transition import LEFT, MARGIN, THRESHOLD
 
 Reason = Literal["lag", "stable", "bound", "alone"]
 """Why a search chose when it did: it came to K; the ranking was stable; it came to the upper bound

@@ -1,4 +1,4 @@
-"""From a space and its curves to what a strategy sees and says."""
+"""What a strategy is given: the settings of the search, and what was measured, of its curves."""
 
 from collections.abc import Mapping, Sequence
 
