@@ -75,7 +75,7 @@ class Phases:
         space = self.plan.space
         varies = space.search.vary_sources
         with self._timed("sources"):
-            ready = {seed: self._ready(seed) for seed in (space.seeds if varies else [space.seed])}
+            ready = {seed: self.ready(seed) for seed in (space.seeds if varies else [space.seed])}
         self.folder.record_sources(
             [
                 each.facts | ({"seed": seed} if varies else {})
@@ -90,7 +90,7 @@ class Phases:
                 )
         return {seed: ready[seed if varies else space.seed] for seed in space.seeds}
 
-    def _ready(self, seed: int) -> list[CachedSource]:
+    def ready(self, seed: int) -> list[CachedSource]:
         """Train or read the sources of a seed."""
         return [
             self.brought.get(planned.source.name)
