@@ -267,7 +267,7 @@ def report_command(  # noqa: PLR0913 (each is an option of the command line)
         Path,
         typer.Argument(
             metavar="RUNFOLDER|CURVES",
-            help="A folder that a run left, or another trainer's losses (.csv, .parquet).",
+            help="A folder that a run left, or another trainer's losses (.csv, .parquet, .jsonl).",
         ),
     ],
     pack: Annotated[
