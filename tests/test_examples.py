@@ -27,7 +27,9 @@ def ran(call, tmp_path, corpus, monkeypatch, request):
     """Run the space of an example in a folder with its text."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "path" / "to").mkdir(parents=True)
-    (tmp_path / "path" / "to" / "text.txt").write_text(corpus.read_text())
+    text = corpus.read_text()
+    (tmp_path / "path" / "to" / "text.txt").write_text(text[:40_000])
+    (tmp_path / "path" / "to" / "validation.txt").write_text(text[40_000:])
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     sets = [word for each in SMALLER for word in ("--set", each)]
     space = f"examples/{request.param}/space.yaml"

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from lagsearch.errors import CurvesError, LagsearchError, did_you_mean
 from lagsearch.records.curve import Curve

@@ -167,7 +167,7 @@ def report_curves(
         report = statistics(run)
     else:
         run = read_with_manifest(path, manifest, asked)
-        report = build_numbers(run)
+        report = build_numbers(run) | {"manifest": str(_place(manifest))}
     report |= {"curves": str(_place(path)), "ignored": list(run.terms.ignored)}
     _write_pages(report, folder, figure_width)
     write_json(folder.report_file, report)

@@ -132,7 +132,7 @@ def prepared(
     for line in file.notes:
         watch.say(line)
     _check_downstream(plan, folder, watch)
-    check_trainer(first, plan.stages[0])
+    check_trainer(first, plan.stages[0], watch.say)
     memory = [each.cost.memory_bytes for each in plan.candidates]
     compute, slots = _resources(first, memory)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+from collections.abc import Callable
 
 from lagsearch.errors import TrainerError
 from lagsearch.planning.stage import StagePlan
@@ -10,10 +11,15 @@ from lagsearch.running.trainers.advance import load_function
 from lagsearch.space import StageFile
 
 
-def check_trainer(file: StageFile, plan: StagePlan) -> None:
+def check_trainer(file: StageFile, plan: StagePlan, say: Callable[[str], None]) -> None:
     """Check that the trainer of a space is there, and that all candidates can be handed to it.
 
     On a cluster (RAY_ADDRESS) its program may be on other nodes alone.
+
+    Args:
+        file: The space.
+        plan: Its candidates.
+        say: Is told in a line what a user should know.
 
     Raises:
         SpaceError: It is not, or one cannot.
@@ -40,3 +46,8 @@ def check_trainer(file: StageFile, plan: StagePlan) -> None:
         if each.candidate.plan.ramp_end:
             message = f"{each.name} is faded in, which only lagsearch's own loop can"
             raise file.error(("candidates",), message)
+    if trainer.evaluate == "lagsearch" and file.space.data.validation.fraction is not None:
+        say(
+            "trainer: losses are measured on a fraction of data.train, which a trainer that reads "
+            "the same files trains on; give data.validation files of its own"
+        )
