@@ -107,6 +107,18 @@ def test_a_second_call_trains_nothing(ran, call, write, tmp_path, monkeypatch):
     assert call("run", write(), "--serial", "--out", folder)[0] == 0
 
 
+@pytest.mark.ray
+def test_rays_slots_come_to_the_same(ran, call, write, tmp_path):
+    folder, _ = ran
+    code, _, error = call("run", write(), "--out", tmp_path / "ray")
+    assert code == 0, error
+    for name in ("lag-i0-b1-duplicate", "lag-i2-b1-duplicate"):
+        one, other = curve(folder, name), curve(tmp_path / "ray", name)
+        assert [(each.step, each.val_loss_batches) for each in one.evaluations] == [
+            (each.step, each.val_loss_batches) for each in other.evaluations
+        ]
+
+
 def test_moments_are_grown_beside_the_weights(call, write, tmp_path):
     space = write(command=COMMAND + " --keep " + str(tmp_path / "seen"))
     code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
