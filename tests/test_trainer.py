@@ -438,3 +438,31 @@ def test_a_killed_search_leaves_no_process_and_goes_on(call, write, tmp_path, nu
     )
     assert "--done 4" in said, "the checkpoint of step 6 may be half written"
     assert [each.step for each in curve(folder).evaluations][:2] == [0, 10]
+
+
+# ---- where checkpoints are ----
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("{out}/checkpoint-{step}", ["checkpoint-5", "checkpoint-10", "checkpoint-x", "other-7"]),
+        ("{out}/iter_{step:07d}", ["iter_0000005", "iter_0000010", "iter_7", "iter_00000007x"]),
+        ("{out}/step-{step}/model", ["step-5/model", "step-10/model", "step-7/other"]),
+        ("{out}/s{step}/ckpt-{step}.pt", ["s5/ckpt-5.pt", "s10/ckpt-10.pt", "s7/ckpt-8.pt"]),
+    ],
+)
+def test_steps_are_read_off_the_names_of_checkpoints(tmp_path, pattern, names):
+    from lagsearch.running.trainers import TrainerJob
+    from lagsearch.space import Trainer
+
+    folder = tmp_path / "run-1[x]" / "states"  # what would be a pattern, and a number
+    job = object.__new__(TrainerJob)
+    trainer = Trainer.model_validate({"command": "x", "checkpoints": {"path": pattern}})
+    given = {"trainer": trainer, "state": folder / "a-1.safetensors", "where": tmp_path}
+    for key, value in given.items():
+        object.__setattr__(job, key, value)
+    assert job.written() == []
+    for name in names:
+        (folder / "a-1.trainer" / "out" / name).mkdir(parents=True)
+    assert job.written() == [5, 10]

@@ -61,7 +61,7 @@ from lagsearch.space.tasks import (
     chosen_candidates,
     matching,
 )
-from lagsearch.space.trainers import filled_in, words_of_command
+from lagsearch.space.trainers import filled_in, has_step, words_of_command
 from lagsearch.space.yaml_tree import (
     Said,
     read_yaml,
@@ -121,6 +121,7 @@ __all__ = [
     "expand_baselines",
     "filled_in",
     "first_batches",
+    "has_step",
     "load_space",
     "log_ladder",
     "matching",

@@ -508,8 +508,8 @@ class TrainerCheckpoints(StrictModel):
     """Where a trainer of your own writes its checkpoints."""
 
     path: str = "{out}/checkpoint-{step}"
-    """The checkpoint of a step, with `{out}` and `{step}`. Without `{step}` it is the one of the
-    last step, written over again and again."""
+    """The checkpoint of a step, with `{out}` and `{step}`, or padded `{step:07d}`. Without a step
+    it is the last one, written over again and again."""
     export: str | None = None
     """A command that makes a Hugging Face checkpoint `{hf}` of the trainer's own `{path}`; when
     left out, that is one itself."""

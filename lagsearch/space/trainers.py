@@ -1,5 +1,6 @@
 """Commands of a trainer of the user's own: words with placeholders, and the rules for them."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from string import Formatter
@@ -42,6 +43,11 @@ def words_of_command(command: str, values: Mapping[str, str | int]) -> list[str]
 def filled_in(text: str, values: Mapping[str, str | int]) -> str:
     """Return a text with values in place of `{...}`; doubled braces are braces."""
     return text.format_map(values)
+
+
+def has_step(path: str) -> bool:
+    """Return whether a path is another one at each step."""
+    return any(name == "step" for _, name, _, _ in Formatter().parse(path))
 
 
 def trainer_rules(space: Space) -> Iterator[Broken]:
@@ -87,7 +93,8 @@ def _placeholders(text: str, known: tuple[str, ...], needed: tuple[str, ...]) ->
     for _, name, form, conversion in parsed:
         if name is None:
             continue
-        if name not in known or form or conversion:
+        is_padded = name == "step" and re.fullmatch(r"0\d{1,2}d", form or "")
+        if name not in known or (form and not is_padded) or conversion:
             shown = name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
             hint = did_you_mean(name, list(known))
             yield f"has the unknown placeholder {{{shown}}}{hint or ''}; known: {listed}"
@@ -103,10 +110,8 @@ def _losses(trainer: Trainer) -> Iterator[Broken]:
         if trainer.evaluate == "trainer":
             message = "needs losses: {format: ..., key: ...}, which says where it logs them"
             yield ("trainer", "evaluate"), message
-        elif "{step}" not in trainer.checkpoints.path:
-            message = (
-                "is required where checkpoints.path has no {step}: how far it came is not told"
-            )
+        elif not has_step(trainer.checkpoints.path):
+            message = "is required where checkpoints.path has no {step}, to tell how far it came"
             yield ("trainer", "losses"), message
     if trainer.losses is not None and trainer.python is not None:
         yield ("trainer", "losses"), "belongs to command; a function yields its losses"

@@ -122,20 +122,12 @@ class _Elsewhere:
         if not can_resume:
             return _Begun()
         if job.has_steps and step < until:
-            written = self._written()
+            written = job.written()
             seen = max([*written, self._logged().last], default=0)
             whole = [each for each in written if step < each < min(seen, until)]
             step = max(whole, default=step)
         path = job.path_at(step)
         return _Begun(step, wall_s, path) if step and path.exists() else _Begun()
-
-    def _written(self) -> list[int]:
-        """Return the steps of which the trainer has left checkpoints."""
-        before, _, behind = str(self.job.path_at(-1)).partition("-1")
-        pattern = Path(f"{before}*{behind}")
-        names = (str(each) for each in pattern.parent.glob(pattern.name))
-        words = (name.removeprefix(before).removesuffix(behind) for name in names)
-        return sorted(int(word) for word in words if word.isdecimal())
 
     @cached_property
     def _losses(self) -> LoggedLosses | None:
@@ -171,7 +163,7 @@ class _Elsewhere:
         if begun.path is None:
             shutil.rmtree(job.out, ignore_errors=True)
             job.output.unlink(missing_ok=True)
-        for step in (each for each in self._written() if job.has_steps and each > begun.step):
+        for step in (each for each in job.written() if each > begun.step):
             _remove(job.path_at(step))  # of a trainer that was killed
         job.out.mkdir(parents=True, exist_ok=True)
         call = Call(
@@ -247,7 +239,7 @@ class _Elsewhere:
     def _nothing_at(self, step: int) -> str:
         """Say what is there in place of a step's checkpoint."""
         job = self.job
-        written = self._written() if job.has_steps else []
+        written = job.written()
         if written:
             return (
                 f"the trainer ended before step {step}: its last checkpoint is {written[-1]} "

@@ -1,11 +1,13 @@
 """What a trainer of the user's own is asked for, and where a candidate's files are then."""
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lagsearch.grow import Growth
-from lagsearch.space import Trainer, filled_in, words_of_command
+from lagsearch.space import Trainer, filled_in, has_step, words_of_command
 from lagsearch.training.job import Job
 
 
@@ -88,7 +90,17 @@ class TrainerJob(Job):
     @property
     def has_steps(self) -> bool:
         """Whether each step has a checkpoint of its own."""
-        return "{step}" in self.trainer.checkpoints.path
+        return has_step(self.trainer.checkpoints.path)
+
+    def written(self) -> list[int]:
+        """Return the steps of which the trainer has left checkpoints of their own."""
+        if not self.has_steps:
+            return []
+        shared = Path(os.path.commonpath([self.path_at(1), self.path_at(2)]))
+        if not shared.is_dir():
+            return []
+        numbers = {int(each) for path in shared.iterdir() for each in re.findall(r"\d+", path.name)}
+        return sorted(step for step in numbers if self.path_at(step).exists())
 
 
 def trainer_folder(state: Path) -> Path:
