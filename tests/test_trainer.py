@@ -466,3 +466,11 @@ def test_steps_are_read_off_the_names_of_checkpoints(tmp_path, pattern, names):
     for name in names:
         (folder / "a-1.trainer" / "out" / name).mkdir(parents=True)
     assert job.written() == [5, 10]
+
+
+def test_stages_have_no_trainer_of_their_own(call, write_stages):
+    path = write_stages()
+    path.write_text(path.read_text() + "\ntrainer: {command: 'x {checkpoint} {out}'}\n")
+    code, out, error = call("plan", path)
+    assert (code, out) == (2, "")
+    says(error, r"stages\.yaml:\d+: trainer .*: does not go with stages")
