@@ -19,7 +19,8 @@ WEIGHT = "model.norm.weight"
 
 def train(begin, out, done, steps, every=1, writes="all", log=None):
     """Train from a folder; save at every step, and yield steps and losses."""
-    tensors = load_file(Path(begin) / "model.safetensors")
+    weights = Path(begin) / "model.safetensors"
+    tensors = load_file(weights if weights.is_file() else begin)
     for step in range(done + 1, steps + 1):
         tensors[WEIGHT] = tensors[WEIGHT] + float32(0.01)
         if step % every == 0 or step == steps:
@@ -54,6 +55,7 @@ def main():
     parser.add_argument("--name")
     parser.add_argument("--name-only")
     parser.add_argument("--exit-while", type=Path)
+    parser.add_argument("--spoils-while", type=Path)
     asked = parser.parse_args()
     if asked.export:
         save(asked.init, asked.hf, load_file(asked.export))
@@ -65,9 +67,10 @@ def main():
         raise SystemExit(asked.exit or 1)
     if asked.keep:
         shutil.copytree(asked.init, asked.keep / asked.name)
-    begin = asked.init
-    if asked.last is not None and asked.writes != "pt":
-        begin = asked.last
+    if asked.spoils_while and asked.spoils_while.exists():
+        (asked.out / "ckpt.pt").write_bytes(b"half")
+        raise SystemExit(1)
+    begin = asked.init if asked.last is None else asked.last
     found = train(
         begin, asked.out, asked.done or 0, asked.stops or asked.steps, asked.every, asked.writes
     )

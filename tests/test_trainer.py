@@ -214,6 +214,28 @@ def test_a_checkpoint_without_a_step_is_exported(call, write, tmp_path):
     assert [each.step for each in curve(tmp_path / "run").evaluations][:2] == [0, 10]
 
 
+def test_a_checkpoint_that_was_being_written_is_not_gone_on_from(call, write, tmp_path):
+    """The winner's trainer dies, and leaves half of the one checkpoint that all steps share."""
+    export = f"{{python}} {TRAINER} --export {{path}} --hf {{hf}} --init {{checkpoint}}"
+    more = f"  checkpoints: {{path: '{{out}}/ckpt.pt', export: '{export}'}}\n"
+    broken, options = tmp_path / "broken", " --writes pt"
+    resume = f"{RESUME}{options} --spoils-while {broken}"
+    seen = f" --keep {tmp_path / 'seen'}"
+    space = write(more, command=COMMAND + options + seen, resume=resume)
+    broken.touch()
+    code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
+    assert code == 2
+    says(error, r"winner lag-i\d-b1-duplicate: .* ended with exit code 1: .*; mended, the same")
+    broken.unlink()
+    code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
+    assert code == 0, error
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    winner = report["winner"]["name"]
+    weights = load_file(tmp_path / "run" / "winner" / "model.safetensors")["model.norm.weight"]
+    source = load_file(tmp_path / "seen" / winner / "model.safetensors")["model.norm.weight"]
+    torch.testing.assert_close(weights, source + 0.24, atol=1e-5, rtol=0)
+
+
 def test_one_that_ends_early_is_found_by_its_losses(call, write, tmp_path):
     export = f"{{python}} {TRAINER} --export {{path}} --hf {{hf}} --init {{checkpoint}}"
     more = f"  checkpoints: {{path: '{{out}}/ckpt.pt', export: '{export}'}}\n"

@@ -91,6 +91,11 @@ class _Elsewhere:
         """The grown model."""
         return self.job.own / "checkpoint"
 
+    @property
+    def _kept(self) -> Path:
+        """A copy of the last step's checkpoint, where all steps have one path."""
+        return self.job.own / "last"
+
     def reach(self, until: int) -> Signs:
         """Bring curve and state to a step."""
         job = self.job
@@ -127,7 +132,8 @@ class _Elsewhere:
             whole = [each for each in written if step < each < min(seen, until)]
             step = max(whole, default=step)
         path = job.path_at(step)
-        return _Begun(step, wall_s, path) if step and path.exists() else _Begun()
+        is_there = path.exists() if job.has_steps else self._kept.exists()
+        return _Begun(step, wall_s, path) if step and is_there else _Begun()
 
     @cached_property
     def _losses(self) -> LoggedLosses | None:
@@ -165,6 +171,8 @@ class _Elsewhere:
             job.output.unlink(missing_ok=True)
         for step in (each for each in job.written() if each > begun.step):
             _remove(job.path_at(step))  # of a trainer that was killed
+        if begun.path is not None and not job.has_steps:
+            _copy(self._kept, begun.path)  # a killed trainer may have been writing it
         job.out.mkdir(parents=True, exist_ok=True)
         call = Call(
             name=job.name,
@@ -263,6 +271,8 @@ class _Elsewhere:
                 self._note(at, self._losses_at(step))
             yield self._progress(step)
         model = self._loaded(self._exported(end.step), end.step)
+        if not job.has_steps:
+            _copy(job.path_at(end.step), self._kept)
         save_state(job.state, model, None, end)
         shutil.rmtree(job.own / "exported", ignore_errors=True)
 
@@ -405,6 +415,16 @@ def _steps_of(
         except (TypeError, ValueError):
             message = f"the trainer yielded {brief(repr(each))}, not a step and its losses"
             raise TrainerError(message) from None
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Copy a checkpoint, a file or a folder, in place of another one."""
+    _remove(to)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, to)
+    else:
+        shutil.copy(path, to)
 
 
 def _remove(path: Path) -> None:
