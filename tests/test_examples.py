@@ -3,10 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from lagsearch.data.tokens.batches import training_rows
+from lagsearch.data.tokens.store import open_stores
+from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.records.curve import read_curve
+from lagsearch.space import load_space
 
 ROOT = Path(__file__).parents[1]
 SMALLER = (
@@ -52,3 +57,52 @@ def test_an_example_searches(ran):
     assert "--resume" in log, "the winner goes on from the trainer's own checkpoint"
     assert "model.layers.5.mlp.up_proj.weight" in load_file(folder / "winner/model.safetensors")
     assert "paired t-test" in out
+
+
+SAME = """\
+trainer:
+  command: >-
+    {{python}} {script} --init {{checkpoint}} --out {{out}} --text rows.npy
+    --stop-at {{steps}} --max-steps {{total_steps}} --batch-size 4 --lr 1e-3
+  losses: {{format: jsonl}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_trainer_on_the_same_batches_comes_to_the_same_losses(
+    call, write_space, tmp_path, monkeypatch
+):
+    """Growth, moments, rate, decay and clipping: the Trainer's own loop checks lagsearch's."""
+    monkeypatch.chdir(tmp_path)
+    changes = [
+        ("lr: 3e-3", "lr: 1e-3"),
+        ("{name: cosine, warmup_steps: 2}", "{name: cosine, final_fraction: 0.0}"),
+        ("init: [duplicate, random]", "init: duplicate"),
+    ]
+    own = write_space(*changes, ("search: {lag: 10}", "search: {lag: 10, baselines: []}"))
+    assert call("run", own, "--serial", "--out", "own")[0] == 0
+    np.save("rows.npy", training_batches(own))
+    script = Path(__file__).with_name("same_batches.py")
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text(own.read_text() + SAME.format(script=script))
+    code, _, error = call("run", elsewhere, "--serial", "--out", "elsewhere")
+    assert code == 0, error
+    for name in ("lag-i0-b1-duplicate", "lag-i2-b1-duplicate"):
+        one, other = (
+            read_curve(tmp_path / run / "curves" / f"{name}.jsonl") for run in ("own", "elsewhere")
+        )
+        for step in (0, 10):
+            losses = other.at(step).val_loss_batches
+            np.testing.assert_allclose(losses, one.at(step).val_loss_batches, atol=2e-5)
+
+
+def training_batches(path):
+    """Return the sequences that a space's candidates are trained on, in order."""
+    space = load_space(path).space
+    silent = (lambda line: None, lambda line: None)
+    stores = open_stores(space.data, byte_tokenizer(), *silent, sources=space.sources)
+    texts = [(each.store.tokens("train"), each.weight) for each in stores.train]
+    size = (space.data.sequence_length, space.training.batch_size)
+    rows = training_rows(texts, *size, space.seed, "growth")
+    return np.concatenate([rows(step) for step in range(space.training.steps)]).astype(np.int64)
