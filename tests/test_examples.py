@@ -62,7 +62,7 @@ def test_an_example_searches(ran):
 SAME = """\
 trainer:
   command: >-
-    {{python}} {script} --init {{checkpoint}} --out {{out}} --text rows.npy
+    {{python}} {script} --init {{checkpoint}} --out {{out}} --text space.yaml
     --stop-at {{steps}} --max-steps {{total_steps}} --batch-size 4 --lr 1e-3
   losses: {{format: jsonl}}
 """
