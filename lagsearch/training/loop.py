@@ -299,7 +299,7 @@ class _Run:
         Args:
             batches: Measure the first ones alone.
         """
-        return measure(self.job, self.model, self.validation[:batches])
+        return measure(self.job, self.model, self.validation[:batches], self._logits)
 
     def _check_losses(self) -> None:
         """Fail at the first step whose training loss was not finite."""

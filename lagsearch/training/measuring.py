@@ -1,6 +1,6 @@
 """The validation losses of a model, whoever trained it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -9,7 +9,6 @@ from lagsearch.training.examples import (
     ValidationBatch,
     evaluating,
     evaluation_passes,
-    forward_options,
     weighted,
 )
 from lagsearch.training.job import Job
@@ -18,20 +17,20 @@ BatchLosses = tuple[tuple[float, ...], dict[str, tuple[float, ...]]]
 """The loss of each validation batch: of the whole, and of each of its parts."""
 
 
-def measure(job: Job, model: nn.Module, validation: Sequence[ValidationBatch]) -> BatchLosses:
+def measure(
+    job: Job,
+    model: nn.Module,
+    validation: Sequence[ValidationBatch],
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+) -> BatchLosses:
     """Measure a model, and leave it in training.
 
     Args:
         job: Whose it is.
         model: Where its device is.
         validation: The batches.
+        logits_of: From tokens to the model's logits: (B, T) to (B, T, V).
     """
-    options = forward_options(job)
-
-    def logits_of(inputs_BT: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(inputs_BT, **options).logits
-        return logits
-
     model.eval()
     with torch.inference_mode(), evaluating(job):
         passes = evaluation_passes(job)

@@ -26,7 +26,7 @@ from lagsearch.records.logged_losses import Logged, LoggedLosses
 from lagsearch.running.growing import grow_to_folder
 from lagsearch.running.trainers.job import Call, TrainerJob, command_words
 from lagsearch.running.trainers.process import last_words, running_command
-from lagsearch.training.examples import Examples
+from lagsearch.training.examples import Examples, forward_options
 from lagsearch.training.job import Job
 from lagsearch.training.loop import computing, train
 from lagsearch.training.measuring import measure
@@ -350,7 +350,10 @@ class _Elsewhere:
     def _measure(self, at: SavedAt, model: Any) -> None:
         job = self.job
         validation = Examples(job, job.text.stream).validation()
-        losses, by_part = measure(job, model.to(job.compute.device), validation)
+        model, options = model.to(job.compute.device), forward_options(job)
+        losses, by_part = measure(
+            job, model, validation, lambda inputs_BT: model(inputs_BT, **options).logits
+        )
         self._note(at, losses, by_part if len(by_part) > 1 else {})
 
     def _note(
