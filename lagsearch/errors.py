@@ -97,6 +97,10 @@ class HubError(LagsearchError):
     """The Hugging Face hub cannot be reached, or refuses what it is sent."""
 
 
+class TrainerError(LagsearchError):
+    """A trainer of the user's own fails, or leaves what cannot be used."""
+
+
 class RunFolderError(LagsearchError):
     """A run folder is in use, belongs to another space, or is incomplete."""
 

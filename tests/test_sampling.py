@@ -235,14 +235,14 @@ def test_baselines_are_not_sampled_and_always_there(write_space, tmp_path):
 def test_a_failed_candidate_is_told_as_one(write_space, tmp_path, monkeypatch):
     from lagsearch.running.workers import serial
 
-    real = serial.train
+    real = serial.advance
 
     def train(job, until):
         if "duplicate" in job.name:
             raise ValueError("no")
         return real(job, until)
 
-    monkeypatch.setattr(serial, "train", train)
+    monkeypatch.setattr(serial, "advance", train)
     result = run(write_space(asked(4, at_a_time=2)), tmp_path / "run")
     for trial in study_of(result.folder).trials:
         is_failed = "duplicate" in trial.user_attrs["candidate"]

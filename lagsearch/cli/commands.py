@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lagsearch.cli.cache import cache_app
+from lagsearch.cli.export import export_command
 from lagsearch.cli.grow import grow_command
 from lagsearch.cli.log import check_log, log_command
 from lagsearch.cli.options import (
@@ -261,12 +262,12 @@ def scale_command(
 
 
 @app.command("report")
-def report_command(
+def report_command(  # noqa: PLR0913 (each is an option of the command line)
     path: Annotated[
         Path,
         typer.Argument(
             metavar="RUNFOLDER|CURVES",
-            help="A folder that a run left, or another trainer's losses (.csv, .parquet).",
+            help="A folder that a run left, or another trainer's losses (.csv, .parquet, .jsonl).",
         ),
     ],
     pack: Annotated[
@@ -288,6 +289,12 @@ def report_command(
         Path | None,
         typer.Option("--out", help="For curves: the report's folder; by default beside the file."),
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest", help="For curves of exported checkpoints: the manifest.json beside them."
+        ),
+    ] = None,
     figure_width: Annotated[
         float,
         typer.Option(
@@ -303,7 +310,7 @@ def report_command(
     if pack and not path.is_dir():
         raise LagsearchError("report: --pack is for run folders")
     with make_waiting_watch().doing("building the report"):
-        given = {"--lag": lag, "--end": end, "--baseline": baseline}
+        given = {"--lag": lag, "--end": end, "--baseline": baseline, "--manifest": manifest}
         folder, report = _report(path, given, out, figure_width)
         if pack:
             _pack(path)
@@ -322,7 +329,7 @@ def _report(
         found = read_lag(given["--lag"])
         baselines = tuple(given["--baseline"] or ())
         asked = Asked("auto" if found is None else found, given["--end"], baselines)
-        return report_curves(path, asked, out, width)
+        return report_curves(path, asked, out, width, given["--manifest"])
     if named := [option for option, value in {**given, "--out": out}.items() if value]:
         raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
     return path, write_report(path, width)
@@ -397,6 +404,7 @@ def replay_command(
 
 
 app.command("grow")(grow_command)
+app.command("export")(export_command)
 
 
 @app.command("schema")

@@ -249,10 +249,10 @@ def _cost(report: dict[str, Any]) -> list[str]:
     wall = ", ".join(f"{phase} {clock(seconds)}" for phase, seconds in cost["wall_s"].items())
     spent = cost["search_flops"] + cost["winner_flops"]
     share = spent / cost["oracle_flops"]
+    more = f", and {cost['evaluation_flops']:.2e} for the evaluations of the search; {wall}"
     lines = [
         f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of the compute to "
-        f"train every candidate, and {cost['evaluation_flops']:.2e} for the evaluations of the "
-        f"search; {wall}."
+        f"train every candidate{more if report['curves'] is None else ''}."
     ]
     if report["oracle"]:
         every = f"{cost['oracle_flops']:.2e} training FLOPs"

@@ -83,11 +83,34 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
         CurvesError: The file is wrong; the message names the line.
         RunFolderError: All candidates failed.
     """
+    return conclude_curves(path, *curves_by_seed(path), asked)
+
+
+def curves_by_seed(path: Path) -> tuple[Rows, Curves]:
+    """Read a file of curves: its rows, and each candidate's evaluations under each seed.
+
+    Raises:
+        CurvesError: The file is wrong; the message names the line.
+    """
     rows = read_rows(path)
     _check_size(rows)
     _check_once(rows)
-    seeds = tuple(np.unique(rows.seed).tolist())
-    by_seed = _curves(rows, seeds)
+    return rows, _curves(rows, _seeds(rows))
+
+
+def _seeds(rows: Rows) -> tuple[int, ...]:
+    return tuple(np.unique(rows.seed).tolist())
+
+
+def conclude_curves(path: Path, rows: Rows, by_seed: Curves, asked: Asked) -> Searched:
+    """Return what a search over curves comes to; see `read_curves`.
+
+    Args:
+        path: The file.
+        rows: Its rows.
+        by_seed: The candidates among its curves.
+        asked: What the file does not say.
+    """
     for name in asked.baselines:
         if name not in by_seed:
             raise CurvesError(f"{path}: --baseline {name}: there is no such candidate")
@@ -100,7 +123,7 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
     terms = Terms(
         name=" ".join(path.stem.split()).replace("`", "'"),
         seed=0,
-        seeds=seeds,
+        seeds=_seeds(rows),
         settings=settings,
         asked_lag=asked.lag,
         has_oracle=has_oracle,

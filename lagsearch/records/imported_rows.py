@@ -1,5 +1,6 @@
-"""Files of curves: CSV and Parquet, read column by column, with the line of what is wrong."""
+"""Files of curves: CSV, Parquet and JSON lines, read by column, with the line of what is wrong."""
 
+import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
 from csv import Error as CsvError
@@ -163,7 +164,24 @@ def _read_parquet(path: Path) -> tuple[pa.Table, Callable[[int], str], bool]:
     return parquet.read_table(path), lambda row: f"{path}: row {row + 1}", False
 
 
-_READERS = {".csv": _read_csv, ".parquet": _read_parquet}
+def _read_jsonl(path: Path) -> tuple[pa.Table, Callable[[int], str], bool]:
+    """Read an object a line; one that lacks a column of others has nothing there."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(_decoded(path).splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                raise CurvesError(f"{path}:{number}: no object of JSON: {line[:50]!r}")
+            found.append((number, row))
+    names = list(dict.fromkeys(name for _, row in found for name in row))
+    columns = {name: [row.get(name) for _, row in found] for name in names}
+    return pa.table(columns), lambda row: f"{path}:{found[row][0]}", False
+
+
+_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lagsearch.records.imported_curves import (
     Asked,
     read_curves,
 )
+from lagsearch.records.manifest import read_with_manifest
 from lagsearch.records.run import read_run
 from lagsearch.records.shapes import AnyReport
 from lagsearch.records.stage_result import ADAPTIVE, read_stage_result
@@ -143,6 +144,7 @@ def report_curves(
     asked: Asked = AS_FOUND,
     out: Path | None = None,
     figure_width: float = PAGE_WIDTH,
+    manifest: Path | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Write the report of curves that another trainer recorded.
 
@@ -151,6 +153,7 @@ def report_curves(
         asked: What the file does not say.
         out: The report's folder; by default one beside the file, named after it.
         figure_width: Of the figures, in inches.
+        manifest: That of the export whose checkpoints were trained: growths, FLOPs, layers.
 
     Returns:
         The folder, and what `report.json` holds.
@@ -160,8 +163,13 @@ def report_curves(
     """
     folder = RunFolder(path.with_suffix("") if out is None else out)
     _check_free(folder)
-    run = read_curves(path, asked)
-    report = statistics(run) | {"curves": str(_place(path)), "ignored": list(run.terms.ignored)}
+    if manifest is None:
+        run = read_curves(path, asked)
+        report = statistics(run)
+    else:
+        run = read_with_manifest(path, manifest, asked)
+        report = build_numbers(run) | {"manifest": str(_place(manifest))}
+    report |= {"curves": str(_place(path)), "ignored": list(run.terms.ignored)}
     _write_pages(report, folder, figure_width)
     write_json(folder.report_file, report)
     return folder.path, report

@@ -1,7 +1,7 @@
 """From a plan to jobs: what the process of each source and each candidate needs."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,17 @@ from lagsearch.models.configs import plain_config
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan
 from lagsearch.records.folder import RunFolder
+from lagsearch.running.growing import growth_on_disk
+from lagsearch.running.trainers.job import TrainerJob
 from lagsearch.space import (
     Space,
+    Trainer,
     Training,
     annealed_steps,
     evaluated_rows,
     first_batches,
     log_ladder,
+    measures_itself,
     thinned_steps,
     written_out,
 )
@@ -71,6 +75,21 @@ class JobMaker:
             job.name: replace(job, is_first_of_its_shape=first[digest(job.config)] == job.name)
             for job in jobs
         }
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """The folder of the tokenizer that a trainer is given; None: that of the first source."""
+        has_own = self.plan.space.data.tokenizer is not None
+        is_trained = self.plan.sources[0].checkpoint is None
+        return (self.folder.path / "tokenizer").absolute() if has_own or is_trained else None
+
+    def _by(self, trainer: Trainer, job: Job, planned: PlannedCandidate) -> TrainerJob:
+        """Return a job that a trainer of the user's own does."""
+        growth = growth_on_disk(self.plan, planned)
+        own = {each.name: getattr(job, each.name) for each in fields(job)}
+        return TrainerJob(
+            **own, trainer=trainer, growth=growth, tokenizer=self.tokenizer, where=Path.cwd()
+        )
 
     def inputs(self) -> dict[str, Any]:
         """Return what decides the losses beside the space and the sources, as plain values.
@@ -153,7 +172,7 @@ class JobMaker:
         space = self.plan.space
         name = space.trial(planned.name, seed)
         text = self._text("growth", seed, space.training.batch_size)
-        return Job(
+        job = Job(
             name=name,
             config=planned.config,
             plan=planned.candidate.plan,
@@ -163,7 +182,7 @@ class JobMaker:
             training=self._training(planned),
             text=replace(text, behind=space.before.steps, rows_behind=space.before.sequences),
             compute=self._compute,
-            evaluate_at=_evaluated(self.plan.steps, planned.steps),
+            evaluate_at=self._evaluated(planned.steps),
             thinned=self._thinned(thinned_steps(space), text),
             curve=self.folder.curve_file(name).absolute(),
             state=self.folder.state_file(name).absolute(),
@@ -173,6 +192,7 @@ class JobMaker:
             ema=space.evaluation.ema,
             profile=self.profile(planned.name) if seed == space.seeds[0] else None,
         )
+        return job if space.trainer is None else self._by(space.trainer, job, planned)
 
     def _training(self, planned: PlannedCandidate) -> Training:
         """Return a candidate's training, with the steps behind it that a schedule counts.
@@ -190,6 +210,15 @@ class JobMaker:
             return training
         schedule = training.schedule.model_copy(update={"continued": first.pretrain.steps})
         return training.model_copy(update={"schedule": schedule})
+
+    def _evaluated(self, until: int) -> tuple[int, ...]:
+        """Return all steps of evaluation; beyond those of all others, ten at equal distances.
+
+        A trainer of the user's own has no checkpoints there but the last one.
+        """
+        steps, last = self.plan.steps, max(self.plan.steps)
+        further = {last + (until - last) * tenth // 10 for tenth in range(1, 11)}
+        return tuple(sorted({*steps, *({until} if self.plan.space.trainer else further)}))
 
     def _thinned(self, steps: Collection[int], text: Text) -> dict[int, int]:
         """Return how many validation batches are measured at steps that do not need all."""
@@ -223,7 +252,8 @@ def sizes_wanted(space: Space) -> list[ValidationSize]:
 def with_validation(plan: StagePlan, store: Stores, objective: Predicts) -> StagePlan:
     """Return a plan that knows how many validation batches there are."""
     size = _size(plan.space, store, objective, plan.space.training.batch_size)
-    return replace(plan, validation=(size.batches, size.rows))
+    batches = 1 if measures_itself(plan.space) else size.batches
+    return replace(plan, validation=(batches, size.rows))
 
 
 def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:
@@ -246,13 +276,6 @@ def _size(space: Space, store: Stores, objective: Predicts, rows: int) -> Valida
 
 def _wanted(space: Space, rows: int) -> ValidationSize:
     return ValidationSize(space.evaluation.batches, evaluated_rows(space, rows))
-
-
-def _evaluated(steps: tuple[int, ...], until: int) -> tuple[int, ...]:
-    """Return all steps of evaluation; beyond those of all others, ten at equal distances."""
-    last = max(steps)
-    further = {last + (until - last) * tenth // 10 for tenth in range(1, 11)}
-    return tuple(sorted({*steps, *further}))
 
 
 def made_of(job: Job) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lagsearch.errors import (
     HarnessError,
     ModelError,
     NoSurvivorError,
+    TrainerError,
 )
 from lagsearch.planning.stage import StagePlan
 from lagsearch.records.curve import Failure, append
@@ -28,6 +29,7 @@ from lagsearch.running.evaluation.downstream import Downstream
 from lagsearch.running.jobs import JobMaker, made_of
 from lagsearch.running.search import Searching
 from lagsearch.running.states import let_go
+from lagsearch.running.trainers.job import TrainerJob
 from lagsearch.running.workers.serial import (
     OpenRunner,
     Outcome,
@@ -75,7 +77,7 @@ class Phases:
         space = self.plan.space
         varies = space.search.vary_sources
         with self._timed("sources"):
-            ready = {seed: self._ready(seed) for seed in (space.seeds if varies else [space.seed])}
+            ready = {seed: self.ready(seed) for seed in (space.seeds if varies else [space.seed])}
         self.folder.record_sources(
             [
                 each.facts | ({"seed": seed} if varies else {})
@@ -90,7 +92,7 @@ class Phases:
                 )
         return {seed: ready[seed if varies else space.seed] for seed in space.seeds}
 
-    def _ready(self, seed: int) -> list[CachedSource]:
+    def ready(self, seed: int) -> list[CachedSource]:
         """Train or read the sources of a seed."""
         return [
             self.brought.get(planned.source.name)
@@ -196,7 +198,18 @@ class Phases:
                 outcome = self._alone(profiled, steps)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
+                    self._check_own(job, reason)
                     append(job.curve, Failure(self.folder.reached(job.name), reason))
+
+    def _check_own(self, job: Job, reason: str) -> None:
+        """Stop where a trainer of the user's own failed: the next best is no way out of that.
+
+        Raises:
+            TrainerError: It did.
+        """
+        if isinstance(job, TrainerJob):
+            message = f"winner {job.name}: {reason}; mended, the same command goes on"
+            raise TrainerError(message)
 
     def save_winner(self, job: Job) -> None:
         """Write the winner as a Hugging Face checkpoint, and let go of what nothing needs now."""

@@ -40,6 +40,7 @@ from lagsearch.running.jobs import (
     tell_size,
 )
 from lagsearch.running.stage import Shared
+from lagsearch.running.trainers.checks import check_trainer
 from lagsearch.running.workers.serial import (
     OpenRunner,
     Runner,
@@ -102,7 +103,7 @@ def run_space(
         BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
     file = folder.agree(file)
-    plan, shared = _prepared(file, folder, watch, write_report, serial=serial)
+    plan, shared = prepared(file, folder, watch, write_report, serial=serial)
     lock = folder.lock()
     try:
         with follow(folder.path):
@@ -117,7 +118,7 @@ def run_space(
     return folder.path, report
 
 
-def _prepared(
+def prepared(
     file: SpaceFile, folder: RunFolder, watch: Watch, write_report: WriteReport, *, serial: bool
 ) -> tuple[Plan, Shared]:
     """Plan a run and read its text and its checkpoints; nothing is written to its folder."""
@@ -133,6 +134,7 @@ def _prepared(
     for line in file.notes:
         watch.say(line)
     _check_downstream(plan, folder, watch)
+    check_trainer(first, plan.stages[0], watch.say)
     memory = [each.cost.memory_bytes for each in plan.candidates]
     compute, slots = _resources(first, memory)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)

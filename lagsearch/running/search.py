@@ -14,7 +14,7 @@ from lagsearch.records.curve import (
 )
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.strategy_input import measured_of, search_settings
-from lagsearch.running.states import BestStatesOnly, Keeps
+from lagsearch.running.states import BestStatesOnly, Keeps, drop_state
 from lagsearch.running.workers.serial import Runner
 from lagsearch.selection import (
     Choice,
@@ -100,7 +100,7 @@ class Searching:
             if self.space.search.oracle or name in self.asked_for:
                 continue  # it is trained on, though it cannot be chosen
             for trial in self.space.trials(name):
-                self.folder.state_file(trial).unlink(missing_ok=True)
+                drop_state(self.folder.state_file(trial))
         if new:
             step = max(stopped[name].step for name in new)
             settings = search_settings(self.space)

@@ -1,8 +1,10 @@
 """Which states stay on disk: a finished one's while it is the best, or is asked for by name."""
 
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from lagsearch.running.trainers.job import trainer_folder
 from lagsearch.storage.files import unfinished
 from lagsearch.training.job import Job
 
@@ -44,7 +46,7 @@ class BestStatesOnly(Keeps):
     def finished(self, job: Job) -> None:
         """Compare a finished candidate with the best so far and delete the worst one's state."""
         if job.name in self._others:
-            job.state.unlink(missing_ok=True)
+            drop_state(job.state)
             return
         if job.name in self._unjudged:
             return
@@ -55,7 +57,14 @@ class BestStatesOnly(Keeps):
         self._best = ranked[: self._count]
         for _, loser in ranked[self._count :]:
             if loser.name not in self._but:
-                loser.state.unlink(missing_ok=True)
+                drop_state(loser.state)
+
+
+def drop_state(state: Path) -> None:
+    """Delete a state, what killed processes left of it, and a trainer's folder beside it."""
+    for each in (state, *unfinished(state)):
+        each.unlink(missing_ok=True)
+    shutil.rmtree(trainer_folder(state), ignore_errors=True)
 
 
 def let_go(states: Path, but: Collection[str] = ()) -> None:
@@ -71,8 +80,6 @@ def let_go(states: Path, but: Collection[str] = ()) -> None:
     curves = states.with_name("curves").glob("*.jsonl*")
     trained = {each.name.removesuffix(".gz").removesuffix(".jsonl") for each in curves}
     for name in sorted(trained - {*but}):
-        path = states / f"{name}.safetensors"
-        for each in (path, *unfinished(path)):
-            each.unlink(missing_ok=True)
+        drop_state(states / f"{name}.safetensors")
     if states.is_dir() and not states.is_symlink() and not any(states.iterdir()):
         states.rmdir()

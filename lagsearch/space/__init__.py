@@ -7,6 +7,7 @@ from lagsearch.space.evaluation_steps import (
     evaluation_steps,
     first_batches,
     log_ladder,
+    measures_itself,
     rungs,
     thinned_steps,
 )
@@ -40,6 +41,8 @@ from lagsearch.space.schema import (
     Space,
     TextOrigin,
     TrainBpe,
+    Trainer,
+    TrainerLosses,
     Training,
     Validation,
 )
@@ -58,6 +61,7 @@ from lagsearch.space.tasks import (
     chosen_candidates,
     matching,
 )
+from lagsearch.space.trainers import filled_in, has_step, words_of_command
 from lagsearch.space.yaml_tree import (
     Said,
     read_yaml,
@@ -97,6 +101,8 @@ __all__ = [
     "StagesSpace",
     "TextOrigin",
     "TrainBpe",
+    "Trainer",
+    "TrainerLosses",
     "Training",
     "Validation",
     "Written",
@@ -113,15 +119,19 @@ __all__ = [
     "evaluation_steps",
     "expand",
     "expand_baselines",
+    "filled_in",
     "first_batches",
+    "has_step",
     "load_space",
     "log_ladder",
     "matching",
+    "measures_itself",
     "opened",
     "read_yaml",
     "rungs",
     "said",
     "thinned_steps",
     "with_stages",
+    "words_of_command",
     "written_out",
 ]

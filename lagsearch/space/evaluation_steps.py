@@ -11,17 +11,25 @@ _DENSE = (10, 12, 15, 17, 20, 25, 30, 35, 40, 50, 60, 80)
 def evaluation_steps(space: Space) -> tuple[int, ...]:
     """Return the evaluated steps in order: the ladder or the listed ones, with 0, K, completion.
 
-    A search that decides on its way has a ladder of smaller steps.
+    A search that decides on its way has a ladder of smaller steps. A trainer of the user's own has
+    checkpoints at the listed steps alone and, where it measures itself, no loss before it trains.
     """
     listed = space.evaluation.steps
     completion = space.training.steps
     from lagsearch.selection import find_strategy
 
     is_dense = space.search.lag == "auto" or find_strategy(space.search.strategy).is_dense
-    ladder = log_ladder(completion, is_dense=is_dense)
+    ladder = () if space.trainer else log_ladder(completion, is_dense=is_dense)
     ranked = {space.cut, space.latest_lag}
     steps = set(ladder if listed is None else listed) | ranked | {0, completion}
+    if measures_itself(space):
+        steps -= {0}
     return tuple(sorted(steps | set(annealed_steps(space))))
+
+
+def measures_itself(space: Space) -> bool:
+    """Return whether losses are those that a trainer of the user's own logs: without batches."""
+    return space.trainer is not None and space.trainer.evaluate == "trainer"
 
 
 def rungs(space: Space, judged: Collection[int] | None = None) -> tuple[int, ...]:
@@ -55,7 +63,7 @@ def thinned_steps(space: Space) -> frozenset[int]:
     strategy, lag = find_strategy(space.search.strategy), space.cut
     is_decided = space.search.lag == "auto" or strategy.is_dense
     looks_back = find_signal(space.search.signal).looks_back
-    if not space.evaluation.thin or is_decided or looks_back:
+    if not space.evaluation.thin or is_decided or looks_back or space.trainer:
         return frozenset()
     steps = evaluation_steps(space)
     half = max(each for each in steps if each <= lag / 2)

@@ -16,6 +16,7 @@ from lagsearch.space.schema import (
     Validation,
 )
 from lagsearch.space.tasks import repeated_task
+from lagsearch.space.trainers import trainer_rules
 
 if TYPE_CHECKING:
     from lagsearch.selection import Strategy
@@ -43,6 +44,7 @@ def broken_rules(space: Space) -> Iterator[Broken]:
     yield from _seeds(space)
     yield from _resources(space)
     yield from _harness(space)
+    yield from trainer_rules(space)
 
 
 def _training_text(space: Space) -> Iterator[Broken]:

@@ -486,6 +486,61 @@ class Resources(StrictModel):
     """Say where the time goes, and trace a few steps of every candidate; no loss changes."""
 
 
+class TrainerLosses(StrictModel):
+    """Where a trainer of your own writes its losses, and how they are read."""
+
+    format: Literal["trainer_state", "jsonl", "csv", "tensorboard", "wandb", "megatron_log"]
+    """`trainer_state` (Hugging Face's `trainer_state.json`, the newest), `jsonl` (an object a
+    line), `csv` (also Lightning's), `tensorboard` (event files; needs `lagsearch[tensorboard]`),
+    `wandb` (offline runs; needs `lagsearch[wandb]`), or `megatron_log` (lines of its output)."""
+    path: str | None = None
+    """The file, or for `tensorboard` and `wandb` the folder, with `{out}`; when left out `{out}`
+    itself, for `jsonl` and `csv` `{out}/losses.jsonl` and `{out}/losses.csv`, for `megatron_log`
+    what the command prints."""
+    key: str | None = None
+    """The name of the loss: `eval_loss` for `trainer_state`, `lm loss` for `megatron_log`, else
+    `val_loss` when left out."""
+    step: str = "step"
+    """`jsonl`, `csv` and `wandb`: the name of the step."""
+
+
+class TrainerCheckpoints(StrictModel):
+    """Where a trainer of your own writes its checkpoints."""
+
+    path: str = "{out}/checkpoint-{step}"
+    """The checkpoint of a step, with `{out}` and `{step}`, or padded `{step:07d}`. Without a step
+    it is the last one, written over again and again."""
+    export: str | None = None
+    """A command that makes a Hugging Face checkpoint `{hf}` of the trainer's own `{path}`; when
+    left out, that is one itself."""
+
+
+class Trainer(StrictModel):
+    """A trainer of your own in place of lagsearch's: exactly one of `command` and `python`.
+
+    Commands are run without a shell. They may name `{checkpoint}` (the grown Hugging Face folder),
+    `{out}` (a folder of the candidate's own), `{steps}` (the step after growth to stop at),
+    `{total_steps}` (completion, which schedules span), `{seed}`, `{name}` (the candidate's) and
+    `{python}` (the Python that runs lagsearch).
+    """
+
+    command: str | None = None
+    """Trains `{checkpoint}` to `{steps}`; its checkpoints go to `{out}`."""
+    python: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """`package.module:function`, called with a `lagsearch.running.trainers.Call`: a generator of
+    steps and losses."""
+    resume: str | None = None
+    """Goes on from `{last}`, the trainer's own checkpoint of `{step}`, to `{steps}`: finalists and
+    the winner after K, and what was interrupted. When left out, `command` begins anew."""
+    losses: TrainerLosses | None = None
+    """Losses to follow while it trains; a NaN among them ends the candidate."""
+    checkpoints: TrainerCheckpoints = TrainerCheckpoints()
+    """Its checkpoints."""
+    evaluate: Literal["lagsearch", "trainer"] = "lagsearch"
+    """`lagsearch` measures the checkpoints on `data.validation`, the same batches for all, so that
+    ties are tested; `trainer` takes the losses that it logs, which have no batches."""
+
+
 class Space(StrictModel):
     """A whole space file: one growth, all candidates for it, and how they are judged."""
 
@@ -511,6 +566,8 @@ class Space(StrictModel):
     """The search."""
     resources: Resources = Resources()
     """The resources of one candidate."""
+    trainer: Trainer | None = None
+    """A trainer of your own; lagsearch's own loop when left out."""
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -264,6 +264,9 @@ def _error(
 
 def _staged(path: Path, plain: Plain, lines: Lines) -> SpaceFile:
     """Check a tree as a space with stages."""
+    if "trainer" in plain:
+        message = "does not go with stages: write a space of one growth for each of them"
+        raise _error(path, plain, lines, {}, None)(("trainer",), message)
     _validated(StagesSpace, path, plain, lines, plain, ())
     stages, places = _list(path, plain, lines)
     _check_list(path, plain, lines, stages, places)

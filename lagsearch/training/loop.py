@@ -29,15 +29,13 @@ from lagsearch.training.average import Average
 from lagsearch.training.examples import (
     Dropout,
     Examples,
-    evaluating,
-    evaluation_passes,
     forward_options,
     mean_loss,
     prediction_shares,
-    weighted,
 )
 from lagsearch.training.growth import build, grow_job
 from lagsearch.training.job import Compute, Job
+from lagsearch.training.measuring import measure
 from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
 from lagsearch.training.pace import Pace
 from lagsearch.training.profiling.profile import (
@@ -301,15 +299,7 @@ class _Run:
         Args:
             batches: Measure the first ones alone.
         """
-        self.model.eval()
-        with torch.inference_mode(), evaluating(self.job):
-            passes = evaluation_passes(self.job)
-            measured = [each.losses(self._logits, passes) for each in self.validation[:batches]]
-            by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
-        self.model.train()
-        names, weights = zip(*self.job.text.objective.parts, strict=True)
-        losses = tuple(weighted(weights, each) for each in zip(*by_part, strict=True))
-        return losses, dict(zip(names, map(tuple, by_part), strict=True))
+        return measure(self.job, self.model, self.validation[:batches], self._logits)
 
     def _check_losses(self) -> None:
         """Fail at the first step whose training loss was not finite."""

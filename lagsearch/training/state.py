@@ -54,9 +54,14 @@ def save_state(path: Path, model: nn.Module, optimizer: AnyOptimizer | None, at:
 
 
 def save_moments(state: Path, out: Path) -> None:
-    """Write the moments of a saved state alone: `exp_avg.<parameter>` and so on, and its step."""
+    """Write the moments of a saved state alone: `exp_avg.<parameter>` and so on, and its step.
+
+    Nothing is written where the state has none: another trainer's is its own.
+    """
     file = TensorFile(state)
     moments = {name: file[name] for name in file if not name.startswith((WEIGHT, AVERAGE))}
+    if not moments:
+        return
     words = {key: value for key, value in file.metadata.items() if key in ("step", "wall_s")}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(out, moments, words)

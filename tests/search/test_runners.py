@@ -42,21 +42,21 @@ def test_a_cluster_without_room_is_refused():
 def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(
     write_space, tmp_path, monkeypatch
 ):
-    whole = serial.train
+    whole = serial.advance
 
     def sometimes(job, until):
         if job.name == "lag-i2-b1-random":
             raise MemoryError("no room\nat all")
         yield from whole(job, until)
 
-    monkeypatch.setattr(serial, "train", sometimes)
+    monkeypatch.setattr(serial, "advance", sometimes)
     space, folder = write_space(), tmp_path / "run"
     first = lagsearch.run(space, out=folder, serial=True, watch=Watch())
     last = first.report["candidates"][-1]
     assert (last["name"], last["status"]) == ("lag-i2-b1-random", "failed")
     assert last["failure"].startswith("step 0: MemoryError: no room at all (test_runners.py:")
     assert [each.status for each in first.candidates] == ["ok", "ok", "ok", "failed"]
-    monkeypatch.setattr(serial, "train", whole)
+    monkeypatch.setattr(serial, "advance", whole)
     second = lagsearch.run(space, out=folder, serial=True, watch=Watch())
     clean = finished(space, tmp_path / "clean")
     assert losses(second) == losses(clean)

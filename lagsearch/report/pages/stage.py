@@ -172,11 +172,12 @@ def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
     wall = cost["wall_s"]
     time = clock(wall.get("search", 0.0) + wall.get("winner", 0.0))
     took = "every candidate took" if report["oracle"] else "took"
+    more = f", {cost['evaluation_flops']:.2e} for evaluations; {took} {time}"
     return (
         "Cost of search and winner",
         f"{spent / cost['oracle_flops']:.0%}",
-        f"of the compute to train every candidate to the final step: {spent:.2e} training FLOPs, "
-        f"{cost['evaluation_flops']:.2e} for evaluations; {took} {time}",
+        f"of the compute to train every candidate to the final step: {spent:.2e} training FLOPs"
+        f"{more if report['curves'] is None else ''}",
     )
 
 

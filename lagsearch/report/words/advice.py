@@ -61,6 +61,7 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
             baselines = [each["name"] for each in report["candidates"] if each["is_baseline"]]
             options = [part for name in baselines for part in ("--baseline", name)]
             options += ["--lag", str(good), "--end", str(report["steps"]), "--out", str(beside)]
+            options += ["--manifest", report["manifest"]] if report.get("manifest") else []
             return Advice(line, shlex.join(["lagsearch", "report", report["curves"], *options]))
     lines = {
         "unknown": f"Fewer than {ENOUGH} candidates say little: record more.",

@@ -414,6 +414,8 @@ _COUNTED = {
 def _cost(report: dict[str, Any]) -> Section:
     """Return what was spent, and what training all would have taken."""
     spending, end = report["cost"], f"{report['steps']:,}"
+    if report["curves"] is not None:
+        return _cost_elsewhere(report)
     wall, spent = spending["wall_s"], spending["search_flops"] + spending["winner_flops"]
     further = []
     if spending["baseline_flops"]:
@@ -437,6 +439,23 @@ def _cost(report: dict[str, Any]) -> Section:
         f"candidate{'s' * (slots > 1)} trained at a time. A source from the cache takes no time."
     )
     return Section("Cost", (Grid(["training", "FLOPs", "time"], rows), note))
+
+
+def _cost_elsewhere(report: dict[str, Any]) -> Section:
+    """Return the training FLOPs alone of exported candidates: seconds are the trainer's."""
+    spending, end = report["cost"], f"{report['steps']:,}"
+    spent, every = spending["search_flops"] + spending["winner_flops"], spending["oracle_flops"]
+    rows = [
+        ["source", _flops(spending["source_flops"])],
+        [_search_row(report), _flops(spending["search_flops"])],
+        [f"winner, on to step {end}", _flops(spending["winner_flops"])],
+        [f"every candidate to step {end}", _flops(every)],
+    ]
+    note = (
+        f"Search and winner take {spent / every:.0%} of the compute to train every candidate. "
+        f"FLOPs of training ({_COUNTED[spending['counting']]}), as the manifest counts them."
+    )
+    return Section("Cost", (Grid(["training", "FLOPs"], rows), note))
 
 
 def _search_row(report: dict[str, Any]) -> str:

@@ -43,10 +43,10 @@ from ray._private import worker as ray_worker  # noqa: E402
 from lagsearch.display.watch import Progress, Watch  # noqa: E402
 from lagsearch.errors import ResourceError, brief, reason_of  # noqa: E402
 from lagsearch.running.interrupts import SIGNALS, kept  # noqa: E402
+from lagsearch.running.trainers.advance import advance  # noqa: E402
 from lagsearch.running.workers.serial import Finished, Outcome, Runner  # noqa: E402
 from lagsearch.running.workers.slots import Slots  # noqa: E402
 from lagsearch.training.job import Job  # noqa: E402
-from lagsearch.training.loop import train  # noqa: E402
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failures are told by the watch
 
@@ -72,7 +72,7 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._signs = train(self._jobs[config["candidate"]], self._until)
+        self._signs = advance(self._jobs[config["candidate"]], self._until)
 
     def step(self) -> dict[str, Any]:
         try:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import reason_of
+from lagsearch.running.trainers.advance import advance
 from lagsearch.training.job import Job
-from lagsearch.training.loop import train
 
 Finished = Callable[[Job], None]
 
@@ -51,7 +51,7 @@ def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished
     failures: dict[str, str] = {}
     for job in jobs:
         try:
-            for progress in train(job, until):
+            for progress in advance(job, until):
                 watch.progress(progress)
         except OSError:  # a full disk, say, is no fault of a candidate's: it must not lose by it
             raise

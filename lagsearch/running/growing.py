@@ -1,0 +1,123 @@
+"""Candidates grown to Hugging Face folders: for a trainer of the user's own, or to be handed on."""
+
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lagsearch.grow import Growth, grow
+from lagsearch.models.configs import rebuild_config
+from lagsearch.models.files import ALONG, TOKENIZER, copy_along
+from lagsearch.models.tensors import TensorFile, write_tensors
+from lagsearch.planning.planned import PlannedCandidate
+from lagsearch.planning.stage import StagePlan
+from lagsearch.storage.files import make_lasting
+from lagsearch.training.growth import build, grow_job
+from lagsearch.training.job import Job
+from lagsearch.training.optimizer import make_optimizer, state_tensors
+from lagsearch.training.state import AVERAGE, WEIGHT
+
+MOMENTS = Path("training") / "optimizer.safetensors"
+"""The optimizer's grown moments, in a checkpoint's folder: `exp_avg.<parameter>` and so on."""
+
+
+def growth_on_disk(plan: StagePlan, planned: PlannedCandidate) -> Growth | None:
+    """Return a candidate's growth from file to file, a tensor at a time.
+
+    None where it takes a model in memory: an operator that is learned, a source that was trained
+    here and has moments to grow, and new tokens.
+
+    Args:
+        plan: Its stage.
+        planned: The candidate or baseline.
+    """
+    sources, grown = plan.sources, planned.candidate.plan
+    folders = [each.checkpoint for each in sources if not each.n_tokens]
+    if grown.learned is not None or len(folders) < len(sources) or None in folders:
+        return None
+    config = rebuild_config(planned.config)
+    config.architectures = getattr(sources[0].config, "architectures", None)
+    names = tuple(each.source.checkpoint or "" for each in sources)
+    return Growth(names, tuple(each for each in folders if each is not None), grown, config)
+
+
+def grow_to_folder(
+    job: Job, growth: Growth | None, tokenizer: Path | None, out: Path
+) -> Generator[int, None, None]:
+    """Write a job's model at step 0 as a Hugging Face folder; one that is there is left as it is.
+
+    Args:
+        job: Whose model.
+        growth: The same from file to file, where that can be.
+        tokenizer: A folder with the space's tokenizer, where it is not the first source's.
+        out: The folder.
+
+    Yields:
+        Steps of learning the operator so far, where it is learned.
+
+    Raises:
+        LagsearchError: It cannot be grown.
+    """
+    if out.is_dir():
+        return
+    with appearing(out) as making:
+        if growth is not None:
+            grow_on_disk(growth, job.init_seed, tokenizer, making)
+        else:
+            yield from grow_in_memory(job, tokenizer, making)
+
+
+@contextmanager
+def appearing(out: Path) -> Iterator[Path]:
+    """Give the path of a folder to be made, which appears under its own name when it is whole."""
+    making = out.with_name(f".{out.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield making
+        make_lasting(making)
+        making.replace(out)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def grow_on_disk(growth: Growth, seed: int, tokenizer: Path | None, out: Path) -> None:
+    """Write a growth from file to file, a tensor at a time; see `grow_to_folder`.
+
+    Args:
+        growth: The growth.
+        seed: Of random weights.
+        tokenizer: See there.
+        out: The folder.
+    """
+    grow(growth, out, seed=seed, measure=False)
+    _put_tokenizer(tokenizer, out)
+
+
+def grow_in_memory(job: Job, tokenizer: Path | None, out: Path) -> Generator[int, None, None]:
+    """Grow as the training does, with the optimizer's moments where the sources have any."""
+    model: Any = build(job)
+    optimizer = make_optimizer(model, job.training.optimizer)
+    yield from grow_job(replace(job, is_first_of_its_shape=False), model, optimizer)
+    model.save_pretrained(out)
+    keeps = job.training.optimizer_state != "reset"
+    if keeps and any(_has_moments(path) for path in job.sources):
+        (out / MOMENTS).parent.mkdir()
+        write_tensors(out / MOMENTS, dict(state_tensors(optimizer, model)), {"step": "0"})
+    _put_tokenizer(tokenizer, out)
+
+
+def _put_tokenizer(tokenizer: Path | None, out: Path) -> None:
+    """Put a tokenizer in place of the one that is there."""
+    if tokenizer is None:
+        return
+    for pattern in TOKENIZER:
+        for path in out.glob(pattern):
+            path.unlink()
+    copy_along(tokenizer, out, (*TOKENIZER, *ALONG))
+
+
+def _has_moments(state: Path) -> bool:
+    return any(not name.startswith((WEIGHT, AVERAGE)) for name in TensorFile(state))

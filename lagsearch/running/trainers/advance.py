@@ -1,0 +1,437 @@
+"""A job's training, by whoever does it: lagsearch's own loop, or a trainer of the user's own.
+
+Both leave the same: evaluations in the curve, and a state at the step that was to be reached.
+"""
+
+import importlib
+import shutil
+import time
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from math import fsum, isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lagsearch.display.watch import Progress
+from lagsearch.errors import CandidateFailed, ModelError, TrainerError, brief
+from lagsearch.models.build import bare_model, tensors_of
+from lagsearch.models.checkpoints import open_checkpoint
+from lagsearch.models.configs import rebuild_config
+from lagsearch.records.curve import Evaluation, Failure, append, read_curve, rewrite
+from lagsearch.records.logged_losses import Logged, LoggedLosses
+from lagsearch.running.growing import grow_to_folder
+from lagsearch.running.trainers.job import Call, TrainerJob, command_words
+from lagsearch.running.trainers.process import last_words, running_command
+from lagsearch.training.examples import Examples, forward_options
+from lagsearch.training.job import Job
+from lagsearch.training.loop import computing, train
+from lagsearch.training.measuring import measure
+from lagsearch.training.state import SavedAt, load_weights, save_state, saved_at
+
+_POLL_S = 0.2
+_TELL_EVERY_S = 1.0
+
+Signs = Generator[Progress, None, None]
+
+
+def advance(job: Job, until: int) -> Signs:
+    """Train a job up to a step, from where it is; see `lagsearch.training.loop.train`.
+
+    Args:
+        job: What to train, and by what.
+        until: The step to reach.
+
+    Raises:
+        CandidateFailed: A loss is NaN or infinite; the curve says so too.
+        LagsearchError: It cannot be trained; another try may end otherwise.
+    """
+    if not isinstance(job, TrainerJob):
+        yield from train(job, until)
+        return
+    yield Progress(job.name, 0, None, 0.0)
+    try:
+        with computing(job.compute):
+            yield from _Elsewhere(job).reach(min(until, job.training.steps))
+    except CandidateFailed as failed:
+        append(job.curve, Failure(failed.step, failed.reason))
+        raise
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """From where a trainer goes on.
+
+    Attributes:
+        step: Steps behind it; 0 is the grown model.
+        wall_s: Seconds behind it.
+        path: The trainer's own checkpoint; None for the grown model.
+    """
+
+    step: int = 0
+    wall_s: float = 0.0
+    path: Path | None = None
+
+
+class _Elsewhere:
+    """A job that a trainer of the user's own does."""
+
+    def __init__(self, job: TrainerJob) -> None:
+        self.job = job
+        self.is_measured_here = job.trainer.evaluate == "lagsearch"
+        self.evaluations: list[Evaluation] = []
+        self.steps_logged: dict[int, tuple[float, ...]] = {}
+        """Of a function: losses by step."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The grown model."""
+        return self.job.own / "checkpoint"
+
+    @property
+    def _kept(self) -> Path:
+        """A copy of the last step's checkpoint, where all steps have one path."""
+        return self.job.own / "last"
+
+    def reach(self, until: int) -> Signs:
+        """Bring curve and state to a step."""
+        job = self.job
+        saved = saved_at(job.state)
+        begun = self._begun(until, saved)
+        curve = read_curve(job.curve)
+        known = max(begun.step, saved.step if saved else 0)
+        self.evaluations = [each for each in curve.evaluations if each.step <= known]
+        if len(self.evaluations) < len(curve.evaluations) or curve.failure:
+            rewrite(job.curve, self.evaluations)
+        yield from self._grow()
+        if saved is None or saved.step < until:
+            began = time.monotonic()
+            yield from self._train(begun, until)
+            saved = SavedAt(until, round(begun.wall_s + time.monotonic() - began, 3))
+            yield from self._take_up(begun, saved)
+        self._evaluate_saved(saved)
+        yield self._progress(until)
+
+    def _begun(self, until: int, saved: SavedAt | None) -> _Begun:
+        """Return from where to go on: the trainer's own last checkpoint that is surely whole.
+
+        One that a killed trainer was writing may not be: a later loss or checkpoint must say that
+        it went on behind it; that of the saved state was read.
+        """
+        job, step = self.job, saved.step if saved else 0
+        wall_s = saved.wall_s if saved else 0.0
+        can_resume = job.trainer.resume is not None or job.trainer.python is not None
+        if not can_resume:
+            return _Begun()
+        if job.has_steps and step < until:
+            written = job.written()
+            seen = max([*written, self._logged().last], default=0)
+            whole = [each for each in written if step < each < min(seen, until)]
+            step = max(whole, default=step)
+        path = job.path_at(step)
+        is_there = path.exists() if job.has_steps else self._kept.exists()
+        return _Begun(step, wall_s, path) if step and is_there else _Begun()
+
+    @cached_property
+    def _losses(self) -> LoggedLosses | None:
+        asked = self.job.trainer.losses
+        return None if asked is None else LoggedLosses(asked, self.job.out, self.job.output)
+
+    def _logged(self) -> Logged:
+        """Return what the trainer has logged.
+
+        Raises:
+            CurvesError: It needs a library that is not installed.
+        """
+        return Logged() if self._losses is None else self._losses.read()
+
+    def _grow(self) -> Signs:
+        """Have the grown model on the disk, and measured."""
+        job = self.job
+        for learned in grow_to_folder(job, job.growth, job.tokenizer, self.checkpoint):
+            yield Progress(job.name, 0, None, 0.0, learned)
+        is_known = any(each.step == 0 for each in self.evaluations)
+        if self.is_measured_here and 0 in job.evaluate_at and not is_known:
+            self._measure(SavedAt(0, 0.0), self._loaded(self.checkpoint, 0))
+            yield self._progress(0)
+
+    def _train(self, begun: _Begun, until: int) -> Signs:
+        """Have the trainer train to a step.
+
+        Raises:
+            CandidateFailed: It logs a loss that is no number.
+            TrainerError: It fails, or comes to no end that can be used.
+        """
+        job, trainer = self.job, self.job.trainer
+        if begun.path is None:
+            shutil.rmtree(job.out, ignore_errors=True)
+            job.output.unlink(missing_ok=True)
+        for step in (each for each in job.written() if each > begun.step):
+            _remove(job.path_at(step))  # of a trainer that was killed
+        if begun.path is not None and not job.has_steps:
+            _copy(self._kept, begun.path)  # a killed trainer may have been writing it
+        job.out.mkdir(parents=True, exist_ok=True)
+        call = Call(
+            name=job.name,
+            checkpoint=self.checkpoint,
+            out=job.out,
+            steps=until,
+            total_steps=job.training.steps,
+            seed=job.text.seed,
+            last=begun.path,
+            step=begun.step,
+        )
+        if trainer.python is not None:
+            yield from self._call(trainer.python, call, begun)
+        else:
+            command = trainer.resume if begun.path is not None else trainer.command
+            yield from self._run(command or "", call, begun)
+            self._check_end(until)
+        if not job.path_at(until).exists():
+            raise TrainerError(self._nothing_at(until))
+
+    def _run(self, command: str, call: Call, begun: _Begun) -> Signs:
+        """Run a command, and follow its losses."""
+        job = self.job
+        words = command_words(command, call.values)
+        threads = {"OMP_NUM_THREADS": str(job.compute.threads)}
+        began = told = time.monotonic()
+        with running_command(words, job.output, job.where, threads) as process:
+            while process.poll() is None:
+                time.sleep(_POLL_S)
+                if (now := time.monotonic()) - told > _TELL_EVERY_S:
+                    self._check_numbers(self._logged(), begun.step)
+                    yield self._sign(self._logged(), begun, now - began)
+                    told = now
+        self._check_numbers(self._logged(), begun.step)
+        if process.returncode:
+            said = brief(last_words(job.output))
+            raise TrainerError(
+                f"the trainer ended with exit code {process.returncode}: {said} ({job.output})"
+            )
+
+    def _call(self, name: str, call: Call, begun: _Begun) -> Signs:
+        """Call a function, and follow the losses that it yields."""
+        began = told = time.monotonic()
+        with closing(_steps_of(load_function(name)(call))) as steps:
+            for step, losses in steps:
+                self.steps_logged[step] = losses
+                mean = fsum(losses) / len(losses)
+                logged = Logged({step: mean}, key="loss")
+                self._check_numbers(logged, begun.step)
+                if (now := time.monotonic()) - told > _TELL_EVERY_S:
+                    yield self._sign(logged, begun, now - began)
+                    told = now
+
+    def _check_numbers(self, logged: Logged, behind: int) -> None:
+        """Check the losses behind a step.
+
+        Raises:
+            CandidateFailed: One is no finite number.
+        """
+        if logged.broken is not None and logged.broken[0] > behind:
+            step, loss = logged.broken
+            raise CandidateFailed(step, f"the trainer logged a loss of {loss}")
+
+    def _check_end(self, until: int) -> None:
+        """Check that it came to the step, where its last checkpoint has no step in its name."""
+        logged = self._logged()
+        if self.job.has_steps or logged.last >= until:
+            return
+        lacking = f"its last loss is of step {logged.last}" if logged.last else logged.lacking()
+        raise TrainerError(f"the trainer ended before step {until}: {lacking} ({self.job.output})")
+
+    def _nothing_at(self, step: int) -> str:
+        """Say what is there in place of a step's checkpoint."""
+        job = self.job
+        written = job.written()
+        if written:
+            return (
+                f"the trainer ended before step {step}: its last checkpoint is {written[-1]} "
+                f"({job.output})"
+            )
+        return f"the trainer wrote no checkpoint {job.path_at(step)} ({job.output})"
+
+    def _take_up(self, begun: _Begun, end: SavedAt) -> Signs:
+        """Measure what the trainer left on its way, and save its end as the job's state.
+
+        Seconds on the way are shared out by steps.
+        """
+        job = self.job
+        known = {0, *(each.step for each in self.evaluations)}
+        for step in (each for each in job.evaluate_at if each < end.step and each not in known):
+            share = max(0, step - begun.step) / (end.step - begun.step)
+            at = SavedAt(step, round(begun.wall_s + share * (end.wall_s - begun.wall_s), 3))
+            if self.is_measured_here:
+                self._measure(at, self._loaded(self._exported(step), step))
+            else:
+                self._note(at, self._losses_at(step))
+            yield self._progress(step)
+        model = self._loaded(self._exported(end.step), end.step)
+        if not job.has_steps:
+            _copy(job.path_at(end.step), self._kept)
+        save_state(job.state, model, None, end)
+        shutil.rmtree(job.own / "exported", ignore_errors=True)
+
+    def _evaluate_saved(self, at: SavedAt) -> None:
+        """Evaluate the state, where that is still to be done."""
+        if any(each.step == at.step for each in self.evaluations):
+            return
+        if not self.is_measured_here:
+            self._note(at, self._losses_at(at.step))
+            return
+        model = bare_model(rebuild_config(self.job.config), self.job.text.objective.kind)
+        load_weights(self.job.state, model)
+        self._measure(at, model)
+
+    def _losses_at(self, step: int) -> tuple[float, ...]:
+        """Return what the trainer measured at a step.
+
+        Raises:
+            TrainerError: It logged nothing there.
+        """
+        logged = self._logged()
+        own = {each: (loss,) for each, loss in logged.losses.items()} | self.steps_logged
+        if step in own:
+            return own[step]
+        shown = ", ".join(map(str, sorted(own)[:12]))
+        lacking = f"it has losses at {shown}" if own else logged.lacking()
+        raise TrainerError(f"the trainer logged no loss at step {step}: {lacking}")
+
+    def _exported(self, step: int) -> Path:
+        """Return the Hugging Face folder of a step's checkpoint, made where that is needed."""
+        job, path = self.job, self.job.path_at(step)
+        if not path.exists():
+            raise TrainerError(
+                f"the trainer wrote no checkpoint {path}, and step {step} is to be measured"
+            )
+        if (export := job.trainer.checkpoints.export) is None:
+            return path
+        made = job.own / "exported"
+        shutil.rmtree(made, ignore_errors=True)
+        folders = {"path": str(path), "hf": str(made), "checkpoint": str(self.checkpoint)}
+        words = command_words(export, {**folders, "step": step})
+        with running_command(words, job.output, job.where) as process:
+            code = process.wait()
+        if code:
+            said = brief(last_words(job.output))
+            raise TrainerError(f"checkpoints.export ended with exit code {code}: {said}")
+        if not made.is_dir():
+            raise TrainerError(f"checkpoints.export made no {{hf}} of {path} ({job.output})")
+        return made
+
+    def _loaded(self, folder: Path, step: int) -> Any:
+        """Load a Hugging Face folder as the job's model, in fp32.
+
+        Raises:
+            CandidateFailed: It holds what is no number.
+            TrainerError: It is none, or of another model.
+        """
+        job = self.job
+        model = bare_model(rebuild_config(job.config), job.text.objective.kind)
+        try:
+            opened = open_checkpoint(folder, job.text.objective.kind)
+            opened.check_whole()
+            with torch.no_grad():
+                for name, tensor in tensors_of(model).items():
+                    if opened.tensors.shape(name) != tuple(tensor.shape):
+                        raise ModelError(f"{name} has another shape than the grown model's")
+                    tensor.copy_(opened.tensors[name])
+        except (ModelError, KeyError) as error:
+            raise TrainerError(
+                f"the checkpoint of step {step} cannot be read: {brief(error)}"
+            ) from None
+        opened.tensors.release()
+        return model
+
+    def _measure(self, at: SavedAt, model: Any) -> None:
+        job = self.job
+        validation = Examples(job, job.text.stream).validation()
+        model, options = model.to(job.compute.device), forward_options(job)
+        losses, by_part = measure(
+            job, model, validation, lambda inputs_BT: model(inputs_BT, **options).logits
+        )
+        self._note(at, losses, by_part if len(by_part) > 1 else {})
+
+    def _note(
+        self,
+        at: SavedAt,
+        losses: tuple[float, ...],
+        parts: dict[str, tuple[float, ...]] | None = None,
+    ) -> None:
+        """Append an evaluation to the curve."""
+        job, mean = self.job, fsum(losses) / len(losses)
+        if not isfinite(mean):
+            raise CandidateFailed(at.step, f"the validation loss is {mean}")
+        flops = job.operator_flops + at.step * job.flops_per_step
+        evaluation = Evaluation(at.step, mean, losses, at.wall_s, flops, parts or {})
+        append(job.curve, evaluation)
+        self.evaluations.append(evaluation)
+
+    def _sign(self, logged: Logged, begun: _Begun, wall_s: float) -> Progress:
+        """Return how far the trainer says that it is."""
+        step = max(begun.step, logged.last)
+        loss = logged.losses.get(step, self._newest)
+        return Progress(self.job.name, step, loss, begun.wall_s + wall_s)
+
+    @property
+    def _newest(self) -> float | None:
+        return self.evaluations[-1].val_loss if self.evaluations else None
+
+    def _progress(self, step: int) -> Progress:
+        wall_s = self.evaluations[-1].wall_s if self.evaluations else 0.0
+        return Progress(self.job.name, step, self._newest, wall_s)
+
+
+def load_function(name: str) -> Any:
+    """Return a function by `package.module:function`.
+
+    Raises:
+        TrainerError: There is none.
+    """
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise TrainerError(f"cannot be imported: {brief(error)}") from None
+    if not callable(found):
+        raise TrainerError("is no function")
+    return found
+
+
+def _steps_of(
+    found: Iterable[Any] | None,
+) -> Generator[tuple[int, tuple[float, ...]], None, None]:
+    """Yield what a function yields: steps and losses, of one batch or of several.
+
+    Raises:
+        TrainerError: It is something else.
+    """
+    for each in found or ():
+        try:
+            step, losses = each
+            several = losses if isinstance(losses, list | tuple) else (losses,)
+            yield int(step), tuple(map(float, several))
+        except (TypeError, ValueError):
+            message = f"the trainer yielded {brief(repr(each))}, not a step and its losses"
+            raise TrainerError(message) from None
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Copy a checkpoint, a file or a folder, in place of another one."""
+    _remove(to)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, to)
+    else:
+        shutil.copy(path, to)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,115 @@
+"""What a trainer of the user's own is asked for, and where a candidate's files are then."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lagsearch.grow import Growth
+from lagsearch.space import Trainer, filled_in, has_step, words_of_command
+from lagsearch.training.job import Job
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a trainer: from a checkpoint to a step.
+
+    Attributes:
+        name: The candidate's name.
+        checkpoint: The grown Hugging Face folder: weights, configuration, tokenizer; moments in
+            `training/optimizer.safetensors` where the sources have any.
+        out: A folder of the candidate's own, for the trainer's checkpoints and logs.
+        steps: The step after growth to stop at.
+        total_steps: Completion, which a schedule spans.
+        seed: Decides the order of the data.
+        last: The trainer's own checkpoint to go on from; None begins at `checkpoint`.
+        step: Its step; 0 without one.
+    """
+
+    name: str
+    checkpoint: Path
+    out: Path
+    steps: int
+    total_steps: int
+    seed: int
+    last: Path | None = None
+    step: int = 0
+
+    @property
+    def values(self) -> dict[str, str | int]:
+        """What the placeholders of a command stand for, `{python}` aside."""
+        found: dict[str, str | int] = {
+            "name": self.name,
+            "checkpoint": str(self.checkpoint),
+            "out": str(self.out),
+            "steps": self.steps,
+            "total_steps": self.total_steps,
+            "seed": self.seed,
+            "step": self.step,
+        }
+        return found if self.last is None else found | {"last": str(self.last)}
+
+
+@dataclass(frozen=True)
+class TrainerJob(Job):
+    """A job that a trainer of the user's own does.
+
+    Attributes:
+        trainer: What the space says of it.
+        growth: The candidate's growth from file to file, where that can be.
+        tokenizer: A folder with the space's tokenizer, where it is not the first source's.
+        where: The folder that commands are run in: that of `lagsearch run`.
+    """
+
+    trainer: Trainer = field(default_factory=Trainer)
+    growth: Growth | None = None
+    tokenizer: Path | None = None
+    where: Path = Path()
+
+    @property
+    def own(self) -> Path:
+        """The folder of the grown checkpoint and of the trainer's files, beside the state."""
+        return trainer_folder(self.state)
+
+    @property
+    def out(self) -> Path:
+        """The trainer's folder."""
+        return self.own / "out"
+
+    @property
+    def output(self) -> Path:
+        """The file of what the trainer prints, beside the curve: it stays."""
+        return self.curve.with_suffix(".log")
+
+    def path_at(self, step: int) -> Path:
+        """Return where the trainer's checkpoint of a step is."""
+        pattern = self.trainer.checkpoints.path
+        return self.where / filled_in(pattern, {"out": str(self.out), "step": step})
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether each step has a checkpoint of its own."""
+        return has_step(self.trainer.checkpoints.path)
+
+    def written(self) -> list[int]:
+        """Return the steps of which the trainer has left checkpoints of their own."""
+        if not self.has_steps:
+            return []
+        shared = Path(os.path.commonpath([self.path_at(1), self.path_at(2)]))
+        if not shared.is_dir():
+            return []
+        numbers = {int(each) for path in shared.iterdir() for each in re.findall(r"\d+", path.name)}
+        return sorted(step for step in numbers if self.path_at(step).exists())
+
+
+def trainer_folder(state: Path) -> Path:
+    """Return the folder of what a trainer of the user's own leaves, by the file of the state."""
+    return state.with_name(f"{state.name.removesuffix('.safetensors')}.trainer")
+
+
+def command_words(command: str, values: Mapping[str, str | int]) -> list[str]:
+    """Return the words of a command of the space; `{python}` is the Python that runs this."""
+    import sys
+
+    return words_of_command(command, {**values, "python": sys.executable})
