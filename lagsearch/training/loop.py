@@ -6,13 +6,17 @@ Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import isfinite
+from typing import Any
 
 import torch
+import torch.utils.deterministic
 from torch import nn
 
 from lagsearch.display.watch import Progress
 from lagsearch.errors import CandidateFailed
+from lagsearch.models.attention import leave_out_masks
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
 from lagsearch.records.curve import (
@@ -32,12 +36,11 @@ from lagsearch.training.examples import (
     evaluating,
     evaluation_passes,
     forward_options,
-    mean_loss,
-    prediction_shares,
     weighted,
 )
 from lagsearch.training.growth import build, grow_job
 from lagsearch.training.job import Compute, Job
+from lagsearch.training.loss import Loss
 from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
 from lagsearch.training.pace import Pace
 from lagsearch.training.profiling.profile import (
@@ -92,6 +95,7 @@ class _Run:
         self.examples = Examples(job, job.text.stream)
         self.validation = self.examples.validation()
         self.model = build(job).to(self.device)
+        leave_out_masks(self.model, job.text.sequence_length)
         self.optimizer = make_optimizer(self.model, job.training.optimizer)
         stack = find_layers(self.model, self.model.config)
         self.ramp = Ramp(job.plan, self.model, stack)
@@ -101,6 +105,7 @@ class _Run:
         self.dropout = Dropout(self.model, job.text.seed, self.device)
         self.losses: list[torch.Tensor] = []
         self.autocast = job.compute.precision == "bf16"
+        self.loss = Loss(self.model)
         self.extra = forward_options(job)
         self.average = None if job.ema is None else Average(self.model, job.ema)
         is_on_gpu = self.device.type == "cuda"
@@ -233,14 +238,13 @@ class _Run:
     def _gradient(self, step: int) -> torch.Tensor:
         """Add up the gradient of a step's mean loss, and return that loss."""
         with self.profile.range("data"):
-            inputs_BT, labels_BT = self.examples(step)
+            batch = self.examples(step)
         passes, step = self.job.training.gradient_accumulation, self.job.text.behind + step
         if passes == 1:
-            return self._pass(inputs_BT, labels_BT, 1.0, step)
-        inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)
+            return self._pass(batch.inputs, batch.labels, 1.0, step)
         losses = [
-            self._pass(inputs[number], labels[number], share, step, number)
-            for number, share in enumerate(prediction_shares(labels))
+            self._pass(inputs_BT, labels_BT, share, step, number)
+            for number, (inputs_BT, labels_BT, share) in enumerate(batch.passes(passes))
             if share > 0
         ]
         return torch.stack(losses).sum()
@@ -254,7 +258,7 @@ class _Run:
             self.dropout.of(*purpose),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
         ):
-            loss = mean_loss(self._logits(inputs_BT), labels_BT)
+            loss = self.loss(self._logits, inputs_BT, labels_BT)
             loss = loss if share == 1 else loss * share
         with self.profile.range("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
@@ -303,8 +307,8 @@ class _Run:
         """
         self.model.eval()
         with torch.inference_mode(), evaluating(self.job):
-            passes = evaluation_passes(self.job)
-            measured = [each.losses(self._logits, passes) for each in self.validation[:batches]]
+            passes, loss_of = evaluation_passes(self.job), partial(self.loss, self._logits)
+            measured = [each.losses(loss_of, passes) for each in self.validation[:batches]]
             by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
         self.model.train()
         names, weights = zip(*self.job.text.objective.parts, strict=True)
@@ -329,12 +333,19 @@ class _Run:
 
 @contextmanager
 def computing(compute: Compute) -> Iterator[None]:
-    """Use a number of threads inside, and algorithms that give the same bits again."""
+    """Use a number of threads inside, and algorithms that give the same bits again.
+
+    New tensors are not filled first, which torch does besides: none is read before it is written.
+    """
     threads, is_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # its types do not say that it may be set
+    is_filling = memory.fill_uninitialized_memory
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(is_strict)
+        memory.fill_uninitialized_memory = is_filling

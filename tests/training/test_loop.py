@@ -182,7 +182,8 @@ def gradients(job, step=0):
 def by_hand(job, step=0):
     """Return the mean loss over a step's predicted tokens, and its gradient, in one sum."""
     model = begun(job)
-    inputs, labels = model.examples(step)
+    batch = model.examples(step)
+    inputs, labels = batch.inputs, batch.labels
     logits = model.model(inputs).logits.double()
     places = labels != IGNORED
     told = log_softmax(logits[places], dim=-1).gather(1, labels[places][:, None])
