@@ -90,7 +90,7 @@ class Loss:
             was_training = self._model.training
             self._model.eval()
             with torch.no_grad(), torch.autocast(self._model.device.type, enabled=False):
-                self._is_divisible = _is_divisible(_Tail(self._model, logits_of))
+                self._is_divisible = _is_divisible(self._model, logits_of)
             self._model.train(was_training)
         return self._is_divisible
 
@@ -100,7 +100,7 @@ class _Tail:
 
     def __init__(self, model: Any, logits_of: LogitsOf) -> None:
         self.model, self._logits_of = model, logits_of
-        self._layers: Any = model.base_model
+        self._layers: Any = model.get_decoder()
         self._kind: Any = None
 
     def states(self, inputs_BT: torch.Tensor) -> torch.Tensor:
@@ -130,17 +130,18 @@ class _Tail:
         return logits_1NV[0]
 
 
-def _is_divisible(tail: _Tail) -> bool:
+def _is_divisible(model: Any, logits_of: LogitsOf) -> bool:
     """Return whether the logits of a token depend on what the layers give for it alone."""
-    tokens_BT = probe_tokens(tail.model)
-    whole_NV = tail.model(tokens_BT).logits[0]
+    tokens_BT = probe_tokens(model)
+    whole_NV = logits_of(tokens_BT)[0]
     try:
+        tail = _Tail(model, logits_of)
         [states_ND], [tokens_N] = tail.states(tokens_BT), tokens_BT
         parts = [
             tail.logits(states_ND[some], tokens_N[some]) for some in (slice(0, 5), slice(5, None))
         ]
-    except (AttributeError, RuntimeError, TypeError, ValueError):  # another kind of output
-        return False
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False  # it calls its layers, or they answer, in a way of its own
     return torch.allclose(torch.cat(parts), whole_NV, rtol=1e-4, atol=1e-4)
 
 
