@@ -141,7 +141,7 @@ class Models:
             tensors_of,
             usable_positions,
         )
-        from lagsearch.models.layers import find_layers
+        from lagsearch.models.layers import find_layers, recomputed_layers
         from lagsearch.planning.flops import (
             forward_flops_per_token,
             matrix_parameters,
@@ -156,6 +156,9 @@ class Models:
         at_once = -(-rows // space.training.gradient_accumulation)
         model = empty_model(config, objective_kind(space.objective))
         stack = find_layers(model, config)
+        recomputed = (
+            recomputed_layers(model, stack) if space.training.gradient_checkpointing else ()
+        )
         forward = forward_flops_per_token(model, config, length, space.evaluation.flops)
         evaluated = space.evaluation.batches * evaluated_rows(space, rows) * length
         cost = ModelCost(
@@ -164,7 +167,7 @@ class Models:
             flops_per_step=training_flops(forward, rows * length),
             evaluation_flops=forward * evaluated,
             memory_bytes=training_bytes(
-                model, at_once, length, objective_kind(space.objective), kept
+                model, at_once, length, objective_kind(space.objective), kept, recomputed
             ),
         )
         return EmptyModel(

@@ -4,6 +4,7 @@
 and the cache already hold.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -51,6 +52,7 @@ from lagsearch.running.workers.slots import (
 )
 from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
+from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 
@@ -210,7 +212,10 @@ def _checkpoints(
 def _resources(file: StageFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
     space = file.space
     try:
-        return assign_slots(space.resources, space.training.precision, memory)
+        compute, slots = assign_slots(space.resources, space.training.precision, memory)
+        if space.training.compile and not os.environ.get("RAY_ADDRESS"):
+            check_compiler(compute.device)
+        return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 

@@ -30,6 +30,7 @@ from lagsearch.records.curve import (
     rewrite,
 )
 from lagsearch.training.average import Average
+from lagsearch.training.compiling import checkpoint_layers, compile_layers
 from lagsearch.training.examples import (
     Dropout,
     Examples,
@@ -130,6 +131,10 @@ class _Run:
         self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
         if len(self.evaluations) < len(curve.evaluations) or curve.failure:
             rewrite(job.curve, self.evaluations)
+        if job.training.gradient_checkpointing:
+            checkpoint_layers(self.model)
+        if job.training.compile and not self.ramp.is_any:
+            compile_layers(self.model)
 
     def _is_covered(self, curve: Curve, step: int) -> bool:
         """Return whether all evaluations before a step are there; the one at it comes after it."""

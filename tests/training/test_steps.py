@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lagsearch.errors import ModelError
 from lagsearch.models.attention import leave_out_masks
-from lagsearch.models.build import fresh_model
+from lagsearch.models.build import empty_model, fresh_model, n_parameters
 from lagsearch.models.configs import build_config, plain_config
+from lagsearch.models.layers import find_layers, recomputed_layers
+from lagsearch.planning.memory import training_bytes
 from lagsearch.training.examples import Ahead, Batch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -97,6 +100,38 @@ def test_a_checkpoint_says_nothing_of_it(tmp_path):
     model.save_pretrained(tmp_path)
     assert "lagsearch" not in (tmp_path / "config.json").read_text()
     assert plain_config(model.config) == before
+
+
+# Memory
+
+
+def planned_bytes(n_layers, *, recomputed):
+    config = build_config({**KEYS["llama"], "num_hidden_layers": n_layers})
+    model = empty_model(config, "causal")
+    layers = recomputed_layers(model, find_layers(model, config)) if recomputed else ()
+    found = training_bytes(model, 4, LENGTH, "causal", 2, layers)
+    return found, 4 * 4 * n_parameters(model)
+
+
+def test_recomputed_layers_are_planned_to_keep_their_inputs_alone():
+    """A further layer takes its weights and B x T x D numbers; one is there in full."""
+    plain, few, more = (
+        planned_bytes(n_layers, recomputed=recomputed)
+        for n_layers, recomputed in ((5, False), (4, True), (5, True))
+    )
+    width = KEYS["llama"]["hidden_size"]
+    assert more[0] - few[0] == more[1] - few[1] + 4 * (4 * LENGTH * width)
+    assert plain[0] - more[0] > 3 * 4 * (4 * LENGTH * width)
+    alone, one = (planned_bytes(1, recomputed=each)[0] for each in (False, True))
+    assert one == alone
+
+
+def test_a_model_type_without_it_is_refused():
+    config = build_config(KEYS["llama"])
+    model = empty_model(config, "causal")
+    model.supports_gradient_checkpointing = False
+    with pytest.raises(ModelError, match="model_type llama has no gradient checkpointing"):
+        recomputed_layers(model, find_layers(model, config))
 
 
 # Batches
