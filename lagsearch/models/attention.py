@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from lagsearch.models.checks import PROBE_TOKENS
+
 _NAME = "lagsearch_causal"
 _WINDOW = re.compile(r"(window|chunk)(_size)?$")
 """Configuration keys of how many tokens a position sees."""
@@ -34,7 +36,8 @@ def leave_out_masks(model: nn.Module, sequence_length: int) -> bool:
     if not getattr(found, "_supports_attention_backend", False):
         return False
     is_causal = [each.is_causal for each in model.modules() if hasattr(each, "is_causal")]
-    if not is_causal or not all(is_causal) or _has_windows(found.config, sequence_length):
+    longest = max(sequence_length, PROBE_TOKENS)  # a grown model is probed, too
+    if not is_causal or not all(is_causal) or _has_windows(found.config, longest):
         return False
     AttentionInterface.register(_NAME, sdpa_attention_forward)
     found.set_attn_implementation(_NAME)

@@ -272,7 +272,7 @@ def test_gradient_checkpointing_changes_no_bit(job_of, monkeypatch, objective, k
     calls = []
     layers = find_layers(model.model, model.model.config).prefix
     for layer in model.model.get_submodule(layers):
-        layer.register_forward_hook(lambda layer, args, output: calls.append(layer))
+        layer.register_forward_pre_hook(lambda layer, args: calls.append(layer))
     model._gradient(0)
     assert len(calls) == 2 * 2 * passes
 
