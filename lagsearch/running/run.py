@@ -135,6 +135,8 @@ def _prepared(
     _check_downstream(plan, folder, watch)
     memory = [each.cost.memory_bytes for each in plan.candidates]
     compute, slots = _resources(first, memory)
+    for each in file.stages:
+        _check_compiling(each, compute.device)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     return plan, Shared(
         tokenizer=tokenizer,
@@ -212,10 +214,17 @@ def _checkpoints(
 def _resources(file: StageFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
     space = file.space
     try:
-        compute, slots = assign_slots(space.resources, space.training.precision, memory)
-        if space.training.compile and not os.environ.get("RAY_ADDRESS"):
-            check_compiler(compute.device)
-        return compute, slots
+        return assign_slots(space.resources, space.training.precision, memory)
+    except ResourceError as error:
+        raise file.error(error.at, str(error)) from None
+
+
+def _check_compiling(file: StageFile, device: str) -> None:
+    """Check that what a space has compiled can be; on a cluster that shows only later."""
+    if not file.space.training.compile or os.environ.get("RAY_ADDRESS"):
+        return
+    try:
+        check_compiler(device)
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 

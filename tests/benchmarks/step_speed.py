@@ -74,7 +74,11 @@ def bare_loop(job, run):
     import torch
     from torch.nn.functional import cross_entropy
 
-    model, settings = run.model, job.training.optimizer
+    from lagsearch.models.build import fresh_model
+    from lagsearch.models.configs import rebuild_config
+
+    config, kind = rebuild_config(job.config), job.text.objective.kind
+    model, settings = fresh_model(config, kind, 0).train(), job.training.optimizer
     groups = [
         {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
