@@ -8,7 +8,7 @@ from finished import finished
 
 import lagsearch
 from lagsearch.display.watch import Watch
-from lagsearch.errors import RunFolderError, SpaceError
+from lagsearch.errors import ResourceError, RunFolderError, SpaceError
 from lagsearch.models.build import fresh_model
 from lagsearch.models.configs import build_config
 from lagsearch.planning.vocabulary import (
@@ -16,6 +16,7 @@ from lagsearch.planning.vocabulary import (
     vocabulary_of,
     vocabulary_without_data,
 )
+from lagsearch.running import run
 
 CONFIG = "sources.0.pretrain.config="
 ROBERTA = (
@@ -319,3 +320,29 @@ def test_an_optimizer_that_torch_lacks_is_refused(write_space):
         planned(write_space, "training.optimizer.name=lion")
     with pytest.raises(SpaceError, match=r"sources\[0\]\.pretrain\.optimizer\.name.*has no Lion"):
         planned(write_space, "sources.0.pretrain.optimizer={name: lion}")
+
+
+def test_how_layers_are_computed_is_said_and_counted(write_space):
+    plain = planned(write_space)
+    again = planned(write_space, "training.gradient_checkpointing=true", "training.compile=true")
+    assert plain.stages[0].remarks == ()
+    assert [line.partition(":")[0] for line in again.stages[0].remarks] == [
+        "gradient checkpointing",
+        "layers are compiled, but for candidates that fade something in.",
+    ]
+    for one, other in zip(plain.candidates, again.candidates, strict=True):
+        assert other.cost.memory_bytes < one.cost.memory_bytes
+        assert other.cost.flops_per_step == one.cost.flops_per_step
+
+
+def test_a_compiler_that_is_not_there_is_said_before_anything_runs(
+    write_space, tmp_path, monkeypatch
+):
+    def missing(device):
+        raise ResourceError("torch.compile needs a C++ compiler here", ("training", "compile"))
+
+    monkeypatch.setattr(run, "check_compiler", missing)
+    path = write_space(("  batch_size: 4", "  batch_size: 4\n  compile: true"))
+    with pytest.raises(SpaceError, match=r"space.yaml:\d+: training.compile.*C\+\+ compiler"):
+        lagsearch.run(path, out=tmp_path / "run", serial=True, watch=Watch())
+    assert not (tmp_path / "run" / "curves").exists()

@@ -11,7 +11,8 @@ from lagsearch.models.build import auto_class, n_parameters, quiet, usable_posit
 from lagsearch.models.configs import n_layers
 from lagsearch.models.layers import find_layers
 
-_PROBE_TOKENS = 12
+PROBE_TOKENS = 12
+"""Tokens that a model is tried on, where it has so many positions."""
 
 
 def check_growth(model: nn.Module, config: Any, expected_parameters: int) -> None:
@@ -51,7 +52,7 @@ def probe_tokens(model: nn.Module) -> torch.Tensor:
     """Return a fixed short row of tokens: (1, T), T as far as the model has positions."""
     vocabulary = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
     device = next(model.parameters()).device
-    length = min(_PROBE_TOKENS, usable_positions(model, model.config) or _PROBE_TOKENS)
+    length = min(PROBE_TOKENS, usable_positions(model, model.config) or PROBE_TOKENS)
     return (torch.arange(length, device=device) * 7919 % vocabulary)[None, :]
 
 

@@ -86,6 +86,18 @@ def find_layers(model: "nn.Module", config: Any) -> LayerStack:
     return LayerStack(found[0], _above(model, found[0], family, body), family, body)
 
 
+def recomputed_layers(model: "nn.Module", stack: LayerStack) -> "tuple[nn.Module, ...]":
+    """Return the layers that gradient checkpointing computes again.
+
+    Raises:
+        ModelError: transformers has none for this model type.
+    """
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        name = getattr(model.config, "model_type", type(model).__name__)
+        raise ModelError(f"model_type {name} has no gradient checkpointing in transformers")
+    return tuple(model.get_submodule(stack.prefix).children())
+
+
 def _named(weights: tuple[Weight, ...], name: str) -> Weight | None:
     return next((each for each in weights if each.name == name), None)
 

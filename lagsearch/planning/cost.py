@@ -129,6 +129,7 @@ class _Terms:
         counting: How FLOPs are counted.
         evaluated: Tokens of one evaluation.
         ema: Whether there is a moving average.
+        checkpointing: Whether layers keep their input alone for the backward pass.
     """
 
     kind: str
@@ -139,6 +140,7 @@ class _Terms:
     counting: "Counting"
     evaluated: int
     ema: bool
+    checkpointing: bool
 
 
 _MOST_KEPT = 256
@@ -172,6 +174,7 @@ class Models:
             counting=space.evaluation.flops,
             evaluated=space.evaluation.batches * evaluated_rows(space, rows) * length,
             ema=space.evaluation.ema is not None,
+            checkpointing=bool(space.training.gradient_checkpointing),
         )
         key = digest([plain_config(config), asdict(terms)])
         if key not in _known:
@@ -189,7 +192,7 @@ def _work_out(config: Any, terms: _Terms) -> EmptyModel:
         tensors_of,
         usable_positions,
     )
-    from lagsearch.models.layers import find_layers
+    from lagsearch.models.layers import find_layers, recomputed_layers
     from lagsearch.planning.flops import (
         forward_flops_per_token,
         matrix_parameters,
@@ -199,13 +202,16 @@ def _work_out(config: Any, terms: _Terms) -> EmptyModel:
 
     model = empty_model(config, terms.kind)
     stack = find_layers(model, config)
+    recomputed = recomputed_layers(model, stack) if terms.checkpointing else ()
     forward = forward_flops_per_token(model, config, terms.length, terms.counting)
     cost = ModelCost(
         parameters=n_parameters(model),
         layer_parameters=matrix_parameters(model)["layers"],
         flops_per_step=training_flops(forward, terms.rows * terms.length),
         evaluation_flops=forward * terms.evaluated,
-        memory_bytes=training_bytes(model, terms.at_once, terms.length, terms.kind, terms.kept),
+        memory_bytes=training_bytes(
+            model, terms.at_once, terms.length, terms.kind, terms.kept, recomputed
+        ),
     )
     return EmptyModel(
         cost, stack, tensors_of(model), usable_positions(model, config), terms.kept, terms.ema

@@ -37,6 +37,7 @@ from lagsearch.space import (
     Entry,
     Space,
     StageFile,
+    Training,
     annealed_steps,
     evaluated_rows,
     evaluation_steps,
@@ -83,8 +84,9 @@ class StagePlan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is left out of the space's candidates and why, and what ranks them, in lines."""
-        return (*tell_left_out(self.left_out), *tell_signal(self.space))
+        """What is left out of the space's candidates and why, what ranks them, how layers run."""
+        told = (*tell_left_out(self.left_out), *tell_signal(self.space))
+        return (*told, *_tell_layers(self.space.training))
 
     @property
     def names(self) -> dict[str, str]:
@@ -325,6 +327,14 @@ def _take_examples(planner: Planner, listing: Listing[PlannedCandidate]) -> Doma
     for entry in (*listed, *domain.examples()):
         listing.take(entry, partial(example, entry))
     return domain
+
+
+def _tell_layers(training: Training) -> Iterator[str]:
+    """Say what is not plain in how layers are computed."""
+    if training.gradient_checkpointing:
+        yield "gradient checkpointing: each layer is computed again for its gradients."
+    if training.compile:
+        yield "layers are compiled, but for candidates that fade something in."
 
 
 def _check_new_parameters(file: StageFile, planned: Sequence[PlannedCandidate]) -> None:

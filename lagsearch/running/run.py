@@ -4,6 +4,7 @@
 and the cache already hold.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -52,6 +53,7 @@ from lagsearch.running.workers.slots import (
 )
 from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
+from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 
@@ -137,6 +139,8 @@ def prepared(
     check_trainer(first, plan.stages[0], watch.say)
     memory = [each.cost.memory_bytes for each in plan.candidates]
     compute, slots = _resources(first, memory)
+    for each in file.stages:
+        _check_compiling(each, compute.device)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     return plan, Shared(
         tokenizer=tokenizer,
@@ -215,6 +219,16 @@ def _resources(file: StageFile, memory: Sequence[int | None]) -> tuple[Compute, 
     space = file.space
     try:
         return assign_slots(space.resources, space.training.precision, memory)
+    except ResourceError as error:
+        raise file.error(error.at, str(error)) from None
+
+
+def _check_compiling(file: StageFile, device: str) -> None:
+    """Check that what a space has compiled can be; on a cluster that shows only later."""
+    if not file.space.training.compile or os.environ.get("RAY_ADDRESS"):
+        return
+    try:
+        check_compiler(device)
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 

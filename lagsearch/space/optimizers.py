@@ -16,12 +16,14 @@ class OptimizerKind:
         options: From the space's words to torch's.
         keeps: What it keeps of a parameter: names by whether it is a matrix.
         size: What it keeps of a weight of a matrix, in numbers.
+        has_gpu_kernel: Whether torch can do its step in one kernel on a GPU.
     """
 
     torch_name: str
     options: Callable[[Optimizer], dict[str, Any]]
     keeps: Callable[[bool], tuple[str, ...]]
     size: int
+    has_gpu_kernel: bool = False
 
 
 def _adam(settings: Optimizer) -> dict[str, Any]:
@@ -35,7 +37,11 @@ OPTIMIZERS = {
     "adamw": OptimizerKind("AdamW", _adam, lambda is_matrix: _MOMENTS, 2),
     "adam": OptimizerKind("Adam", _adam, lambda is_matrix: _MOMENTS, 2),
     "sgd": OptimizerKind(
-        "SGD", lambda each: {"momentum": each.momentum or 0.9}, lambda _: ("momentum_buffer",), 1
+        "SGD",
+        lambda each: {"momentum": each.momentum or 0.9},
+        lambda _: ("momentum_buffer",),
+        1,
+        has_gpu_kernel=True,
     ),
     "adafactor": OptimizerKind(
         "Adafactor",

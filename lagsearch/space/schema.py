@@ -253,6 +253,12 @@ class Training(StrictModel):
     """Largest norm of the whole gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` is bf16 autocast on a GPU that has it, else fp32."""
+    gradient_checkpointing: bool | None = None
+    """Keep each layer's input alone, and compute the layer again for its gradients: less memory,
+    about a third more time, the same losses. No when left out."""
+    compile: bool | None = None
+    """Compile the layers with `torch.compile`, once for all candidates of one configuration: faster
+    steps after a wait for the compiler, losses that differ by rounding. No when left out."""
 
 
 class Pretrain(StrictModel):

@@ -1,19 +1,20 @@
-"""What a model is trained and measured on, as tensors; and the loss.
+"""What a model is trained and measured on, as tensors.
 
-Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
+Shape letters: B sequences in a batch, T tokens in a sequence.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import fsum
 from operator import mul
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from lagsearch.data.objectives.base import IGNORED
 from lagsearch.data.objectives.masking import example_seed
@@ -25,8 +26,32 @@ from lagsearch.data.tokens.batches import (
 from lagsearch.storage.files import derive_seed
 from lagsearch.training.job import Job
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""Inputs and labels, both (B, T)."""
+Made = TypeVar("Made")
+
+LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From inputs and labels, both (B, T), to the mean loss over the predicted tokens."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of training.
+
+    Attributes:
+        inputs: Tokens: (B, T).
+        labels: What is predicted: (B, T).
+        predicted: Predicted tokens of each sequence, (B,): counted before the batch is copied to
+            its device, as a GPU would have to be waited for.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    predicted: NDArray[np.int64]
+
+    def passes(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+        """Divide the sequences; yield inputs, labels and the share of all predicted tokens."""
+        shares = prediction_shares(np.array_split(self.predicted, number))
+        inputs, labels = self.inputs.tensor_split(number), self.labels.tensor_split(number)
+        yield from zip(inputs, labels, shares, strict=True)
 
 
 @dataclass(frozen=True)
@@ -37,30 +62,29 @@ class ValidationBatch:
         inputs: Tokens: (B, T).
         labels: What is predicted: (B, T).
         parts: Rows of each part of the objective.
+        predicted: Predicted tokens of each row of each part.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     parts: tuple[torch.Tensor, ...]
+    predicted: tuple[NDArray[np.int64], ...]
 
-    def losses(
-        self, logits_of: Callable[[torch.Tensor], torch.Tensor], passes: int = 1
-    ) -> torch.Tensor:
+    def losses(self, loss_of: LossOf, passes: int = 1) -> torch.Tensor:
         """Return the mean loss of each part, in nats per predicted token: (parts,).
 
         Args:
-            logits_of: From tokens to logits: (B, T) to (B, T, V).
+            loss_of: The loss of some sequences.
             passes: Pieces that the batch is divided among, so that all need not fit at once.
         """
         if len(self.parts) == 1 and passes == 1:
-            return mean_loss(logits_of(self.inputs), self.labels)[None]
+            return loss_of(self.inputs, self.labels)[None]
         losses = []
-        for rows in self.parts:
-            pieces = [(self.inputs[some], self.labels[some]) for some in rows.tensor_split(passes)]
-            shares = prediction_shares([labels for _, labels in pieces])
+        for rows, predicted in zip(self.parts, self.predicted, strict=True):
+            shares = prediction_shares(np.array_split(predicted, passes))
             terms = [
-                share * mean_loss(logits_of(inputs), labels)
-                for share, (inputs, labels) in zip(shares, pieces, strict=True)
+                share * loss_of(self.inputs[some], self.labels[some])
+                for share, some in zip(shares, rows.tensor_split(passes), strict=True)
                 if share > 0
             ]
             losses.append(torch.stack(terms).sum())
@@ -85,10 +109,11 @@ class Examples:
             for share in job.text.stores.train
         ]
         self.rows = training_rows(texts, *self._size, job.text.seed, stream, job.text.rows_behind)
+        self._ahead = Ahead(self._made)
 
     def __call__(self, step: int) -> Batch:
         """Return the training batch of a step."""
-        return self._example(self.rows(step), self._stream, self._text.behind + step)
+        return self._sent(self._ahead(step))
 
     def validation(self) -> list[ValidationBatch]:
         """Return the fixed batches of every evaluation."""
@@ -106,21 +131,69 @@ class Examples:
         objective = self._text.objective
         seed = example_seed(self._text.validation_seed, "validation", number)
         parts_B = objective.parts_of(len(rows), seed, exact=True)
-        places = tuple(
-            torch.from_numpy(np.flatnonzero(parts_B == part)).to(self._device)
-            for part in range(len(objective.parts))
+        places = [np.flatnonzero(parts_B == part) for part in range(len(objective.parts))]
+        batch = self._sent(self._example(rows, "validation", number, exact=True))
+        return ValidationBatch(
+            batch.inputs,
+            batch.labels,
+            tuple(torch.from_numpy(each).to(self._device) for each in places),
+            tuple(batch.predicted[each] for each in places),
         )
-        return ValidationBatch(*self._example(rows, "validation", number, exact=True), places)
+
+    def _made(self, step: int) -> "_Held":
+        return self._example(self.rows(step), self._stream, self._text.behind + step)
 
     def _example(
         self, rows: NDArray[np.int64], stream: str, number: int, *, exact: bool = False
-    ) -> Batch:
+    ) -> "_Held":
         seed = example_seed(self._text.seed, stream, number)
         inputs, labels = self._text.objective.example(rows, seed, exact=exact)
-        return (
-            torch.from_numpy(inputs).to(self._device, non_blocking=True),
-            torch.from_numpy(labels).to(self._device, non_blocking=True),
-        )
+        is_on_gpu = self._device.type == "cuda"
+        held = torch.empty((2, *inputs.shape), dtype=torch.int64, pin_memory=is_on_gpu)
+        np.stack((inputs, labels), out=held.numpy())
+        return held, np.count_nonzero(labels != IGNORED, axis=1)
+
+    def _sent(self, made: "_Held") -> Batch:
+        """Copy a batch to its device, without waiting for it."""
+        held, predicted = made
+        inputs, labels = held.to(self._device, non_blocking=True)
+        return Batch(inputs, labels, predicted)
+
+
+_Held = tuple[torch.Tensor, NDArray[np.int64]]
+"""Inputs and labels in host memory, (2, B, T), page-locked for a GPU; and the predicted tokens of
+each sequence, (B,)."""
+
+
+class Ahead(Generic[Made]):
+    """Makes what a step needs while the step before it is under way, in a thread of its own.
+
+    All is made there, one after the other, so that what makes it need not be safe for threads. The
+    thread ends with this object.
+    """
+
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        """Begin with nothing.
+
+        Args:
+            make: From a step to what it needs, and that alone decides it.
+        """
+        self._make = make
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._step: int | None = None
+        self._next: Future[Made]
+
+    def __call__(self, step: int) -> Made:
+        """Return what a step needs, and have the next one's made.
+
+        Raises:
+            Exception: Whatever making it raised.
+        """
+        if step != self._step:
+            self._next = self._thread.submit(self._make, step)
+        made = self._next.result()
+        self._step, self._next = step + 1, self._thread.submit(self._make, step + 1)
+        return made
 
 
 class Dropout:
@@ -143,16 +216,9 @@ class Dropout:
         return _seeded(derive_seed(self._seed, "dropout", *purpose), self._device)
 
 
-def mean_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy over the predicted tokens, in nats."""
-    return cross_entropy(
-        logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED
-    )
-
-
-def prediction_shares(labels: Sequence[torch.Tensor]) -> list[float]:
+def prediction_shares(predicted: Sequence[NDArray[np.int64]]) -> list[float]:
     """Return the share of all predicted tokens that each of some pieces has."""
-    counts = [int((each != IGNORED).sum()) for each in labels]
+    counts = [int(each.sum()) for each in predicted]
     return [count / sum(counts) for count in counts]
 
 

@@ -23,14 +23,14 @@ from lagsearch.storage.files import derive_seed, write_json
 from lagsearch.training.examples import (
     Dropout,
     Examples,
+    LossOf,
     evaluating,
     evaluation_passes,
     forward_options,
-    mean_loss,
-    prediction_shares,
     weighted,
 )
 from lagsearch.training.job import Job
+from lagsearch.training.loss import Loss
 from lagsearch.training.optimizer import learning_rate
 
 _CLIP = 1.0
@@ -101,6 +101,7 @@ class _Learning:
         self.job, self.model, self.mix, self.learned = job, model, mix, learned
         self.stream = f"{job.text.stream} operator"
         self.examples = Examples(job, self.stream)
+        self.mean_loss = Loss(model)
         self.device = torch.device(job.compute.device)
         self.dropout = Dropout(model, job.text.seed, self.device)
         started = mix.start(derive_seed(job.init_seed, "learned"))
@@ -134,13 +135,13 @@ class _Learning:
 
         The batch goes through in as many passes as in training; tensors are formed once.
         """
-        inputs_BT, labels_BT = self.examples(step)
+        batch = self.examples(step)
         passes = self.job.training.gradient_accumulation
         leaves = {name: each.detach().requires_grad_() for name, each in made.items()}
-        inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)
+        loss_of = self._loss_of(leaves)
         total = [torch.zeros_like(each) for each in leaves.values()]
         is_rough = self.job.compute.precision == "bf16"
-        for number, share in enumerate(prediction_shares(labels)):
+        for number, (inputs_BT, labels_BT, share) in enumerate(batch.passes(passes)):
             at = self.job.text.behind + step
             purpose = (at,) if passes == 1 else (at, number)
             if share == 0:
@@ -149,7 +150,7 @@ class _Learning:
                 self.dropout.of(self.stream, *purpose),
                 torch.autocast(self.device.type, torch.bfloat16, enabled=is_rough),
             ):
-                loss = mean_loss(self._logits(leaves, inputs[number]), labels[number]) * share
+                loss = loss_of(inputs_BT, labels_BT) * share
             found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
             torch._foreach_add_(total, found)
         return total
@@ -163,14 +164,18 @@ class _Learning:
         self.model.eval()
         passes = evaluation_passes(self.job)
         with torch.no_grad(), evaluating(self.job):
-            logits_of = partial(self._logits, self.tensors())
-            losses = [each.losses(logits_of, passes) for each in self.examples.validation()]
+            loss_of = self._loss_of(self.tensors())
+            losses = [each.losses(loss_of, passes) for each in self.examples.validation()]
         self.model.train()
         weights = [weight for _, weight in self.job.text.objective.parts]
         mean = weighted(weights, torch.stack(losses).mean(dim=0).tolist())
         if not isfinite(mean):
             raise CandidateFailed(0, f"the loss of learning the operator is {mean}")
         return mean
+
+    def _loss_of(self, made: Mapping[str, torch.Tensor]) -> LossOf:
+        """Return the loss of the target with learned tensors in place."""
+        return partial(self.mean_loss, partial(self._logits, made))
 
     def _logits(self, made: Mapping[str, torch.Tensor], inputs_BT: torch.Tensor) -> torch.Tensor:
         """Return the logits of the target with learned tensors in place: (B, T, V)."""

@@ -6,13 +6,17 @@ Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import isfinite
+from typing import Any
 
 import torch
+import torch.utils.deterministic
 from torch import nn
 
 from lagsearch.display.watch import Progress
 from lagsearch.errors import CandidateFailed
+from lagsearch.models.attention import leave_out_masks
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
 from lagsearch.records.curve import (
@@ -26,15 +30,15 @@ from lagsearch.records.curve import (
     rewrite,
 )
 from lagsearch.training.average import Average
+from lagsearch.training.compiling import checkpoint_layers, compile_layers
 from lagsearch.training.examples import (
     Dropout,
     Examples,
     forward_options,
-    mean_loss,
-    prediction_shares,
 )
 from lagsearch.training.growth import build, grow_job
 from lagsearch.training.job import Compute, Job
+from lagsearch.training.loss import Loss
 from lagsearch.training.measuring import measure
 from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
 from lagsearch.training.pace import Pace
@@ -90,6 +94,7 @@ class _Run:
         self.examples = Examples(job, job.text.stream)
         self.validation = self.examples.validation()
         self.model = build(job).to(self.device)
+        leave_out_masks(self.model, job.text.sequence_length)
         self.optimizer = make_optimizer(self.model, job.training.optimizer)
         stack = find_layers(self.model, self.model.config)
         self.ramp = Ramp(job.plan, self.model, stack)
@@ -99,6 +104,7 @@ class _Run:
         self.dropout = Dropout(self.model, job.text.seed, self.device)
         self.losses: list[torch.Tensor] = []
         self.autocast = job.compute.precision == "bf16"
+        self.loss = Loss(self.model)
         self.extra = forward_options(job)
         self.average = None if job.ema is None else Average(self.model, job.ema)
         is_on_gpu = self.device.type == "cuda"
@@ -123,6 +129,10 @@ class _Run:
         self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
         if len(self.evaluations) < len(curve.evaluations) or curve.failure:
             rewrite(job.curve, self.evaluations)
+        if job.training.gradient_checkpointing:
+            checkpoint_layers(self.model)
+        if job.training.compile and not self.ramp.is_any:
+            compile_layers(self.model)
 
     def _is_covered(self, curve: Curve, step: int) -> bool:
         """Return whether all evaluations before a step are there; the one at it comes after it."""
@@ -231,14 +241,13 @@ class _Run:
     def _gradient(self, step: int) -> torch.Tensor:
         """Add up the gradient of a step's mean loss, and return that loss."""
         with self.profile.range("data"):
-            inputs_BT, labels_BT = self.examples(step)
+            batch = self.examples(step)
         passes, step = self.job.training.gradient_accumulation, self.job.text.behind + step
         if passes == 1:
-            return self._pass(inputs_BT, labels_BT, 1.0, step)
-        inputs, labels = inputs_BT.tensor_split(passes), labels_BT.tensor_split(passes)
+            return self._pass(batch.inputs, batch.labels, 1.0, step)
         losses = [
-            self._pass(inputs[number], labels[number], share, step, number)
-            for number, share in enumerate(prediction_shares(labels))
+            self._pass(inputs_BT, labels_BT, share, step, number)
+            for number, (inputs_BT, labels_BT, share) in enumerate(batch.passes(passes))
             if share > 0
         ]
         return torch.stack(losses).sum()
@@ -252,7 +261,7 @@ class _Run:
             self.dropout.of(*purpose),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
         ):
-            loss = mean_loss(self._logits(inputs_BT), labels_BT)
+            loss = self.loss(self._logits, inputs_BT, labels_BT)
             loss = loss if share == 1 else loss * share
         with self.profile.range("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
@@ -299,7 +308,8 @@ class _Run:
         Args:
             batches: Measure the first ones alone.
         """
-        return measure(self.job, self.model, self.validation[:batches], self._logits)
+        loss_of = partial(self.loss, self._logits)
+        return measure(self.job, self.model, self.validation[:batches], loss_of)
 
     def _check_losses(self) -> None:
         """Fail at the first step whose training loss was not finite."""
@@ -319,12 +329,19 @@ class _Run:
 
 @contextmanager
 def computing(compute: Compute) -> Iterator[None]:
-    """Use a number of threads inside, and algorithms that give the same bits again."""
+    """Use a number of threads inside, and algorithms that give the same bits again.
+
+    New tensors are not filled first, which torch does besides: none is read before it is written.
+    """
     threads, is_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # its types do not say that it may be set
+    is_filling = memory.fill_uninitialized_memory
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(is_strict)
+        memory.fill_uninitialized_memory = is_filling

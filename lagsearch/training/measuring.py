@@ -1,11 +1,12 @@
 """The validation losses of a model, whoever trained it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from lagsearch.training.examples import (
+    LossOf,
     ValidationBatch,
     evaluating,
     evaluation_passes,
@@ -21,7 +22,7 @@ def measure(
     job: Job,
     model: nn.Module,
     validation: Sequence[ValidationBatch],
-    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    loss_of: LossOf,
 ) -> BatchLosses:
     """Measure a model, and leave it in training.
 
@@ -29,12 +30,12 @@ def measure(
         job: Whose it is.
         model: Where its device is.
         validation: The batches.
-        logits_of: From tokens to the model's logits: (B, T) to (B, T, V).
+        loss_of: The model's loss of some sequences.
     """
     model.eval()
     with torch.inference_mode(), evaluating(job):
         passes = evaluation_passes(job)
-        measured = [each.losses(logits_of, passes) for each in validation]
+        measured = [each.losses(loss_of, passes) for each in validation]
         by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
     model.train()
     names, weights = zip(*job.text.objective.parts, strict=True)

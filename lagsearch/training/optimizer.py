@@ -72,10 +72,12 @@ def _make(
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    made: torch.optim.Optimizer = getattr(torch.optim, OPTIMIZERS[name].torch_name)(
-        [group for group in groups if group["params"]],
-        lr=settings.lr,
-        **OPTIMIZERS[name].options(settings),
+    kind = OPTIMIZERS[name]
+    options = kind.options(settings)
+    if kind.has_gpu_kernel and all(each.device.type == "cuda" for each in parameters):
+        options["fused"] = True
+    made: torch.optim.Optimizer = getattr(torch.optim, kind.torch_name)(
+        [group for group in groups if group["params"]], lr=settings.lr, **options
     )
     return made
 

@@ -54,6 +54,11 @@ class Ramp:
                 self._mask_new_heads(plan.width, module, weight)
         self._width = [1.0] * len(plan.width.fading)
 
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is faded in: what the model computes then changes with each step."""
+        return bool(self._plan.ramp_steps or self._width)
+
     def at(self, step: int) -> None:
         """Set every share to what it is at a step: min(1, step / ramp steps), stage by stage."""
         steps, width = self._plan.ramp_steps, self._plan.width

@@ -181,8 +181,8 @@ def test_every_candidate_sees_the_same_batches_after_learning(jobs, monkeypatch)
     grown(found["ligo-steps20"])
     assert streams == ["growth operator"]
     assert {job.text.stream for job in found.values()} == {"growth"}
-    own = real(found["ligo-steps20"], "growth operator")(0)[0]
-    assert not torch.equal(own, real(found["stack"], "growth")(0)[0])
+    own = real(found["ligo-steps20"], "growth operator")(0).inputs
+    assert not torch.equal(own, real(found["stack"], "growth")(0).inputs)
 
 
 def test_dropout_while_learning_is_seeded(jobs):
@@ -202,7 +202,11 @@ def test_dropout_while_learning_is_seeded(jobs):
 
 def test_a_loss_that_is_not_finite_fails_the_candidate(jobs, monkeypatch):
     [job] = jobs((DEPTH, "  - {operator: ligo, steps: 2}\n")).values()
-    monkeypatch.setattr(learning, "mean_loss", lambda logits, labels: logits.sum() * float("nan"))
+
+    def nan(self, logits_of, inputs, labels):
+        return logits_of(inputs).sum() * float("nan")
+
+    monkeypatch.setattr(learning.Loss, "__call__", nan)
     with pytest.raises(CandidateFailed, match="step 0: the loss of learning the operator is nan"):
         list(train(job, 1))
     assert json.loads(job.curve.read_text())["failed"].startswith("the loss of learning")

@@ -14,6 +14,7 @@ from lagsearch.data.objectives.registry import add_tokens, make_objective
 from lagsearch.data.tokens.batches import validation_rows
 from lagsearch.data.tokens.store import open_stores
 from lagsearch.data.tokens.tokenizers import byte_tokenizer, vocabulary_size
+from lagsearch.errors import ResourceError
 from lagsearch.models.build import fresh_model, n_parameters
 from lagsearch.models.configs import (
     build_config,
@@ -22,6 +23,7 @@ from lagsearch.models.configs import (
     shape_of,
     target_shape,
 )
+from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators import make_candidate
 from lagsearch.operators.catalog.scratch import fresh_plan
@@ -38,6 +40,7 @@ from lagsearch.space import (
 )
 from lagsearch.training import loop
 from lagsearch.training.average import Average
+from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute, Job, Text
 from lagsearch.training.loop import train
 from lagsearch.training.saving import Interval
@@ -53,6 +56,15 @@ OBJECTIVES = {
     "masked": Objective(name="masked", mask_fraction=0.3, whole_words=True),
     "ul2": Objective(name="ul2"),
 }
+
+
+def has_compiler():
+    """Return whether torch.compile can be used on the CPU."""
+    try:
+        check_compiler("cpu")
+    except ResourceError:
+        return False
+    return True
 
 
 class Uneven(OnePart):
@@ -182,7 +194,8 @@ def gradients(job, step=0):
 def by_hand(job, step=0):
     """Return the mean loss over a step's predicted tokens, and its gradient, in one sum."""
     model = begun(job)
-    inputs, labels = model.examples(step)
+    batch = model.examples(step)
+    inputs, labels = batch.inputs, batch.labels
     logits = model.model(inputs).logits.double()
     places = labels != IGNORED
     told = log_softmax(logits[places], dim=-1).gather(1, labels[places][:, None])
@@ -238,6 +251,79 @@ def test_every_pass_draws_its_own_dropout(job_of, monkeypatch):
     drawn.clear()
     gradients(job_of(keys=GPT2, name="whole"), step=4)
     assert drawn == [(4,)]
+
+
+# Layers that are computed again, or compiled
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize(
+    ("objective", "keys"),
+    [("causal", LLAMA), ("ul2", LLAMA), ("causal", GPT2), ("masked", BERT)],
+    ids=["llama", "ul2", "gpt2-with-dropout", "bert"],
+)
+def test_gradient_checkpointing_changes_no_bit(job_of, objective, keys, passes):
+    given = {"objective": objective, "keys": keys, "gradient_accumulation": passes, "ema": 0.9}
+    plain = run(job_of(**given, name="plain"))
+    job = job_of(**given, name="recomputed", gradient_checkpointing=True)
+    assert_same(run(job), plain)
+
+    model = begun(replace(job, state=job.state.with_name("none")))
+    calls = []
+    layers = find_layers(model.model, model.model.config).prefix
+    for layer in model.model.get_submodule(layers):
+        first = next(layer.children())  # what is within: the layer itself is called once
+        first.register_forward_pre_hook(lambda module, args: calls.append(module))
+    model._gradient(0)
+    assert len(calls) == 2 * 2 * passes
+
+
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("recomputed", [None, True])
+def test_compiled_layers_differ_by_rounding_and_resume_to_the_bit(job_of, tmp_path, recomputed):
+    plain = run(job_of(name="plain"))
+    job = job_of(name="compiled", compile=True, gradient_checkpointing=recomputed)
+    compiled = run(job)
+    for one, other in zip(compiled.evaluations, plain.evaluations, strict=True):
+        assert one.val_loss_batches == pytest.approx(other.val_loss_batches, abs=1e-5)
+    assert compiled.evaluations != plain.evaluations
+    pieces = placed(job, "pieces", tmp_path)
+    for until in (2, 4, 6):
+        run(pieces, until)
+    assert_same(outcome(pieces), compiled)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_candidates_of_one_configuration_share_what_is_compiled(job_of):
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    run(job_of(name="first", compile=True, steps=1))
+    frames = dict(torch._dynamo.utils.counters["frames"])
+    assert frames["ok"] > 0
+    run(replace(job_of(name="second", compile=True, steps=1), init_seed=12))
+    assert dict(torch._dynamo.utils.counters["frames"]) == frames
+
+
+def test_what_is_faded_in_is_not_compiled(job_of, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(loop, "compile_layers", compiled.append)
+    job = job_of(compile=True)
+    begun(job)
+    assert len(compiled) == 1
+    monkeypatch.setattr(loop.Ramp, "is_any", True)
+    begun(replace(job, state=job.state.with_name("none")))
+    assert len(compiled) == 1
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    with pytest.raises(ResourceError, match=r"torch.compile needs a C\+\+ compiler"):
+        check_compiler("cpu")
 
 
 # Evaluation

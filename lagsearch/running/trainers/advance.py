@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import fsum, isfinite
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from lagsearch.running.trainers.process import last_words, running_command
 from lagsearch.training.examples import Examples, forward_options
 from lagsearch.training.job import Job
 from lagsearch.training.loop import computing, train
+from lagsearch.training.loss import Loss
 from lagsearch.training.measuring import measure
 from lagsearch.training.state import SavedAt, load_weights, save_state, saved_at
 
@@ -351,9 +352,8 @@ class _Elsewhere:
         job = self.job
         validation = Examples(job, job.text.stream).validation()
         model, options = model.to(job.compute.device), forward_options(job)
-        losses, by_part = measure(
-            job, model, validation, lambda inputs_BT: model(inputs_BT, **options).logits
-        )
+        loss_of = partial(Loss(model), lambda inputs_BT: model(inputs_BT, **options).logits)
+        losses, by_part = measure(job, model, validation, loss_of)
         self._note(at, losses, by_part if len(by_part) > 1 else {})
 
     def _note(
