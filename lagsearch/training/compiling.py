@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import torch._dynamo
+import torch
 from torch import nn
 
 from lagsearch.errors import ResourceError
@@ -26,9 +26,11 @@ def compile_layers(model: nn.Module) -> None:
     on a machine. Every shape of the inputs is compiled for itself: what is computed for one does
     not depend on which others came before, so that a training that goes on gives the same bits.
     """
+    from torch._dynamo import config
+
     found: Any = model
-    torch._dynamo.config.recompile_limit = _MOST_FORMS
-    torch._dynamo.config.accumulated_recompile_limit = _MOST_FORMS
+    limits: Any = config
+    limits.recompile_limit = limits.accumulated_recompile_limit = _MOST_FORMS
     layers = found.get_decoder()
     layers.forward = torch.compile(layers.forward, dynamic=False)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+import torch._dynamo.utils
+import torch._inductor.config
 from torch.nn.functional import log_softmax
 
 from lagsearch.data.objectives.base import IGNORED, OnePart
