@@ -1,0 +1,74 @@
+"""`lagsearch bench`: the benchmark of recorded growths, made, added to and read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lagsearch.display.screen import write
+from lagsearch.display.watch import make_watch
+from lagsearch.errors import InterruptedRunError
+from lagsearch.running import interrupts
+
+bench_app = typer.Typer(
+    no_args_is_help=True,
+    help="The benchmark: recorded growths that anyone may replay, make again, and add to.",
+)
+
+DEFAULT = Path("reports/bench")
+FolderArgument = Annotated[Path, typer.Argument(metavar="[DIR]", help="The benchmark's folder.")]
+
+
+@bench_app.command("list")
+def designs_command() -> None:
+    """List the runs of the design, half by half."""
+    from lagsearch.bench.design import designs
+
+    for each in sorted(designs(), key=lambda each: each.half):
+        write(each.name)
+
+
+@bench_app.command("space")
+def space_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A run of the design.")],
+) -> None:
+    """Print the space of a run of the design, as a space file."""
+    from lagsearch.bench.design import find_design
+    from lagsearch.bench.spaces import designed_space
+    from lagsearch.bench.texts import places_shown
+    from lagsearch.space import dump_yaml
+
+    write(dump_yaml(designed_space(find_design(name), places_shown())).rstrip())
+
+
+@bench_app.command("make")
+def make_command(
+    folder: FolderArgument = DEFAULT,
+    files: Annotated[
+        Path | None,
+        typer.Option("--files", metavar="FOLDER", help="Holds the texts that PyPI does not have."),
+    ] = None,
+    half: Annotated[
+        str | None, typer.Option("--half", metavar="choice|test", help="Make this half alone.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="NAME,...", help="Make these runs alone.")
+    ] = None,
+    serial: Annotated[
+        bool, typer.Option("--serial", help="Train one candidate at a time, without Ray.")
+    ] = False,
+) -> None:
+    """Make the runs of the design one after the other; the same command goes on.
+
+    It may be started several times side by side: each run is made by one of them.
+    """
+    from lagsearch.bench.design import chosen_designs
+    from lagsearch.bench.make import make
+
+    wanted = chosen_designs(half, only.split(",") if only else [])
+    try:
+        make(folder, wanted, files, make_watch(), serial=serial)
+    except KeyboardInterrupt:
+        interrupts.ignore()
+        message = "interrupted; the same command goes on where this stopped"
+        raise InterruptedRunError(message) from None
