@@ -150,13 +150,15 @@ def designs() -> list[Design]:
 
 def split() -> dict[str, Any]:
     """Return which run belongs to which half, as the manifest has it."""
-    keys = ("half", "text", "family")
     return {
         "split": SPLIT,
-        "runs": [
-            {"run": each.name, **{key: getattr(each, key) for key in keys}} for each in designs()
-        ],
+        "runs": [{"run": each.name, **facts_of(each)} for each in designs()],
     }
+
+
+def facts_of(design: Design) -> dict[str, str]:
+    """Return what the manifest says of a run before it is made."""
+    return {"half": design.half, "text": design.text, "family": design.family}
 
 
 def find_design(name: str) -> Design:

@@ -7,13 +7,15 @@ from typing import Any
 
 from typing_extensions import override
 
-from lagsearch.bench.design import STORIES, Design
+from lagsearch.bench.design import STORIES, Design, facts_of, split
 from lagsearch.bench.spaces import designed_space
 from lagsearch.bench.texts import Texts
 from lagsearch.display.watch import Watch
 from lagsearch.errors import LagsearchError, RunFolderError
+from lagsearch.records.benchmark import MANIFEST, add_run, is_benchmark, read_manifest
 from lagsearch.records.folder import RunFolder
 from lagsearch.space import load_space
+from lagsearch.storage.files import write_json
 
 
 class _WithoutLosses(Watch):
@@ -42,9 +44,11 @@ def run_folder(folder: Path, name: str) -> RunFolder:
     return RunFolder(folder / "runs" / name)
 
 
-def is_made(run: RunFolder) -> bool:
-    """Return whether a run came to its end."""
-    return run.environment_file.is_file() and run.environment()["end"] is not None
+def made_runs(folder: Path) -> set[str]:
+    """Return the names of the runs that are in the benchmark's file."""
+    if not is_benchmark(folder):
+        return set()
+    return {each["run"] for each in read_manifest(folder)["runs"] if "recorded" in each}
 
 
 def make(
@@ -67,6 +71,9 @@ def make(
     Raises:
         LagsearchError: Some runs failed; all others are made.
     """
+    if not (folder / MANIFEST).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / MANIFEST, split())
     failed = _make(folder, wanted, Texts(folder / "texts", given, watch.say), watch, serial)
     if failed:
         raise LagsearchError(f"bench make: {len(failed)} runs failed: {'; '.join(failed)}")
@@ -82,11 +89,11 @@ def _make(
             possible.append(design)
         else:
             watch.say(f"{design.name}: left out, it {why}")
-    left = [each for each in possible if not is_made(run_folder(folder, each.name))]
+    left = [each for each in possible if each.name not in made_runs(folder)]
     watch.say(f"{len(possible) - len(left)} of {len(possible)} runs are made")
     failed, n_made, began = [], 0, time.monotonic()
     for number, design in enumerate(left, start=1):
-        if is_made(run_folder(folder, design.name)) or _is_taken(folder, design):
+        if design.name in made_runs(folder) or _is_taken(folder, design):
             continue
         at = len(possible) - len(left) + number
         watch.say(f"[{at}/{len(possible)}] {design.name}")
@@ -94,6 +101,8 @@ def _make(
         try:
             make_run(folder, design, texts, watch, serial=serial)
         except LagsearchError as error:
+            if _is_taken(folder, design):
+                continue
             failed.append(f"{design.name}: {error}")
             watch.say(f"  failed: {error}")
             continue
@@ -120,18 +129,20 @@ def _needs(design: Design) -> list[str]:
 def make_run(
     folder: Path, design: Design, texts: Texts, watch: Watch, *, serial: bool = False
 ) -> None:
-    """Make one run; go on where it stopped."""
+    """Make one run, or go on where it stopped, and write it to the benchmark's file."""
     from lagsearch.running.run import run_space
 
+    run = run_folder(folder, design.name)
     places = {name: [str(path) for path in texts.find(name)] for name in _needs(design)}
     run_space(
         load_space(designed_space(design, places)),
-        run_folder(folder, design.name).path,
+        run.path,
         _WithoutLosses(watch),
         _no_report,
         serial=serial,
         baselines=False,
     )
+    add_run(folder, run, design.name, facts_of(design))
 
 
 def _no_report(path: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ _SHARES = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.6, 
 """Where candidates are evaluated, as shares of completion."""
 _FIRST = (0, 2, 5, 10)
 """Where else: steps."""
-_VALIDATION_TOKENS = 8192
+VALIDATION_TOKENS = 8192
+"""Tokens that losses are measured on."""
 LEARNED = 40
 """Steps of operators that are learned."""
 
@@ -45,7 +46,7 @@ def designed_space(design: Design, places: Mapping[str, Sequence[str]]) -> dict[
             "optimizer_state": design.state,
         },
         "evaluation": {
-            "batches": _VALIDATION_TOKENS // (design.batch * length),
+            "batches": VALIDATION_TOKENS // (design.batch * length),
             "steps": evaluated_at(design.steps),
             "thin": False,
         },
@@ -63,7 +64,8 @@ def designed_space(design: Design, places: Mapping[str, Sequence[str]]) -> dict[
 
 def evaluated_at(steps: int) -> list[int]:
     """Return the steps at which candidates are evaluated."""
-    return sorted({*_FIRST, *(round(share * steps) for share in _SHARES)})
+    found = {*_FIRST, *(round(share * steps) for share in _SHARES)}
+    return sorted(step for step in found if step <= steps)
 
 
 def _train(design: Design, places: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -72,3 +72,18 @@ def make_command(
         interrupts.ignore()
         message = "interrupted; the same command goes on where this stopped"
         raise InterruptedRunError(message) from None
+
+
+@bench_app.command("add")
+def add_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, made with --oracle.")],
+    folder: Annotated[Path, typer.Option("--to", metavar="DIR", help="The benchmark.")] = DEFAULT,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call it; the folder's name by default.")
+    ] = None,
+) -> None:
+    """Add a run of your own: its space, plans and losses; no weights, no text."""
+    from lagsearch.bench.adding import add
+
+    for each in add(folder, run, name):
+        write(f"{folder}: added {each}")
