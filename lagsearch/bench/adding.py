@@ -33,10 +33,10 @@ def add(folder: Path, path: Path, name: str | None = None) -> list[str]:
     if len(names) < len(searches):
         names = {f"{name}-{each.path.parent.name}-{each.path.name}": each for each in searches}
     manifest = read_manifest(folder)["runs"] if (folder / MANIFEST).is_file() else []
-    for each in manifest:
-        if each["run"] in names and each["half"] != OWN:
+    for entry in manifest:
+        if entry["run"] in names and entry["half"] != OWN:
             message = "is the name of a run of the design; give another with --name"
-            raise RunFolderError(f"{path}: {each['run']} {message}")
+            raise RunFolderError(f"{path}: {entry['run']} {message}")
     for each in searches:
         recordings(each.path)
     for called, search in names.items():
