@@ -7,7 +7,7 @@ import typer
 
 from lagsearch.display.screen import write
 from lagsearch.display.watch import make_watch
-from lagsearch.errors import InterruptedRunError
+from lagsearch.errors import InterruptedRunError, LagsearchError
 from lagsearch.running import interrupts
 
 bench_app = typer.Typer(
@@ -87,3 +87,56 @@ def add_command(
 
     for each in add(folder, run, name):
         write(f"{folder}: added {each}")
+
+
+@bench_app.command("report")
+def show_command(
+    folder: FolderArgument = DEFAULT,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it to this file, not to the terminal.")
+    ] = None,
+) -> None:
+    """Say what the runs show, those of the half `test` left out: rules are chosen on this."""
+    _page(folder, None, "What the benchmark shows, the half `test` left out", out)
+
+
+@bench_app.command("test")
+def test_command(
+    folder: FolderArgument = DEFAULT,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it to this file, not to the terminal.")
+    ] = None,
+    early: Annotated[
+        bool, typer.Option("--early", help="Even if runs of the half are still to be made.")
+    ] = False,
+) -> None:
+    """Compare all strategies on the half `test`: once, when no rule will change any more."""
+    from lagsearch.bench.design import chosen_designs
+    from lagsearch.records.benchmark import TEST, load_benchmark
+
+    found = load_benchmark(folder, TEST)
+    missing = {each.name for each in chosen_designs(TEST, [])} - {*found.runs}
+    if missing and not early:
+        message = f"{len(missing)} runs of the half test are still to be made, e.g. {min(missing)}"
+        raise LagsearchError(
+            f"bench test: {message}; its figures are read once, when all are there"
+        )
+    _page(folder, TEST, "What the half `test` of the benchmark shows", out)
+
+
+def _page(folder: Path, half: str | None, title: str, out: Path | None) -> None:
+    from lagsearch.bench.words import page_of
+    from lagsearch.records.benchmark import load_benchmark
+    from lagsearch.storage.files import write_text
+
+    benchmark = load_benchmark(folder, half)
+    if not benchmark.runs:
+        raise LagsearchError(f"{folder}: no runs to show; `lagsearch bench make` makes them")
+    watch = make_watch()
+    with watch.doing("replaying the searches"):
+        page = page_of(benchmark, title, watch.passing)
+    if out is None:
+        write(page.rstrip())
+        return
+    write_text(out, page)
+    write(f"{out}: {len(benchmark.runs)} runs")

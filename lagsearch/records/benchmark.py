@@ -45,6 +45,7 @@ class _Planned(TypedDict):
     settings: dict[str, Any]
     layer_map: str
     parameters: int
+    also: list[str]
     kind: str
 
 
@@ -103,7 +104,7 @@ class Benchmark:
 
     @property
     def candidates(self) -> "pd.DataFrame":
-        """All candidates and baselines: run, half, name, operator, settings, layer_map, kind."""
+        """All candidates and baselines: run, half, and what the manifest says of each."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -286,7 +287,11 @@ def _recorded(run: RunFolder) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     written = {
         "space": _without_places(run.file().written_out()),
         "candidates": [
-            {**{key: plan[key] for key in keys}, "kind": kinds[name]}
+            {
+                **{key: plan[key] for key in keys},
+                "also": plan.get("also", []),
+                "kind": kinds[name],
+            }
             for name, plan in plans.items()
         ],
         "failures": [

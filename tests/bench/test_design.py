@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lagsearch.bench import design as table
 from lagsearch.bench.design import FAMILIES, TEXTS, chosen_designs, designs, find_design, split
 from lagsearch.bench.spaces import designed_space, evaluated_at
 from lagsearch.errors import LagsearchError
@@ -68,3 +69,7 @@ def test_runs_that_are_not_there_are_told():
         chosen_designs("both", [])
     with pytest.raises(LagsearchError, match="no run 'nobody'"):
         find_design("nobody")
+
+
+def test_the_documentation_has_the_table():
+    assert table._TABLE.strip() in (ROOT / "docs" / "benchmark.md").read_text()
