@@ -50,7 +50,7 @@ class StrategyFigures:
     p_value: float
 
 
-def compared(
+def compare_strategies(
     benchmark: Benchmark,
     floors: dict[str, float | None],
     tell: Callable[[str], None] = lambda line: None,

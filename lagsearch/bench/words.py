@@ -13,7 +13,7 @@ from lagsearch.bench.figures import (
     operators_of,
     transitions,
 )
-from lagsearch.bench.strategies import StrategyFigures, best_within, compared
+from lagsearch.bench.strategies import StrategyFigures, best_within, compare_strategies
 from lagsearch.records.benchmark import Benchmark
 from lagsearch.report.pages.markdown import write_markdown
 from lagsearch.report.words.parts import Grid, Section, code
@@ -36,7 +36,7 @@ def page_of(benchmark: Benchmark, title: str, tell: Callable[[str], None]) -> st
         tell: Is told how far it is.
     """
     runs = [figures_of(benchmark, name) for name in benchmark.runs]
-    found = compared(benchmark, {each.name: each.floor for each in runs}, tell)
+    found = compare_strategies(benchmark, {each.name: each.floor for each in runs}, tell)
     n_seeded = sum(each.n_seeds > 1 for each in runs)
     lead = (
         f"{len(runs)} runs, {n_seeded} of them with several seeds. Relative regret: final loss of "

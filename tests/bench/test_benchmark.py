@@ -27,7 +27,7 @@ from lagsearch.bench.figures import (
     transitions,
 )
 from lagsearch.bench.make import make, run_folder
-from lagsearch.bench.strategies import STANDARD, compared
+from lagsearch.bench.strategies import STANDARD, compare_strategies
 from lagsearch.cli.program import main
 from lagsearch.display.watch import Watch
 from lagsearch.errors import DataError, LagsearchError, RunFolderError
@@ -320,7 +320,7 @@ def test_figures_of_a_run_are_its_folders(made):
 
 def test_strategies_cost_what_they_train(made):
     benchmark = load_benchmark(made)
-    found = {each.key: each for each in compared(benchmark, {CHOICE: None, SECOND: 0.1})}
+    found = {each.key: each for each in compare_strategies(benchmark, {CHOICE: None, SECOND: 0.1})}
     n, lag, end = 6, 3, 12
     assert found[STANDARD].cost == pytest.approx((n * lag + end - lag) / (n * end))
     assert found[STANDARD].wins == found[STANDARD].losses == 0
