@@ -395,11 +395,13 @@ class Search(StrictModel):
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
     strategy: str = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
-    leader; `finalists` trains all to `cut` and the better ones on to K; `optuna`
-    does not list the candidates but samples some, guided by the losses at K of those before; or
-    what an installed package adds."""
+    leader; `finalists` trains all to `cut` and the better ones on to K; `expected_regret` trains
+    them as long as the posterior of how all end says that it is worth it; `optuna` does not list
+    the candidates but samples some, guided by the losses at K of those before; or what an installed
+    package adds."""
     settings: dict[str, Any] | None = None
-    """What a strategy of an installed package takes."""
+    """What the strategy takes beside: `expected_regret` a `tolerance` (1, in units of the noise)
+    and a `budget` (0.3, of training all); or what that of an installed package takes."""
     evidence: str = "batches"
     """`race` only: `batches` stops candidates that are worse beyond doubt in the validation
     batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
