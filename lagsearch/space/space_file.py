@@ -189,7 +189,9 @@ class SpaceFile:
             found.append(f"search.lag is left out: K is a quarter of the steps ({listed})")
         elif lags:
             (lag,) = lags.values()
-            found.append(f"search.lag is left out: K is {lag}, a quarter of the {steps:,} steps")
+            is_half = 3 * self.space.latest_lag > steps
+            share = "half" if is_half else "a quarter"
+            found.append(f"search.lag is left out: K is {lag}, {share} of the {steps:,} steps")
         return tuple(found)
 
 
