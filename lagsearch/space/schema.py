@@ -384,8 +384,8 @@ class Search(StrictModel):
 
     lag: PositiveInt | Literal["auto"] | None = None
     """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
-    stable. A quarter of completion when left out, half with `finalists`: rankings before it often
-    mislead."""
+    stable. A quarter of completion when left out, half with `finalists` and `expected_regret`:
+    rankings before it often mislead."""
     min_lag: PositiveInt = 20
     """`lag: auto`: the least K; `evidence: forecast`: the first step at which any is stopped."""
     max_lag: PositiveInt | None = None
@@ -530,11 +530,15 @@ class Space(StrictModel):
         search, steps = self.search, self.training.steps
         if search.lag == "auto":
             return search.max_lag or max(1, steps // 2)
+        return search.lag or max(1, int(steps * self.lag_share))
+
+    @property
+    def lag_share(self) -> float:
+        """K as a share of completion where it is left out."""
         from lagsearch.selection import STRATEGIES
 
-        strategy = STRATEGIES.get(search.strategy)
-        share = 0.25 if strategy is None else strategy.lag_share
-        return search.lag or max(1, int(steps * share))
+        strategy = STRATEGIES.get(self.search.strategy)
+        return 0.25 if strategy is None else strategy.lag_share
 
     @property
     def cut(self) -> int:

@@ -189,8 +189,7 @@ class SpaceFile:
             found.append(f"search.lag is left out: K is a quarter of the steps ({listed})")
         elif lags:
             (lag,) = lags.values()
-            is_half = 3 * self.space.latest_lag > steps
-            share = "half" if is_half else "a quarter"
+            share = "half" if self.space.lag_share == 0.5 else "a quarter"
             found.append(f"search.lag is left out: K is {lag}, {share} of the {steps:,} steps")
         return tuple(found)
 
