@@ -272,8 +272,8 @@ def claims_of(runs: Sequence[RunFigures], lag_share: float = 0.2) -> list[Claim]
             None,
         ),
         Claim(
-            "Stacking comes first among growths of depth (G_stack).",
-            "half less its place at the end, from 0, best, to 1, worst",
+            "Stacking comes before most other growths (G_stack).",
+            "half less its place at the end among all, from 0, best, to 1, worst",
             mean([place_of(each, "stack") for each in runs]),
         ),
         Claim(

@@ -97,7 +97,7 @@ def show_command(
     ] = None,
 ) -> None:
     """Say what the runs show, those of the half `test` left out: rules are chosen on this."""
-    _page(folder, None, "What the benchmark shows, the half `test` left out", out)
+    _page(folder, None, "What the benchmark shows, the half test left out", out)
 
 
 @bench_app.command("test")
@@ -110,7 +110,10 @@ def test_command(
         bool, typer.Option("--early", help="Even if runs of the half are still to be made.")
     ] = False,
 ) -> None:
-    """Compare all strategies on the half `test`: once, when no rule will change any more."""
+    """Compare all strategies on the half `test`: once, when no rule will change any more.
+
+    The one that is judged is the best on the half `choice`.
+    """
     from lagsearch.bench.design import chosen_designs
     from lagsearch.records.benchmark import TEST, load_benchmark
 
@@ -121,10 +124,12 @@ def test_command(
         raise LagsearchError(
             f"bench test: {message}; its figures are read once, when all are there"
         )
-    _page(folder, TEST, "What the half `test` of the benchmark shows", out)
+    _page(folder, TEST, "What the half test of the benchmark shows", out, chosen_on="choice")
 
 
-def _page(folder: Path, half: str | None, title: str, out: Path | None) -> None:
+def _page(
+    folder: Path, half: str | None, title: str, out: Path | None, chosen_on: str | None = None
+) -> None:
     from lagsearch.bench.words import page_of
     from lagsearch.records.benchmark import load_benchmark
     from lagsearch.storage.files import write_text
@@ -132,9 +137,10 @@ def _page(folder: Path, half: str | None, title: str, out: Path | None) -> None:
     benchmark = load_benchmark(folder, half)
     if not benchmark.runs:
         raise LagsearchError(f"{folder}: no runs to show; `lagsearch bench make` makes them")
+    others = None if chosen_on is None else load_benchmark(folder, chosen_on)
     watch = make_watch()
     with watch.doing("replaying the searches"):
-        page = page_of(benchmark, title, watch.passing)
+        page = page_of(benchmark, title, watch.passing, others)
     if out is None:
         write(page.rstrip())
         return
