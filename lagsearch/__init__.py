@@ -15,21 +15,26 @@ if TYPE_CHECKING:
     from lagsearch.api import RunResult, run
     from lagsearch.planning.run import Plan, plan
     from lagsearch.planning.stage import StagePlan
+    from lagsearch.records.benchmark import Benchmark, load_benchmark
     from lagsearch.space import Space, SpaceFile, load_space
 
 __all__ = [
+    "Benchmark",
     "Plan",
     "RunResult",
     "Space",
     "SpaceFile",
     "StagePlan",
     "__version__",
+    "load_benchmark",
     "load_space",
     "plan",
     "run",
 ]
 
 _HOMES = {
+    "Benchmark": "lagsearch.records.benchmark",
+    "load_benchmark": "lagsearch.records.benchmark",
     "StagePlan": "lagsearch.planning.stage",
     "RunResult": "lagsearch.api",
     "Space": "lagsearch.space",

@@ -13,8 +13,9 @@ ROOT = Path(lagsearch.__file__).parent
 
 EVERYWHERE = {"errors", "registry", "storage"}
 MAY_IMPORT = {
-    "cli": "api loggers hub init grow replay report records planning running data operators "
+    "cli": "api bench loggers hub init grow replay report records planning running data operators "
     "selection space display",
+    "bench": "report replay running records selection space display",
     "api": "loggers running report records space display",
     "loggers": "records display",
     "init": "running planning training data operators models selection space display",

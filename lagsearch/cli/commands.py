@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lagsearch.cli.bench import bench_app
 from lagsearch.cli.cache import cache_app
 from lagsearch.cli.export import export_command
 from lagsearch.cli.grow import grow_command
@@ -226,6 +227,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
 
 
 app.add_typer(cache_app, name="cache")
+app.add_typer(bench_app, name="bench")
 app.command("log")(log_command)
 app.command("push")(push_command)
 

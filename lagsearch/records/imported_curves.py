@@ -10,6 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.errors import CurvesError
+from lagsearch.records.benchmark import (
+    is_benchmark,
+    is_benchmark_run,
+    load_benchmark,
+    read_benchmark_run,
+)
 from lagsearch.records.curve import (
     LARGEST_LOSS,
     Curve,
@@ -52,15 +58,22 @@ class Asked:
 
 
 def searches_in(path: Path) -> list[Path]:
-    """Return the searches that a path stands for: with `stages` one for each of them."""
-    if is_curves(path):
+    """Return the searches that a path stands for: with `stages` one for each of them.
+
+    A benchmark stands for all of its runs but those of the half that is set aside as a test.
+    """
+    if is_curves(path) or is_benchmark_run(path):
         return [path]
+    if is_benchmark(path):
+        return [path / name for name in load_benchmark(path).runs]
     return [each.path for each in RunFolder(path).stages()]
 
 
 def read_searched(path: Path) -> Searched:
-    """Read a run folder, or a file of curves."""
-    return read_curves(path) if is_curves(path) else read_run(RunFolder(path))
+    """Read a run folder, a file of curves, or a run of a benchmark."""
+    if is_curves(path):
+        return read_curves(path)
+    return read_benchmark_run(path) if is_benchmark_run(path) else read_run(RunFolder(path))
 
 
 AS_FOUND = Asked()

@@ -390,8 +390,8 @@ class Search(StrictModel):
 
     lag: PositiveInt | Literal["auto"] | None = None
     """K: the steps after growth at which candidates are ranked; `auto` trains until the ranking is
-    stable. A quarter of the final step when left out, half with `finalists`: rankings before it
-    often mislead."""
+    stable. A quarter of the final step when left out, half with `finalists` and
+    `expected_regret`: rankings before it often mislead."""
     min_lag: PositiveInt = 20
     """`lag: auto`: the least K; `evidence: forecast`: the first step at which any is stopped."""
     max_lag: PositiveInt | None = None
@@ -401,11 +401,13 @@ class Search(StrictModel):
     """`lag: auto` and `strategy: race`: when the ranking counts as stable."""
     strategy: str = "lag"
     """`lag` trains all candidates to K; `race` stops those on the way that are worse than the
-    leader; `finalists` trains all to `cut` and the better ones on to K; `optuna`
-    does not list the candidates but samples some, guided by the losses at K of those before; or
-    what an installed package adds."""
+    leader; `finalists` trains all to `cut` and the better ones on to K; `expected_regret` trains
+    them as long as the posterior of how all end says that it is worth it; `optuna` does not list
+    the candidates but samples some, guided by the losses at K of those before; or what an installed
+    package adds."""
     settings: dict[str, Any] | None = None
-    """What a strategy of an installed package takes."""
+    """What the strategy takes beside: `expected_regret` a `tolerance` (1, in units of the noise)
+    and a `budget` (0.3, of training all); or what that of an installed package takes."""
     evidence: str = "batches"
     """`race` only: `batches` stops candidates that are worse beyond doubt in the validation
     batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
@@ -591,11 +593,15 @@ class Space(StrictModel):
         search, steps = self.search, self.training.steps
         if search.lag == "auto":
             return search.max_lag or max(1, steps // 2)
+        return search.lag or max(1, int(steps * self.lag_share))
+
+    @property
+    def lag_share(self) -> float:
+        """K as a share of completion where it is left out."""
         from lagsearch.selection import STRATEGIES
 
-        strategy = STRATEGIES.get(search.strategy)
-        share = 0.25 if strategy is None else strategy.lag_share
-        return search.lag or max(1, int(steps * share))
+        strategy = STRATEGIES.get(self.search.strategy)
+        return 0.25 if strategy is None else strategy.lag_share
 
     @property
     def cut(self) -> int:

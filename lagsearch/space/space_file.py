@@ -189,7 +189,8 @@ class SpaceFile:
             found.append(f"search.lag is left out: K is a quarter of the steps ({listed})")
         elif lags:
             (lag,) = lags.values()
-            found.append(f"search.lag is left out: K is {lag}, a quarter of the {steps:,} steps")
+            share = "half" if self.space.lag_share == 0.5 else "a quarter"
+            found.append(f"search.lag is left out: K is {lag}, {share} of the {steps:,} steps")
         return tuple(found)
 
 

@@ -207,6 +207,7 @@ def test_searches_that_are_replayed_in_the_order_of_tables():
         ("race on forecasts", ("race", "forecast", False)),
         ("finalists: half", ("finalists", None, False)),
         ("finalists: quarter", ("finalists", None, False)),
+        ("expected regret", ("expected_regret", None, False)),
         ("LAG, K auto", ("lag", None, True)),
         ("race, K auto", ("race", "batches", True)),
     ]

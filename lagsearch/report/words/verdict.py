@@ -97,7 +97,8 @@ def _searched(report: dict[str, Any]) -> list[str]:
     if strategy.stops:
         beaten, count = stopped(report), len(report["candidates"])
         steps = {each["stopped"]["step"] for each in beaten}
-        name, many = strategy.name.capitalize(), len(beaten) or "none"
+        words = strategy.name.replace("_", " ")
+        name, many = words.capitalize(), len(beaten) or "none"
         at = f"at step {min(steps):,}" if len(steps) == 1 else f"by step {lag:,}"
         line = f"{name}: {many} of {count} candidates were stopped {at}"
         if beaten:

@@ -2,6 +2,10 @@
 
 from lagsearch.selection.signals import Measured
 from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
+from lagsearch.selection.strategies.expected_regret import (
+    check_settings,
+    decide_by_expected_regret,
+)
 from lagsearch.selection.strategies.finalists import decide_among_finalists
 from lagsearch.selection.strategies.registry import ReplayedSearch, Strategy
 from lagsearch.selection.strategies.rungs import decide_at_rungs
@@ -52,6 +56,20 @@ FINALISTS = Strategy(
     replays=lambda: [
         ReplayedSearch(f"finalists: {keep}", {"keep": keep}) for keep in ("half", "quarter")
     ],
+)
+
+EXPECTED_REGRET = Strategy(
+    "expected_regret",
+    title="expected regret",
+    words="trains candidates as long as the expected regret of the leader is worth it, and lets "
+    "those go that are not expected to gain on it",
+    decide=decide_by_expected_regret,
+    verdict="not expected to gain on the leader (posterior of all curves together)",
+    heeds=("settings",),
+    stops=True,
+    is_dense=True,
+    lag_share=0.5,
+    check=check_settings,
 )
 
 OPTUNA = Strategy(
