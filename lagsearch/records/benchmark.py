@@ -72,7 +72,7 @@ class _Entry(TypedDict):
     recorded: NotRequired[_Recorded]
 
 
-class Manifest(TypedDict):
+class BenchmarkManifest(TypedDict):
     """The shape of a benchmark's `manifest.json`."""
 
     split: str
@@ -90,7 +90,7 @@ class Benchmark:
     """
 
     path: Path
-    manifest: Manifest
+    manifest: BenchmarkManifest
     runs: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -196,14 +196,14 @@ def load_benchmark(path: str | Path = "reports/bench", half: str | None = None) 
     return Benchmark(path, manifest, names)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> BenchmarkManifest:
     """Read a manifest.
 
     Raises:
         RunFolderError: There is none, or it has another shape.
     """
-    found = read_record(path / MANIFEST, Manifest)
-    return Manifest(split=found["split"], runs=found["runs"])
+    found = read_record(path / MANIFEST, BenchmarkManifest)
+    return BenchmarkManifest(split=found["split"], runs=found["runs"])
 
 
 def read_benchmark_run(path: Path) -> Searched:
@@ -246,7 +246,7 @@ def add_run(folder: Path, run: RunFolder, name: str, facts: Mapping[str, Any]) -
         write_json(folder / MANIFEST, {"split": manifest["split"], "runs": list(runs.values())})
 
 
-_EMPTY = Manifest(split="", runs=[])
+_EMPTY = BenchmarkManifest(split="", runs=[])
 
 
 def _write_tables(path: Path, tables: Iterable["pa.Table"]) -> None:
