@@ -19,7 +19,7 @@ DERIVED_KEYS = ("attention_types", "first_k_dense_replace", "mlp_only_layers")
 """Configuration keys that say in another way what each layer is: GPT-Neo's runs of attention types,
 how many of the first layers have no experts, which layers have none."""
 
-_BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
+BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def target_shape(source: Any, changes: Mapping[str, Any]) -> ModelShape:
 
 def plain_config(config: Any) -> dict[str, Any]:
     """Return the keys that build the same configuration again, `model_type` included."""
-    keys = {key: value for key, value in config.to_dict().items() if key not in _BOOKKEEPING}
+    keys = {key: value for key, value in config.to_dict().items() if key not in BOOKKEEPING}
     return {"model_type": config.model_type, **keys}
 
 

@@ -4,6 +4,7 @@
 and the cache already hold.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -48,6 +49,8 @@ from lagsearch.running.workers.serial import (
 from lagsearch.running.workers.slots import (
     Slots,
     assign_slots,
+    check_memory,
+    memory_of,
 )
 from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
@@ -210,7 +213,10 @@ def _checkpoints(
 def _resources(file: StageFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
     space = file.space
     try:
-        return assign_slots(space.resources, space.training.precision, memory)
+        compute, slots = assign_slots(space.resources, space.training.precision, memory)
+        if not os.environ.get("RAY_ADDRESS"):  # another machine will train
+            check_memory(memory, compute.device, memory_of(compute.device))
+        return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 
