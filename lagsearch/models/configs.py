@@ -49,6 +49,9 @@ def build_config(keys: Mapping[str, Any]) -> Any:
     Raises:
         ModelError: The model type or a key is unknown, or a value does not fit.
     """
+    from lagsearch.models.build import quiet
+
+    quiet()
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -69,6 +72,9 @@ def rebuild_config(keys: Mapping[str, Any]) -> Any:
     Raises:
         ModelError: A value does not fit.
     """
+    from lagsearch.models.build import quiet
+
+    quiet()
     from transformers import AutoConfig
 
     model_type = keys["model_type"]

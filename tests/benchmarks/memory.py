@@ -2,7 +2,7 @@
 
     python tests/benchmarks/memory.py [--only llama] [--json]
 
-Each model is trained for three steps on a CPU in a process of its own, which first trains a tiny
+Each model is trained for two steps on a CPU in a process of its own, which first trains a tiny
 one, so that libraries are loaded. The largest resident set during the steps counts.
 """
 
@@ -30,7 +30,7 @@ MODELS = {
         "vocab_size": 4096,
     },
 }  # fmt: skip
-BATCHES = {"llama": (8, 512), "gpt2": (8, 256), "bert": (8, 256)}
+BATCHES = {"llama": (2, 512), "gpt2": (4, 256), "bert": (4, 256)}
 
 
 def resident():
@@ -78,7 +78,7 @@ def measure(name):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    train(keys, kind, batch, 3)
+    train(keys, kind, batch, 2)
     is_over.set()
     watcher.join()
     sizes = sizes_by_tables(completed(keys), kind, batch)
