@@ -106,7 +106,8 @@ def test_a_command_says_at_once_that_something_goes_on(write_space):
     shown = in_terminal("plan", write_space(), columns=60)
     assert shown.code == 0
     text = without_control(shown.text)
-    assert text.index("loading torch and transformers") < text.index("planning")
+    assert text.index("planning") < text.index("layers: ")
+    assert "loading torch" not in text
     assert "lag-i0-b1-duplicate\n" in text.replace(" ", "")
     assert max(map(len, text.splitlines())) <= 60
     assert "layers: 0 0* 1 2; parameters: " in text

@@ -98,9 +98,9 @@ def plan_command(
     options = said(set_ or (), lag=read_lag(lag), skip_unfit=skip_unfit)
     loaded = opened(space_of("plan", space), options)
     watch = make_waiting_watch()
-    with _loading(watch):
-        from lagsearch.planning.run import plan
     with watch.doing("planning"):
+        from lagsearch.planning.run import plan
+
         planned = plan(loaded)
     if as_json:
         from lagsearch.cli.plan_json import dump_plan

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from lagsearch.grow.shards import WrittenTensor
 from lagsearch.models.headers import ITEM_BYTES
-from lagsearch.models.tabled import TabledCheckpoint, TabledConfig, shapes_of
+from lagsearch.models.tabled import TabledCheckpoint, shapes_of
+from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.recipe import Recipe, recipe
 

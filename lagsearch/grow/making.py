@@ -16,7 +16,8 @@ from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.models.layout import Layout
 from lagsearch.models.stored import CheckpointTensors
 from lagsearch.operators import GrowthPlan
-from lagsearch.operators.execute.fill import add_noise, check_fit, fill
+from lagsearch.operators.execute.fill import add_noise, fill
+from lagsearch.operators.execute.mix import check_fit
 from lagsearch.operators.execute.recipe import recipe
 from lagsearch.storage.files import derive_seed
 

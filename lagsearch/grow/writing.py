@@ -14,7 +14,7 @@ from lagsearch.grow.growth import PROBE, Growth, Measurement
 from lagsearch.grow.shards import Make, WrittenTensor, write_shards
 from lagsearch.models.files import copy_along
 from lagsearch.models.headers import TYPES, most_common_type
-from lagsearch.models.tabled import TabledConfig
+from lagsearch.models.tabled_configs import TabledConfig
 
 
 @dataclass(frozen=True)

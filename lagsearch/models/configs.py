@@ -19,7 +19,7 @@ DERIVED_KEYS = ("attention_types", "first_k_dense_replace", "mlp_only_layers")
 """Configuration keys that say in another way what each layer is: GPT-Neo's runs of attention types,
 how many of the first layers have no experts, which layers have none."""
 
-_BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
+BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ def build_config(keys: Mapping[str, Any]) -> Any:
     Raises:
         ModelError: The model type or a key is unknown, or a value does not fit.
     """
+    from lagsearch.models.build import quiet
+
+    quiet()
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -69,6 +72,9 @@ def rebuild_config(keys: Mapping[str, Any]) -> Any:
     Raises:
         ModelError: A value does not fit.
     """
+    from lagsearch.models.build import quiet
+
+    quiet()
     from transformers import AutoConfig
 
     model_type = keys["model_type"]
@@ -145,7 +151,7 @@ def target_shape(source: Any, changes: Mapping[str, Any]) -> ModelShape:
 
 def plain_config(config: Any) -> dict[str, Any]:
     """Return the keys that build the same configuration again, `model_type` included."""
-    keys = {key: value for key, value in config.to_dict().items() if key not in _BOOKKEEPING}
+    keys = {key: value for key, value in config.to_dict().items() if key not in BOOKKEEPING}
     return {"model_type": config.model_type, **keys}
 
 

@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lagsearch.data.objectives.registry import objective_kind
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import plain_config, stored_name
 from lagsearch.operators import GrowthPlan
+from lagsearch.operators.execute.shapes import check_copies
+from lagsearch.planning.flops import Counting, flops_per_token, operator_flops, training_flops
+from lagsearch.planning.memory import learning_bytes, training_bytes
+from lagsearch.planning.sizes import Outline, Sizes, sizes_by_tables
 from lagsearch.space import OPTIMIZERS, Space, evaluated_rows
 from lagsearch.storage.files import digest
-
-if TYPE_CHECKING:
-    import torch
-
-    from lagsearch.models.layers import LayerStack
-    from lagsearch.planning.flops import Counting
 
 
 @dataclass(frozen=True)
@@ -55,47 +53,32 @@ class EmptyModel:
 
     Attributes:
         cost: What it takes.
-        stack: Where it keeps its layers.
-        tensors: Its tensors on `meta`, by name.
-        positions: How many tokens a sequence may have, if that is limited.
+        sizes: Its tensors, and where it keeps its layers.
         kept: Numbers that the optimizer keeps of a weight.
         ema: Whether candidates have a moving average of their weights, which is measured too.
     """
 
     cost: ModelCost
-    stack: "LayerStack"
-    tensors: "Mapping[str, torch.Tensor]"
-    positions: int | None
+    sizes: Sizes
     kept: int
     ema: bool
 
-    def cost_of(
-        self, plan: GrowthPlan, sources: "Sequence[Mapping[str, torch.Tensor]]"
-    ) -> ModelCost:
-        """Return what it takes when it is grown by a plan.
+    def grown(self, plan: GrowthPlan, sources: "Sequence[EmptyModel]") -> ModelCost:
+        """Check that a plan makes this model of its sources, and return what it then takes.
 
-        Args:
-            plan: The growth.
-            sources: Tensors of each source on `meta`, by name.
+        Raises:
+            ModelError: What is copied or mixed is not there, or does not fit.
         """
-        from lagsearch.operators.execute.mix import (
-            forming_flops,
-            make_mix,
-            n_operator_parameters,
-        )
-        from lagsearch.planning.flops import operator_flops
-        from lagsearch.planning.memory import learning_bytes
-
-        if plan.learned is None:
-            return self.cost.averaged(self.ema)
-        mix = make_mix(plan, self.stack, sources, self.tensors)
-        forming = forming_flops(mix)
-        flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
+        tensors = [each.sizes.tensors for each in sources]
+        check_copies(plan, self.sizes.stack, tensors, self.sizes.tensors)
         averaged = self.cost.averaged(self.ema)
+        if plan.learned is None:
+            return averaged
+        forming, operator = _mix(plan, self.sizes, tensors)
+        flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
         memory = averaged.memory_bytes
         if memory is not None and self.cost.memory_bytes is not None:
-            sizes = [tensor.numel() for source in sources for tensor in source.values()]
-            operator = n_operator_parameters(mix)
+            sizes = [each.numel() for source in tensors for each in source.values()]
             learning = learning_bytes(
                 self.cost.memory_bytes, self.cost.parameters, sum(sizes), operator, self.kept
             )
@@ -108,12 +91,39 @@ class EmptyModel:
         Raises:
             ModelError: It has not.
         """
-        if self.positions is not None and self.positions < length:
+        positions = self.sizes.positions
+        if positions is not None and positions < length:
             key = stored_name(config, "max_position_embeddings")
             raise ModelError(
-                f"{key} {config.max_position_embeddings} has room for {self.positions} tokens, "
+                f"{key} {config.max_position_embeddings} has room for {positions} tokens, "
                 f"less than data.sequence_length {length}"
             )
+
+
+def _mix(
+    plan: GrowthPlan, target: Sizes, sources: Sequence[Mapping[str, Outline]]
+) -> tuple[int, int]:
+    """Return the FLOPs of forming learned weights once, and the operator's parameters.
+
+    Raises:
+        ModelError: What is mixed is not there, or does not fit.
+    """
+    import torch
+
+    from lagsearch.operators.execute.mix import (
+        check_mix,
+        forming_flops,
+        make_mix,
+        n_operator_parameters,
+    )
+
+    def on_meta(outlines: Mapping[str, Outline]) -> dict[str, torch.Tensor]:
+        return {name: torch.empty(each.shape, device="meta") for name, each in outlines.items()}
+
+    tensors = on_meta(target.tensors)
+    mix = make_mix(plan, target.stack, [on_meta(each) for each in sources], tensors)
+    check_mix(mix, tensors)
+    return forming_flops(mix), n_operator_parameters(mix)
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class _Terms:
     at_once: int
     length: int
     kept: int
-    counting: "Counting"
+    counting: Counting
     evaluated: int
     ema: bool
     checkpointing: bool
@@ -158,7 +168,7 @@ class Models:
         """Return what a configuration leads to.
 
         Args:
-            config: A transformers configuration.
+            config: Of transformers, or of tables.
             batch_size: Sequences in a step, where they are not those of `training`.
         """
         space = self._space
@@ -186,33 +196,25 @@ class Models:
 
 
 def _work_out(config: Any, terms: _Terms) -> EmptyModel:
-    from lagsearch.models.build import (
-        empty_model,
-        n_parameters,
-        tensors_of,
-        usable_positions,
-    )
-    from lagsearch.models.layers import find_layers, recomputed_layers
-    from lagsearch.planning.flops import (
-        forward_flops_per_token,
-        matrix_parameters,
-        training_flops,
-    )
-    from lagsearch.planning.memory import training_bytes
-
-    model = empty_model(config, terms.kind)
-    stack = find_layers(model, config)
-    recomputed = recomputed_layers(model, stack) if terms.checkpointing else ()
-    forward = forward_flops_per_token(model, config, terms.length, terms.counting)
+    sizes = _sizes(config, terms)
+    forward = flops_per_token(config, sizes.matrices, terms.length, terms.counting)
     cost = ModelCost(
-        parameters=n_parameters(model),
-        layer_parameters=matrix_parameters(model)["layers"],
+        parameters=sizes.parameters,
+        layer_parameters=sizes.matrices["layers"],
         flops_per_step=training_flops(forward, terms.rows * terms.length),
         evaluation_flops=forward * terms.evaluated,
-        memory_bytes=training_bytes(
-            model, terms.at_once, terms.length, terms.kind, terms.kept, recomputed
-        ),
+        memory_bytes=training_bytes(sizes.parameters, sizes.activation_bytes, terms.kept),
     )
-    return EmptyModel(
-        cost, stack, tensors_of(model), usable_positions(model, config), terms.kept, terms.ema
-    )
+    return EmptyModel(cost, sizes, terms.kept, terms.ema)
+
+
+def _sizes(config: Any, terms: _Terms) -> Sizes:
+    """Return a model's sizes by tables, or else by transformers."""
+    batch = (terms.at_once, terms.length)
+    if not terms.checkpointing:  # tables say what is kept of whole layers
+        by_tables = sizes_by_tables(config, terms.kind, batch)
+        if by_tables is not None:
+            return by_tables
+    from lagsearch.planning.sizes_of_model import sizes_of_model
+
+    return sizes_of_model(config, terms.kind, batch, checkpointing=terms.checkpointing)

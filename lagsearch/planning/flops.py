@@ -5,12 +5,14 @@ softmax and embedding look-ups are not counted, nor what attention does beyond s
 of values (DeBERTa's relative positions).
 """
 
-from typing import Any, Literal
-
-from torch import nn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import n_layers
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Counting = Literal["full", "causal", "calflops", "6nd"]
 """What counts: all, attention between all tokens (`full`); attention to earlier tokens only, half
@@ -18,11 +20,12 @@ of it (`causal`); no attention, as calflops does where it is written with `@` (`
 nothing but weights outside of embeddings and head, 6 N D (`6nd`)."""
 
 
-def matrix_parameters(model: nn.Module) -> dict[str, int]:
+def matrix_parameters(model: "nn.Module") -> dict[str, int]:
     """Return how many weights take part in a token's matrix products: in `layers`, in the `head`.
 
     Of experts these are the ones that a token is sent to, and what decides which.
     """
+    from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()  # type: ignore[operator]
@@ -35,7 +38,7 @@ def matrix_parameters(model: nn.Module) -> dict[str, int]:
     return sizes
 
 
-def _active(module: nn.Module, config: Any) -> int | None:
+def _active(module: "nn.Module", config: Any) -> int | None:
     """Return how many weights of a set of experts, or of their router, a token is multiplied by.
 
     None where it is neither.
@@ -51,7 +54,7 @@ def _active(module: nn.Module, config: Any) -> int | None:
 
 
 def forward_flops_per_token(
-    model: nn.Module, config: Any, sequence_length: int, counting: Counting = "full"
+    model: "nn.Module", config: Any, sequence_length: int, counting: Counting = "full"
 ) -> int:
     """Return the FLOPs of the forward pass for each token of a sequence.
 
@@ -65,6 +68,17 @@ def forward_flops_per_token(
         ModelError: The model has weights that this form does not know (convolutions, say) or
             no attention heads: a wrong number would be worse than none.
     """
+    check_countable(model, config)
+    return flops_per_token(config, matrix_parameters(model), sequence_length, counting)
+
+
+def check_countable(model: "nn.Module", config: Any) -> None:
+    """Check that all weights of a model are of a kind whose FLOPs are known.
+
+    Raises:
+        ModelError: Some are not (convolutions, say): a wrong number would be worse than none.
+    """
+    from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     for name, module in model.named_modules():
@@ -76,10 +90,19 @@ def forward_flops_per_token(
                 f"model_type {config.model_type}: the FLOPs of {name} "
                 f"({type(module).__name__}) are not known; its kind of model is not supported"
             )
-    if not isinstance(getattr(config, "num_attention_heads", None), int):
+
+
+def flops_per_token(
+    config: Any, matrices: Mapping[str, int], sequence_length: int, counting: Counting = "full"
+) -> int:
+    """Return the same from the weights of matrix products: in `layers`, in the `head`.
+
+    Raises:
+        ModelError: The model has no attention heads.
+    """
+    heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(heads, int):
         raise ModelError(f"model_type {config.model_type} has no num_attention_heads")
-    matrices = matrix_parameters(model)
-    heads = config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     attention = 2 * sequence_length * heads * head_size  # scores, and the mix of the values
     share = {"full": 1.0, "causal": 0.5}.get(counting, 0.0)

@@ -1,6 +1,9 @@
 """Names in a space of what rooms below know: they are checked where the tables are known."""
 
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.selection import find_signal
@@ -44,9 +47,20 @@ def _objective(space: Space) -> Iterator[Broken]:
 
 def lacking(name: str) -> str | None:
     """Return why this torch cannot serve an optimizer, or None where it can."""
+    torch_name = OPTIMIZERS[name].torch_name
+    if "torch" not in sys.modules and _has_module(torch_name):
+        return None
     import torch
 
-    torch_name = OPTIMIZERS[name].torch_name
     if hasattr(torch.optim, torch_name):
         return None
     return f"torch {torch.__version__} has no {torch_name}; use another, or a newer one"
+
+
+def _has_module(name: str) -> bool:
+    """Return whether torch, which is not imported, has a module of an optimizer."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    folder = Path(found.origin).parent / "optim"
+    return any((folder / f"{mark}{name.lower()}.py").is_file() for mark in ("", "_"))

@@ -12,17 +12,16 @@ from lagsearch.errors import (
     ModelError,
     OperatorError,
 )
-from lagsearch.models.checkpoints import open_checkpoint
 from lagsearch.models.configs import (
     ModelShape,
-    grown_config,
+    grown_keys,
     plain_config,
-    rebuild_config,
     shape_of,
     stored_name,
     target_shape,
 )
 from lagsearch.models.files import locate_checkpoint
+from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import (
     SOURCE,
     Candidate,
@@ -31,7 +30,6 @@ from lagsearch.operators import (
     find_operator,
     make_candidate,
 )
-from lagsearch.operators.execute.fill import check_fit
 from lagsearch.planning.cost import ModelCost, Models
 from lagsearch.planning.names import lacking
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource, training_flops_of
@@ -87,10 +85,8 @@ class Planner:
         config = self._config(candidate)
         model = models.of(config)
         model.check_positions(config, space.data.sequence_length)
-        stacks = [models.of(each.config, _batch_size(each.source)) for each in self.sources]
-        tensors = [each.tensors for each in stacks]
-        check_fit(candidate.plan, model.stack, tensors, model.tensors)
-        cost = model.cost_of(candidate.plan, tensors)
+        sources = [models.of(each.config, _batch_size(each.source)) for each in self.sources]
+        cost = model.grown(candidate.plan, sources)
         steps = self._completion(candidate.plan, cost)
         return PlannedCandidate(candidate, plain_config(config), cost, steps)
 
@@ -101,7 +97,7 @@ class Planner:
             return self.sources[min(plan.sources)].config
         changes = {**self.file.space.target, **plan.config_changes()}
         origins = [layer.layer for layer in plan.layers]
-        return grown_config(self.sources[0].config, changes, origins)
+        return config_of(grown_keys(self.sources[0].config, changes, origins))
 
     def _completion(self, plan: GrowthPlan, cost: ModelCost) -> int:
         """Return the training steps of a candidate.
@@ -121,7 +117,8 @@ class Planner:
     def _matched_flops(self, plan: GrowthPlan) -> int:
         """Return what a growth's training takes and, where none is taken from, the sources' too."""
         space = self.file.space
-        target = grown_config(self.sources[0].config, space.target, [None] * self.target.n_layers)
+        fresh = [None] * self.target.n_layers
+        target = config_of(grown_keys(self.sources[0].config, space.target, fresh))
         growing = space.training.steps * self.models.of(target).cost.flops_per_step
         if plan.sources:
             return growing
@@ -179,9 +176,6 @@ def make_planner(file: StageFile, vocabulary: Vocabulary | None) -> Planner:
     Raises:
         LagsearchError: Something cannot be; the message has the line of the space file.
     """
-    from lagsearch.models.build import quiet
-
-    quiet()
     space = file.space
     _check_optimizers(file)
     models = Models(space)
@@ -242,6 +236,8 @@ def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
     Raises:
         ModelError: It cannot be read as what the objective trains.
     """
+    from lagsearch.models.checkpoints import open_checkpoint
+
     opened = open_checkpoint(checkpoint, objective_kind(space.objective))
     opened.check_whole()
     stored = str(opened.tensors.usual_type).removeprefix("torch.")
@@ -260,7 +256,7 @@ def _before(before: Before, vocabulary: Vocabulary | None) -> Any:
     """Return the configuration that a stage begins with."""
     if before.steps == 0:
         return complete_config(before.config, vocabulary)
-    return rebuild_config(before.config)
+    return config_of(before.config)
 
 
 def _batch_size(source: Source) -> int | None:

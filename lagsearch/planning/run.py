@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lagsearch.errors import ModelError
-from lagsearch.models.checkpoints import load_config
-from lagsearch.models.configs import build_config, rebuild_config, shape_of, target_shape
+from lagsearch.models.configs import shape_of, target_shape
 from lagsearch.models.files import locate_checkpoint
+from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import spell_indices
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan, make_plan
@@ -149,7 +149,7 @@ def ready(file: StageFile, config: Mapping[str, Any] | None) -> StageFile:
         return file  # it begins with random weights
     if file.number is None:
         return file
-    model = rebuild_config(config) if config is not None else _config_of(first)
+    model = config_of(config) if config is not None else _config_of(first)
     if model is None:
         return file
     depths = _depths(file, model)
@@ -166,7 +166,9 @@ def _config_of(source: Source) -> Any:
     """Return a source's configuration, or None where planning will say why there is none."""
     try:
         if source.pretrain is not None:
-            return build_config(source.pretrain.config)
+            return config_of(source.pretrain.config, is_written=True)
+        from lagsearch.models.checkpoints import load_config
+
         return load_config(locate_checkpoint(source.checkpoint or ""))
     except ModelError:
         return None

@@ -9,17 +9,19 @@ from lagsearch.data.text.corpora import Opener, check_corpora
 from lagsearch.data.tokens.boundaries import boundaries_of
 from lagsearch.data.tokens.tokenizers import (
     TRAINED_SPECIAL,
+    BareTokenizer,
+    Wrap,
     byte_tokenizer,
     comes_from_text,
     differing_part,
     make_tokenizer,
     tokenizer_in,
     vocabulary_size,
+    wrapped,
 )
 from lagsearch.errors import DataError, ModelError, SpaceError
-from lagsearch.models.checkpoints import load_config
-from lagsearch.models.configs import build_config
 from lagsearch.models.files import is_path, locate_checkpoint
+from lagsearch.models.tabled_configs import config_of
 from lagsearch.planning.names import check_names
 from lagsearch.space import Space, StageFile, TrainBpe
 
@@ -54,13 +56,16 @@ def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
     return Vocabulary(size, special, max(0, size - own - 1), words)
 
 
-def find_tokenizer(file: StageFile, *, fetch: bool = True, opener: Opener | None = None) -> Any:
+def find_tokenizer(
+    file: StageFile, *, fetch: bool = True, opener: Opener | None = None, wrap: Wrap = wrapped
+) -> Any:
     """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
 
     Args:
         file: The space.
         fetch: Whether the hub may be asked.
         opener: Opens the corpus, and is told what there is to wait for.
+        wrap: What is made of a tokenizer that is built in or trained here.
 
     Raises:
         SpaceError: It or the corpus it needs is missing.
@@ -70,7 +75,7 @@ def find_tokenizer(file: StageFile, *, fetch: bool = True, opener: Opener | None
     try:
         check_corpora(space)
         text = opener.training_text(space) if comes_from_text(space.tokenizer) else None
-        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch, tell=opener.tell)
+        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch, tell=opener.tell, wrap=wrap)
         boundaries_of(tokenizer, space.data.separators)
         own = tokenizer.get_vocab()
         add_tokens(tokenizer, space.objective, space.data.sequence_length)
@@ -99,11 +104,16 @@ def vocabulary_without_data(file: StageFile) -> tuple[Vocabulary | None, tuple[s
     if isinstance(space.tokenizer, TrainBpe) or (is_sized and space.tokenizer == "characters"):
         return _unseen(space), _missing_texts(file)
     try:
-        return vocabulary_of(find_tokenizer(file, fetch=False), space), ()
+        return vocabulary_of(find_tokenizer(file, fetch=False, wrap=_wrap_for(space)), space), ()
     except SpaceError as error:
         if not is_sized:
             raise
         return None, (f"Planned without its data: {error}",)
+
+
+def _wrap_for(space: Space) -> Wrap:
+    """Return what a plan makes of a tokenizer: little, where no checkpoint has another."""
+    return wrapped if any(each.checkpoint for each in space.sources) else BareTokenizer
 
 
 def _unseen(space: Space) -> Vocabulary | None:
@@ -113,7 +123,7 @@ def _unseen(space: Space) -> Vocabulary | None:
     added = len(tokens_of(space.objective, space.data.sequence_length))
     numbers = dict(zip(SPECIAL, TRAINED_SPECIAL, strict=True))
     # tokenizers that are made here have the same special tokens, and add none themselves
-    words = boundaries_of(byte_tokenizer(), space.data.separators).words
+    words = boundaries_of(byte_tokenizer(BareTokenizer), space.data.separators).words
     return Vocabulary(space.tokenizer.train_bpe + added, numbers, added, words)
 
 
@@ -199,6 +209,8 @@ def _check_first(file: StageFile, *, fetch: bool) -> None:
     """
     for index, source in enumerate(file.space.sources):
         if source.checkpoint is not None:
+            from lagsearch.models.checkpoints import load_config
+
             try:
                 load_config(locate_checkpoint(source.checkpoint, fetch=fetch))
             except ModelError as error:
@@ -208,13 +220,13 @@ def _check_first(file: StageFile, *, fetch: bool) -> None:
 
 def complete_config(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
     """Build a configuration, with what it leaves out of the vocabulary."""
-    known = build_config(keys).to_dict()
+    known = config_of(keys, is_written=True).to_dict()
     if vocabulary is None:  # special tokens of the family's own vocabulary may not be there
         found: dict[str, Any] = dict.fromkeys(SPECIAL)
     else:
         found = {"vocab_size": vocabulary.size, **vocabulary.special}
     missing = {key: value for key, value in found.items() if key in known and key not in keys}
-    return build_config({**keys, **missing})
+    return config_of({**keys, **missing}, is_written=True)
 
 
 def make_room(config: Any, vocabulary: Vocabulary | None) -> int | None:

@@ -50,6 +50,8 @@ from lagsearch.running.workers.serial import (
 from lagsearch.running.workers.slots import (
     Slots,
     assign_slots,
+    check_memory,
+    memory_of,
 )
 from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
@@ -218,7 +220,10 @@ def _checkpoints(
 def _resources(file: StageFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
     space = file.space
     try:
-        return assign_slots(space.resources, space.training.precision, memory)
+        compute, slots = assign_slots(space.resources, space.training.precision, memory)
+        if not os.environ.get("RAY_ADDRESS"):  # another machine will train
+            check_memory(memory, compute.device, memory_of(compute.device))
+        return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 

@@ -1,7 +1,7 @@
 """The search phase: candidates are trained as a strategy orders it, until it can choose."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -132,6 +132,7 @@ class Searching:
         for job in self.jobs.values():
             if self.folder.curve(job.name).at(until) is not None:
                 keep.finished(job)
+        missing = longest_first(missing, until, self.folder.reached)
         called = time.monotonic()
         try:
             with self.watch.during("search", {job.name: until for job in missing}):
@@ -182,6 +183,23 @@ class Searching:
         """The candidates' names: those of the jobs under the first seed, but for baselines."""
         first = [name for name, job in self.jobs.items() if job.text.seed == self.space.seeds[0]]
         return [name for name in first if name not in self.baselines]
+
+
+def longest_first(jobs: Sequence[Job], until: int, reached: Callable[[str], int]) -> list[Job]:
+    """Return jobs by the FLOPs that they still take, the most first, so that all slots end alike.
+
+    Args:
+        jobs: What is to be trained.
+        until: The step to reach.
+        reached: From a job's name to the step that it has come to.
+    """
+
+    def left(job: Job) -> int:
+        at = reached(job.name)
+        branches = sum(count for step, count in job.annealed.items() if at < step <= until)
+        return (until - at + branches) * job.flops_per_step + (0 if at else job.operator_flops)
+
+    return sorted(jobs, key=left, reverse=True)
 
 
 def has_failed(

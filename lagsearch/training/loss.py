@@ -15,10 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lagsearch.data.objectives.base import IGNORED
 from lagsearch.models.checks import probe_tokens
-
-MOST_LOGITS = 2**28
-"""Logits that are formed at once. In training each takes up to 16 bytes (as it is, in fp32, its
-log-softmax, gradients): 4 GiB. Where a pass has more, its tokens are divided into equal parts."""
+from lagsearch.models.logits import MOST_LOGITS
 
 LogitsOf = Callable[[torch.Tensor], torch.Tensor]
 """Calls a model: from tokens (B, T) to logits (B, T, V)."""

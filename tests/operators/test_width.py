@@ -14,8 +14,9 @@ from lagsearch.models.families import family_of
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
 from lagsearch.operators.execute import widen as widen_module
-from lagsearch.operators.execute.fill import check_fit, fill
-from lagsearch.operators.execute.widen import widened_shape
+from lagsearch.operators.execute.fill import fill
+from lagsearch.operators.execute.mix import check_fit
+from lagsearch.operators.execute.shapes import widened_shape
 
 EXACT = 1e-10
 COMMON = {"num_hidden_layers": 2, "vocab_size": 32, "max_position_embeddings": 16}

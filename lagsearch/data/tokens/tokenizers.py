@@ -26,10 +26,54 @@ TRAINED_SPECIAL = (0, 0, 1)
 
 _AT = ("data", "tokenizer")
 
+Wrap = Callable[..., Any]
+"""From a backend, its special tokens and the token of each further role to a tokenizer."""
+
 
 def comes_from_text(wanted: str | TrainBpe) -> bool:
     """Return whether a tokenizer's vocabulary comes from the training text."""
     return wanted == "characters" or isinstance(wanted, TrainBpe)
+
+
+def wrapped(backend: Any, special: list[str], **roles: str) -> Any:
+    """Return a tokenizer of transformers, which can be saved with a model."""
+    from transformers import PreTrainedTokenizerFast
+
+    backend.add_special_tokens(special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=SEPARATOR,
+        eos_token=SEPARATOR,
+        pad_token=PAD,
+        mask_token=MASK,
+        clean_up_tokenization_spaces=False,
+        **roles,
+    )
+
+
+class BareTokenizer:
+    """A tokenizer that is built in, as far as a plan asks for it: without transformers."""
+
+    cls_token_id = sep_token_id = None
+
+    def __init__(self, backend: Any, special: list[str], **roles: str) -> None:
+        """Take what `wrapped` takes."""
+        self.backend_tokenizer = backend
+        backend.add_special_tokens(special)
+        self.bos_token_id = self.eos_token_id = backend.token_to_id(SEPARATOR)
+        self.pad_token_id = backend.token_to_id(PAD)
+
+    def get_vocab(self) -> dict[str, int]:
+        """Return the number of each token."""
+        return dict(self.backend_tokenizer.get_vocab())
+
+    def add_tokens(self, tokens: list[str], *, special_tokens: bool) -> None:
+        """Add special tokens behind all others."""
+        self.backend_tokenizer.add_special_tokens(tokens)
+
+    def convert_ids_to_tokens(self, numbers: list[int]) -> list[str]:
+        """Return tokens by their numbers."""
+        return [self.backend_tokenizer.id_to_token(number) for number in numbers]
 
 
 def make_tokenizer(
@@ -38,6 +82,7 @@ def make_tokenizer(
     *,
     fetch: bool = True,
     tell: Callable[[str], None] = lambda line: None,
+    wrap: Wrap | None = None,
 ) -> Any:
     """Return the tokenizer of a space.
 
@@ -46,32 +91,34 @@ def make_tokenizer(
         text: The training corpus; read only where the vocabulary comes from it.
         fetch: Whether the hub may be asked.
         tell: Is told in a line when there is something to wait for.
+        wrap: What is made of one that is built in or trained here; `wrapped`, if left out.
 
     Raises:
         DataError: A folder or hub name does not lead to a tokenizer, or the text is too short for
             as many tokens.
     """
+    wrap = wrap or wrapped
     if wanted == "bytes":
-        return byte_tokenizer()
+        return byte_tokenizer(wrap)
     if isinstance(wanted, str) and wanted != "characters":
         return _pretrained(wanted, fetch=fetch)
     assert text is not None, wanted
     if isinstance(wanted, TrainBpe):
         return _trained(wanted.train_bpe, text, tell)
-    return character_tokenizer(_characters(text, tell))
+    return character_tokenizer(_characters(text, tell), wrap)
 
 
-def byte_tokenizer() -> Any:
+def byte_tokenizer(wrap: Wrap = wrapped) -> Any:
     """Return a tokenizer whose token b is byte b of the UTF-8 text; 256 and up are special."""
     import tokenizers as hf
 
     backend = hf.Tokenizer(hf.models.BPE(vocab=byte_symbols(), merges=[]))
     backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = hf.decoders.ByteLevel()
-    return _wrapped(backend, [SEPARATOR, PAD, MASK])
+    return wrap(backend, [SEPARATOR, PAD, MASK])
 
 
-def character_tokenizer(characters: list[str]) -> Any:
+def character_tokenizer(characters: list[str], wrap: Wrap = wrapped) -> Any:
     """Return a tokenizer with one token for each given character; others are unknown."""
     import tokenizers as hf
 
@@ -80,7 +127,7 @@ def character_tokenizer(characters: list[str]) -> Any:
     backend = hf.Tokenizer(hf.models.WordLevel(vocab=vocabulary, unk_token=UNKNOWN))
     backend.pre_tokenizer = hf.pre_tokenizers.Split(hf.Regex(r"[\s\S]"), behavior="isolated")
     backend.decoder = hf.decoders.Fuse()
-    return _wrapped(backend, [SEPARATOR, PAD, MASK], unk_token=UNKNOWN)
+    return wrap(backend, [SEPARATOR, PAD, MASK], unk_token=UNKNOWN)
 
 
 def _characters(text: Documents, tell: Callable[[str], None]) -> list[str]:
@@ -107,7 +154,7 @@ def _trained(size: int, text: Documents, tell: Callable[[str], None]) -> Any:
         if not file.is_file():
             tell(f"training a tokenizer of {size:,} tokens on {text.name}")
             write_text(file, _train_bpe(size, text.read()).to_str())
-    tokenizer = _wrapped(hf.Tokenizer.from_file(str(file)), [SEPARATOR, PAD, MASK])
+    tokenizer = wrapped(hf.Tokenizer.from_file(str(file)), [SEPARATOR, PAD, MASK])
     if (found := vocabulary_size(tokenizer)) < size:
         message = f"{text.name} has pairs for {found} tokens only: ask for no more, or add text"
         raise DataError(message, (*_AT, "train_bpe"))
@@ -222,27 +269,7 @@ def byte_symbols() -> dict[str, int]:
     return symbols
 
 
-def _wrapped(backend: Any, special: list[str], **roles: str) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    backend.add_special_tokens(special)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token=SEPARATOR,
-        eos_token=SEPARATOR,
-        pad_token=PAD,
-        mask_token=MASK,
-        clean_up_tokenization_spaces=False,
-        **roles,
-    )
-
-
 def _pretrained(name: str, *, fetch: bool) -> Any:
-    from transformers import AutoTokenizer
-
-    from lagsearch.models.build import quiet
-
-    quiet()
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     folder = path_of(name)
     if is_path and not folder.is_dir():
@@ -250,6 +277,13 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
     none_there = f"{name!r} has no tokenizer; set data.tokenizer to bytes, characters or a folder"
     if folder.is_dir() and not _has_tokenizer(folder):
         raise DataError(none_there, _AT)
+    if not folder.is_dir() and not fetch and not _is_cached(name):
+        raise _not_there(name, "it is not in the cache of the hub")
+    from transformers import AutoTokenizer
+
+    from lagsearch.models.build import quiet
+
+    quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder) if folder.is_dir() else name,
@@ -260,18 +294,29 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
     except Exception as error:  # transformers and the hub raise many types here
         if folder.is_dir() and (reason := _lacking(folder)) is not None:
             raise DataError(f"tokenizer {name!r} cannot be loaded: {reason}", _AT) from error
-        hint = did_you_mean(name, ["bytes", "characters"])
-        raise DataError(
-            and_then(
-                f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can "
-                f"be fetched ({brief(error)}){hint}",
-                "give a local folder, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 "
-                "where there is no network",
-            ),
-            _AT,
-        ) from error
+        raise _not_there(name, brief(error)) from error
     if len(tokenizer) < 2:  # transformers makes an empty one where there is none
         raise DataError(none_there, _AT)
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise DataError(f"tokenizer {name!r} has no fast (tokenizers) version", _AT)
     return tokenizer
+
+
+def _is_cached(name: str) -> bool:
+    """Return whether the cache of the hub has anything of a name."""
+    from huggingface_hub import constants
+
+    return (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()
+
+
+def _not_there(name: str, reason: str) -> DataError:
+    hint = did_you_mean(name, ["bytes", "characters"])
+    return DataError(
+        and_then(
+            f"tokenizer {name!r} is none of bytes, characters, a folder or a hub name that can be "
+            f"fetched ({reason}){hint}",
+            "give a local folder, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 "
+            "where there is no network",
+        ),
+        _AT,
+    )

@@ -5,7 +5,7 @@ Neither torch nor transformers is needed; a test compares with the models that t
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lagsearch.errors import ModelError
@@ -37,6 +37,7 @@ class ModelType:
         spelt: Names that files have in place of the table's.
         body: What names may lack at their beginning in files of all but the head.
         ignored: Patterns of what else files may have: tables that are worked out again.
+        layers: Name of the list of layers.
     """
 
     classes: tuple[str, ...]
@@ -47,6 +48,7 @@ class ModelType:
     spelt: tuple[tuple[str, str], ...] = ()
     body: str = ""
     ignored: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
+    layers: str = "model.layers"
 
 
 _NONE: tuple[tuple[str, None], ...] = (("", None),)
@@ -75,6 +77,7 @@ MODEL_TYPES: Mapping[str, ModelType] = {
         _NEOX,
         spelt=(("lm_head.weight", "embed_out.weight"),),
         ignored=(r"\.rotary_emb\.inv_freq$", r"\.attention\.(masked_)?bias$"),
+        layers="gpt_neox.layers",
     ),
     "gpt2": ModelType(
         ("GPT2LMHeadModel",),
@@ -82,10 +85,20 @@ MODEL_TYPES: Mapping[str, ModelType] = {
         depth="n_layer",
         body="transformer.",
         ignored=(r"\.attn\.(masked_)?bias$",),
+        layers="transformer.h",
     ),
-    "bert": ModelType(("BertForMaskedLM", "BertLMHeadModel"), ties=None),
-    "roberta": ModelType(("RobertaForMaskedLM", "RobertaForCausalLM"), ties=None),
-    "distilbert": ModelType(("DistilBertForMaskedLM",), ties=None, depth="n_layers"),
+    "bert": ModelType(
+        ("BertForMaskedLM", "BertLMHeadModel"), ties=None, layers="bert.encoder.layer"
+    ),
+    "roberta": ModelType(
+        ("RobertaForMaskedLM", "RobertaForCausalLM"), ties=None, layers="roberta.encoder.layer"
+    ),
+    "distilbert": ModelType(
+        ("DistilBertForMaskedLM",),
+        ties=None,
+        depth="n_layers",
+        layers="distilbert.transformer.layer",
+    ),
 }
 
 
@@ -98,12 +111,19 @@ class Anatomy:
         bottom: Shapes of those below the first layer, by their names.
         layer: Of those of each layer, by their names inside of it.
         top: Of those above the last layer.
+        sizes: How long each axis is.
     """
 
     family: Family
     bottom: Mapping[str, tuple[int, ...]]
     layer: Mapping[str, tuple[int, ...]]
     top: Mapping[str, tuple[int, ...]]
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Mapping[str, tuple[int, ...]], ...]:
+        """All three."""
+        return self.bottom, self.layer, self.top
 
 
 def anatomy_of(model_type: str, keys: Mapping[str, Any]) -> Anatomy | None:
@@ -122,7 +142,7 @@ def anatomy_of(model_type: str, keys: Mapping[str, Any]) -> Anatomy | None:
     try:
         family = family_of(model_type, keys)
         sizes = _sizes(family, keys)
-        parts = [
+        bottom, layer, top = parts = [
             {each.name: tuple(sizes[_axis(each, axis)] for axis in each.axes) for each in part}
             for part in (
                 family.bottom,
@@ -134,7 +154,7 @@ def anatomy_of(model_type: str, keys: Mapping[str, Any]) -> Anatomy | None:
         return None
     if not all(type(size) is int for part in parts for shape in part.values() for size in shape):
         return None
-    return Anatomy(family, *parts)
+    return Anatomy(family, bottom, layer, top, sizes)
 
 
 def _present(

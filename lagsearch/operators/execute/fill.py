@@ -1,44 +1,16 @@
 """The one executor: a plan and named source tensors fill named target tensors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
-from lagsearch.operators.execute.mix import check_mix, make_mix
 from lagsearch.operators.execute.places import new_entries
-from lagsearch.operators.execute.recipe import Recipe, recipe
-from lagsearch.operators.execute.widen import (
-    Widened,
-    widen,
-    widened_shape,
-)
+from lagsearch.operators.execute.recipe import recipe
+from lagsearch.operators.execute.shapes import found_for
+from lagsearch.operators.execute.widen import Widened, widen
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.storage.files import derive_seed
-
-
-def check_fit(
-    plan: GrowthPlan,
-    stack: LayerStack,
-    sources: Sequence[Mapping[str, torch.Tensor]],
-    target: Mapping[str, torch.Tensor],
-) -> None:
-    """Check that all that the plan copies or mixes is there and gets its target's shape.
-
-    Args:
-        plan: The growth.
-        stack: Where source and target keep their layers.
-        sources: Tensors of each source on `meta`, by name.
-        target: Tensors of the target, by name.
-
-    Raises:
-        ModelError: One is missing or has another shape; layers of one stack differ, say.
-    """
-    for _ in _found(plan, stack, sources, target):
-        pass
-    if plan.learned is not None:
-        check_mix(make_mix(plan, stack, sources, target), target)
 
 
 def fill(
@@ -64,7 +36,7 @@ def fill(
         ModelError: A source lacks a tensor that the plan copies, or has it in another shape.
     """
     with torch.no_grad():
-        for name, made, found in _found(plan, stack, sources, target):
+        for name, made, found in found_for(plan, stack, sources, target):
             weight = stack.weight(name)
             value = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
             if made.is_zero:
@@ -147,32 +119,3 @@ def add_noise(
             generator = torch.Generator().manual_seed(derive_seed(seed, "noise", name))
             noise = torch.randn(tensor.shape, generator=generator) * variance**0.5
             tensor.mul_(1 - plan.noise).add_(noise.to(tensor), alpha=plan.noise)
-
-
-def _found(
-    plan: GrowthPlan,
-    stack: LayerStack,
-    sources: Sequence[Mapping[str, torch.Tensor]],
-    target: Mapping[str, torch.Tensor],
-) -> Iterator[tuple[str, Recipe, list[torch.Tensor]]]:
-    """Yield each target tensor that is not left random, its recipe, and what that copies."""
-    for name, tensor in target.items():
-        made = recipe(plan, stack, name)
-        if made is None:
-            continue
-        found = []
-        for source, copied in made.copied:
-            value = sources[source].get(copied)
-            if value is None:
-                raise ModelError(f"the target's {name} has no {copied} in the source to copy")
-            shape: tuple[int, ...] | None = tuple(value.shape)
-            if plan.width:
-                shape = widened_shape(plan.width, stack.weight(name), value.shape)
-            if shape != tuple(tensor.shape):
-                raise ModelError(
-                    f"the target's {name} is {tuple(tensor.shape)}, "
-                    f"but the source's {copied} is {tuple(value.shape)}"
-                    + (f", {shape} when it is widened" if plan.width and shape else "")
-                )
-            found.append(value)
-        yield name, made, found

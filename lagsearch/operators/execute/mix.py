@@ -14,6 +14,7 @@ from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators.execute.mix_ligo import Ligo, Tensors
 from lagsearch.operators.execute.mix_mango import Mango
+from lagsearch.operators.execute.shapes import check_copies
 from lagsearch.operators.plan.growth import GrowthPlan
 
 
@@ -101,3 +102,22 @@ def check_mix(mix: Mix, target: Tensors) -> None:
                 f"the target's {name} is {tuple(target[name].shape)}, "
                 f"but {tuple(value.shape)} when it is mixed"
             )
+
+
+def check_fit(
+    plan: GrowthPlan, stack: LayerStack, sources: Sequence[Tensors], target: Tensors
+) -> None:
+    """Check that all that the plan copies or mixes is there and gets its target's shape.
+
+    Args:
+        plan: The growth.
+        stack: Where source and target keep their layers.
+        sources: Tensors of each source on `meta`, by name.
+        target: Tensors of the target, by name.
+
+    Raises:
+        ModelError: One is missing or has another shape; layers of one stack differ, say.
+    """
+    check_copies(plan, stack, sources, target)
+    if plan.learned is not None:
+        check_mix(make_mix(plan, stack, sources, target), target)

@@ -21,7 +21,7 @@ import torch
 from lagsearch.errors import ModelError
 from lagsearch.models.families import UNITS, Axis, Counted, Weight, units_of
 from lagsearch.models.layers import LayerStack
-from lagsearch.operators.execute.places import counted_units, n_units
+from lagsearch.operators.execute.shapes import counted_units, n_units
 from lagsearch.operators.execute.widen import scale_of
 from lagsearch.operators.plan.growth import GrowthPlan, LayerOrigin, Origin
 from lagsearch.operators.plan.learned import Learned

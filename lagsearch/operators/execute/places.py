@@ -4,12 +4,13 @@ Heads and fused projections are only other ways to count places (`UNITS`), so no
 with places knows of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from lagsearch.models.families import UNITS, Axis, Counted, Units, Weight, units_of
+from lagsearch.models.families import UNITS, Axis, Counted, Weight, units_of
+from lagsearch.operators.execute.shapes import n_units
 from lagsearch.operators.plan.width import Lift, Width
 
 _FIXED = Lift(1, 1, 1)
@@ -83,22 +84,6 @@ def _table(width: Width, counted: Counted, inside: int) -> _Table:
     for each in others:
         whole = whole.then(each)
     return whole
-
-
-def n_units(axis: Axis | None, sizes: Mapping[Units, int]) -> int:
-    """Return how many of the innermost units an axis has, with so many of each kind."""
-    return counted_units(UNITS.get(axis, ()) if axis is not None else (), sizes)
-
-
-def counted_units(counted: Counted, sizes: Mapping[Units, int]) -> int:
-    """Return the same of what is counted so."""
-    product = 1
-    for part in counted:
-        each = (
-            sizes[part] if isinstance(part, str) else sum(counted_units(one, sizes) for one in part)
-        )
-        product *= each
-    return product
 
 
 def places_of(width: Width, axis: Axis | None, size: int) -> Places:

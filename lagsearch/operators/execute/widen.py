@@ -6,7 +6,7 @@ shares of their own (`moments.py`).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -14,25 +14,8 @@ import torch
 
 from lagsearch.models.families import Axis, Weight
 from lagsearch.operators.execute.moments import Value, Values, expected, shares_of, zero_moments
-from lagsearch.operators.execute.places import Places, n_units, places_of
+from lagsearch.operators.execute.places import Places, places_of
 from lagsearch.operators.plan.width import Fill, Width
-
-
-def widened_shape(
-    width: Width, weight: Weight | None, shape: Sequence[int]
-) -> tuple[int, ...] | None:
-    """Return the shape that a source tensor gets, or None where its own does not fit the lifts."""
-    if weight is None or not shape:
-        return tuple(shape)
-    if len(shape) != len(weight.axes):
-        return None
-    sizes = []
-    for axis, size in zip(weight.axes, shape, strict=True):
-        known = n_units(axis, width.before)
-        if size % known:
-            return None
-        sizes.append(size // known * n_units(axis, width.after))
-    return tuple(sizes)
 
 
 @dataclass(frozen=True)

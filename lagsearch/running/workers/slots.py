@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import ResourceError
@@ -12,6 +13,12 @@ from lagsearch.training.saving import Interval
 
 _GPU_CONTEXT_BYTES = 1 << 30
 _SHARES = (0.125, 0.25, 0.5)
+_SURELY = {"cpu": 0.75, "cuda": 0.5}
+"""What is surely needed of an estimate: it may be off by a quarter, and bf16 keeps half as much."""
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,52 @@ def assign_slots(
     saving = Interval(every_s=wanted.save_every)
     compute = Compute(wanted.cpus_per_candidate, device, precision, saving)
     return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number))
+
+
+def check_memory(memory_bytes: Sequence[int | None], device: str, there: int | None) -> None:
+    """Check that one candidate at a time can fit at all.
+
+    Args:
+        memory_bytes: Estimate of each candidate's training, None where there is none.
+        device: `cpu` or `cuda`.
+        there: Bytes that the device has; None where that is not known.
+
+    Raises:
+        ResourceError: One surely cannot, however far off the estimate is.
+    """
+    needed = max((each for each in memory_bytes if each is not None), default=0)
+    if there is None or needed * _SURELY[device] <= there:
+        return
+    raise ResourceError(
+        f"one candidate needs about {needed / 2**30:,.1f} GiB, and this "
+        f"{'GPU' if device == 'cuda' else 'machine'} has {there / 2**30:,.1f} GiB: take fewer "
+        "sequences, or a larger training.gradient_accumulation, which splits them; or a shorter "
+        "data.sequence_length; or a smaller target",
+        ("training", "batch_size"),
+    )
+
+
+def memory_of(device: str) -> int | None:
+    """Return the bytes of memory that a process may have on a device; None where it is not known.
+
+    On a CPU they are the machine's, or fewer where a control group (of a container, say) sets a
+    limit.
+    """
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    found = [int(text) for path in _CGROUP_LIMITS if (text := _read(path)).isdigit()]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def describe(compute: Compute) -> dict[str, Any]:
