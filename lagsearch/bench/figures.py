@@ -14,9 +14,9 @@ from lagsearch.bench.design import Design, designs
 from lagsearch.records.benchmark import Benchmark
 from lagsearch.records.search import Searched
 from lagsearch.replay.replay import Recording, lag_outcome, recordings_of
-from lagsearch.selection.transition import phase_transition
 from lagsearch.selection.scores import ranks, relative_regret, spearman
 from lagsearch.selection.spread import Mean, mean_of
+from lagsearch.selection.transition import phase_transition
 
 Array = NDArray[np.float64]
 
