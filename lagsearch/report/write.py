@@ -95,8 +95,8 @@ def _write_card(
     taken: Collection[int],
     schedule: dict[str, Any],
 ) -> None:
-    """Write the model card of the winner, where its checkpoint is."""
-    if not folder.winner.is_dir():
+    """Write the model card of the winner, where its weights are."""
+    if not any(folder.winner.glob("*.safetensors")):
         return
     from lagsearch.report.pages.card import write_winner_card
 
