@@ -126,7 +126,7 @@ def test_its_schedule_is_its_own(write_space, tmp_path):
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
     store, objective = _open_data([file], tokenizer, Watch())
-    compute, _ = _resources(file, plan)
+    compute, _ = _resources(file, [each.cost.memory_bytes for each in plan.candidates])
     make = JobMaker(plan, store, objective, RunFolder(tmp_path / "x"), compute, 1)
     jobs = make.candidates({file.space.seed: []})
     own, grown = (jobs[each.name].training for each in plan.candidates[:2])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import pytest
 
@@ -87,7 +88,10 @@ def test_offline_runs_of_wandb(tmp_path, monkeypatch):
             run.log({"val/loss": 1.0 / step, "note": "x" * 40, "nested": {"loss": 2.0}}, step=step)
     finally:
         run.finish()
-    found = read(tmp_path, "wandb", key="val/loss")
+    until = time.monotonic() + 20
+    while (found := read(tmp_path, "wandb", key="val/loss")).last < 2997:
+        assert time.monotonic() < until  # W&B's own process writes on after `finish`
+        time.sleep(0.1)
     assert found.losses == {step: pytest.approx(1.0 / step) for step in range(1, 3000, 7)}
 
 

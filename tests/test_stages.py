@@ -135,9 +135,9 @@ class Seen:
         self.batches, self.rates = [], []
         look, rate = examples.Examples.__call__, loop.learning_rate
 
-        def called(own, step):
-            batch = look(own, step)
-            self.batches.append(batch[0].numpy().copy())
+        def called(own, step, **options):
+            batch = look(own, step, **options)
+            self.batches.append(batch.inputs.numpy().copy())
             return batch
 
         def rated(*arguments):

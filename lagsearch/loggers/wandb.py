@@ -67,6 +67,7 @@ class WandbLogger:
             config={**training.settings, **training.facts, "space": self._run.space},
             resume="allow",
             reinit="create_new",
+            mode=os.environ.get("WANDB_MODE"),  # W&B itself reads it once in a process
             settings=wandb.Settings(**quiet, **dict.fromkeys(private, True), **no_files),
         )
         opened.define_metric("flops")

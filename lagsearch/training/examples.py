@@ -111,9 +111,9 @@ class Examples:
         self.rows = training_rows(texts, *self._size, job.text.seed, stream, job.text.rows_behind)
         self._ahead = Ahead(self._made)
 
-    def __call__(self, step: int) -> Batch:
-        """Return the training batch of a step."""
-        return self._sent(self._ahead(step))
+    def __call__(self, step: int, *, is_last: bool = False) -> Batch:
+        """Return the training batch of a step, and have the next one made, but behind the last."""
+        return self._sent(self._ahead(step, is_last=is_last))
 
     def validation(self) -> list[ValidationBatch]:
         """Return the fixed batches of every evaluation."""
@@ -183,8 +183,8 @@ class Ahead(Generic[Made]):
         self._step: int | None = None
         self._next: Future[Made]
 
-    def __call__(self, step: int) -> Made:
-        """Return what a step needs, and have the next one's made.
+    def __call__(self, step: int, *, is_last: bool = False) -> Made:
+        """Return what a step needs, and have the next one's made, but behind the last one.
 
         Raises:
             Exception: Whatever making it raised.
@@ -192,7 +192,9 @@ class Ahead(Generic[Made]):
         if step != self._step:
             self._next = self._thread.submit(self._make, step)
         made = self._next.result()
-        self._step, self._next = step + 1, self._thread.submit(self._make, step + 1)
+        self._step = None
+        if not is_last:
+            self._step, self._next = step + 1, self._thread.submit(self._make, step + 1)
         return made
 
 

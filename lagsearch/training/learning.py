@@ -135,7 +135,7 @@ class _Learning:
 
         The batch goes through in as many passes as in training; tensors are formed once.
         """
-        batch = self.examples(step)
+        batch = self.examples(step, is_last=step + 1 == self.learned.steps)
         passes = self.job.training.gradient_accumulation
         leaves = {name: each.detach().requires_grad_() for name, each in made.items()}
         loss_of = self._loss_of(leaves)

@@ -154,7 +154,7 @@ class _Run:
     def train(self, until: int) -> Iterator[Progress]:
         """Train up to a step; see `train`."""
         evaluate_at = set(self.job.evaluate_at) - {each.step for each in self.evaluations}
-        told = time.perf_counter()
+        told, self.until = time.perf_counter(), until
         self.model.train()
         while True:
             self.ramp.at(self.step)
@@ -241,7 +241,7 @@ class _Run:
     def _gradient(self, step: int) -> torch.Tensor:
         """Add up the gradient of a step's mean loss, and return that loss."""
         with self.profile.range("data"):
-            batch = self.examples(step)
+            batch = self.examples(step, is_last=step + 1 == self.until)
         passes, step = self.job.training.gradient_accumulation, self.job.text.behind + step
         if passes == 1:
             return self._pass(batch.inputs, batch.labels, 1.0, step)

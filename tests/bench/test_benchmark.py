@@ -213,7 +213,7 @@ def test_anyones_run_can_be_added(copy, write_space, tmp_path, monkeypatch, caps
 
 def test_what_is_no_oracle_run_is_not_added(copy, write_space, tmp_path):
     lagsearch.run(write_space(), out=tmp_path / "short", serial=True, watch=Watch())
-    with pytest.raises(RunFolderError, match="needs a run with --oracle"):
+    with pytest.raises(RunFolderError, match="replay needs --oracle runs"):
         add(copy, tmp_path / "short")
     with pytest.raises(RunFolderError, match="no such folder"):
         add(copy, tmp_path / "nowhere")

@@ -13,12 +13,9 @@ from lagsearch.models.configs import build_config, grown_config, shape_of, targe
 from lagsearch.models.families import Family, Weight
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
-from lagsearch.operators.execute.fill import (
-    check_fit,
-    fill,
-    recipe,
-)
+from lagsearch.operators.execute.fill import fill, recipe
 from lagsearch.operators.execute.mix import (
+    check_fit,
     forming_flops,
     make_mix,
     n_operator_parameters,

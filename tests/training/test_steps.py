@@ -14,6 +14,7 @@ from lagsearch.models.attention import leave_out_masks
 from lagsearch.models.build import empty_model, fresh_model, n_parameters
 from lagsearch.models.configs import build_config, plain_config
 from lagsearch.models.layers import find_layers, recomputed_layers
+from lagsearch.planning.activations import activation_bytes
 from lagsearch.planning.memory import training_bytes
 from lagsearch.training.examples import Ahead, Batch
 
@@ -109,8 +110,8 @@ def planned_bytes(n_layers, *, recomputed):
     config = build_config({**KEYS["llama"], "num_hidden_layers": n_layers})
     model = empty_model(config, "causal")
     layers = recomputed_layers(model, find_layers(model, config)) if recomputed else ()
-    found = training_bytes(model, 4, LENGTH, "causal", 2, layers)
-    return found, 4 * 4 * n_parameters(model)
+    kept = activation_bytes(model, (4, LENGTH), "causal", layers)
+    return training_bytes(n_parameters(model), kept, 2), 4 * 4 * n_parameters(model)
 
 
 def test_recomputed_layers_are_planned_to_keep_their_inputs_alone():
@@ -147,8 +148,9 @@ def test_what_is_ahead_is_what_would_have_been_made_then():
 
     ahead = Ahead(make)
     assert [ahead(step) for step in (3, 4, 9, 10, 4, 5)] == [30, 40, 90, 100, 40, 50]
-    ahead(6)
-    assert made[:10] == [3, 4, 5, 9, 10, 11, 4, 5, 6, 7][: len(made)]
+    ahead(6, is_last=True)
+    assert ahead(7, is_last=True) == 70
+    assert made == [3, 4, 5, 9, 10, 11, 4, 5, 6, 7]  # nothing behind the last
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
