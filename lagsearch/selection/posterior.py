@@ -29,6 +29,8 @@ WINDOW = 8.0
 """Evaluations from step / WINDOW to the step are looked at: what came before moved otherwise."""
 LEAST_STEPS = 3
 LEAST_CANDIDATES = 2
+"""Of two the level's variance is known least: intervals of 90 % held the ends in 85 % of 300
+simulations of the model, of three in 89 %, of 14 in 91 %."""
 DRAWS = 2000
 
 _FADING = (0.0, 0.03, 0.1, 0.3, 1.0)
