@@ -217,6 +217,17 @@ def test_a_name_that_was_not_exported_is_an_error(own, call, tmp_path):
     assert "did you mean 'lag-i0-b1-duplicate'?" in error
 
 
+def test_a_manifest_of_another_format_is_refused(own, call, tmp_path):
+    space, _ = own
+    assert call("export", space, "--out", tmp_path / "grown")[0] == 0
+    manifest = tmp_path / "grown" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
+    write_curves(tmp_path / "curves.csv", LOSSES)
+    code, _, error = call("report", tmp_path / "curves.csv", "--manifest", manifest)
+    assert code == 2
+    assert "manifest.json: has format 2, and this lagsearch reads 1; export anew" in error
+
+
 def test_a_manifest_is_for_curves(write_space, call, tmp_path):
     (tmp_path / "run").mkdir()
     code, _, error = call("report", tmp_path / "run", "--manifest", tmp_path / "manifest.json")

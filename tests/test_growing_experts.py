@@ -7,9 +7,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, fresh_model
-from lagsearch.models.configs import grown_config, rebuild_config, shape_of, target_shape
+from lagsearch.models.configs import grown_keys, rebuild_config, shape_of, target_shape
 from lagsearch.operators import make_candidate
-from lagsearch.planning.flops import forward_flops_per_token, matrix_parameters
+from lagsearch.planning.flops import flops_per_token, matrix_parameters
 
 SMALL = {
     **{"vocab_size": 96, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2},
@@ -78,21 +78,23 @@ def test_only_the_experts_of_a_token_count():
             "layers": 2 * (attention + per_layer),
             "head": 96 * 16,
         }
-        forward = forward_flops_per_token(model, config, 32)
+        forward = flops_per_token(config, matrix_parameters(model), 32)
         assert forward == 2 * (2 * (attention + per_layer) + 96 * 16 + 2 * 2 * 32 * 16)
 
 
 def test_dense_layers_stay_below_those_with_experts():
     config = rebuild_config({"model_type": "deepseek_v3", **SMALL, **MIXTURES["deepseek_v3"]})
     deeper = {"num_hidden_layers": 4}
-    assert grown_config(config, deeper, [0, 0, 1, 1]).first_k_dense_replace == 2
+    assert rebuild_config(grown_keys(config, deeper, [0, 0, 1, 1])).first_k_dense_replace == 2
     with pytest.raises(ModelError, match=r"first_k_dense_replace 1.*leave the first 1 where"):
-        grown_config(config, deeper, [0, 1, 0, 1])
+        rebuild_config(grown_keys(config, deeper, [0, 1, 0, 1]))
 
 
 def test_layers_that_are_named_by_number_follow_their_copies():
     config = rebuild_config({"model_type": "qwen3_moe", **SMALL, **MIXTURES["qwen3_moe"]})
-    assert grown_config(config, {"num_hidden_layers": 4}, [0, 1, 0, 1]).mlp_only_layers == [1, 3]
+    assert rebuild_config(
+        grown_keys(config, {"num_hidden_layers": 4}, [0, 1, 0, 1])
+    ).mlp_only_layers == [1, 3]
 
 
 def test_windows_of_gpt_neo_follow_the_copies(grow, tmp_path):

@@ -315,6 +315,21 @@ def test_a_moving_average_is_charged(write_space):
     assert two.memory_bytes == one.memory_bytes + 8 * one.parameters
 
 
+@pytest.mark.parametrize(
+    ("keys", "numbers"),
+    [
+        (["evaluation.annealed={fraction: 0.25}"], 4 * 3),  # a weight and two moments
+        (["evaluation.annealed={fraction: 0.5}", "evaluation.ema=0.9"], 4 * (1 + 3)),  # in turn
+        (["evaluation.annealed={fraction: 0.5}", "training.optimizer={name: sgd}"], 4 * 2),
+        (["training.precision=bf16"], 2),
+    ],
+)
+def test_what_is_set_aside_and_what_autocast_copies_is_in_the_memory(write_space, keys, numbers):
+    plain = planned(write_space, *[each for each in keys if "optimizer" in each]).candidates[0].cost
+    found = planned(write_space, *keys).candidates[0].cost
+    assert found.memory_bytes == plain.memory_bytes + numbers * plain.parameters
+
+
 def test_an_optimizer_that_torch_lacks_is_refused(write_space):
     with pytest.raises(SpaceError, match=r"training\.optimizer\.name.*has no Lion"):
         planned(write_space, "training.optimizer.name=lion")

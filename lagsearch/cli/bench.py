@@ -138,6 +138,9 @@ def _page(
     if not benchmark.runs:
         raise LagsearchError(f"{folder}: no runs to show; `lagsearch bench make` makes them")
     others = None if chosen_on is None else load_benchmark(folder, chosen_on)
+    if others is not None and not others.runs:
+        message = f"no runs of the half {chosen_on} to choose a strategy on"
+        raise LagsearchError(f"{folder}: {message}; `lagsearch bench make` makes them")
     watch = make_watch()
     with watch.doing("replaying the searches"):
         page = page_of(benchmark, title, watch.passing, others)

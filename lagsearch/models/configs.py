@@ -155,15 +155,6 @@ def plain_config(config: Any) -> dict[str, Any]:
     return {"model_type": config.model_type, **keys}
 
 
-def grown_config(source: Any, changes: Mapping[str, Any], origins: Sequence[int | None]) -> Any:
-    """Return the target's configuration, made of `grown_keys`.
-
-    Raises:
-        ModelError: A key is unknown, or the values do not make a configuration.
-    """
-    return rebuild_config(grown_keys(source, changes, origins))
-
-
 def grown_keys(
     source: Any, changes: Mapping[str, Any], origins: Sequence[int | None]
 ) -> dict[str, Any]:

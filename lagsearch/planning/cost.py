@@ -10,7 +10,7 @@ from lagsearch.models.configs import plain_config, stored_name
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.shapes import check_copies
 from lagsearch.planning.flops import Counting, flops_per_token, operator_flops, training_flops
-from lagsearch.planning.memory import learning_bytes, training_bytes
+from lagsearch.planning.memory import learning_bytes, measuring_bytes, training_bytes
 from lagsearch.planning.sizes import Outline, Sizes, sizes_by_tables
 from lagsearch.space import OPTIMIZERS, Space, evaluated_rows
 from lagsearch.storage.files import digest
@@ -25,7 +25,7 @@ class ModelCost:
         layer_parameters: Weights of matrix products without embeddings and head.
         flops_per_step: Training FLOPs of one step.
         evaluation_flops: FLOPs of one evaluation of all validation batches.
-        memory_bytes: Estimate of training in fp32; None where there is none.
+        memory_bytes: Estimate of training; None where there is none.
         operator_flops: FLOPs of learning the operator, before the first step.
     """
 
@@ -36,15 +36,18 @@ class ModelCost:
     memory_bytes: int | None
     operator_flops: int = 0
 
-    def averaged(self, ema: bool) -> "ModelCost":
-        """Return the cost with a moving average: every evaluation twice, two more sets of weights.
+    def measured(self, ema: bool, decayed: int) -> "ModelCost":
+        """Return the cost of a candidate: with a moving average it is evaluated twice.
 
-        They are the average, and the model's own while the average is measured.
+        Args:
+            ema: See `measuring_bytes`.
+            decayed: The same.
         """
-        if not ema:
-            return self
-        memory = None if self.memory_bytes is None else self.memory_bytes + 8 * self.parameters
-        return replace(self, evaluation_flops=2 * self.evaluation_flops, memory_bytes=memory)
+        aside = measuring_bytes(self.parameters, decayed, ema=ema)
+        memory = None if self.memory_bytes is None else self.memory_bytes + aside
+        return replace(
+            self, evaluation_flops=(1 + ema) * self.evaluation_flops, memory_bytes=memory
+        )
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class EmptyModel:
         sizes: Its tensors, and where it keeps its layers.
         kept: Numbers that the optimizer keeps of a weight.
         ema: Whether candidates have a moving average of their weights, which is measured too.
+        decayed: Numbers that a decay of their rate, which is thrown away, changes of a weight; 0
+            where there is none.
     """
 
     cost: ModelCost
     sizes: Sizes
     kept: int
     ema: bool
+    decayed: int
 
     def grown(self, plan: GrowthPlan, sources: "Sequence[EmptyModel]") -> ModelCost:
         """Check that a plan makes this model of its sources, and return what it then takes.
@@ -71,19 +77,19 @@ class EmptyModel:
         """
         tensors = [each.sizes.tensors for each in sources]
         check_copies(plan, self.sizes.stack, tensors, self.sizes.tensors)
-        averaged = self.cost.averaged(self.ema)
+        measured = self.cost.measured(self.ema, self.decayed)
         if plan.learned is None:
-            return averaged
+            return measured
         forming, operator = _mix(plan, self.sizes, tensors)
         flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
-        memory = averaged.memory_bytes
+        memory = measured.memory_bytes
         if memory is not None and self.cost.memory_bytes is not None:
             sizes = [each.numel() for source in tensors for each in source.values()]
             learning = learning_bytes(
                 self.cost.memory_bytes, self.cost.parameters, sum(sizes), operator, self.kept
             )
             memory = max(memory, learning)
-        return replace(averaged, operator_flops=flops, memory_bytes=memory)
+        return replace(measured, operator_flops=flops, memory_bytes=memory)
 
     def check_positions(self, config: Any, length: int) -> None:
         """Check that a sequence has room.
@@ -135,7 +141,8 @@ class _Terms:
         rows: Sequences in a step.
         at_once: Sequences in a forward pass.
         length: Tokens in a sequence.
-        kept: See `EmptyModel`, as `ema`.
+        kept: See `EmptyModel`, as `ema` and `decayed`.
+        has_copies: See `training_bytes`.
         counting: How FLOPs are counted.
         evaluated: Tokens of one evaluation.
         ema: Whether there is a moving average.
@@ -150,6 +157,8 @@ class _Terms:
     counting: Counting
     evaluated: int
     ema: bool
+    decayed: int
+    has_copies: bool
     checkpointing: bool
 
 
@@ -172,8 +181,8 @@ class Models:
             batch_size: Sequences in a step, where they are not those of `training`.
         """
         space = self._space
-        kept = OPTIMIZERS[space.training.optimizer.name].size
-        kept += space.training.new_parameters is not None  # their weights before a step
+        moments = OPTIMIZERS[space.training.optimizer.name].size
+        kept = moments + (space.training.new_parameters is not None)  # their weights before a step
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
         terms = _Terms(
             kind=objective_kind(space.objective),
@@ -184,6 +193,8 @@ class Models:
             counting=space.evaluation.flops,
             evaluated=space.evaluation.batches * evaluated_rows(space, rows) * length,
             ema=space.evaluation.ema is not None,
+            decayed=0 if space.evaluation.annealed is None else 1 + moments,
+            has_copies=space.training.precision == "bf16",
             checkpointing=bool(space.training.gradient_checkpointing),
         )
         key = digest([plain_config(config), asdict(terms)])
@@ -203,9 +214,11 @@ def _work_out(config: Any, terms: _Terms) -> EmptyModel:
         layer_parameters=sizes.matrices["layers"],
         flops_per_step=training_flops(forward, terms.rows * terms.length),
         evaluation_flops=forward * terms.evaluated,
-        memory_bytes=training_bytes(sizes.parameters, sizes.activation_bytes, terms.kept),
+        memory_bytes=training_bytes(
+            sizes.parameters, sizes.activation_bytes, terms.kept, has_copies=terms.has_copies
+        ),
     )
-    return EmptyModel(cost, sizes, terms.kept, terms.ema)
+    return EmptyModel(cost, sizes, terms.kept, terms.ema, terms.decayed)
 
 
 def _sizes(config: Any, terms: _Terms) -> Sizes:

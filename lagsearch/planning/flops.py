@@ -53,25 +53,6 @@ def _active(module: "nn.Module", config: Any) -> int | None:
     return weights[0].numel() if is_router else None
 
 
-def forward_flops_per_token(
-    model: "nn.Module", config: Any, sequence_length: int, counting: Counting = "full"
-) -> int:
-    """Return the FLOPs of the forward pass for each token of a sequence.
-
-    Args:
-        model: The model; on `meta` it costs nothing.
-        config: Its configuration.
-        sequence_length: Tokens in the sequence.
-        counting: What counts.
-
-    Raises:
-        ModelError: The model has weights that this form does not know (convolutions, say) or
-            no attention heads: a wrong number would be worse than none.
-    """
-    check_countable(model, config)
-    return flops_per_token(config, matrix_parameters(model), sequence_length, counting)
-
-
 def check_countable(model: "nn.Module", config: Any) -> None:
     """Check that all weights of a model are of a kind whose FLOPs are known.
 
@@ -95,7 +76,13 @@ def check_countable(model: "nn.Module", config: Any) -> None:
 def flops_per_token(
     config: Any, matrices: Mapping[str, int], sequence_length: int, counting: Counting = "full"
 ) -> int:
-    """Return the same from the weights of matrix products: in `layers`, in the `head`.
+    """Return the FLOPs of the forward pass for each token of a sequence.
+
+    Args:
+        config: The model's configuration.
+        matrices: Weights of its matrix products: in `layers`, in the `head`.
+        sequence_length: Tokens in the sequence.
+        counting: What counts.
 
     Raises:
         ModelError: The model has no attention heads.

@@ -1,8 +1,10 @@
 """The memory that training one candidate takes, in closed form."""
 
 
-def training_bytes(parameters: int, activations: int | None, kept: int) -> int | None:
-    """Estimate the bytes of training in fp32: weights, gradients, moments, activations.
+def training_bytes(
+    parameters: int, activations: int | None, kept: int, *, has_copies: bool = False
+) -> int | None:
+    """Estimate the bytes of training: weights, gradients, moments, activations, those in fp32.
 
     The allocator's own losses are not in it.
 
@@ -11,8 +13,25 @@ def training_bytes(parameters: int, activations: int | None, kept: int) -> int |
         activations: Bytes that a step keeps of the forward pass, logits with their gradient
             included; None where they are not known.
         kept: Numbers that the optimizer keeps of a weight: 2 for Adam's moments.
+        has_copies: Whether autocast has a copy of the weights in bf16 for a pass.
     """
-    return None if activations is None else 4 * (2 + kept) * parameters + activations
+    if activations is None:
+        return None
+    return (4 * (2 + kept) + 2 * has_copies) * parameters + activations
+
+
+def measuring_bytes(parameters: int, decayed: int, *, ema: bool) -> int:
+    """Return the bytes of what is set aside of a training while something else is measured.
+
+    A moving average is kept all the time; while it is measured, the model's own weights are set
+    aside. A decay that branches off sets aside what it changes. The two come one after the other.
+
+    Args:
+        parameters: Of the model.
+        decayed: Numbers that a decay changes of a weight, itself and the optimizer's; 0 without.
+        ema: Whether there is a moving average.
+    """
+    return 4 * (ema + max(int(ema), decayed)) * parameters
 
 
 def learning_bytes(training: int, target: int, sources: int, operator: int, kept: int) -> int:

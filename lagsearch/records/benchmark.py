@@ -6,6 +6,7 @@ a process that is killed between the two files leaves the benchmark as it was.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +22,13 @@ from lagsearch.records.run import read_run, terms_of
 from lagsearch.records.search import Searched, conclude
 from lagsearch.records.shapes import read_record
 from lagsearch.space import Space, load_space
-from lagsearch.storage.files import alone, digest, replacing, write_json
+from lagsearch.storage.files import alone, digest, path_of, replacing, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-MANIFEST, CURVES = "manifest.json", "curves.parquet"
+BENCHMARK_MANIFEST, CURVES = "manifest.json", "curves.parquet"
 TEST = "test"
 """The half that is read once: by name or by command, and never with the others."""
 
@@ -132,7 +133,9 @@ class Benchmark:
         """
         where, recorded = self.path / name, self._recorded(name)
         if recorded["digest"] != _digest(self.entry(name)):
-            raise RunFolderError(f"{self.path / MANIFEST}: {name}: changed since it was written")
+            raise RunFolderError(
+                f"{self.path / BENCHMARK_MANIFEST}: {name}: changed since it was written"
+            )
         table = _read_rows(self.path, [name])
         if recorded["rows"] != _rows_digest(table):
             message = "its rows are not those of the manifest; `lagsearch bench add` writes it anew"
@@ -162,8 +165,14 @@ class Benchmark:
 
 
 def is_benchmark(path: Path) -> bool:
-    """Return whether a folder holds a benchmark."""
-    return (path / MANIFEST).is_file() and not (path / "space.yaml").exists()
+    """Return whether a folder holds a benchmark: other things have a `manifest.json`, too."""
+    try:
+        found = json.loads((path / BENCHMARK_MANIFEST).read_bytes())
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return (path / CURVES).is_file()
+    return isinstance(found, dict) and BenchmarkManifest.__required_keys__ <= found.keys()
 
 
 def is_benchmark_run(path: Path) -> bool:
@@ -202,7 +211,7 @@ def read_manifest(path: Path) -> BenchmarkManifest:
     Raises:
         RunFolderError: There is none, or it has another shape.
     """
-    found = read_record(path / MANIFEST, BenchmarkManifest)
+    found = read_record(path / BENCHMARK_MANIFEST, BenchmarkManifest)
     return BenchmarkManifest(split=found["split"], runs=found["runs"])
 
 
@@ -235,7 +244,7 @@ def add_run(folder: Path, run: RunFolder, name: str, facts: Mapping[str, Any]) -
     entry: Any = {"run": name, **facts, "recorded": recorded}
     recorded["digest"] = _digest(entry)
     with alone(folder, lambda line: None):
-        manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else _EMPTY
+        manifest = read_manifest(folder) if (folder / BENCHMARK_MANIFEST).is_file() else _EMPTY
         runs = {each["run"]: each for each in manifest["runs"]} | {name: entry}
         tables = [
             _named(rows, name) if each == name else _read_rows(folder, [each])
@@ -243,7 +252,9 @@ def add_run(folder: Path, run: RunFolder, name: str, facts: Mapping[str, Any]) -
             if "recorded" in found
         ]
         _write_tables(folder / CURVES, tables)
-        write_json(folder / MANIFEST, {"split": manifest["split"], "runs": list(runs.values())})
+        write_json(
+            folder / BENCHMARK_MANIFEST, {"split": manifest["split"], "runs": list(runs.values())}
+        )
 
 
 _EMPTY = BenchmarkManifest(split="", runs=[])
@@ -295,7 +306,7 @@ def _recorded(run: RunFolder) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             for name, plan in plans.items()
         ],
         "failures": [
-            {"candidate": name, "seed": seed, "step": end.step, "failed": end.failed}
+            {"candidate": name, "seed": seed, **_told(end)}
             for name, seed, curve in trainings
             if (end := curve.failure) is not None
         ],
@@ -318,22 +329,59 @@ def _digest(entry: _Entry) -> str:
     return digest({**entry, "recorded": recorded})
 
 
+def _told(end: Failure) -> dict[str, Any]:
+    return {"step": end.step, "failed": _without_folders(end.failed)}
+
+
+_FOLDERS = re.compile(
+    r"""(?P<quote>['"])(?:file://)?~?/(?:[^'"]*/)?(?P<name>[^'"/]+)/*(?P=quote)"""
+    r"""|(?<![\w./~-])(?:file://)?~?/(?=[^/\s'"])(?:[^/\s'"]+/)*"""
+)
+"""Absolute paths: whole ones in quotes, or all before the last part."""
+
+
+def _without_folders(text: str) -> str:
+    """Return a text with the last part of each absolute path in its place."""
+
+    def last(found: re.Match[str]) -> str:
+        return f"{found['quote']}{found['name']}{found['quote']}" if found["quote"] else ""
+
+    return _FOLDERS.sub(last, text)
+
+
+_ALWAYS_PLACES = ("files", "include_path")
+_PLACES = (*_ALWAYS_PLACES, "checkpoint", "tokenizer", "hub")
+
+
 def _without_places(value: Any, key: str = "") -> Any:
-    """Return a space whose paths are names alone: whose machine it was is nobody's business."""
+    """Return a space whose paths are names alone, and whose trainer is its kind alone.
+
+    Whose machine it was, and what else ran there, is nobody's business.
+    """
+    if key == "trainer" and isinstance(value, dict):
+        return _without_commands(value)
     if isinstance(value, dict):
         return {each: _without_places(inner, each) for each, inner in value.items()}
     if isinstance(value, list):
         return [_without_places(each, key) for each in value]
-    if isinstance(value, str) and key in (
-        "files",
-        "checkpoint",
-        "tokenizer",
-        "hub",
-        "include_path",
-    ):
-        is_place = value.startswith(("/", "~", ".")) or key == "files"
-        return Path(value).name if is_place else value
+    if isinstance(value, str) and key in _PLACES:
+        is_place = key in _ALWAYS_PLACES or _is_path(value)
+        return path_of(value).absolute().name if is_place else value
     return value
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name is that of a folder, here or not, and cannot be one of the hub."""
+    is_written_so = name.startswith((".", "/", "~")) or name.count("/") > 1
+    return is_written_so or path_of(name).is_dir()
+
+
+def _without_commands(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trainer that a space may have: how it is called and who measures, no more."""
+    left_out = {"python": "left:out", "command": "left-out {checkpoint} {out}"}
+    by = {key: words for key, words in left_out.items() if trainer.get(key)}
+    losses = {"losses": {"format": trainer["losses"]["format"]}} if trainer.get("losses") else {}
+    return {**by, **losses, "evaluate": trainer["evaluate"]}
 
 
 _LOSSES = ("val_loss_batches", "ema_batches", "annealed_batches")

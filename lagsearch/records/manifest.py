@@ -47,6 +47,9 @@ def read_with_manifest(path: Path, manifest: Path, asked: Asked) -> Recorded:
         RunFolderError: The manifest cannot be read.
     """
     found = read_record(manifest, Manifest)
+    if found["format"] != FORMAT:
+        message = f"has format {found['format']}, and this lagsearch reads {FORMAT}"
+        raise CurvesError(f"{manifest}: {message}; export anew")
     space = _space(manifest, found)
     plans = {each["name"]: each for each in found["plans"]["candidates"]}
     beside = {each["name"]: each for each in found["plans"].get("baselines", ())}

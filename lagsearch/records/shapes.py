@@ -135,6 +135,7 @@ class ProfileRecord(TypedDict):
 
 
 _MEND = {
+    "manifest.json": "give a folder that `lagsearch bench` or `lagsearch export` wrote",
     "environment.json": "choose another folder with --out",
     "plans.json": "`lagsearch run` with the same --out writes it again",
     "report.json": "`lagsearch report` writes it again",

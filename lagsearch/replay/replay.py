@@ -238,9 +238,13 @@ def _first(recording: Recording, settings: SearchSettings, choice: Choice) -> li
     return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
 
 
-def replayed_searches() -> list[tuple[str, ReplayedSearch]]:
-    """Return all searches that decide on their way, with their strategies, as tables list them."""
-    found = [(each.name, search) for each in STRATEGIES.all() for search in each.replayed]
+def replayed_searches(signal: str = "loss") -> list[tuple[str, ReplayedSearch]]:
+    """Return the searches that decide on their way by a signal, as tables list them.
+
+    Each has the name of its strategy beside it.
+    """
+    heeding = [each for each in STRATEGIES.all() if signal == "loss" or not each.is_by_loss]
+    found = [(each.name, search) for each in heeding for search in each.replayed]
     return sorted(found, key=lambda pair: pair[1].is_auto)
 
 
@@ -346,7 +350,7 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
         if needs_decay:
             continue
         for until, last in ends.items():
-            for strategy, search in replayed_searches():
+            for strategy, search in replayed_searches(signal):
                 if not search.is_auto or until == "half":
                     play = partial(
                         search_outcome,

@@ -28,7 +28,9 @@ Array = NDArray[np.float64]
 WINDOW = 8.0
 """Evaluations from step / WINDOW to the step are looked at: what came before moved otherwise."""
 LEAST_STEPS = 3
-LEAST_CANDIDATES = 3
+LEAST_CANDIDATES = 2
+"""Of two the level's variance is known least: intervals of 90 % held the ends in 85 % of 300
+simulations of the model, of three in 89 %, of 14 in 91 %."""
 DRAWS = 2000
 
 _FADING = (0.0, 0.03, 0.1, 0.3, 1.0)
@@ -91,7 +93,7 @@ def ends_of(
         generator: Draws.
 
     Returns:
-        None with fewer than three candidates, or evaluations since an eighth of the step.
+        None with fewer than two candidates, or than three evaluations since an eighth of the step.
     """
     steps = [each for each in table.steps if max(1, step / WINDOW) <= each <= step]
     if len(steps) < LEAST_STEPS or len(table.candidates) < LEAST_CANDIDATES:

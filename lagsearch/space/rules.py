@@ -267,9 +267,12 @@ def _heeding(table: Registry[Any], key: str) -> str:
 
 
 def _signal(space: Space) -> Iterator[Broken]:
-    from lagsearch.selection import find_signal
+    from lagsearch.selection import find_signal, find_strategy
 
     found, at, lag = find_signal(space.search.signal), ("search", "signal"), space.latest_lag
+    strategy = find_strategy(space.search.strategy)
+    if strategy.is_by_loss and found.name != "loss":
+        yield at, f"must be loss with strategy {strategy.name}: it goes by the losses alone"
     if found.needs is None:
         return
     annealed = space.evaluation.annealed

@@ -186,12 +186,21 @@ class SpaceFile:
         }
         if self.has_stages and lags:
             listed = ", ".join(f"stage {number}: {lag}" for number, lag in lags.items())
-            found.append(f"search.lag is left out: K is a quarter of the steps ({listed})")
+            shares = {
+                _share(each.space.lag_share): 0 for each in self.stages if each.has_default_lag
+            }
+            taken = " or ".join(shares)
+            found.append(f"search.lag is left out: K is {taken} of the steps ({listed})")
         elif lags:
             (lag,) = lags.values()
-            share = "half" if self.space.lag_share == 0.5 else "a quarter"
+            share = _share(self.space.lag_share)
             found.append(f"search.lag is left out: K is {lag}, {share} of the {steps:,} steps")
         return tuple(found)
+
+
+def _share(share: float) -> str:
+    """Return a share in words, before "of ..."."""
+    return {0.5: "half", 0.25: "a quarter"}.get(share, f"{100 * share:g} %")
 
 
 def _is_left_out(plain: Plain, part: str, key: str) -> bool:

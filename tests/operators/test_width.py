@@ -9,7 +9,14 @@ import torch
 
 from lagsearch.errors import ModelError, OperatorError
 from lagsearch.models.build import auto_class, fresh_model, tensors_of
-from lagsearch.models.configs import ModelShape, build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    ModelShape,
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.families import family_of
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
@@ -117,7 +124,9 @@ def grow(name, operator, changes, source=None, **settings):
     again = GrowthPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert (again, hash(again)) == (plan, hash(plan))
     origins = [layer.layer for layer in plan.layers]
-    config = grown_config(source.config, {**changes, **plan.config_changes()}, origins)
+    config = rebuild_config(
+        grown_keys(source.config, {**changes, **plan.config_changes()}, origins)
+    )
     target = in_float64(fresh_model(config, kind_of(name), 7))
     stack = find_layers(target, config)
     check_fit(again, stack, [tensors_of(source)], tensors_of(target))
@@ -267,7 +276,9 @@ def test_a_width_and_a_depth_compose(name):
     width = make_plan(source, "lemon", wider)
     plan = replace(make_plan(source, "identity", {"num_hidden_layers": 4}), width=width.width)
     changes = {**wider, "num_hidden_layers": 4, **plan.config_changes()}
-    config = grown_config(source.config, changes, [layer.layer for layer in plan.layers])
+    config = rebuild_config(
+        grown_keys(source.config, changes, [layer.layer for layer in plan.layers])
+    )
     target = in_float64(fresh_model(config, kind_of(name), 7))
     fill(plan, find_layers(target, config), [tensors_of(source)], tensors_of(target))
     assert difference(source, target) <= EXACT

@@ -7,6 +7,7 @@ import pytest
 from lagsearch.records.curve import Evaluation
 from lagsearch.records.stage_result import StageResult
 from lagsearch.report.numbers.course import (
+    _WORDS_OF_OLD_RUNS,
     Point,
     Told,
     _behind,
@@ -14,6 +15,7 @@ from lagsearch.report.numbers.course import (
 )
 from lagsearch.report.pictures.course import MeanLoss, mean_losses
 from lagsearch.report.words.verdict import claim, side
+from lagsearch.running import baselines
 
 
 def course(name, seed, points, batches=(1.0, 1.0)):
@@ -31,6 +33,12 @@ ADAPTIVE = [
 ]
 LAST = [Point(0, 0, 0, 6.0), Point(10, 100, 100, 4.0), Point(20, 300, 300, 3.1)]
 DEEP = [Point(0, 0, 0, 6.0), Point(20, 500, 500, 2.0)]
+
+
+def test_runs_that_do_not_say_what_a_course_does_are_read_with_the_same_words():
+    own = [each for each in vars(baselines).values() if isinstance(each, baselines.BaselineCourse)]
+    words = {each.name: each.words for each in own}
+    assert {"adaptive": baselines._SEARCH, **words} == _WORDS_OF_OLD_RUNS
 
 
 def test_losses_lie_on_a_line_between_evaluations():

@@ -69,7 +69,7 @@ def test_the_mean_is_the_regression_of_the_end_on_what_was_seen(monkeypatch):
 def test_too_little_says_nothing():
     seen, _ = simulated(np.random.default_rng(0))
     generator = np.random.default_rng(0)
-    assert ends_of(table_of(seen[:2]), STEPS[-1], END, generator) is None
+    assert ends_of(table_of(seen[:1]), STEPS[-1], END, generator) is None
     assert ends_of(table_of(seen), STEPS[1], END, generator) is None  # two steps
     assert ends_of(table_of(np.ones((4, len(STEPS)))), STEPS[-1], END, generator) is None
 
@@ -129,6 +129,12 @@ def test_it_looks_at_nothing_that_a_rung_cannot_know():
             losses[row, : column + 1] = whole.batches[row, : column + 1]
         known = Measured(LossTable.of_batches(whole.candidates, STEPS, losses))
     assert order == wanted
+
+
+def test_two_that_are_left_can_settle():
+    found = decide(Measured(apart([0.0, 5.0])), settings(budget=1.0, tolerance=20.0))
+    assert found.step < STEPS[-1]
+    assert found.ranking == ("c0", "c1")
 
 
 def test_settings_are_checked():

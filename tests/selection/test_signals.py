@@ -51,6 +51,10 @@ def test_a_taken_name_names_both():
         ),
         ("{lag: 10, signal: ema}", r":24: .*ema needs evaluation\.ema, e\.g\. 0\.98$"),
         ("{lag: 10, signal: annealed}", r":24: .*annealed needs evaluation\.annealed, e\.g\. \{"),
+        (
+            "{lag: 10, strategy: expected_regret, signal: trend}",
+            r":24: search\.signal \"trend\": must be loss with strategy expected_regret: it goes",
+        ),
         ("{lag: 10, signal: 3}", r":24: search\.signal 3: must be a valid string"),
     ],
 )

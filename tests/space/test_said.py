@@ -6,7 +6,7 @@ import pytest
 
 import lagsearch
 from lagsearch.errors import SpaceError
-from lagsearch.space import load_space, opened, said, written_out
+from lagsearch.space import Space, load_space, opened, said, written_out
 
 LONG = ("steps: 24", "steps: 600"), ("{lag: 10}", "{lag: 200}")
 
@@ -88,6 +88,21 @@ def test_k_is_a_quarter_of_completion_where_it_is_left_out(write_space, steps, l
     assert file.space.search.lag == lag
     assert file.notes == (f"search.lag is left out: K is {lag}, a quarter of the {steps} steps",)
     assert load_space(path, ["search.lag=1"]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.25, "a quarter"), (0.5, "half"), (0.3, "30 %"), (0.125, "12.5 %")],
+)
+def test_the_share_of_k_is_the_strategys_with_stages_and_without(
+    write_space, write_stages, monkeypatch, share, words
+):
+    monkeypatch.setattr(Space, "lag_share", property(lambda space: share))
+    left_out = ("search: {lag: 10}", ""), ("  schedule: {name: cosine, warmup_steps: 2}", "")
+    [note] = load_space(write_space(*left_out)).notes
+    assert note == f"search.lag is left out: K is {int(24 * share)}, {words} of the 24 steps"
+    [note] = load_space(write_stages(("search: {lag: 10}", ""))).notes
+    assert note.startswith(f"search.lag is left out: K is {words} of the steps (stage ")
 
 
 def test_training_may_be_left_out(write_space):

@@ -9,7 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model
 from lagsearch.models.configs import build_config
-from lagsearch.planning.flops import forward_flops_per_token, training_flops
+from lagsearch.planning.flops import (
+    check_countable,
+    flops_per_token,
+    matrix_parameters,
+    training_flops,
+)
 
 LENGTH = 12  # T, and not a width of any model below
 GPT2 = {
@@ -61,7 +66,7 @@ CALFLOPS_EXCESS = 5 * 8 * 64 + 3 * (2 * 4 * LENGTH + 4 * 64)
 def closed_form(name):
     keys, kind = MODELS[name]
     config = build_config(keys)
-    return forward_flops_per_token(empty_model(config, kind), config, LENGTH)
+    return flops_per_token(config, matrix_parameters(empty_model(config, kind)), LENGTH)
 
 
 def counted(name, n_sequences=2):
@@ -163,7 +168,7 @@ def test_against_calflops(name, by_calflops):
 def test_what_the_closed_form_does_not_know_is_refused(keys, message):
     config = build_config({**keys, "vocab_size": 32})
     with pytest.raises(ModelError, match=message):
-        forward_flops_per_token(empty_model(config, "causal"), config, LENGTH)
+        check_countable(empty_model(config, "causal"), config)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +191,15 @@ def test_the_surveys_figures(n_layers, counting, published):
             "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 128,
             "vocab_size": 50257, "max_position_embeddings": 64}  # fmt: skip
     config = build_config(keys)
-    forward = forward_flops_per_token(empty_model(config, "causal"), config, 64, counting)
+    matrices = matrix_parameters(empty_model(config, "causal"))
+    forward = flops_per_token(config, matrices, 64, counting)
     per_batch = training_flops(forward, 512 * 64)
     assert per_batch / 1e12 == pytest.approx(published, abs=1e-3)
 
 
 def test_counting_by_hand():
     config = build_config(GPT2)
-    model = empty_model(config, "causal")
+    matrices = matrix_parameters(empty_model(config, "causal"))
     layers, head, attention = 3 * 12 * 64 * 64, 96 * 64, 3 * 2 * LENGTH * 64
     expected = {
         "full": 2 * (layers + head + attention),
@@ -202,4 +208,4 @@ def test_counting_by_hand():
         "6nd": 2 * layers,
     }
     for counting, flops in expected.items():
-        assert forward_flops_per_token(model, config, LENGTH, counting) == flops
+        assert flops_per_token(config, matrices, LENGTH, counting) == flops

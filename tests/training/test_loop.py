@@ -20,8 +20,9 @@ from lagsearch.errors import ResourceError
 from lagsearch.models.build import fresh_model, n_parameters
 from lagsearch.models.configs import (
     build_config,
-    grown_config,
+    grown_keys,
     plain_config,
+    rebuild_config,
     shape_of,
     target_shape,
 )
@@ -139,7 +140,7 @@ def grown_from(source, job, n_layers=3):
         "lag", {"index": 0, "block_size": 1, "init": "duplicate"}, shapes,
         target_shape(config, changes),
     ).plan  # fmt: skip
-    target = grown_config(config, changes, [layer.layer for layer in plan.layers])
+    target = rebuild_config(grown_keys(config, changes, [layer.layer for layer in plan.layers]))
     return replace(
         job,
         config=plain_config(target),

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from lagsearch.models.build import fresh_model, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
 from lagsearch.operators.execute.fill import fill, new_parameters
@@ -115,7 +121,9 @@ def planned(name, operator, sizes, **settings):
     plan = make_candidate(operator, settings, (shape_of(config),), shape).plan
     origins = [layer.layer for layer in plan.layers]
     target = fresh_model(
-        grown_config(config, {**changes, **plan.config_changes()}, origins), "causal", 7
+        rebuild_config(grown_keys(config, {**changes, **plan.config_changes()}, origins)),
+        "causal",
+        7,
     )
     return plan, in_float64(target)
 
@@ -414,7 +422,9 @@ def anew(name, operator, changes, **settings):
         plan = make_candidate(operator, settings, (shape_of(config),), shape).plan
         origins = [layer.layer for layer in plan.layers]
         target = fresh_model(
-            grown_config(config, {**changes, **plan.config_changes()}, origins), "causal", 7
+            rebuild_config(grown_keys(config, {**changes, **plan.config_changes()}, origins)),
+            "causal",
+            7,
         )
         parameters = dict(target.double().named_parameters())
         is_new = new_parameters(plan, find_layers(target, target.config), parameters)

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lagsearch.models.build import fresh_model, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.layers import find_layers
 from lagsearch.models.tensors import TensorFile
 from lagsearch.operators import make_candidate
@@ -534,7 +540,9 @@ def grown(name, tmp_path, operator, changes, settings=None, *, keys=LLAMA):
     shape = target_shape(source.config, changes)
     plan = make_candidate(operator, settings or {}, (shape_of(source.config),), shape).plan
     origins = [layer.layer for layer in plan.layers]
-    config = grown_config(source.config, {**changes, **plan.config_changes()}, origins)
+    config = rebuild_config(
+        grown_keys(source.config, {**changes, **plan.config_changes()}, origins)
+    )
     target = fresh_model(config, "causal", 5)
     stack = find_layers(target, config)
     fill(plan, stack, [TensorFile(path, WEIGHT)], tensors_of(target))

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from lagsearch.models.build import fresh_model
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import make_candidate
 from lagsearch.operators.catalog.scratch import fresh_plan
@@ -33,7 +39,7 @@ def grown(operator, changes):
     config = build_config(LLAMA)
     shape = target_shape(config, changes)
     plan = make_candidate(operator, {}, (shape_of(config),), shape).plan
-    target = grown_config(config, changes, [layer.layer for layer in plan.layers])
+    target = rebuild_config(grown_keys(config, changes, [layer.layer for layer in plan.layers]))
     return plan, fresh_model(target, "causal", 3)
 
 

@@ -10,7 +10,13 @@ from torch import nn
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.models.build import fresh_model, tensors_of
-from lagsearch.models.configs import build_config, grown_config, shape_of, target_shape
+from lagsearch.models.configs import (
+    build_config,
+    grown_keys,
+    rebuild_config,
+    shape_of,
+    target_shape,
+)
 from lagsearch.models.families import family_of
 from lagsearch.models.layers import find_layers
 from lagsearch.operators import GrowthPlan, make_candidate
@@ -78,7 +84,7 @@ def growth(config, changes, **settings):
     plan = make_candidate("random-width", settings, (shape_of(source.config),), shape).plan
     assert GrowthPlan.from_dict(plan.to_dict()) == plan
     changes = {**changes, **plan.config_changes()}
-    target = fresh_model(grown_config(source.config, changes, [0, 1]), kind, 2)
+    target = fresh_model(rebuild_config(grown_keys(source.config, changes, [0, 1])), kind, 2)
     stirred(target, 2)
     fill(plan, find_layers(target, target.config), [tensors_of(source)], tensors_of(target))
     return source, target, plan

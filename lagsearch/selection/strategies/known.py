@@ -69,6 +69,7 @@ EXPECTED_REGRET = Strategy(
     stops=True,
     is_dense=True,
     lag_share=0.5,
+    is_by_loss=True,
     check=check_settings,
 )
 

@@ -53,6 +53,7 @@ class Strategy:
         is_dense: Whether it decides at every evaluation, which are then more.
         needs_lag: Whether K must be a number, not `auto`.
         lag_share: K as a share of completion where it is left out.
+        is_by_loss: Whether it goes by the losses alone: `search.signal` must be `loss`.
         samples: Whether candidates are sampled, in rounds, instead of listed.
         check: Yields what is wrong in `search.settings`: key and message.
         replays: Gives its searches that are replayed; left out, it is replayed once if it stops
@@ -69,6 +70,7 @@ class Strategy:
     is_dense: bool = False
     needs_lag: bool = False
     lag_share: float = 0.25
+    is_by_loss: bool = False
     samples: bool = False
     check: Callable[[Mapping[str, Any]], Iterator[Broken]] = _no_settings
     replays: Callable[[], Sequence[ReplayedSearch]] | None = None
