@@ -29,7 +29,7 @@ from lagsearch.selection import (
     find_signal,
     mean_interval,
 )
-from lagsearch.selection.scores import ranks, regret, regret_of_best_half, relative_regret
+from lagsearch.selection.scores import regret, regret_of_best_half, relative_regret
 from lagsearch.storage.files import derive_seed
 
 if TYPE_CHECKING:
@@ -229,13 +229,14 @@ def _outcome(
 
 
 def _first(recording: Recording, settings: SearchSettings, choice: Choice) -> list[str]:
-    """Return those that share the first place: which of them a list names first says nothing."""
+    """Return the choice, and what ties with it: which of them a list names first says nothing."""
     names = [name for name in recording.names if name not in choice.stopped]
     judged = find_signal(settings.signal).judge(
         recording.measured.only(names), choice.step, recording.completion
     )
-    is_first = ranks(judged.at(choice.step))[0] == 1
-    return [name for name, yes in zip(names, is_first.tolist(), strict=True) if yes]
+    values = judged.at(choice.step)
+    is_tied = values == values[names.index(choice.ranking[0])]
+    return [name for name, yes in zip(names, is_tied.tolist(), strict=True) if yes]
 
 
 def replayed_searches(signal: str = "loss") -> list[tuple[str, ReplayedSearch]]:
