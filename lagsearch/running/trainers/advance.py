@@ -152,7 +152,7 @@ class _Elsewhere:
     def _grow(self) -> Signs:
         """Have the grown model on the disk, and measured."""
         job = self.job
-        for learned in grow_to_folder(job, job.growth, job.tokenizer, self.checkpoint):
+        for learned in grow_to_folder(job, job.growth, job.beside, self.checkpoint):
             yield Progress(job.name, 0, None, 0.0, learned)
         is_known = any(each.step == 0 for each in self.evaluations)
         if self.is_measured_here and 0 in job.evaluate_at and not is_known:
