@@ -188,7 +188,7 @@ def brief(error: Exception | str, width: int = 200) -> str:
     return line
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Say in one line why a candidate failed; what is not foreseen names its place in the code."""
     if isinstance(error, LagsearchError):
         return str(error)

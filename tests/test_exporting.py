@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import save
+from checkpoints import LLAMA, save
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lagsearch.data.tokens.tokenizers import byte_tokenizer
 
 TWO = ("init: [duplicate, random]", "init: duplicate")
 
@@ -121,6 +123,66 @@ def validation_loss(folder, space):
                 ).item()
             )
     return math.fsum(losses) / len(losses)
+
+
+@pytest.fixture
+def mixed(write_space, tmp_path):
+    """A space of bf16 weights: grown from file to file, and in memory, by an operator to learn."""
+    folder = save(tmp_path / "mixed", {**LLAMA, "vocab_size": 300}, dtype=torch.bfloat16)
+    path = write_space(TWO, ("{name: causal}", "{name: ul2}"))
+    text = path.read_text()
+    begin, end = text.index("sources:"), text.index("target:")
+    text = text[:begin] + f"sources: [{{name: mine, checkpoint: {folder}}}]\n" + text[end:]
+    path.write_text(text.replace("training:\n", "  - {operator: ligo, steps: 2}\ntraining:\n"))
+    return path
+
+
+def test_all_candidates_have_one_type_and_the_spaces_tokenizer(mixed, call, tmp_path):
+    out = tmp_path / "grown"
+    code, _, error = call("export", mixed, "--out", out)
+    assert code == 0, error
+    names = list(manifest_of(out)["checkpoints"])
+    assert any("ligo" in name for name in names)
+    tokens = [AutoTokenizer.from_pretrained(out / name).get_vocab() for name in names]
+    assert all(each == tokens[0] for each in tokens)
+    assert len(tokens[0]) > len(byte_tokenizer().get_vocab()), "those that UL2 adds"
+    for name in names:
+        weights = load_file(out / name / "model.safetensors")
+        assert {each.dtype for each in weights.values()} == {torch.bfloat16}, name
+
+
+def test_what_is_learned_is_of_its_data_and_training(mixed, call, tmp_path):
+    out = tmp_path / "grown"
+    assert call("export", mixed, "--out", out)[0] == 0
+    code, _, error = call("export", mixed, "--out", out, "--set", "training.batch_size=8")
+    assert code == 2
+    assert "ligo-steps2: is there, but is not this growth" in error
+
+
+def test_a_machine_that_could_not_train_exports(write_space, call, tmp_path, monkeypatch):
+    """No memory for the training, no GPU that is asked for, no compiler, no trainer."""
+    from lagsearch.running import run
+
+    monkeypatch.setattr(run, "memory_of", lambda device: 1)
+    trainer = "search: {lag: 10}\ntrainer: {command: 'no-such-program {checkpoint} {out}'}\n"
+    space = write_space(TWO, ("search: {lag: 10}\n", trainer))
+    lacking = "resources.gpus_per_candidate=8" if not torch.cuda.is_available() else "seed=3"
+    code, _, error = call("export", space, "--out", tmp_path / "grown", "--set", lacking)
+    assert code == 0, error
+
+
+def test_a_space_with_a_trainer_needs_no_memory_for_lagsearchs(write_space, monkeypatch):
+    from lagsearch.errors import SpaceError
+    from lagsearch.running import run
+    from lagsearch.space import load_space
+
+    monkeypatch.setattr(run, "memory_of", lambda device: 1)
+    own = load_space(write_space(TWO)).stage
+    with pytest.raises(SpaceError, match="one candidate needs about"):
+        run._resources(own, [2**30])
+    trainer = "search: {lag: 10}\ntrainer: {command: 'x {checkpoint} {out}'}\n"
+    elsewhere = load_space(write_space(TWO, ("search: {lag: 10}\n", trainer))).stage
+    assert run._resources(elsewhere, [2**30])
 
 
 def test_a_second_call_grows_nothing(own, call, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 
 import pytest
@@ -51,6 +52,21 @@ def test_empty_cells_are_no_losses(tmp_path):
     text = "epoch,step,train_loss,val_loss\n0,9,2.5,\n0,9,,2.25\n0,19,2.0,\n0,19,,2.125\n0,29,1.9"
     (tmp_path / "losses.csv").write_text(text)
     assert read(tmp_path, "csv").losses == {9: 2.25, 19: 2.125}
+
+
+def test_a_row_that_is_longer_than_its_head(tmp_path):
+    (tmp_path / "losses.csv").write_text("step,loss\n5,2.5,9\n")
+    assert read(tmp_path, "csv", key="loss").losses == {5: 2.5}
+    assert read(tmp_path, "csv").lacking() == "'val_loss' was not logged, but loss"
+
+
+def test_of_several_files_the_newest_counts(tmp_path):
+    """By their ages: by name, run-10 comes before run-9."""
+    for number in (9, 10):
+        path = tmp_path / f"run-{number}.jsonl"
+        path.write_text(json.dumps({"step": 5, "val_loss": number}) + "\n")
+        os.utime(path, (number, number))
+    assert read(tmp_path, "jsonl", path="{out}").losses == {5: 10}
 
 
 MEGATRON = """\
@@ -126,6 +142,19 @@ def test_what_callbacks_write_is_read_and_reported(tmp_path, call, ending):
     found = json.loads((tmp_path / "report" / "report.json").read_text())
     assert found["winner"]["name"] == "stack"
     assert found["candidates"][1]["val_loss"] == {"0": 2.5, "10": 2.4, "20": 2.3}
+
+
+def test_a_training_that_goes_on_writes_steps_again(tmp_path, call):
+    path = tmp_path / "losses.jsonl"
+    for seed in (1, 2):
+        for name, loss in (("stack", 2.0), ("other", 2.5)):
+            file = CurveFile(path, name, seed)
+            for step, is_lost in ((0, 0), (10, 1), (20, 1), (10, 0), (20, 0)):
+                file.append(step, loss - step / 100 + seed / 4 + is_lost)
+    code, _, error = call("report", path, "--lag", "10", "--out", tmp_path / "report")
+    assert code == 0, error
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["candidates"][0]["val_loss"] == {"0": 2.375, "10": 2.275, "20": 2.175}
 
 
 def test_a_curve_file_has_a_known_ending():

@@ -202,6 +202,38 @@ def test_without_resume_the_command_begins_anew(call, write, tmp_path):
     assert "--done" not in log + other
 
 
+def test_a_wrong_flag_is_mended_in_the_same_folder(call, write, tmp_path):
+    """A loss that is not found is none that counts as trained; the mended space goes on."""
+    more, run = "  evaluate: trainer\n", ("--serial", "--out", tmp_path / "run")
+    wrong = write(more, ("key: loss}", "key: los}"))
+    code, _, error = call("run", wrong, *run)
+    assert code == 3
+    says(error, "logged no loss at step 10: 'los' was not logged, but loss")
+    code, _, error = call("run", write(more, command=COMMAND + " --every 5"), *run)
+    assert code == 0, error
+    noted = json.loads((tmp_path / "run" / "environment.json").read_text())["trainers"]
+    assert [each["trainer"]["losses"]["key"] for each in noted] == ["los"]
+    assert curve(tmp_path / "run").at(10).val_loss == pytest.approx(5.0 / 11)
+    code, _, error = call("run", write("  evaluate: lagsearch\n"), *run)
+    assert code == 2
+    says(error, r"holds another run: trainer\.evaluate")
+
+
+def test_the_device_is_free_before_the_next_command(call, write, tmp_path, monkeypatch):
+    from lagsearch.running.trainers import advance
+
+    own, models = advance.measure, []
+
+    def measured(job, model, *others):
+        models.append(model)
+        return own(job, model, *others)
+
+    monkeypatch.setattr(advance, "measure", measured)
+    assert call("run", write(), "--serial", "--out", tmp_path / "run")[0] == 0
+    assert len(models) == 5
+    assert {each.device.type for model in models for each in model.parameters()} == {"meta"}
+
+
 # ---- one checkpoint for all steps, and exports ----
 
 
@@ -212,6 +244,36 @@ def test_a_checkpoint_without_a_step_is_exported(call, write, tmp_path):
     code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
     assert code == 0, error
     assert [each.step for each in curve(tmp_path / "run").evaluations][:2] == [0, 10]
+
+
+@pytest.mark.parametrize("how", ["oracle", "listed"])
+def test_one_checkpoint_for_all_steps_is_measured_at_each(call, write, tmp_path, how):
+    """What is measured at a step is of that step, as with a checkpoint for each."""
+    export = f"{{python}} {TRAINER} --export {{path}} --hf {{hf}} --init {{checkpoint}}"
+    more = f"  checkpoints: {{path: '{{out}}/ckpt.pt', export: '{export}'}}\n"
+    listed = ("evaluation: {batches: 4}", "evaluation: {batches: 4, steps: [4]}")
+    one = {"command": COMMAND + " --writes pt", "resume": RESUME + " --writes pt"}
+    options = ["--oracle"] if how == "oracle" else []
+    for out, asked in (("one", (more, one)), ("each", ("", {}))):
+        space = write(asked[0], listed, **asked[1])
+        code, _, error = call("run", space, "--serial", "--out", tmp_path / out, *options)
+        assert code == 0, error
+    for name in ("lag-i0-b1-duplicate", "lag-i2-b1-duplicate"):
+        found, expected = (
+            {each.step: each.val_loss_batches for each in curve(tmp_path / out, name).evaluations}
+            for out in ("one", "each")
+        )
+        assert found == expected
+        assert {0, 4, 10} <= found.keys()
+        assert found[4] != found[10]
+
+
+def test_one_checkpoint_and_no_resume_cannot_be_measured_in_between(call, write):
+    more = "  checkpoints: {path: '{out}/ckpt.pt'}\n"
+    listed = ("evaluation: {batches: 4}", "evaluation: {batches: 4, steps: [4]}")
+    code, _, error = call("plan", write(more, listed, resume=None))
+    assert code == 2
+    says(error, r"evaluation\.steps .*step 4 needs a checkpoint of its own: give trainer\.resume")
 
 
 def test_a_checkpoint_that_was_being_written_is_not_gone_on_from(call, write, tmp_path):
@@ -264,6 +326,21 @@ def run(call):
 
 def wrong(call):
     yield "no step"
+
+
+def lists(call):
+    for step, loss in run(call):
+        yield step, [loss - 1, loss, loss + 1]
+
+
+def raises(call):
+    yield 1, 2.0
+    open("/no/such/file")
+
+
+def stops(call):
+    call.out.mkdir(exist_ok=True)
+    yield from train(call.checkpoint, call.out, 0, 6, writes="pt")
 """
 
 
@@ -297,6 +374,54 @@ def test_what_a_function_yields_is_checked(call, write_space, tmp_path, function
     code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
     assert code == 3
     says(error, r"yielded 'no step', not a step and its losses")
+
+
+def test_of_a_list_of_losses_the_mean_counts(call, write_space, tmp_path, function):
+    space = by_function(write_space, "mine:lists", "  evaluate: trainer\n")
+    code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
+    assert code == 0, error
+    found = curve(tmp_path / "run").at(10)
+    assert (found.val_loss, len(found.val_loss_batches)) == (pytest.approx(5.0 / 11), 1)
+
+
+def test_what_a_function_raises_is_one_line(call, write_space, tmp_path, function):
+    """Also an OSError, which of lagsearch's own would end the search."""
+    space = by_function(write_space, "mine:raises")
+    code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
+    assert code == 3
+    says(error.splitlines()[-1], r"mine:raises failed: FileNotFoundError: .*\(mine\.py:\d+\)")
+    for name in ("lag-i0-b1-duplicate", "lag-i2-b1-duplicate"):
+        assert curve(tmp_path / "run", name).failure.again
+        assert "Traceback" in (tmp_path / "run" / "curves" / f"{name}.log").read_text()
+
+
+def test_a_function_that_stops_early_is_found_by_its_losses(call, write_space, tmp_path, function):
+    space = by_function(write_space, "mine:stops", "  checkpoints: {path: '{out}/ckpt.pt'}\n")
+    code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
+    assert code == 3
+    says(error, "ended before step 10: its last loss is of step 6")
+
+
+@pytest.mark.parametrize("says_what", ["raise OSError('no card')", "raise SystemExit(3)"])
+def test_a_module_that_fails_when_it_is_imported(
+    call, write_space, tmp_path, monkeypatch, says_what
+):
+    (tmp_path / "ends.py").write_text(says_what + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, error = call("run", by_function(write_space, "ends:it"), "--out", tmp_path / "run")
+    assert (code, len(error.splitlines())) == (2, 1)
+    says(error, r"trainer\.python .ends:it.: cannot be imported: \w+: .*\(ends\.py:1\)")
+
+
+def test_a_library_that_is_not_installed_is_found_first(call, write, tmp_path, monkeypatch):
+    from lagsearch.records import logged_losses
+
+    monkeypatch.setattr(logged_losses, "find_spec", lambda name: None)
+    space = write("", ("format: jsonl", "format: wandb"))
+    code, _, error = call("run", space, "--serial", "--out", tmp_path / "run")
+    assert code == 2
+    says(error, r"trainer\.losses\.format .wandb.: needs .*pip install 'lagsearch\[wandb\]'")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["nobody.has:it", "json:loadss"])
@@ -355,6 +480,19 @@ KEYS = [
         r"trainer\.losses.*is required where checkpoints\.path has no",
     ),
     ("trainer: {comand: x}\n", r"unknown key; did you mean 'command'"),
+    *(
+        (
+            "trainer: {command: 'x {checkpoint} {out}', " + where + "}\n",
+            r"trainer\.\w+\.path .*: must begin with \{out\}/",
+        )
+        for where in (
+            "checkpoints: {path: 'mine/run-{step}'}",
+            "checkpoints: {path: '/home/run-{step}'}",
+            "checkpoints: {path: '{out}-{step}'}",
+            "checkpoints: {path: '{out}/../../run-{step}'}",
+            "losses: {format: jsonl, path: losses.jsonl}",
+        )
+    ),
 ]
 
 

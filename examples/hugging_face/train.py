@@ -97,7 +97,7 @@ def main():
         train_dataset=train,
         eval_dataset=held_out,
         callbacks=[
-            LagCallback(asked.out / "losses.jsonl", asked.out.parent.name),
+            LagCallback(asked.out / "losses.jsonl", asked.out.parent.name, seed=asked.seed),
             StopAt(asked.stop_at),
             GrownMoments(asked.init),
         ],

@@ -18,12 +18,17 @@ class LagCallback(TrainerCallback):  # type: ignore[misc]
         path: The file, `.jsonl` or `.csv`.
         candidate: The candidate's name.
         key: The name of the loss among the metrics.
+        seed: The seed it is trained under.
     """
 
     def __init__(
-        self, path: str | Path, candidate: str = "candidate", key: str = "eval_loss"
+        self,
+        path: str | Path,
+        candidate: str = "candidate",
+        key: str = "eval_loss",
+        seed: int = 0,
     ) -> None:
-        self._file, self._key = CurveFile(path, candidate), key
+        self._file, self._key = CurveFile(path, candidate, seed), key
 
     @override
     def on_evaluate(

@@ -23,12 +23,17 @@ class LightningLagCallback(Callback):  # type: ignore[misc]
         path: The file, `.jsonl` or `.csv`.
         candidate: The candidate's name.
         key: The name under which the module logs its loss.
+        seed: The seed it is trained under.
     """
 
     def __init__(
-        self, path: str | Path, candidate: str = "candidate", key: str = "val_loss"
+        self,
+        path: str | Path,
+        candidate: str = "candidate",
+        key: str = "val_loss",
+        seed: int = 0,
     ) -> None:
-        self._file, self._key = CurveFile(path, candidate), key
+        self._file, self._key = CurveFile(path, candidate, seed), key
 
     @override
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:

@@ -413,7 +413,11 @@ class RunFolder:
         Raises:
             RunFolderError: An input is not as it was when the run began.
         """
+        before = self.space().trainer if self.space_file.is_file() else None
         self.start(dump_space(space), devices, inputs, space.seeds)
+        if before is not None and before != space.trainer:
+            mended = {"until": now(), "trainer": before.model_dump(mode="json")}
+            self.note(trainers=[*self.environment().get("trainers", ()), mended])
         write_json(self.plans_file, plans)
 
     def start(
@@ -505,13 +509,18 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
 
     That is an oracle that is added, baselines, downstream tasks, what is kept, and whether a run is
     profiled; how separators are asked for does not matter where it comes to the same tokens, which
-    are compared apart.
+    are compared apart. How a trainer of the user's own is called may be mended on the way:
+    `environment.json` tells of it.
     """
     if at in (
         "evaluation.harness",
         "search.baselines",
         "search.keep_checkpoints",
         "data.separators",
+        "trainer.command",
+        "trainer.resume",
+        "trainer.losses",
+        "trainer.checkpoints",
     ):
         return []
     if isinstance(old, dict) and isinstance(new, dict):

@@ -85,7 +85,8 @@ def read_curves(path: Path, asked: Asked = AS_FOUND) -> Searched:
     With the columns seed and batch, a row is one seed's loss on one validation batch; with
     is_baseline, candidates are baselines where it is true. A loss that
     is not a finite number means that the candidate failed there. A step that a candidate lacks
-    under one of its seeds is left out. The ranking is scored over the candidates that have a loss
+    under one of its seeds is left out; in JSON lines, of a loss that comes twice the later one
+    counts. The ranking is scored over the candidates that have a loss
     at the end, where there are two or more.
 
     Args:
@@ -106,6 +107,8 @@ def curves_by_seed(path: Path) -> tuple[Rows, Curves]:
         CurvesError: The file is wrong; the message names the line.
     """
     rows = read_rows(path)
+    if path.suffix.lower() == ".jsonl":
+        rows = _latest(rows)
     _check_size(rows)
     _check_once(rows)
     return rows, _curves(rows, _seeds(rows))
@@ -157,14 +160,36 @@ def _check_size(rows: Rows) -> None:
         raise CurvesError(f"{rows.place(row)}: val_loss {rows.loss[row]:g}: {message}")
 
 
+def _repeated(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows in an order, and the places in it at which the next row is of the same loss.
+
+    Of these the earlier row comes first.
+    """
+    keys = (rows.batch, rows.step, rows.seed, rows.candidate)
+    order = np.lexsort(keys)  # stable
+    same = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
+    return order, np.flatnonzero(same)
+
+
+def _latest(rows: Rows) -> Rows:
+    """Leave out what was logged again: a training that goes on repeats steps behind its save."""
+    order, again = _repeated(rows)
+    kept = np.delete(np.arange(len(order)), order[again])
+    return replace(
+        rows,
+        **{name: getattr(rows, name)[kept] for name in _COLUMNS},
+        place=lambda row: rows.place(int(kept[row])),
+    )
+
+
+_COLUMNS = ("candidate", "step", "seed", "batch", "loss")
+
+
 def _check_once(rows: Rows) -> None:
     """Refuse a loss that stands there twice."""
-    keys = (rows.batch, rows.step, rows.seed, rows.candidate)
-    order = np.lexsort(keys)  # stable: the earlier row comes first
-    same = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
-    if not same.any():
+    order, again = _repeated(rows)
+    if not len(again):
         return
-    again = np.flatnonzero(same)
     first = again[order[again + 1].argmin()]
     row, before = int(order[first + 1]), int(order[first])
     said = f"candidate {rows.names[rows.candidate[row]]!r}, step {rows.step[row]}"

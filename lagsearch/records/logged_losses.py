@@ -1,6 +1,7 @@
 """Losses in the forms in which trainers log them, read while they are written.
 
-A line that is not whole yet is left out; of a step that comes twice the later one counts.
+A line that is not whole yet is left out; of a step that comes twice the later one counts, and of
+several files the newest.
 """
 
 import csv
@@ -8,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -84,8 +86,8 @@ class LoggedLosses:
             CurvesError: It needs a library that is not installed.
         """
         names, find, rows_of = _FORMATS[self._asked.format]
-        files = sorted(self._place.rglob(names)) if self._place.is_dir() else [self._place]
-        files = find([each for each in files if each.is_file()])
+        files = [*self._place.rglob(names)] if self._place.is_dir() else [self._place]
+        files = find(sorted((each for each in files if each.is_file()), key=_age))
         stamp = [(str(each), (at := each.stat()).st_mtime_ns, at.st_size) for each in files]
         if stamp != self._stamp:
             self._logged, self._stamp = self._of(files, rows_of), stamp
@@ -143,7 +145,8 @@ def _jsonl(path: Path, key: str) -> Iterator[Row]:
 def _csv(path: Path, key: str) -> Iterator[Row]:
     text = path.read_text(encoding="utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1]
-    yield from csv.DictReader(whole.splitlines())
+    for row in csv.DictReader(whole.splitlines()):
+        yield {name: value for name, value in row.items() if name is not None}  # None: too many
 
 
 def _megatron_log(path: Path, key: str) -> Iterator[Row]:
@@ -162,13 +165,20 @@ def _megatron_log(path: Path, key: str) -> Iterator[Row]:
             return
 
 
+def check_library(form: str) -> None:
+    """Check that the library is installed that a form is read with, where it takes one.
+
+    Raises:
+        CurvesError: It is not.
+    """
+    if form in ("tensorboard", "wandb") and find_spec(form) is None:
+        raise CurvesError(f"needs a library of its own: pip install 'lagsearch[{form}]'")
+
+
 def _tensorboard(path: Path, key: str) -> Iterator[Row]:
-    try:
-        from tensorboard.backend.event_processing import event_accumulator
-    except ImportError:
-        raise CurvesError(
-            "losses of format tensorboard need its library: pip install 'lagsearch[tensorboard]'"
-        ) from None
+    check_library("tensorboard")
+    from tensorboard.backend.event_processing import event_accumulator
+
     events: Any = event_accumulator.EventAccumulator(str(path), {"scalars": 0})
     events.Reload()
     for tag in events.Tags()["scalars"]:
@@ -176,12 +186,9 @@ def _tensorboard(path: Path, key: str) -> Iterator[Row]:
 
 
 def _wandb(path: Path, key: str) -> Iterator[Row]:
-    try:
-        from wandb.proto.wandb_internal_pb2 import Record
-    except ImportError:
-        raise CurvesError(
-            "losses of format wandb need its library: pip install 'lagsearch[wandb]'"
-        ) from None
+    check_library("wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+
     for data in _records(path.read_bytes()):
         record: Any = Record()
         record.ParseFromString(data)
@@ -208,12 +215,16 @@ def _records(data: bytes) -> Iterator[bytes]:
             yield parts
 
 
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, str(path)
+
+
 def _all(files: list[Path]) -> list[Path]:
     return files
 
 
 def _newest(files: list[Path]) -> list[Path]:
-    return sorted(files, key=lambda each: each.stat().st_mtime_ns)[-1:]
+    return files[-1:]
 
 
 _FORMATS: dict[str, tuple[str, Callable[[list[Path]], list[Path]], RowsOf]] = {

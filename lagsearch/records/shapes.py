@@ -33,6 +33,7 @@ class Environment(TypedDict):
     wall_s: Shares
     winner: NotRequired[str]
     courses: NotRequired[list[dict[str, Any]]]
+    trainers: NotRequired[list[dict[str, Any]]]
 
 
 class _Planned(TypedDict):

@@ -16,7 +16,13 @@ from lagsearch.planning.stage import StagePlan, recorded
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.manifest import FORMAT, MANIFEST
-from lagsearch.running.growing import appearing, grow_in_memory, grow_on_disk, growth_on_disk
+from lagsearch.running.growing import (
+    Beside,
+    appearing,
+    grow_in_memory,
+    grow_on_disk,
+    growth_on_disk,
+)
 from lagsearch.running.run import prepared
 from lagsearch.running.stage import StageRun
 from lagsearch.space import SpaceFile, StageFile, written_out
@@ -115,24 +121,26 @@ class _Exporting:
         with appearing(path) as making:
             if growth is not None:
                 seed = derive_seed(self._plan.space.seeds[0], "init", "target")
-                grow_on_disk(growth, seed, self._tokenizer_folder, making)
+                grow_on_disk(growth, seed, self._beside, making)
             else:
                 job = self._jobs[planned.name]
-                for _ in grow_in_memory(job, self._tokenizer_folder, making):
+                for _ in grow_in_memory(job, self._beside, making):
                     pass
             write_json(making / RECORD, {"made_of": identity, "layer_map": planned.layer_map})
 
     def _made_of(self, planned: PlannedCandidate) -> str:
-        """Return a digest of what decides a candidate's weights at step 0."""
+        """Return a digest of what decides a candidate's folder at step 0."""
         sources = [
             written_out(each.source) if each.checkpoint is None else self._digests[each.source.name]
             for each in self._plan.sources
         ]
-        space = self._plan.space
-        own = [planned.candidate.plan.to_dict(), planned.config, space.seeds[0]]
-        if None in [each.checkpoint for each in self._plan.sources]:
+        space, plan = self._plan.space, planned.candidate.plan
+        tokenizer = self._tokenizer.backend_tokenizer.to_str()
+        own = [plan.to_dict(), planned.config, space.seeds[0], written_out(space.objective)]
+        is_trained = None in [each.checkpoint for each in self._plan.sources]
+        if is_trained or plan.learned is not None:
             own += [written_out(space.data), written_out(space.training)]
-        return digest([own, sources])
+        return digest([own, sources, tokenizer])
 
     @cached_property
     def _digests(self) -> Mapping[str, str]:
@@ -145,19 +153,17 @@ class _Exporting:
         return found
 
     @cached_property
-    def _tokenizer_folder(self) -> Path | None:
-        """A folder with the tokenizer, where it is not the first source's own."""
-        has_own = self._plan.space.data.tokenizer is not None
-        if not has_own and self._plan.sources[0].checkpoint is not None:
-            return None
+    def _beside(self) -> Beside:
         self._tokenizer.save_pretrained(self._work / "tokenizer")
-        return self._work / "tokenizer"
+        return Beside.of(self._plan, self._work / "tokenizer")
 
     @cached_property
     def _run(self) -> StageRun:
         """The stage as `lagsearch run` has it, for what takes training; its text is read."""
         folder = RunFolder(self._work)
-        _, shared = prepared(self._file, folder, self._watch, lambda path: {}, serial=True)
+        _, shared = prepared(
+            self._file, folder, self._watch, lambda path: {}, serial=True, only_grows=True
+        )
         return StageRun(self._stage, None, folder, "", shared, self._plan)
 
     @cached_property

@@ -3,11 +3,12 @@
 import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lagsearch.grow import Growth, grow
+from lagsearch.models.checkpoints import open_checkpoint
 from lagsearch.models.configs import rebuild_config
 from lagsearch.models.files import ALONG, TOKENIZER, copy_along
 from lagsearch.models.tensors import TensorFile, write_tensors
@@ -43,15 +44,35 @@ def growth_on_disk(plan: StagePlan, planned: PlannedCandidate) -> Growth | None:
     return Growth(names, tuple(each for each in folders if each is not None), grown, config)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a grown folder has beside grown weights, the same for all candidates of a space.
+
+    Attributes:
+        tokenizer: A folder with the space's tokenizer.
+        like: The first source's checkpoint, whose type the weights have; None where a source is
+            trained here: fp32.
+    """
+
+    tokenizer: Path
+    like: Path | None = None
+
+    @classmethod
+    def of(cls, plan: StagePlan, tokenizer: Path) -> "Beside":
+        """Return what the grown folders of a stage have."""
+        folders = [each.checkpoint for each in plan.sources]
+        return cls(tokenizer, None if None in folders else folders[0])
+
+
 def grow_to_folder(
-    job: Job, growth: Growth | None, tokenizer: Path | None, out: Path
+    job: Job, growth: Growth | None, beside: Beside, out: Path
 ) -> Generator[int, None, None]:
     """Write a job's model at step 0 as a Hugging Face folder; one that is there is left as it is.
 
     Args:
         job: Whose model.
         growth: The same from file to file, where that can be.
-        tokenizer: A folder with the space's tokenizer, where it is not the first source's.
+        beside: What the folder has beside.
         out: The folder.
 
     Yields:
@@ -64,9 +85,9 @@ def grow_to_folder(
         return
     with appearing(out) as making:
         if growth is not None:
-            grow_on_disk(growth, job.init_seed, tokenizer, making)
+            grow_on_disk(growth, job.init_seed, beside, making)
         else:
-            yield from grow_in_memory(job, tokenizer, making)
+            yield from grow_in_memory(job, beside, making)
 
 
 @contextmanager
@@ -83,39 +104,45 @@ def appearing(out: Path) -> Iterator[Path]:
         shutil.rmtree(making, ignore_errors=True)
 
 
-def grow_on_disk(growth: Growth, seed: int, tokenizer: Path | None, out: Path) -> None:
+def grow_on_disk(growth: Growth, seed: int, beside: Beside, out: Path) -> None:
     """Write a growth from file to file, a tensor at a time; see `grow_to_folder`.
 
     Args:
         growth: The growth.
         seed: Of random weights.
-        tokenizer: See there.
+        beside: See there.
         out: The folder.
     """
     grow(growth, out, seed=seed, measure=False)
-    _put_tokenizer(tokenizer, out)
+    _put_tokenizer(beside.tokenizer, out)
 
 
-def grow_in_memory(job: Job, tokenizer: Path | None, out: Path) -> Generator[int, None, None]:
+def grow_in_memory(job: Job, beside: Beside, out: Path) -> Generator[int, None, None]:
     """Grow as the training does, with the optimizer's moments where the sources have any."""
     model: Any = build(job)
     optimizer = make_optimizer(model, job.training.optimizer)
     yield from grow_job(replace(job, is_first_of_its_shape=False), model, optimizer)
+    if beside.like is not None:
+        model.to(open_checkpoint(beside.like, job.text.objective.kind).tensors.usual_type)
     model.save_pretrained(out)
     keeps = job.training.optimizer_state != "reset"
     if keeps and any(_has_moments(path) for path in job.sources):
         (out / MOMENTS).parent.mkdir()
         write_tensors(out / MOMENTS, dict(state_tensors(optimizer, model)), {"step": "0"})
-    _put_tokenizer(tokenizer, out)
+    _put_tokenizer(beside.tokenizer, out)
+    if beside.like is not None:
+        copy_along(beside.like, out, ALONG)
 
 
-def _put_tokenizer(tokenizer: Path | None, out: Path) -> None:
-    """Put a tokenizer in place of the one that is there."""
-    if tokenizer is None:
-        return
+def _put_tokenizer(tokenizer: Path, out: Path) -> None:
+    """Put a tokenizer in place of the one that is there.
+
+    A `*.model` stays: it has the same vocabulary, and some trainers read nothing else.
+    """
     for pattern in TOKENIZER:
         for path in out.glob(pattern):
-            path.unlink()
+            if path.suffix != ".model":
+                path.unlink()
     copy_along(tokenizer, out, (*TOKENIZER, *ALONG))
 
 

@@ -16,7 +16,7 @@ from lagsearch.models.configs import plain_config
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan
 from lagsearch.records.folder import RunFolder
-from lagsearch.running.growing import growth_on_disk
+from lagsearch.running.growing import Beside, growth_on_disk
 from lagsearch.running.trainers.job import TrainerJob
 from lagsearch.space import (
     Space,
@@ -77,19 +77,16 @@ class JobMaker:
         }
 
     @property
-    def tokenizer(self) -> Path | None:
-        """The folder of the tokenizer that a trainer is given; None: that of the first source."""
-        has_own = self.plan.space.data.tokenizer is not None
-        is_trained = self.plan.sources[0].checkpoint is None
-        return (self.folder.path / "tokenizer").absolute() if has_own or is_trained else None
+    def tokenizer(self) -> Path:
+        """The folder of the tokenizer that a trainer of the user's own is given."""
+        return (self.folder.path / "tokenizer").absolute()
 
     def _by(self, trainer: Trainer, job: Job, planned: PlannedCandidate) -> TrainerJob:
         """Return a job that a trainer of the user's own does."""
         growth = growth_on_disk(self.plan, planned)
+        more = Beside.of(self.plan, self.tokenizer)
         own = {each.name: getattr(job, each.name) for each in fields(job)}
-        return TrainerJob(
-            **own, trainer=trainer, growth=growth, tokenizer=self.tokenizer, where=Path.cwd()
-        )
+        return TrainerJob(**own, trainer=trainer, growth=growth, beside=more, where=Path.cwd())
 
     def inputs(self) -> dict[str, Any]:
         """Return what decides the losses beside the space and the sources, as plain values.

@@ -49,6 +49,7 @@ from lagsearch.running.workers.serial import (
 )
 from lagsearch.running.workers.slots import (
     Slots,
+    as_far_as_here,
     assign_slots,
     check_memory,
     memory_of,
@@ -123,9 +124,24 @@ def run_space(
 
 
 def prepared(
-    file: SpaceFile, folder: RunFolder, watch: Watch, write_report: WriteReport, *, serial: bool
+    file: SpaceFile,
+    folder: RunFolder,
+    watch: Watch,
+    write_report: WriteReport,
+    *,
+    serial: bool,
+    only_grows: bool = False,
 ) -> tuple[Plan, Shared]:
-    """Plan a run and read its text and its checkpoints; nothing is written to its folder."""
+    """Plan a run and read its text and its checkpoints; nothing is written to its folder.
+
+    Args:
+        file: The space.
+        folder: The run folder.
+        watch: Follows.
+        write_report: Called when all is trained.
+        serial: Whether Ray is left out.
+        only_grows: Whether candidates are grown and not trained: this machine need not be able to.
+    """
     first = file.stages[0]
     if first.number is None and any(each.before is not None for each in first.space.sources):
         message = "is what a stage begins with: run the space that has the stages"
@@ -137,12 +153,15 @@ def prepared(
         plan = plan_stages(file, vocabulary)
     for line in file.notes:
         watch.say(line)
-    _check_downstream(plan, folder, watch)
-    check_trainer(first, plan.stages[0], watch.say)
+    if not only_grows:
+        _check_downstream(plan, folder, watch)
+        check_trainer(first, plan.stages[0], watch.say)
     memory = [each.cost.memory_bytes for each in plan.candidates]
-    compute, slots = _resources(first, memory)
-    for each in file.stages:
-        _check_compiling(each, compute.device)
+    compute, slots = _resources(first, memory, only_grows=only_grows)
+    trains = first.space.trainer is None and not only_grows
+    if trains or any(each.checkpoint is None for each in plan.stages[0].sources):
+        for each in file.stages:
+            _check_compiling(each, compute.device)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     return plan, Shared(
         tokenizer=tokenizer,
@@ -217,11 +236,15 @@ def _checkpoints(
     return brought
 
 
-def _resources(file: StageFile, memory: Sequence[int | None]) -> tuple[Compute, Slots]:
+def _resources(
+    file: StageFile, memory: Sequence[int | None], *, only_grows: bool = False
+) -> tuple[Compute, Slots]:
     space = file.space
+    asked = as_far_as_here(space.resources) if only_grows else space.resources
+    trains = space.trainer is None and not only_grows
     try:
-        compute, slots = assign_slots(space.resources, space.training.precision, memory)
-        if not os.environ.get("RAY_ADDRESS"):  # another machine will train
+        compute, slots = assign_slots(asked, space.training.precision, memory)
+        if trains and not os.environ.get("RAY_ADDRESS"):  # another machine will train
             check_memory(memory, compute.device, memory_of(compute.device))
         return compute, slots
     except ResourceError as error:

@@ -145,8 +145,8 @@ class StageRun:
         sampling = open_sampling(self.plan, self.folder)
         plans = recorded(self.plan) if sampling is None else sampling.record()
         self.folder.begin(space, plans, describe(shared.compute), self.make.inputs())
-        if space.trainer is not None and (folder := self.make.tokenizer) is not None:
-            shared.tokenizer.save_pretrained(folder)
+        if space.trainer is not None:
+            shared.tokenizer.save_pretrained(self.make.tokenizer)
         states: dict[int, list[Path]] = {seed: [] for seed in space.seeds}
         if not self.begins_random:
             sources = self.phases.sources()

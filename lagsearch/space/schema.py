@@ -502,7 +502,7 @@ class TrainerLosses(StrictModel):
     line), `csv` (also Lightning's), `tensorboard` (event files; needs `lagsearch[tensorboard]`),
     `wandb` (offline runs; needs `lagsearch[wandb]`), or `megatron_log` (lines of its output)."""
     path: str | None = None
-    """The file, or for `tensorboard` and `wandb` the folder, with `{out}`; when left out `{out}`
+    """The file, or for `tensorboard` and `wandb` the folder, below `{out}/`; when left out `{out}`
     itself, for `jsonl` and `csv` `{out}/losses.jsonl` and `{out}/losses.csv`, for `megatron_log`
     what the command prints."""
     key: str | None = None
@@ -516,8 +516,8 @@ class TrainerCheckpoints(StrictModel):
     """Where a trainer of your own writes its checkpoints."""
 
     path: str = "{out}/checkpoint-{step}"
-    """The checkpoint of a step, with `{out}` and `{step}`, or padded `{step:07d}`. Without a step
-    it is the last one, written over again and again."""
+    """The checkpoint of a step, below `{out}/`, with `{step}`, or padded `{step:07d}`. Without a
+    step it is the last one, written over again and again."""
     export: str | None = None
     """A command that makes a Hugging Face checkpoint `{hf}` of the trainer's own `{path}`; when
     left out, that is one itself."""
@@ -528,7 +528,7 @@ class Trainer(StrictModel):
 
     Commands are run without a shell. They may name `{checkpoint}` (the grown Hugging Face folder),
     `{out}` (a folder of the candidate's own), `{steps}` (the step after growth to stop at),
-    `{total_steps}` (completion, which schedules span), `{seed}`, `{name}` (the candidate's) and
+    `{total_steps}` (the final step, which schedules span), `{seed}`, `{name}` (the candidate's) and
     `{python}` (the Python that runs lagsearch).
     """
 

@@ -64,7 +64,9 @@ def trainer_rules(space: Space) -> Iterator[Broken]:
         if (text := _at(trainer, key)) is not None:
             for message in _placeholders(text, known, _NEEDED.get(key, ())):
                 yield ("trainer", *key), message
+    yield from _places(trainer)
     yield from _losses(trainer)
+    yield from _stops(space, trainer)
     yield from _ignored(space)
 
 
@@ -103,6 +105,29 @@ def _placeholders(text: str, known: tuple[str, ...], needed: tuple[str, ...]) ->
         if name not in found:
             yield f"lacks {{{name}}}: nothing would tell the trainer of it"
             return
+
+
+def _places(trainer: Trainer) -> Iterator[Broken]:
+    """Yield the paths that are not below `{out}`: what is there is removed before it is retried."""
+    for key in (("checkpoints", "path"), ("losses", "path")):
+        parts = (_at(trainer, key) or "{out}").split("/")
+        if parts[0] != "{out}" or ".." in parts:
+            message = "must begin with {out}/, the folder of the candidate's own, and stay in it"
+            yield ("trainer", *key), message
+
+
+def _stops(space: Space, trainer: Trainer) -> Iterator[Broken]:
+    """Yield steps that could be measured only by training to each of them anew."""
+    is_anew = trainer.command is not None and trainer.resume is None
+    if has_step(trainer.checkpoints.path) or trainer.evaluate == "trainer" or not is_anew:
+        return
+    known = {0, space.cut, space.latest_lag, space.training.steps}
+    if further := sorted({*(space.evaluation.steps or ())} - known):
+        message = (
+            f"step {further[0]} needs a checkpoint of its own: give trainer.resume, or "
+            "{step} in trainer.checkpoints.path"
+        )
+        yield ("evaluation", "steps"), message
 
 
 def _losses(trainer: Trainer) -> Iterator[Broken]:

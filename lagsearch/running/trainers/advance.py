@@ -3,10 +3,12 @@
 Both leave the same: evaluations in the curve, and a state at the step that was to be reached.
 """
 
+import gc
 import importlib
 import shutil
 import time
-from collections.abc import Generator, Iterable
+import traceback
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,7 +19,14 @@ from typing import Any
 import torch
 
 from lagsearch.display.watch import Progress
-from lagsearch.errors import CandidateFailed, ModelError, TrainerError, brief
+from lagsearch.errors import (
+    CandidateFailed,
+    LagsearchError,
+    ModelError,
+    TrainerError,
+    brief,
+    reason_of,
+)
 from lagsearch.models.build import bare_model, tensors_of
 from lagsearch.models.checkpoints import open_checkpoint
 from lagsearch.models.configs import rebuild_config
@@ -84,7 +93,7 @@ class _Elsewhere:
         self.job = job
         self.is_measured_here = job.trainer.evaluate == "lagsearch"
         self.evaluations: list[Evaluation] = []
-        self.steps_logged: dict[int, tuple[float, ...]] = {}
+        self.steps_logged: dict[int, float] = {}
         """Of a function: losses by step."""
 
     @property
@@ -98,7 +107,17 @@ class _Elsewhere:
         return self.job.own / "last"
 
     def reach(self, until: int) -> Signs:
-        """Bring curve and state to a step."""
+        """Bring curve and state to a step.
+
+        Where all steps share one checkpoint, the trainer stops wherever it is to be measured.
+        """
+        job, saved = self.job, saved_at(self.job.state)
+        done = saved.step if saved else 0
+        stops = () if job.has_steps or not self.is_measured_here else job.evaluate_at
+        for step in (*(each for each in stops if done < each < until), until):
+            yield from self._reach(step)
+
+    def _reach(self, until: int) -> Signs:
         job = self.job
         saved = saved_at(job.state)
         begun = self._begun(until, saved)
@@ -108,12 +127,14 @@ class _Elsewhere:
         if len(self.evaluations) < len(curve.evaluations) or curve.failure:
             rewrite(job.curve, self.evaluations)
         yield from self._grow()
+        if saved is not None:
+            self._evaluate_saved(saved)
         if saved is None or saved.step < until:
             began = time.monotonic()
             yield from self._train(begun, until)
             saved = SavedAt(until, round(begun.wall_s + time.monotonic() - began, 3))
             yield from self._take_up(begun, saved)
-        self._evaluate_saved(saved)
+            self._evaluate_saved(saved)
         yield self._progress(until)
 
     def _begun(self, until: int, saved: SavedAt | None) -> _Begun:
@@ -152,7 +173,7 @@ class _Elsewhere:
     def _grow(self) -> Signs:
         """Have the grown model on the disk, and measured."""
         job = self.job
-        for learned in grow_to_folder(job, job.growth, job.tokenizer, self.checkpoint):
+        for learned in grow_to_folder(job, job.growth, job.beside, self.checkpoint):
             yield Progress(job.name, 0, None, 0.0, learned)
         is_known = any(each.step == 0 for each in self.evaluations)
         if self.is_measured_here and 0 in job.evaluate_at and not is_known:
@@ -190,7 +211,7 @@ class _Elsewhere:
         else:
             command = trainer.resume if begun.path is not None else trainer.command
             yield from self._run(command or "", call, begun)
-            self._check_end(until)
+        self._check_end(until)
         if not job.path_at(until).exists():
             raise TrainerError(self._nothing_at(until))
 
@@ -217,11 +238,10 @@ class _Elsewhere:
     def _call(self, name: str, call: Call, begun: _Begun) -> Signs:
         """Call a function, and follow the losses that it yields."""
         began = told = time.monotonic()
-        with closing(_steps_of(load_function(name)(call))) as steps:
-            for step, losses in steps:
-                self.steps_logged[step] = losses
-                mean = fsum(losses) / len(losses)
-                logged = Logged({step: mean}, key="loss")
+        with closing(_steps_of(name, call, self.job.output)) as steps:
+            for step, loss in steps:
+                self.steps_logged[step] = loss
+                logged = Logged({step: loss}, key="loss")
                 self._check_numbers(logged, begun.step)
                 if (now := time.monotonic()) - told > _TELL_EVERY_S:
                     yield self._sign(logged, begun, now - began)
@@ -240,9 +260,10 @@ class _Elsewhere:
     def _check_end(self, until: int) -> None:
         """Check that it came to the step, where its last checkpoint has no step in its name."""
         logged = self._logged()
-        if self.job.has_steps or logged.last >= until:
+        last = max(self.steps_logged, default=logged.last)
+        if self.job.has_steps or last >= until:
             return
-        lacking = f"its last loss is of step {logged.last}" if logged.last else logged.lacking()
+        lacking = f"its last loss is of step {last}" if last else logged.lacking()
         raise TrainerError(f"the trainer ended before step {until}: {lacking} ({self.job.output})")
 
     def _nothing_at(self, step: int) -> str:
@@ -267,11 +288,13 @@ class _Elsewhere:
             share = max(0, step - begun.step) / (end.step - begun.step)
             at = SavedAt(step, round(begun.wall_s + share * (end.wall_s - begun.wall_s), 3))
             if self.is_measured_here:
-                self._measure(at, self._loaded(self._exported(step), step))
+                self._measure(at, self._loaded(self._exported(step, end.step), step))
             else:
-                self._note(at, self._losses_at(step))
+                self._note(at, self._loss_at(step))
             yield self._progress(step)
-        model = self._loaded(self._exported(end.step), end.step)
+        model = self._loaded(self._exported(end.step, end.step), end.step)
+        if not self.is_measured_here:
+            self._note(end, self._loss_at(end.step))  # before it counts as trained
         if not job.has_steps:
             _copy(job.path_at(end.step), self._kept)
         save_state(job.state, model, None, end)
@@ -282,29 +305,35 @@ class _Elsewhere:
         if any(each.step == at.step for each in self.evaluations):
             return
         if not self.is_measured_here:
-            self._note(at, self._losses_at(at.step))
+            self._note(at, self._loss_at(at.step))
             return
         model = bare_model(rebuild_config(self.job.config), self.job.text.objective.kind)
         load_weights(self.job.state, model)
         self._measure(at, model)
 
-    def _losses_at(self, step: int) -> tuple[float, ...]:
-        """Return what the trainer measured at a step.
+    def _loss_at(self, step: int) -> tuple[float]:
+        """Return what the trainer measured at a step, as the one batch of an evaluation.
 
         Raises:
             TrainerError: It logged nothing there.
         """
         logged = self._logged()
-        own = {each: (loss,) for each, loss in logged.losses.items()} | self.steps_logged
+        own = {**logged.losses, **self.steps_logged}
         if step in own:
-            return own[step]
+            return (own[step],)
         shown = ", ".join(map(str, sorted(own)[:12]))
         lacking = f"it has losses at {shown}" if own else logged.lacking()
         raise TrainerError(f"the trainer logged no loss at step {step}: {lacking}")
 
-    def _exported(self, step: int) -> Path:
-        """Return the Hugging Face folder of a step's checkpoint, made where that is needed."""
+    def _exported(self, step: int, last: int) -> Path:
+        """Return the Hugging Face folder of a step's checkpoint, made where that is needed.
+
+        Raises:
+            TrainerError: There is none, or that of the last step is in its place.
+        """
         job, path = self.job, self.job.path_at(step)
+        if step != last and not job.has_steps:
+            raise TrainerError(f"{path} is of step {last}, and step {step} is to be measured")
         if not path.exists():
             raise TrainerError(
                 f"the trainer wrote no checkpoint {path}, and step {step} is to be measured"
@@ -354,6 +383,10 @@ class _Elsewhere:
         model, options = model.to(job.compute.device), forward_options(job)
         loss_of = partial(Loss(model), lambda inputs_BT: model(inputs_BT, **options).logits)
         losses, by_part = measure(job, model, validation, loss_of)
+        model.to("meta")  # what is trained next may need the device for itself
+        if job.compute.device == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
         self._note(at, losses, by_part if len(by_part) > 1 else {})
 
     def _note(
@@ -397,27 +430,45 @@ def load_function(name: str) -> Any:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise TrainerError(f"cannot be imported: {brief(error)}") from None
+    except (Exception, SystemExit) as error:  # a module of the user's does what it likes
+        raise TrainerError(f"cannot be imported: {reason_of(error)}") from None
     if not callable(found):
         raise TrainerError("is no function")
     return found
 
 
-def _steps_of(
-    found: Iterable[Any] | None,
-) -> Generator[tuple[int, tuple[float, ...]], None, None]:
-    """Yield what a function yields: steps and losses, of one batch or of several.
+def _steps_of(name: str, call: Call, output: Path) -> Generator[tuple[int, float], None, None]:
+    """Yield what a function yields: steps and losses, the mean of those of several batches.
+
+    Args:
+        name: The function's.
+        call: What it is called with.
+        output: The file that takes the traceback of what it raises.
 
     Raises:
-        TrainerError: It is something else.
+        TrainerError: It fails, or yields something else.
     """
-    for each in found or ():
-        try:
-            step, losses = each
-            several = losses if isinstance(losses, list | tuple) else (losses,)
-            yield int(step), tuple(map(float, several))
-        except (TypeError, ValueError):
-            message = f"the trainer yielded {brief(repr(each))}, not a step and its losses"
-            raise TrainerError(message) from None
+    function = load_function(name)
+    try:
+        for each in function(call) or ():
+            yield _step_of(each)
+    except LagsearchError:
+        raise
+    except (Exception, SystemExit) as error:  # also an OSError: it is the user's, not lagsearch's
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("a", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+        raise TrainerError(f"{name} failed: {reason_of(error)} ({output})") from None
+
+
+def _step_of(yielded: Any) -> tuple[int, float]:
+    try:
+        step, losses = yielded
+        several = losses if isinstance(losses, list | tuple) else (losses,)
+        return int(step), fsum(map(float, several)) / len(several)
+    except (TypeError, ValueError, ZeroDivisionError):
+        message = f"the trainer yielded {brief(repr(yielded))}, not a step and its losses"
+        raise TrainerError(message) from None
 
 
 def _copy(path: Path, to: Path) -> None:

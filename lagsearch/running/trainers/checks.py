@@ -5,10 +5,11 @@ import shlex
 import shutil
 from collections.abc import Callable
 
-from lagsearch.errors import TrainerError
+from lagsearch.errors import CurvesError, TrainerError
 from lagsearch.planning.stage import StagePlan
+from lagsearch.records.logged_losses import check_library
 from lagsearch.running.trainers.advance import load_function
-from lagsearch.space import StageFile
+from lagsearch.space import StageFile, Trainer
 
 
 def check_trainer(file: StageFile, plan: StagePlan, say: Callable[[str], None]) -> None:
@@ -27,11 +28,7 @@ def check_trainer(file: StageFile, plan: StagePlan, say: Callable[[str], None]) 
     trainer = file.space.trainer
     if trainer is None:
         return
-    if trainer.python is not None:
-        try:
-            load_function(trainer.python)
-        except TrainerError as error:
-            raise file.error(("trainer", "python"), str(error)) from None
+    _check_imports(file, trainer)
     commands = {
         ("trainer", "command"): trainer.command,
         ("trainer", "resume"): trainer.resume,
@@ -51,3 +48,16 @@ def check_trainer(file: StageFile, plan: StagePlan, say: Callable[[str], None]) 
             "trainer: losses are measured on a fraction of data.train, which a trainer that reads "
             "the same files trains on; give data.validation files of its own"
         )
+
+
+def _check_imports(file: StageFile, trainer: Trainer) -> None:
+    """Check that its function, and what reads its losses, can be imported."""
+    try:
+        if trainer.python is not None:
+            load_function(trainer.python)
+        if trainer.losses is not None:
+            check_library(trainer.losses.format)
+    except TrainerError as error:
+        raise file.error(("trainer", "python"), str(error)) from None
+    except CurvesError as error:
+        raise file.error(("trainer", "losses", "format"), str(error)) from None

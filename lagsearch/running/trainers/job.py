@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lagsearch.grow import Growth
+from lagsearch.running.growing import Beside
 from lagsearch.space import Trainer, filled_in, has_step, words_of_command
 from lagsearch.training.job import Job
 
@@ -21,7 +22,7 @@ class Call:
             `training/optimizer.safetensors` where the sources have any.
         out: A folder of the candidate's own, for the trainer's checkpoints and logs.
         steps: The step after growth to stop at.
-        total_steps: Completion, which a schedule spans.
+        total_steps: The final step, which a schedule spans.
         seed: Decides the order of the data.
         last: The trainer's own checkpoint to go on from; None begins at `checkpoint`.
         step: Its step; 0 without one.
@@ -58,13 +59,13 @@ class TrainerJob(Job):
     Attributes:
         trainer: What the space says of it.
         growth: The candidate's growth from file to file, where that can be.
-        tokenizer: A folder with the space's tokenizer, where it is not the first source's.
+        beside: What the grown folder has beside grown weights.
         where: The folder that commands are run in: that of `lagsearch run`.
     """
 
     trainer: Trainer = field(default_factory=Trainer)
     growth: Growth | None = None
-    tokenizer: Path | None = None
+    beside: Beside = field(default_factory=lambda: Beside(Path()))
     where: Path = Path()
 
     @property

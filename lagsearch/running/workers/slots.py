@@ -72,6 +72,15 @@ def assign_slots(
     return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number))
 
 
+def as_far_as_here(wanted: Resources) -> Resources:
+    """Return what is wanted as far as this machine has it."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    own = {"cpus_per_candidate": min(wanted.cpus_per_candidate, n_cpus())}
+    return wanted.model_copy(update=own if has_gpu else {**own, "gpus_per_candidate": 0})
+
+
 def check_memory(memory_bytes: Sequence[int | None], device: str, there: int | None) -> None:
     """Check that one candidate at a time can fit at all.
 
