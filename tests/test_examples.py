@@ -44,7 +44,15 @@ def ran(call, tmp_path, corpus, monkeypatch, request):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("ran", ["hugging_face", "nanogpt", "torchtitan"], indirect=True)
+@pytest.mark.parametrize(
+    "ran",
+    [
+        pytest.param("hugging_face"),
+        pytest.param("nanogpt", marks=pytest.mark.slow),
+        pytest.param("torchtitan", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
 def test_an_example_searches(ran):
     folder, out = ran
     report = json.loads((folder / "report.json").read_text())

@@ -549,7 +549,14 @@ def test_no_process_of_a_command_is_left(tmp_path):
     assert waited(lambda: not alive(pid))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL),
+    ],
+)
 @pytest.mark.timeout(300)
 def test_a_killed_search_leaves_no_process_and_goes_on(call, write, tmp_path, number):
     """The trainer is stopped in mid-search, behind its first checkpoint, and goes on from there."""

@@ -372,7 +372,8 @@ class _Elsewhere:
                     tensor.copy_(opened.tensors[name])
         except (ModelError, KeyError) as error:
             raise TrainerError(
-                f"the checkpoint of step {step} cannot be read: {brief(error)}"
+                f"the checkpoint of step {step} cannot be read: "
+                + brief(str(error).replace(f"{folder}/", ""))
             ) from None
         opened.tensors.release()
         return model
