@@ -133,7 +133,8 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known word, or an empty string."""
     import difflib
 
-    nearest = difflib.get_close_matches(word, known, n=1)
+    begun = [each for each in known if word and each.startswith(word)]
+    nearest = difflib.get_close_matches(word, known, n=1) or begun[:1]
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from typing_extensions import override
@@ -39,6 +39,21 @@ class Progress:
     learned: int | None = None
 
 
+@dataclass(frozen=True)
+class Before:
+    """What is known of a phase when it begins.
+
+    Attributes:
+        losses: Of models that came to its end before, by name.
+        step: Where they are.
+        unranked: Models that are shown beside the others, and not ranked.
+    """
+
+    losses: Mapping[str, float] = field(default_factory=dict)
+    step: int = 0
+    unranked: frozenset[str] = frozenset()
+
+
 class Watch:
     """Follows a run. This one is silent; others override what they show."""
 
@@ -58,14 +73,16 @@ class Watch:
         """
         yield
 
-    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
         """Begin a phase in which each of the named models trains up to its step."""
 
     @contextmanager
-    def during(self, phase: str, ends: Mapping[str, int]) -> Iterator[None]:
+    def during(
+        self, phase: str, ends: Mapping[str, int], before: Before | None = None
+    ) -> Iterator[None]:
         """Begin a phase, and end it whatever happens inside."""
         try:
-            self.begin(phase, ends)
+            self.begin(phase, ends, before)
             yield
         finally:
             self.end()
@@ -90,17 +107,18 @@ class _Phase(Watch):
         self._clear("", {})
 
     @override
-    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
-        self._clear(phase, ends)
+    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
+        self._clear(phase, ends, before or Before())
 
-    def _clear(self, phase: str, ends: Mapping[str, int]) -> None:
-        self.title, self.ends = phase, dict(ends)
-        self.steps = dict.fromkeys(ends, 0)
-        self.losses: dict[str, float] = {}
-        self.state = dict.fromkeys(ends, "")
+    def _clear(self, phase: str, ends: Mapping[str, int], before: Before = Before()) -> None:
+        there = {name: before.step for name in before.losses}
+        self.title, self.ends, self.unranked = phase, {**there, **ends}, before.unranked
+        self.steps = dict.fromkeys(ends, 0) | there
+        self.losses = dict(before.losses)
+        self.state = dict.fromkeys(ends, "") | dict.fromkeys(there, "done")
         self.learned: dict[str, int] = {}
         self.began: float | None = None
-        self.skipped = 0
+        self.skipped = sum(there.values())
 
     @override
     def progress(self, progress: "Progress") -> None:
@@ -136,8 +154,12 @@ class _Phase(Watch):
 
     def rank(self, name: str) -> int | None:
         """Return the rank among the finished ones, where all are trained equally long."""
-        done = [each for each in self.ends if self.state[each] == "done"]
-        if name not in done or name not in self.losses or len({*self.ends.values()}) > 1:
+        done = [
+            each
+            for each in self.ends
+            if self.state[each] == "done" and each in self.losses and each not in self.unranked
+        ]
+        if name not in done or len({*self.ends.values()}) > 1:
             return None
         return 1 + sum(self.losses[each] < self.losses[name] for each in done)
 
@@ -185,12 +207,12 @@ class PlainWatch(_Phase):
         yield
 
     @override
-    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
-        super().begin(phase, ends)
+    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
+        super().begin(phase, ends, before)
         many = f"{len(ends)} trainings" if len(ends) > 1 else next(iter(ends))
-        self.say(
-            f"{phase}: {many} {self.goal()}" if many not in phase else f"{phase} {self.goal()}"
-        )
+        there = f"; {len(before.losses)} came there before" if before and before.losses else ""
+        title = f"{phase}: {many}" if many not in phase else phase
+        self.say(f"{title} {self.goal()}{there}")
         self.wrote = time.monotonic()
 
     @override
@@ -261,8 +283,8 @@ class LiveWatch(_Phase):
             self._show()
 
     @override
-    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
-        super().begin(phase, ends)
+    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
+        super().begin(phase, ends, before)
         self.is_training = True
         self._show()
 

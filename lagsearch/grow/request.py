@@ -287,7 +287,9 @@ def _depth(shapes: Sequence[ModelShape], operator: str, settings: dict[str, Any]
     for key in settings:
         if key != "factor" and key not in known:
             names = ", ".join(["factor", *known])
-            raise OperatorError(f"{operator} has no setting {key!r}; known: {names}", key)
+            hint = did_you_mean(key, ["factor", *known])
+            message = and_then(f"{operator} has no setting {key!r}{hint}", f"known: {names}")
+            raise OperatorError(message, key)
     if (factor := settings.pop("factor", None)) is not None:
         is_number = isinstance(factor, int | float) and math.isfinite(factor)
         wanted = depth * factor if is_number else 0

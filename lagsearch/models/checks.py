@@ -1,6 +1,7 @@
 """What must hold after every growth, whatever the operator."""
 
 import tempfile
+from inspect import signature
 from typing import Any
 
 import torch
@@ -72,9 +73,11 @@ def _check_cache(model: nn.Module) -> None:
     tokens = probe_tokens(model)
     whole = model(tokens, use_cache=False).logits[0]  # (T, V)
     cache, steps = None, []
+    known = signature(model.forward).parameters
+    key = "cache" if "cache" in known else "past_key_values"  # its name before transformers 5.24
     for position in range(tokens.shape[1]):
-        out = model(tokens[:, position : position + 1], past_key_values=cache, use_cache=True)
-        cache = getattr(out, "past_key_values", None)
+        out = model(tokens[:, position : position + 1], **{key: cache}, use_cache=True)
+        cache = getattr(out, key, None)
         if cache is None:
             return
         steps.append(out.logits[0, -1])

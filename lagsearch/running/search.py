@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lagsearch.display.watch import Watch
+from lagsearch.display.watch import Before, Watch
 from lagsearch.errors import RunFolderError
 from lagsearch.records.curve import (
     Curve,
@@ -124,6 +124,17 @@ class Searching:
         }
         return decide(measured_of(alive, space.training.steps), settings) if alive else None
 
+    def _before(self, step: int, missing: Collection[str]) -> Before:
+        """Return what is known of jobs that came to a step before."""
+        found = {
+            name: self.folder.curve(name).at(step) for name in self.jobs if name not in missing
+        }
+        return Before(
+            losses={name: each.val_loss for name, each in found.items() if each is not None},
+            step=step,
+            unranked=frozenset(t for name in self.baselines for t in self.space.trials(name)),
+        )
+
     def _train(self, missing: Sequence[Job], until: int) -> None:
         """Train jobs to a step, and let go of the states that are of no use."""
         if not missing:
@@ -135,7 +146,8 @@ class Searching:
         missing = longest_first(missing, until, self.folder.reached)
         called = time.monotonic()
         try:
-            with self.watch.during("search", {job.name: until for job in missing}):
+            ends = {job.name: until for job in missing}
+            with self.watch.during("search", ends, self._before(until, ends)):
                 outcome = self.runner(missing, until, self.watch, keep.finished)
         except BaseException:
             self.folder.spend("search", time.monotonic() - called)
