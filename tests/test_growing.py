@@ -410,7 +410,8 @@ def test_factors_that_are_none(checkpoint, grow, tmp_path, factor):
 
 def test_a_setting_that_is_not_there_is_named(checkpoint, grow, tmp_path):
     options = ("--operator", "stack", "--set", "factr=2", "--out", tmp_path / "out")
-    assert "stack has no setting 'factr'; known: factor, " in refused(grow, checkpoint(), *options)
+    message = "stack has no setting 'factr'; did you mean 'factor'? known: factor, "
+    assert message in refused(grow, checkpoint(), *options)
 
 
 def test_unreadable_pickles_are_one_line(checkpoint, grow, tmp_path):

@@ -100,6 +100,7 @@ class _Run:
         self.ramp = Ramp(job.plan, self.model, stack)
         self.pace = Pace(job.training.new_parameters, job.plan, self.model, stack)
         self.step, self.wall_s = 0, 0.0
+        self.until: int | None = None
         self.evaluations: list[Evaluation] = []
         self.dropout = Dropout(self.model, job.text.seed, self.device)
         self.losses: list[torch.Tensor] = []

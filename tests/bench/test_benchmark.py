@@ -242,7 +242,7 @@ def test_of_a_space_no_place_and_no_command_is_kept(write_space, tmp_path, monke
     ):
         for key in ("checkpoint", "tokenizer", "hub"):
             assert file._without_places({key: name}) == {key: kept}
-    losses = {"format": "jsonl", "path": "/srv/{out}/losses"}
+    losses = {"format": "jsonl", "path": "{out}/losses"}
     mine = {"command": "train --key hunter2 {checkpoint} {out}", "resume": "again {last} {out}"}
     for trainer, wanted in (
         ({**mine, "losses": losses, "evaluate": "trainer"}, ("command", "trainer", "jsonl")),
