@@ -14,7 +14,7 @@ from lagsearch.display.screen import (
     printable,
     write,
 )
-from lagsearch.display.watch import LiveWatch, PlainWatch, Progress
+from lagsearch.display.watch import DoneBefore, LiveWatch, PlainWatch, Progress
 from lagsearch.running import interrupts
 
 HOSTILE = "a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
@@ -139,3 +139,17 @@ def test_a_live_table_of_long_names_fits_the_window(monkeypatch, columns):
     assert names[7] in shown
     more = int(re.search(r"and (\d+) more", stream.getvalue())[1])
     assert more + sum(each in shown for each in names) >= 29
+
+
+def test_what_came_there_before_keeps_its_rank_and_a_baseline_has_none():
+    stream = io.StringIO()
+    watch = PlainWatch(stream)
+    before = DoneBefore({"best": 1.0, "ungrown": 0.5}, 10, frozenset({"ungrown"}))
+    with watch.during("search", {"next": 10, "last": 10}, before):
+        for name, loss in (("next", 1.5), ("last", 1.2)):
+            watch.progress(Progress(name, 10, loss, 1.0))
+            watch.finished(name)
+        assert [watch.rank(name) for name in ("best", "last", "next", "ungrown")] == [1, 2, 3, None]
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "search: 2 trainings to step 10; 2 came there before"
+    assert lines[-1].startswith("  [4/4] last, step 10, val loss 1.2000, rank 2 so far")

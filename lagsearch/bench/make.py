@@ -10,7 +10,7 @@ from typing_extensions import override
 from lagsearch.bench.design import STORIES, Design, facts_of, split
 from lagsearch.bench.spaces import designed_space
 from lagsearch.bench.texts import Texts
-from lagsearch.display.watch import Before, Watch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import LagsearchError, RunFolderError
 from lagsearch.records.benchmark import BENCHMARK_MANIFEST, add_run, is_benchmark, read_manifest
 from lagsearch.records.folder import RunFolder
@@ -25,7 +25,7 @@ class _WithoutLosses(Watch):
         self.outer, self.left, self.title = outer, 0, ""
 
     @override
-    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
         self.title, self.left = phase, len(ends)
 
     @override

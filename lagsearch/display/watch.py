@@ -40,7 +40,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Before:
+class DoneBefore:
     """What is known of a phase when it begins.
 
     Attributes:
@@ -56,6 +56,8 @@ class Before:
 
 class Watch:
     """Follows a run. This one is silent; others override what they show."""
+
+    before = DoneBefore()
 
     def say(self, line: str) -> None:
         """Show one line that stays."""
@@ -73,16 +75,17 @@ class Watch:
         """
         yield
 
-    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
         """Begin a phase in which each of the named models trains up to its step."""
 
     @contextmanager
     def during(
-        self, phase: str, ends: Mapping[str, int], before: Before | None = None
+        self, phase: str, ends: Mapping[str, int], before: DoneBefore | None = None
     ) -> Iterator[None]:
         """Begin a phase, and end it whatever happens inside."""
         try:
-            self.begin(phase, ends, before)
+            self.before = before or DoneBefore()
+            self.begin(phase, ends)
             yield
         finally:
             self.end()
@@ -107,10 +110,11 @@ class _Phase(Watch):
         self._clear("", {})
 
     @override
-    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
-        self._clear(phase, ends, before or Before())
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        self._clear(phase, ends)
 
-    def _clear(self, phase: str, ends: Mapping[str, int], before: Before = Before()) -> None:
+    def _clear(self, phase: str, ends: Mapping[str, int]) -> None:
+        before = self.before
         there = {name: before.step for name in before.losses}
         self.title, self.ends, self.unranked = phase, {**there, **ends}, before.unranked
         self.steps = dict.fromkeys(ends, 0) | there
@@ -207,10 +211,10 @@ class PlainWatch(_Phase):
         yield
 
     @override
-    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
-        super().begin(phase, ends, before)
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        super().begin(phase, ends)
         many = f"{len(ends)} trainings" if len(ends) > 1 else next(iter(ends))
-        there = f"; {len(before.losses)} came there before" if before and before.losses else ""
+        there = f"; {len(self.before.losses)} came there before" if self.before.losses else ""
         title = f"{phase}: {many}" if many not in phase else phase
         self.say(f"{title} {self.goal()}{there}")
         self.wrote = time.monotonic()
@@ -283,8 +287,8 @@ class LiveWatch(_Phase):
             self._show()
 
     @override
-    def begin(self, phase: str, ends: Mapping[str, int], before: Before | None = None) -> None:
-        super().begin(phase, ends, before)
+    def begin(self, phase: str, ends: Mapping[str, int]) -> None:
+        super().begin(phase, ends)
         self.is_training = True
         self._show()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lagsearch.display.watch import Before, Watch
+from lagsearch.display.watch import DoneBefore, Watch
 from lagsearch.errors import RunFolderError
 from lagsearch.records.curve import (
     Curve,
@@ -124,12 +124,12 @@ class Searching:
         }
         return decide(measured_of(alive, space.training.steps), settings) if alive else None
 
-    def _before(self, step: int, missing: Collection[str]) -> Before:
+    def _before(self, step: int, missing: Collection[str]) -> DoneBefore:
         """Return what is known of jobs that came to a step before."""
         found = {
             name: self.folder.curve(name).at(step) for name in self.jobs if name not in missing
         }
-        return Before(
+        return DoneBefore(
             losses={name: each.val_loss for name, each in found.items() if each is not None},
             step=step,
             unranked=frozenset(t for name in self.baselines for t in self.space.trials(name)),
