@@ -15,8 +15,8 @@ from lagsearch.display.watch import Watch
 from lagsearch.errors import HubError
 from lagsearch.hub.card import OURS, source_card, write_card
 from lagsearch.hub.push import plan_upload, upload
-from lagsearch.report.pages.card import without_folders
 from lagsearch.space import load_space, read_yaml
+from lagsearch.storage.published import values_without_paths
 
 LICENSED = """\
 ---
@@ -189,7 +189,7 @@ def test_paths_are_names_and_names_stay():
         "lr": 0.1,
         "corpus": "python-stdlib",
     }
-    assert without_folders(plain) == {
+    assert values_without_paths(plain) == {
         "files": ["a.txt", "c.txt", "d"],
         "hub": "org/set",
         "lr": 0.1,
@@ -300,12 +300,12 @@ def test_the_card_in_yaml_is_what_it_says(run):
 
 
 def test_paths_of_this_machine_are_names_in_a_card():
-    from lagsearch.report.pages.card import _without_paths
+    from lagsearch.storage.published import sentence_without_paths
 
     line = "Baseline continue failed: /home/me/runs/x/states/a.safetensors: no space; see 1/2, a/b"
-    assert _without_paths(line) == (
+    assert sentence_without_paths(line) == (
         "Baseline continue failed: a.safetensors: no space; see 1/2, a/b"
     )
-    assert _without_paths("~/runs/x/space.yaml, https://example.org/a/b") == (
+    assert sentence_without_paths("~/runs/x/space.yaml, https://example.org/a/b") == (
         "space.yaml, https://example.org/a/b"
     )

@@ -3,13 +3,14 @@
 import json
 import math
 import os
-import time
+import sys
 
 import pytest
 
 from lagsearch.callbacks.curve_file import CurveFile
 from lagsearch.errors import CurvesError
 from lagsearch.records.logged_losses import LoggedLosses
+from lagsearch.running.trainers.process import running_command
 from lagsearch.space import TrainerLosses
 
 
@@ -94,20 +95,23 @@ def test_event_files_of_tensorboard(tmp_path):
     assert read(tmp_path, "tensorboard", key="val/loss").losses == {5: 2.5, 10: 2.25}
 
 
-def test_offline_runs_of_wandb(tmp_path, monkeypatch):
-    import wandb
+LOGS = """
+import sys, wandb
+run = wandb.init(mode="offline", dir=sys.argv[1], project="x")
+for step in range(1, 3000, 7):  # more than a block of the file
+    run.log({"val/loss": 1.0 / step, "note": "x" * 40, "nested": {"loss": 2.0}}, step=step)
+run.finish()
+"""
 
+
+def test_offline_runs_of_wandb(tmp_path, monkeypatch):
+    """All is there when the trainer is over, whose end waits for the process of W&B."""
+    pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run = wandb.init(mode="offline", dir=str(tmp_path), project="x")
-    try:
-        for step in range(1, 3000, 7):  # more than a block of the file
-            run.log({"val/loss": 1.0 / step, "note": "x" * 40, "nested": {"loss": 2.0}}, step=step)
-    finally:
-        run.finish()
-    until = time.monotonic() + 20
-    while (found := read(tmp_path, "wandb", key="val/loss")).last < 2997:
-        assert time.monotonic() < until  # W&B's own process writes on after `finish`
-        time.sleep(0.1)
+    words = [sys.executable, "-c", LOGS, str(tmp_path)]
+    with running_command(words, tmp_path / "printed", tmp_path) as process:
+        assert process.wait() == 0
+    found = read(tmp_path, "wandb", key="val/loss")
     assert found.losses == {step: pytest.approx(1.0 / step) for step in range(1, 3000, 7)}
 
 

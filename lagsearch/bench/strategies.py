@@ -33,8 +33,8 @@ class StrategyFigures:
         low: Lower end of its interval over runs (`mean_interval`); NaN for one run.
         high: Its upper end.
         in_noise: Regret over the noise floor, over the runs of several seeds; NaN without any.
-        wins: Runs in which it gives away less than the standard.
-        losses: Runs in which it gives away more.
+        wins: Runs in which its regret is less than the standard's.
+        losses: Runs in which its regret is more.
         p_value: Of its difference from the standard, two-sided, by flips of signs, corrected for
             all strategies in the table (max-T).
     """

@@ -7,7 +7,7 @@ import typer
 
 from lagsearch.display.screen import write
 from lagsearch.display.watch import make_watch
-from lagsearch.errors import InterruptedRunError, LagsearchError
+from lagsearch.errors import LagsearchError
 from lagsearch.running import interrupts
 
 bench_app = typer.Typer(
@@ -66,12 +66,8 @@ def make_command(
     from lagsearch.bench.make import make
 
     wanted = chosen_designs(half, only.split(",") if only else [])
-    try:
+    with interrupts.continued_by_the_same_command():
         make(folder, wanted, files, make_watch(), serial=serial)
-    except KeyboardInterrupt:
-        interrupts.ignore()
-        message = "interrupted; the same command goes on where this stopped"
-        raise InterruptedRunError(message) from None
 
 
 @bench_app.command("add")

@@ -44,7 +44,6 @@ from lagsearch.display.watch import (
     make_watch,
 )
 from lagsearch.errors import (
-    InterruptedRunError,
     LagsearchError,
 )
 from lagsearch.report.pictures.style import PAGE_WIDTH
@@ -215,14 +214,10 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     with _loading(watch):
         from lagsearch.api import run
 
-    try:
+    with interrupts.continued_by_the_same_command():
         result = run(
             loaded, out=out, serial=serial, baselines=baselines, log=log or (), watch=watch
         )
-    except KeyboardInterrupt:
-        interrupts.ignore()
-        message = "interrupted; the same command continues where this stopped"
-        raise InterruptedRunError(message) from None
     show_run(result.folder, result.report)
 
 

@@ -8,7 +8,6 @@ import typer
 from lagsearch.cli.options import SetOption, SkipOption, SpaceArgument
 from lagsearch.display.screen import write
 from lagsearch.display.watch import make_watch
-from lagsearch.errors import InterruptedRunError
 
 
 def export_command(
@@ -31,12 +30,8 @@ def export_command(
         from lagsearch.records.manifest import MANIFEST
         from lagsearch.running.exporting import export_space
 
-    try:
+    with interrupts.continued_by_the_same_command():
         manifest = export_space(loaded, out, watch)
-    except KeyboardInterrupt:
-        interrupts.ignore()
-        message = "interrupted; the same command continues where this stopped"
-        raise InterruptedRunError(message) from None
     count = len(manifest["checkpoints"])
     write(f"Checkpoints: {count} in {out}, each untrained\nManifest: {out / MANIFEST}")
     write(f"Next: train each, and lagsearch report curves.csv --manifest {out / MANIFEST}")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from lagsearch.errors import ModelError, brief
-from lagsearch.storage.files import path_of
+from lagsearch.storage.files import is_path, path_of
 
 INDEX = "model.safetensors.index.json"
 
@@ -58,12 +58,6 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
             "path, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 where there is no "
             "network"
         ) from error
-
-
-def is_path(name: str) -> bool:
-    """Return whether a name is that of a folder, here or not, and cannot be one of the hub."""
-    is_written_so = name.startswith((".", "/", "~")) or name.count("/") > 1
-    return is_written_so or path_of(name).is_dir()
 
 
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> dict[Path, frozenset[str] | None]:

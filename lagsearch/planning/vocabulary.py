@@ -20,10 +20,11 @@ from lagsearch.data.tokens.tokenizers import (
     wrapped,
 )
 from lagsearch.errors import DataError, ModelError, SpaceError
-from lagsearch.models.files import is_path, locate_checkpoint
+from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.planning.names import check_names
 from lagsearch.space import Space, StageFile, TrainBpe
+from lagsearch.storage.files import is_path
 
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Configuration keys that name special tokens."""

@@ -6,7 +6,6 @@ a process that is killed between the two files leaves the benchmark as it was.
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,8 @@ from lagsearch.records.run import read_run, terms_of
 from lagsearch.records.search import Searched, conclude
 from lagsearch.records.shapes import read_record
 from lagsearch.space import Space, load_space
-from lagsearch.storage.files import alone, digest, path_of, replacing, write_json
+from lagsearch.storage.files import alone, digest, replacing, write_json
+from lagsearch.storage.published import sentence_without_paths, values_without_paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -296,7 +296,7 @@ def _recorded(run: RunFolder) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     ]
     keys = ("name", "operator", "settings", "layer_map", "parameters")
     written = {
-        "space": _without_places(run.file().written_out()),
+        "space": _published(run.file().written_out()),
         "candidates": [
             {
                 **{key: plan[key] for key in keys},
@@ -330,50 +330,18 @@ def _digest(entry: _Entry) -> str:
 
 
 def _told(end: Failure) -> dict[str, Any]:
-    return {"step": end.step, "failed": _without_folders(end.failed)}
+    return {"step": end.step, "failed": sentence_without_paths(end.failed)}
 
 
-_FOLDERS = re.compile(
-    r"""(?P<quote>['"])(?:file://)?~?/(?:[^'"]*/)?(?P<name>[^'"/]+)/*(?P=quote)"""
-    r"""|(?<![\w./~-])(?:file://)?~?/(?=[^/\s'"])(?:[^/\s'"]+/)*"""
-)
-"""Absolute paths: whole ones in quotes, or all before the last part."""
-
-
-def _without_folders(text: str) -> str:
-    """Return a text with the last part of each absolute path in its place."""
-
-    def last(found: re.Match[str]) -> str:
-        return f"{found['quote']}{found['name']}{found['quote']}" if found["quote"] else ""
-
-    return _FOLDERS.sub(last, text)
-
-
-_ALWAYS_PLACES = ("files", "include_path")
-_PLACES = (*_ALWAYS_PLACES, "checkpoint", "tokenizer", "hub")
-
-
-def _without_places(value: Any, key: str = "") -> Any:
+def _published(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a space whose paths are names alone, and whose trainer is its kind alone.
 
     Whose machine it was, and what else ran there, is nobody's business.
     """
-    if key == "trainer" and isinstance(value, dict):
-        return _without_commands(value)
-    if isinstance(value, dict):
-        return {each: _without_places(inner, each) for each, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_places(each, key) for each in value]
-    if isinstance(value, str) and key in _PLACES:
-        is_place = key in _ALWAYS_PLACES or _is_path(value)
-        return path_of(value).absolute().name if is_place else value
-    return value
-
-
-def _is_path(name: str) -> bool:
-    """Return whether a name is that of a folder, here or not, and cannot be one of the hub."""
-    is_written_so = name.startswith((".", "/", "~")) or name.count("/") > 1
-    return is_written_so or path_of(name).is_dir()
+    found: dict[str, Any] = values_without_paths(dict(value))
+    if found.get("trainer"):
+        found["trainer"] = _without_commands(found["trainer"])
+    return found
 
 
 def _without_commands(trainer: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`lagsearch export`: all candidates untrained, as Hugging Face checkpoints with a manifest."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
@@ -193,8 +194,6 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _is_of(folder: Path, identity: str) -> bool:
     """Return whether an export has left a folder of this growth."""
-    import json
-
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from lagsearch.display.screen import NobodyReads, silence
+from lagsearch.errors import InterruptedRunError
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -33,6 +34,21 @@ def ignore() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _heed_nothing)
+
+
+@contextmanager
+def continued_by_the_same_command() -> Iterator[None]:
+    """End a command that may be called again as one that was interrupted.
+
+    Raises:
+        InterruptedRunError: It was.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        ignore()
+        message = "interrupted; the same command continues where this stopped"
+        raise InterruptedRunError(message) from None
 
 
 @contextmanager

@@ -124,30 +124,27 @@ class Searching:
         }
         return decide(measured_of(alive, space.training.steps), settings) if alive else None
 
-    def _before(self, step: int, missing: Collection[str]) -> DoneBefore:
-        """Return what is known of jobs that came to a step before."""
-        found = {
-            name: self.folder.curve(name).at(step) for name in self.jobs if name not in missing
-        }
-        return DoneBefore(
-            losses={name: each.val_loss for name, each in found.items() if each is not None},
-            step=step,
-            unranked=frozenset(t for name in self.baselines for t in self.space.trials(name)),
-        )
+    def _there(self, step: int) -> dict[str, float]:
+        """Return the losses of jobs that came to a step before, by name."""
+        found = {name: self.folder.curve(name).at(step) for name in self.jobs}
+        return {name: each.val_loss for name, each in found.items() if each is not None}
+
+    @property
+    def _unranked(self) -> frozenset[str]:
+        return frozenset(trial for name in self.baselines for trial in self.space.trials(name))
 
     def _train(self, missing: Sequence[Job], until: int) -> None:
         """Train jobs to a step, and let go of the states that are of no use."""
         if not missing:
             return
-        keep = self._keep()
-        for job in self.jobs.values():
-            if self.folder.curve(job.name).at(until) is not None:
-                keep.finished(job)
+        keep, there = self._keep(), self._there(until)
+        for name in there:
+            keep.finished(self.jobs[name])
         missing = longest_first(missing, until, self.folder.reached)
         called = time.monotonic()
         try:
-            ends = {job.name: until for job in missing}
-            with self.watch.during("search", ends, self._before(until, ends)):
+            before = DoneBefore(there, until, self._unranked)
+            with self.watch.during("search", {job.name: until for job in missing}, before):
                 outcome = self.runner(missing, until, self.watch, keep.finished)
         except BaseException:
             self.folder.spend("search", time.monotonic() - called)

@@ -33,6 +33,12 @@ def path_of(name: str) -> Path:
         return Path(name)
 
 
+def is_path(name: str) -> bool:
+    """Return whether a name is that of a folder, here or not, and cannot be one of the hub."""
+    is_written_so = name.startswith((".", "/", "~")) or name.count("/") > 1
+    return is_written_so or path_of(name).is_dir()
+
+
 def digest(value: Any) -> str:
     """Return a short hash of a JSON-like value: the same on every machine and in every run."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))

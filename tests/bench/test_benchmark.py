@@ -41,6 +41,7 @@ from lagsearch.records.run import read_run
 from lagsearch.records.search import conclude
 from lagsearch.replay.replay import replay_runs
 from lagsearch.space import evaluation_steps, load_space
+from lagsearch.storage.published import sentence_without_paths, values_without_paths
 
 ROOT = Path(__file__).parents[2]
 CHOICE, TEST, SECOND = (each.name for each in DESIGNS)
@@ -226,7 +227,7 @@ def test_anyones_run_can_be_added(copy, write_space, tmp_path, monkeypatch, caps
     ],
 )
 def test_no_absolute_path_is_in_a_failure(said, kept):
-    assert file._without_folders(said) == (said if kept is None else kept)
+    assert sentence_without_paths(said) == (said if kept is None else kept)
 
 
 def test_of_a_space_no_place_and_no_command_is_kept(write_space, tmp_path, monkeypatch):
@@ -241,7 +242,7 @@ def test_of_a_space_no_place_and_no_command_is_kept(write_space, tmp_path, monke
         ("gpt2", "gpt2"),
     ):
         for key in ("checkpoint", "tokenizer", "hub"):
-            assert file._without_places({key: name}) == {key: kept}
+            assert values_without_paths({key: name}) == {key: kept}
     losses = {"format": "jsonl", "path": "{out}/losses"}
     mine = {"command": "train --key hunter2 {checkpoint} {out}", "resume": "again {last} {out}"}
     for trainer, wanted in (
@@ -250,7 +251,7 @@ def test_of_a_space_no_place_and_no_command_is_kept(write_space, tmp_path, monke
     ):
         line = f"search: {{lag: 10}}\ntrainer: {json.dumps(trainer)}\n"
         whole = load_space(write_space(("search: {lag: 10}\n", line)))
-        found = file._without_places(whole.written_out())
+        found = file._published(whole.written_out())
         assert not re.search("hunter2|again|srv|secret", json.dumps(found))
         again = load_space(found).space
         kind, evaluate, form = wanted

@@ -14,6 +14,7 @@ from lagsearch.storage.files import (
     alone,
     cache_root,
     digest,
+    is_path,
     path_of,
     write_json,
     write_text,
@@ -270,9 +271,8 @@ def byte_symbols() -> dict[str, int]:
 
 
 def _pretrained(name: str, *, fetch: bool) -> Any:
-    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     folder = path_of(name)
-    if is_path and not folder.is_dir():
+    if is_path(name) and not folder.is_dir():
         raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
     none_there = f"{name!r} has no tokenizer; set data.tokenizer to bytes, characters or a folder"
     if folder.is_dir() and not _has_tokenizer(folder):

@@ -1,6 +1,5 @@
 """The winner's model card: what it was grown from and how, on what, and how sure that is."""
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lagsearch.report.words.stage import tell_source
 from lagsearch.report.words.verdict import judge, judge_courses
 from lagsearch.space import Space, dump_yaml
 from lagsearch.storage.files import path_of
+from lagsearch.storage.published import sentence_without_paths, values_without_paths
 
 
 def write_winner_card(
@@ -103,12 +103,7 @@ def _stages(report: dict[str, Any]) -> list[Section]:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {escape_markdown(_without_paths(line))}" for line in lines)
-
-
-def _without_paths(line: str) -> str:
-    """Return a sentence in which paths of this machine are names: a failure may tell one."""
-    return re.sub(r"(?<![\w.:/])~?/(?:[^\s/:;,'\"]+/)+([^\s/:;,'\"]+)", r"\1", line)
+    return "\n".join(f"- {escape_markdown(sentence_without_paths(line))}" for line in lines)
 
 
 def _data(texts: Sequence[dict[str, Any]], space: Space, report: dict[str, Any]) -> str:
@@ -138,22 +133,9 @@ def _origins(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _commands(schedule: dict[str, Any], version: str) -> str:
-    text = dump_yaml(without_folders(schedule)).strip()
+    text = dump_yaml(values_without_paths(schedule)).strip()
     return (
         f"```sh\npip install lagsearch=={version}\nlagsearch run schedule.yaml\n```\n\n"
         "The space below, as `schedule.yaml`, is this growth and training without the search. "
         f"Files and folders have their names alone.\n\n```yaml\n{text}\n```"
     )
-
-
-def without_folders(value: Any) -> Any:
-    """Return plain values in which paths of this machine are names: a card goes to others."""
-    if isinstance(value, dict):
-        return {key: without_folders(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [without_folders(each) for each in value]
-    if isinstance(value, str) and "/" in value:
-        path = path_of(value)
-        is_path = path.is_absolute() or value.startswith((".", "~")) or path.exists()
-        return path.absolute().name if is_path else value
-    return value
