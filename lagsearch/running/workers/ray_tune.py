@@ -50,7 +50,7 @@ from lagsearch.training.job import Job  # noqa: E402
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failures are told by the watch
 
-_FOR_WORKERS = ("OMP_WAIT_POLICY", "CUBLAS_WORKSPACE_CONFIG")
+_FOR_WORKERS = ("GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
 """What the workers of a cluster must have as this process has it; local ones inherit it."""
 
 
