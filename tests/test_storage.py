@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from lagsearch.storage.files import (
+    appearing,
     replacing,
     unfinished,
     unfinished_in,
@@ -84,3 +85,20 @@ def test_an_error_of_the_disk_names_the_file_and_leaves_the_old_one(tmp_path):
         raise OSError(28, "No space left on device")
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
     assert json.loads(path.read_text()) == 1
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    out = tmp_path / "new" / "winner"
+    with pytest.raises(ZeroDivisionError), appearing(out) as making:
+        making.mkdir()
+        (making / "half").write_text("x")
+        1 / 0  # noqa: B018
+    assert list(out.parent.iterdir()) == []
+    with appearing(out) as making:
+        making.mkdir()
+        (making / "whole").write_text("x")
+        assert not out.exists()
+    assert [each.name for each in out.iterdir()] == ["whole"]
+    with pytest.raises(OSError, match="not empty"), appearing(out) as making:
+        making.mkdir()
+    assert [each.name for each in out.parent.iterdir()] == ["winner"]

@@ -1,7 +1,6 @@
 """The grown checkpoint, written file to file."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from lagsearch.grow.shards import Make, WrittenTensor, write_shards
 from lagsearch.models.files import copy_along
 from lagsearch.models.headers import TYPES, most_common_type
 from lagsearch.models.tabled_configs import TabledConfig
+from lagsearch.storage.files import appearing
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,8 @@ def grow(
     check_free(out)
     job = _copying(growth) or _making(growth, seed, allow_pickle=allow_pickle)
     total = sum(each.size for group in job.groups for each in group)
-    making = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    try:
+    with appearing(out, is_lasting=False) as making:
+        making.mkdir()
         began = time.perf_counter()
         for written in write_shards(making, job.groups, job.make):
             watch.say(f"written {written / 2**20:,.0f} of {total / 2**20:,.0f} MiB")
@@ -131,9 +129,6 @@ def grow(
         is_compared = measured.difference is not None
         function = measured.words if is_compared else "outputs were not compared with the source's"
         write_grown_card(growth, making, function)
-        making.replace(out)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     warnings = (*job.notes, *([growth.plan.warning] if growth.plan.warning else ()))
     layers = growth.plan.layer_map()
     return Grown(out, layers, job.parameters, measured, total, writing_s, warnings)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,31 @@ def write_tensors(
     """
     contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     words = {**metadata, _DIGEST: _digest(contiguous, metadata)}
-    with replacing(path) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata=words)
-        except SafetensorError as error:  # its own words for what the operating system said
-            found = re.search(r"code: (\d+)", str(error))
-            code = int(found[1]) if found else errno.EIO
-            raise OSError(code, os.strerror(code), str(path)) from error
+    with replacing(path) as temporary, _as_system_errors(path):
+        save_file(contiguous, temporary, metadata=words)
+
+
+def save_checkpoint(model: Any, folder: Path) -> None:
+    """Write a model as a Hugging Face checkpoint that every user of this machine may read.
+
+    Raises:
+        OSError: It cannot be written: the disk is full, say.
+    """
+    with _as_system_errors(folder):
+        model.save_pretrained(folder)
+    for each in folder.glob("*.safetensors"):
+        each.chmod(0o644)  # safetensors makes them its owner's alone
+
+
+@contextmanager
+def _as_system_errors(path: Path) -> Iterator[None]:
+    """Make errors of safetensors, which has words of its own, those of the operating system."""
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        code = int(found[1]) if found else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]) -> str:

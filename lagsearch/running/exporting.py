@@ -19,7 +19,6 @@ from lagsearch.records.folder import RunFolder
 from lagsearch.records.manifest import FORMAT, MANIFEST
 from lagsearch.running.growing import (
     Beside,
-    appearing,
     grow_in_memory,
     grow_on_disk,
     growth_on_disk,
@@ -28,7 +27,7 @@ from lagsearch.running.run import prepared
 from lagsearch.running.stage import StageRun
 from lagsearch.space import SpaceFile, StageFile, written_out
 from lagsearch.storage.cache import holding
-from lagsearch.storage.files import derive_seed, digest, file_digest, write_json
+from lagsearch.storage.files import appearing, derive_seed, digest, file_digest, write_json
 from lagsearch.training.job import Job
 
 RECORD = "lagsearch.json"

@@ -1,8 +1,6 @@
 """Candidates grown to Hugging Face folders: for a trainer of the user's own, or to be handed on."""
 
-import shutil
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,10 @@ from lagsearch.grow import Growth, grow
 from lagsearch.models.checkpoints import open_checkpoint
 from lagsearch.models.configs import rebuild_config
 from lagsearch.models.files import ALONG, TOKENIZER, copy_along
-from lagsearch.models.tensors import TensorFile, write_tensors
+from lagsearch.models.tensors import TensorFile, save_checkpoint, write_tensors
 from lagsearch.planning.planned import PlannedCandidate
 from lagsearch.planning.stage import StagePlan
-from lagsearch.storage.files import make_lasting
+from lagsearch.storage.files import appearing
 from lagsearch.training.growth import build, grow_job
 from lagsearch.training.job import Job
 from lagsearch.training.optimizer import make_optimizer, state_tensors
@@ -90,20 +88,6 @@ def grow_to_folder(
             yield from grow_in_memory(job, beside, making)
 
 
-@contextmanager
-def appearing(out: Path) -> Iterator[Path]:
-    """Give the path of a folder to be made, which appears under its own name when it is whole."""
-    making = out.with_name(f".{out.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield making
-        make_lasting(making)
-        making.replace(out)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-
-
 def grow_on_disk(growth: Growth, seed: int, beside: Beside, out: Path) -> None:
     """Write a growth from file to file, a tensor at a time; see `grow_to_folder`.
 
@@ -124,7 +108,7 @@ def grow_in_memory(job: Job, beside: Beside, out: Path) -> Generator[int, None, 
     yield from grow_job(replace(job, is_first_of_its_shape=False), model, optimizer)
     if beside.like is not None:
         model.to(open_checkpoint(beside.like, job.text.objective.kind).tensors.usual_type)
-    model.save_pretrained(out)
+    save_checkpoint(model, out)
     keeps = job.training.optimizer_state != "reset"
     if keeps and any(_has_moments(path) for path in job.sources):
         (out / MOMENTS).parent.mkdir()

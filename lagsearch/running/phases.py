@@ -37,7 +37,7 @@ from lagsearch.running.workers.serial import (
     open_serial,
 )
 from lagsearch.selection import Order
-from lagsearch.storage.files import make_lasting
+from lagsearch.storage.files import appearing
 from lagsearch.training.job import Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
 from lagsearch.training.state import save_moments, saved_at
@@ -171,13 +171,12 @@ class Phases:
             if at is None or at.step != found.lag:
                 self.watch.say(f"kept: not {name}, its weights of step {found.lag:,} are gone")
                 continue
-            with self.watch.doing(f"keeping {name}", is_brief=True):
-                making = folder.path / ".kept.tmp"
+            with (
+                self.watch.doing(f"keeping {name}", is_brief=True),
+                appearing(folder.kept / name) as making,
+            ):
                 self._write_checkpoint(jobs[name], making)
                 save_moments(jobs[name].state, making / "training" / "optimizer.safetensors")
-                make_lasting(making)
-                folder.kept.mkdir(exist_ok=True)
-                making.replace(folder.kept / name)
 
     def of(self, plan: StagePlan) -> "Phases":
         """Return the phases of the same run with other candidates."""
@@ -220,25 +219,23 @@ class Phases:
         let_go(self.folder.states, but=needed | ({job.name} & {*self._further()}))
 
     def _write_winner(self, job: Job) -> None:
-        making = self.folder.path / ".winner.tmp"
-        self._write_checkpoint(job, making)
-        shutil.rmtree(self.folder.winner, ignore_errors=True)
-        make_lasting(making)  # before the states, which could make it again, are deleted
-        making.replace(self.folder.winner)
+        with appearing(self.folder.winner) as making:  # before states, which could make it, go
+            self._write_checkpoint(job, making)
+            shutil.rmtree(self.folder.winner, ignore_errors=True)
         self.folder.note(winner=job.name)
 
     def _write_checkpoint(self, job: Job, making: Path) -> None:
         """Write a trained model as a Hugging Face checkpoint, tokenizer and all."""
         from lagsearch.models.checkpoints import open_checkpoint
         from lagsearch.models.files import ALONG, copy_along
+        from lagsearch.models.tensors import save_checkpoint
         from lagsearch.training.growth import trained
 
         model: Any = trained(job)
-        shutil.rmtree(making, ignore_errors=True)
         first = self.plan.sources[0].checkpoint
         if first is not None and self.plan.space.resources.save_dtype == "source":
             model.to(open_checkpoint(first, self.make.objective.kind).tensors.usual_type)
-        model.save_pretrained(making)
+        save_checkpoint(model, making)
         self.tokenizer.save_pretrained(making)
         if first is not None:
             copy_along(first, making, ALONG)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -121,7 +122,30 @@ def _named(folder: Path, name: str) -> list[Path]:
     return sorted(each for each in folder.iterdir() if pattern.fullmatch(each.name))
 
 
-def make_lasting(folder: Path) -> None:
+@contextmanager
+def appearing(folder: Path, *, is_lasting: bool = True) -> Iterator[Path]:
+    """Give the path of a folder to be made, which appears under its own name when it is whole.
+
+    Args:
+        folder: What is made, in a folder that is made where it is not there.
+        is_lasting: Whether all of it is on the disk before it appears.
+
+    Raises:
+        OSError: It cannot be written, or is there and not empty.
+    """
+    making = folder.with_name(f".{folder.name}{UNFINISHED}")
+    shutil.rmtree(making, ignore_errors=True)
+    making.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield making
+        if is_lasting:
+            _make_lasting(making)
+        making.replace(folder)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _make_lasting(folder: Path) -> None:
     """Wait until all that is in a folder is on the disk."""
     for each in sorted(folder.rglob("*")):
         _flush(each)

@@ -29,7 +29,7 @@ from lagsearch.data.text.files import FileUnit
 from lagsearch.data.tokens.boundaries import Boundaries
 from lagsearch.data.tokens.encoding import Encoder
 from lagsearch.errors import DataError
-from lagsearch.storage.files import replacing, write_json
+from lagsearch.storage.files import naming, replacing, write_json
 
 STRETCH = 8192
 """Tokens in a stretch: what validation takes from a corpus is whole stretches, evenly spread."""
@@ -126,10 +126,11 @@ def write_tokens(folder: Path, task: Task, how: WriteOptions) -> list[int]:
 
     Raises:
         DataError: The text cannot be read, or holds nothing.
+        OSError: The tokens cannot be written: the disk is full, say.
     """
     state = _begin(folder)
     try:
-        with ExitStack() as stack:
+        with naming(folder), ExitStack() as stack:
             files = [stack.enter_context((folder / name).open("r+b")) for name in _NAMES]
             for file, size in zip(files, state.sizes, strict=True):
                 file.truncate(size)

@@ -35,6 +35,7 @@ from lagsearch.records.logged_losses import Logged, LoggedLosses
 from lagsearch.running.growing import grow_to_folder
 from lagsearch.running.trainers.job import Call, TrainerJob, command_words
 from lagsearch.running.trainers.process import last_words, running_command
+from lagsearch.storage.files import naming
 from lagsearch.training.examples import Examples, forward_options
 from lagsearch.training.job import Job
 from lagsearch.training.loop import computing, train
@@ -457,7 +458,7 @@ def _steps_of(name: str, call: Call, output: Path) -> Generator[tuple[int, float
         raise
     except (Exception, SystemExit) as error:  # also an OSError: it is the user's, not lagsearch's
         output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("a", encoding="utf-8") as file:
+        with naming(output), output.open("a", encoding="utf-8") as file:
             file.write(traceback.format_exc())
         raise TrainerError(f"{name} failed: {reason_of(error)} ({output})") from None
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lagsearch.storage.files import naming
+
 GUARD = Path(__file__).with_name("guard.py")
 GRACE_S = 10.0
 """Seconds that a trainer has to end when it is asked to."""
@@ -28,7 +30,7 @@ def running_command(
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     environment = {"PYTHONUNBUFFERED": "1", **os.environ, **(more or {})}
-    with output.open("ab") as file:
+    with naming(output), output.open("ab") as file:
         file.write(f"$ {' '.join(words)}\n".encode())
         file.flush()
         guarded = [sys.executable, "-I", "-S", str(GUARD), str(GRACE_S), *words]
