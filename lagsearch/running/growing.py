@@ -13,9 +13,9 @@ from lagsearch.models.tensors import TensorFile, save_checkpoint, write_tensors
 from lagsearch.planning.planned import PlannedCandidate
 from lagsearch.planning.stage import StagePlan
 from lagsearch.storage.files import appearing
-from lagsearch.training.growth import build, grow_job
+from lagsearch.training.growth import build, grow_job, optimizer_of
 from lagsearch.training.job import Job
-from lagsearch.training.optimizer import make_optimizer, state_tensors
+from lagsearch.training.optimizer import state_tensors
 from lagsearch.training.state import AVERAGE, WEIGHT
 
 MOMENTS = Path("training") / "optimizer.safetensors"
@@ -104,7 +104,7 @@ def grow_on_disk(growth: Growth, seed: int, beside: Beside, out: Path) -> None:
 def grow_in_memory(job: Job, beside: Beside, out: Path) -> Generator[int, None, None]:
     """Grow as the training does, with the optimizer's moments where the sources have any."""
     model: Any = build(job)
-    optimizer = make_optimizer(model, job.training.optimizer)
+    optimizer = optimizer_of(job, model)
     yield from grow_job(replace(job, is_first_of_its_shape=False), model, optimizer)
     if beside.like is not None:
         model.to(open_checkpoint(beside.like, job.text.objective.kind).tensors.usual_type)

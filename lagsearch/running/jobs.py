@@ -132,9 +132,9 @@ class JobMaker:
             if space.training.schedule.falls and schedule["total_steps"] is None:
                 schedule["total_steps"] = pretrain.steps + space.training.steps
         steps = tuple(sorted({*log_ladder(pretrain.steps), pretrain.steps}))
-        training = Training.model_validate(
-            {**space.training.model_dump(), **_NOT_GROWN, "schedule": schedule} | given
-        )
+        optimizer = space.training.optimizer.model_dump() | {"lr_tuned_for": None}
+        inherited = space.training.model_dump() | {**_NOT_GROWN, "optimizer": optimizer}
+        training = Training.model_validate({**inherited, "schedule": schedule} | given)
         text = self._text(f"source {name}", seed, training.batch_size)
         return Job(
             name=name,
@@ -159,6 +159,13 @@ class JobMaker:
         if not self.plan.space.resources.profile:
             return None
         return self.folder.profile_file(name).absolute()
+
+    @property
+    def _tuned_for(self) -> dict[str, Any] | None:
+        """The configuration that the rate is for, where a wider one learns at less."""
+        if self.plan.space.training.optimizer.lr_tuned_for is None:
+            return None
+        return plain_config(self.plan.sources[0].config)
 
     @property
     def _stage(self) -> tuple[int, ...]:
@@ -188,6 +195,7 @@ class JobMaker:
             annealed=annealed_steps(space),
             ema=space.evaluation.ema,
             profile=self.profile(planned.name) if seed == space.seeds[0] else None,
+            tuned_for=self._tuned_for,
         )
         return job if space.trainer is None else self._by(space.trainer, job, planned)
 

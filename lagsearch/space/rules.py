@@ -348,6 +348,7 @@ def _without_effect(space: Space) -> Iterator[Broken]:
     adam = {"adamw", "adam", "muon"}
     of_schedules = {"final_fraction": falling, "total_steps": falling, "decay_steps": {"wsd"}}
     of_optimizers = {"betas": {*adam, "lion"}, "eps": adam, "momentum": {"sgd", "muon"}}
+    of_optimizers["lr_tuned_for"] = {"adamw", "adam", "lion"}
     chosen: list[tuple[Place, Named, dict[str, set[str]]]] = [
         (("training", "schedule"), space.training.schedule, of_schedules),
         (("training", "optimizer"), space.training.optimizer, of_optimizers),
@@ -360,6 +361,12 @@ def _without_effect(space: Space) -> Iterator[Broken]:
             chosen.append(((*at, "schedule"), pretrain.schedule, of_schedules))
         if pretrain.optimizer is not None:
             chosen.append(((*at, "optimizer"), pretrain.optimizer, of_optimizers))
+            if pretrain.optimizer.lr_tuned_for is not None:
+                yield (*at, "optimizer", "lr_tuned_for"), "has no effect: a source is no wider"
+    is_later = any(source.before is not None for source in space.sources)
+    if is_later and space.training.optimizer.lr_tuned_for is not None:
+        at = ("training", "optimizer", "lr_tuned_for")
+        yield at, "is for one growth: a later stage's source is not the one that lr was tuned for"
     for at, part, used_by in chosen:
         for key, names in used_by.items():
             is_left_alone = getattr(part, key) == type(part).model_fields[key].default

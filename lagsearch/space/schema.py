@@ -184,6 +184,10 @@ class Optimizer(StrictModel):
     """The same but `lion`: added to the root of the second moment."""
     momentum: Annotated[float, Field(gt=0, lt=1)] | None = None
     """`sgd` (0.9 when left out) and `muon` (0.95): decay rate of the momentum."""
+    lr_tuned_for: Literal["source"] | None = None
+    """`adamw`, `adam`, `lion`: `source` says that `lr` is right for the first source's width. In a
+    wider model, matrices of layers and the head then learn at `lr` times the inputs that they have
+    in the source over those that they have now (µP, arXiv:2203.03466). All at `lr` if left out."""
 
 
 class Schedule(StrictModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from lagsearch.models.build import bare_model, fresh_model, tensors_of
+from lagsearch.models.build import bare_model, empty_model, fresh_model, tensors_of
 from lagsearch.models.checks import check_growth, check_running
 from lagsearch.models.configs import rebuild_config
 from lagsearch.models.layers import find_layers
@@ -18,7 +18,13 @@ from lagsearch.operators.execute.fill import (
 )
 from lagsearch.training.job import Job
 from lagsearch.training.learning import learn
-from lagsearch.training.optimizer import AnyOptimizer, begin_anew, grow_state
+from lagsearch.training.optimizer import (
+    AnyOptimizer,
+    begin_anew,
+    grow_state,
+    make_optimizer,
+    shares_of_rate,
+)
 from lagsearch.training.state import WEIGHT, load_weights
 
 
@@ -28,6 +34,15 @@ def build(job: Job) -> nn.Module:
     if job.plan.fills_all:
         return bare_model(config, kind)
     return fresh_model(config, kind, job.init_seed)
+
+
+def optimizer_of(job: Job, model: nn.Module) -> AnyOptimizer:
+    """Make the optimizer of a built model, its matrices at the share of the rate that is theirs."""
+    shares = None
+    if job.tuned_for is not None:
+        narrow = empty_model(rebuild_config(job.tuned_for), job.text.objective.kind)
+        shares = shares_of_rate(model, narrow)
+    return make_optimizer(model, job.training.optimizer, shares)
 
 
 def trained(job: Job) -> nn.Module:

@@ -90,6 +90,7 @@ class Job:
         is_first_of_its_shape: Whether the grown model is run, saved and loaded, to check that this
             can be done: once for all that have one configuration.
         profile: File of where its time goes; None does not look.
+        tuned_for: The configuration that the rate is for, where wider models learn at less.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Job:
     ema: float | None = None
     is_first_of_its_shape: bool = True
     profile: Path | None = None
+    tuned_for: dict[str, Any] | None = None
 
     @property
     def operator_record(self) -> Path:

@@ -36,11 +36,11 @@ from lagsearch.training.examples import (
     Examples,
     forward_options,
 )
-from lagsearch.training.growth import build, grow_job
+from lagsearch.training.growth import build, grow_job, optimizer_of
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.loss import Loss
 from lagsearch.training.measuring import measure
-from lagsearch.training.optimizer import learning_rate, make_optimizer, state_tensors
+from lagsearch.training.optimizer import learning_rate, set_rate, state_tensors
 from lagsearch.training.pace import Pace
 from lagsearch.training.profiling.profile import (
     OFF,
@@ -95,7 +95,7 @@ class _Run:
         self.validation = self.examples.validation()
         self.model = build(job).to(self.device)
         leave_out_masks(self.model, job.text.sequence_length)
-        self.optimizer = make_optimizer(self.model, job.training.optimizer)
+        self.optimizer = optimizer_of(job, self.model)
         stack = find_layers(self.model, self.model.config)
         self.ramp = Ramp(job.plan, self.model, stack)
         self.pace = Pace(job.training.new_parameters, job.plan, self.model, stack)
@@ -213,8 +213,7 @@ class _Run:
         rate = learning_rate(
             step, job.training.steps, job.training.optimizer.lr, job.training.schedule
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * share
+        set_rate(self.optimizer, rate * share)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradient(step)
         with self.profile.range("optimizer"):

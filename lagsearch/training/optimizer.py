@@ -18,6 +18,8 @@ Tensors = Sequence[Mapping[str, torch.Tensor]]
 
 Groups = list[dict[str, Any]]
 
+SHARE = "share_of_rate"
+"""What a group of parameters calls the share of the rate that it learns at."""
 
 _FACTORS = ("row_var", "col_var")
 _POWERS = {"exp_avg": 1, "momentum_buffer": 1, "exp_avg_sq": 2, "variance": 2}
@@ -48,14 +50,28 @@ class Together:
 AnyOptimizer = torch.optim.Optimizer | Together
 
 
-def make_optimizer(model: nn.Module, settings: Optimizer) -> AnyOptimizer:
+def make_optimizer(
+    model: nn.Module, settings: Optimizer, shares: Mapping[str, float] | None = None
+) -> AnyOptimizer:
     """Make an optimizer: tensors of two dimensions and more decay, vectors do not.
 
     Muon updates the matrices of the layers; AdamW, at the same rate, embeddings, head and vectors.
+
+    Args:
+        model: Whose parameters it updates.
+        settings: Which it is.
+        shares: The share of the rate that a parameter learns at, where it is not all of it.
     """
     named = [each for each in model.named_parameters() if each[1].requires_grad]
     if settings.name != "muon":
-        return _make(settings.name, [parameter for _, parameter in named], settings)
+        of_share: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in named:
+            of_share.setdefault((shares or {}).get(name, 1.0), []).append(parameter)
+        made = _make(settings.name, of_share.pop(1.0), settings)
+        for share, parameters in of_share.items():
+            for group in _groups(parameters, settings):
+                made.add_param_group({**group, SHARE: share})
+        return made
     stack = find_layers(model, model.config)
     is_hidden = {name: each.dim() == 2 and stack.split(name) is not None for name, each in named}
     hidden = [parameter for name, parameter in named if is_hidden[name]]
@@ -66,20 +82,62 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> AnyOptimizer:
 def _make(
     name: str, parameters: Sequence[nn.Parameter], settings: Optimizer
 ) -> torch.optim.Optimizer:
-    matrices = [each for each in parameters if each.dim() >= 2]
-    vectors = [each for each in parameters if each.dim() < 2]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
     kind = OPTIMIZERS[name]
     options = kind.options(settings)
     if kind.has_gpu_kernel and all(each.device.type == "cuda" for each in parameters):
         options["fused"] = True
     made: torch.optim.Optimizer = getattr(torch.optim, kind.torch_name)(
-        [group for group in groups if group["params"]], lr=settings.lr, **options
+        _groups(parameters, settings), lr=settings.lr, **options
     )
     return made
+
+
+def _groups(parameters: Sequence[nn.Parameter], settings: Optimizer) -> Groups:
+    groups: Groups = [
+        {
+            "params": [each for each in parameters if each.dim() >= 2],
+            "weight_decay": settings.weight_decay,
+        },
+        {"params": [each for each in parameters if each.dim() < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def set_rate(optimizer: AnyOptimizer, rate: float) -> None:
+    """Let the next update be made at a rate, and parameters with a share of it at that."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(SHARE, 1.0)
+
+
+def shares_of_rate(model: nn.Module, tuned_for: nn.Module) -> dict[str, float]:
+    """Return the share of a rate that matrices learn at in a model wider than the rate is for.
+
+    Adam's step has the size of the rate, whatever the gradient; with twice the inputs, a step in
+    all of them changes what comes out twice as much. Where units are copies, to the letter: W' is
+    W / C, but moves by what W would move by, and not by a C-th of it. So a matrix learns at 1 / C
+    of the rate, C being how many times the inputs are: what µP has for hidden matrices and the head
+    (arXiv:2203.03466, table 8). An embedding has one input, a token, in every model.
+
+    Args:
+        model: The model.
+        tuned_for: One of the same kind that the rate is for; its values are not looked at.
+
+    Returns:
+        By name, where the share is not one; matrices that no table tells the inputs of are not
+        among them.
+    """
+    stack, narrow = (find_layers(each, each.config) for each in (model, tuned_for))
+    shapes = {name: each.shape for name, each in tuned_for.named_parameters()}
+    found = {}
+    for name, parameter in model.named_parameters():
+        weight, place = stack.weight(name), stack.split(name)
+        if weight is None or weight.role == "embedding" or weight.input_place is None:
+            continue
+        same = name if place is None else narrow.join(0, place[1])
+        if same in shapes:
+            ratio = shapes[same][weight.input_place] / parameter.shape[weight.input_place]
+            found[name] = float(ratio)
+    return {name: share for name, share in found.items() if share != 1.0}
 
 
 def learning_rate(step: int, completion: int, peak: float, schedule: Schedule) -> float:

@@ -215,6 +215,24 @@ def test_settings_of_another_optimizer_are_refused(write_space, name, at):
             load_space(path, [override])
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_rate_for_the_sources_width_is_for_optimizers_whose_steps_have_its_size(
+    write_space, name
+):
+    override = f"training.optimizer={{name: {name}, lr_tuned_for: source}}"
+    if name in ("adamw", "adam", "lion"):
+        assert load_space(write_space(), [override]).space.training.optimizer.lr_tuned_for
+        return
+    with pytest.raises(SpaceError, match=f"has no effect with the optimizer {name}"):
+        load_space(write_space(), [override])
+
+
+def test_a_rate_for_the_sources_width_is_no_sources_own(write_space):
+    override = "sources[0].pretrain.optimizer={lr_tuned_for: source}"
+    with pytest.raises(SpaceError, match=r"lr_tuned_for .*: has no effect: a source is no wider"):
+        load_space(write_space(), [override])
+
+
 def test_an_unknown_optimizer_lists_the_known(write_space):
     with pytest.raises(SpaceError, match="'sgd', 'adafactor', 'muon' or 'lion'"):
         load_space(write_space(), ["training.optimizer.name=adagrad"])

@@ -24,6 +24,8 @@ from lagsearch.training.optimizer import (
     begin_anew,
     grow_state,
     make_optimizer,
+    set_rate,
+    shares_of_rate,
     state_tensors,
     zero_state,
 )
@@ -86,13 +88,13 @@ def backward(model, step):
     return {name: each.grad.clone() for name, each in model.named_parameters()}
 
 
-def optimizer_of(model, name, **settings):
+def optimizer_of(model, name, shares=None, **settings):
     settings = {"lr": 1e-3, "weight_decay": 0.0, "betas": BETAS, **settings}
     if name in ("adamw", "muon"):
         settings["eps"] = 1e-20  # small beside every gradient
     if name in ("sgd", "muon"):
         settings["momentum"] = MOMENTUM
-    return make_optimizer(model, Optimizer(name=name, **settings))
+    return make_optimizer(model, Optimizer(name=name, **settings), shares)
 
 
 @cache
@@ -128,9 +130,9 @@ def planned(name, operator, sizes, **settings):
     return plan, in_float64(target)
 
 
-def lifted(plan, target, state, optimizer="adamw"):
+def lifted(plan, target, state, optimizer="adamw", shares=None):
     """Return the target's optimizer with the source's state, grown."""
-    made, stack = optimizer_of(target, optimizer), find_layers(target, target.config)
+    made, stack = optimizer_of(target, optimizer, shares), find_layers(target, target.config)
 
     def kept(name):
         prefix = f"{name}."
@@ -297,13 +299,14 @@ def test_what_other_optimizers_keep(optimizer, operator, settings):
 # The first steps
 
 
-def begin(name, operator, sizes, optimizer="adamw", **settings):
+def begin(name, operator, sizes, optimizer="adamw", tuned=False, **settings):
     """Return source and target after the growth, each with its optimizer, and the plan."""
     config, state, weights = trained(name, optimizer)
     plan, target = planned(name, operator, sizes, **settings)
     fill(plan, find_layers(target, target.config), [weights[-1]], tensors_of(target))
-    grown = lifted(plan, target, state, optimizer)
     source = in_float64(fresh_model(config, "causal", 0))
+    shares = shares_of_rate(target, source) if tuned else None
+    grown = lifted(plan, target, state, optimizer, shares)
     going_on = optimizer_of(source, optimizer)
     with torch.no_grad():
         for key, each in tensors_of(source).items():
@@ -312,6 +315,26 @@ def begin(name, operator, sizes, optimizer="adamw", **settings):
             for key, each in tensors.items():
                 each.copy_(state[f"{kept}.{key}"])
     return (source, going_on), (target, grown), plan
+
+
+TRIPLE = {"hidden": 48, "heads": 12, "ffn": 72}
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt_neox", "olmo2"])
+@pytest.mark.parametrize("sizes", [ALL, TRIPLE])
+def test_copies_learn_as_their_source_where_the_rate_is_for_it(name, sizes, tuned):
+    """After ten steps of both, the grown model still computes what its source does."""
+    (source, narrow), (target, wide), _ = begin(name, "net2net", sizes, tuned=tuned, **EVEN)
+    for step in range(STEPS, STEPS + 10):
+        for model, optimizer in ((source, narrow), (target, wide)):
+            backward(model, step)
+            set_rate(optimizer, 1e-3)
+            optimizer.step()
+    with torch.no_grad():
+        one, other = source(batch(0)).logits, target(batch(0)).logits
+    apart = float((one - other).abs().max())
+    assert apart < 1e-6 if tuned else apart > 1e-2
 
 
 def move(model, optimizer, step):
