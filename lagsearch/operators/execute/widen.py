@@ -143,26 +143,34 @@ def _block(
         offset: What is added to the entries where they are used.
     """
     (out, into), (w_OI, above_OI) = places, sources
-    copied_OI = rows_OI = _taken(w_OI, out.origin).to(shares_OI.dtype)
+    kind = shares_OI.dtype
+    copied_OI = rows_OI = _taken(w_OI, 0, out.origin)
     if above_OI is not None:
-        rows_OI = torch.where(out.is_beyond[:, None], above_OI[out.origin].to(rows_OI), rows_OI)
-    made_OI = _taken(rows_OI.T, into.origin).T * shares_OI
-    if offset:
-        made_OI = made_OI + (shares_OI - 1) * offset
+        above = _taken(above_OI, 0, out.origin).to(kind)
+        rows_OI = torch.where(out.is_beyond[:, None], above, rows_OI.to(kind))
+    taken_OI = _taken(rows_OI, 1, into.origin)
     new_O, new_I = out.is_new[:, None], into.is_new[None, :]
     blocks = ((new_O, ~new_I), (~new_O, new_I), (new_O, new_I))
-    for (of_O, of_I), value in zip(blocks, values, strict=True):
-        if of_O.any() and of_I.any():
-            made_OI = torch.where(of_O & of_I, value(copied_OI, shares_OI), made_OI)
+    new = [block if block[0].any() and block[1].any() else None for block in blocks]
+    rounded_OI = shares_OI.to(taken_OI.dtype)
+    if not any(new) and not offset and torch.equal(rounded_OI.to(kind), shares_OI):
+        return taken_OI * rounded_OI  # in the weights' own type: a product is rounded once
+    made_OI = taken_OI.to(kind) * shares_OI
+    if offset:
+        made_OI = made_OI + (shares_OI - 1) * offset
+    for block, value in zip(new, values, strict=True):
+        if block is not None:
+            made = value(copied_OI.to(kind), shares_OI)
+            made_OI = torch.where(block[0] & block[1], made, made_OI)
     return made_OI
 
 
-def _taken(matrix: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Return some rows; where they follow one another, nothing is copied."""
-    first, count = int(rows[0]), len(rows)
-    if bool((rows == torch.arange(first, first + count, device=rows.device)).all()):
-        return matrix[first : first + count]
-    return matrix[rows]
+def _taken(matrix: torch.Tensor, dim: int, places: torch.Tensor) -> torch.Tensor:
+    """Return some rows or columns; where they follow one another, nothing is copied."""
+    first, count = int(places[0]), len(places)
+    if bool((places == torch.arange(first, first + count, device=places.device)).all()):
+        return matrix.narrow(dim, first, count)
+    return matrix.index_select(dim, places)
 
 
 def scale_of(width: Width, weight: Weight, *, is_last_norm: bool = False) -> float:
