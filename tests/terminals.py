@@ -1,5 +1,6 @@
 """Runs a command in a pseudo-terminal, as a person does: what it shows, and how it ends."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -147,3 +148,36 @@ def processes_with(name: str, value: str) -> list[int]:
         except OSError:  # it ended, or is another user's
             continue
     return found
+
+
+def listening(pids: list[int]) -> set[str]:
+    """Return the addresses on which processes listen, as /proc writes them."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(link))
+    rows = [
+        row.split()
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {
+        row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes
+    }
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return []
+    return [pid, *(each for child in children for each in descendants(int(child)))]
+
+
+def command_of(pid: int) -> bytes:
+    """Return what a process was started as; of one that is gone, nothing."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""

@@ -1,13 +1,11 @@
 """A run is killed with SIGKILL, its whole process group, and continued by the same command."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from reported import without_times
@@ -123,35 +121,8 @@ def test_killed_in_every_stage_and_continued_equals_uninterrupted(write_stages, 
     assert staged_loss(folder) == staged_loss(tmp_path / "whole")
 
 
-def listening(pids):
-    """Return the addresses on which processes listen, as /proc writes them."""
-    inodes = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").glob("*"):
-            with contextlib.suppress(OSError):
-                inodes.add(os.readlink(link))
-    rows = [
-        row.split()
-        for table in ("tcp", "tcp6")
-        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-    ]
-    return {
-        row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes
-    }
-
-
-def descendants(pid):
-    """Return a process and all below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in descendants(int(child)))]
-
-
-LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
-
-
-def test_no_port_is_open_to_others_and_ctrl_c_exits_130_and_can_be_continued(
-    write_space, tmp_path, cache
-):
+@pytest.mark.slow
+def test_ctrl_c_exits_130_and_can_be_continued(write_space, tmp_path, cache):
     path = write_space(*LONGER)
     folder = tmp_path / "run"
     process = subprocess.Popen(
@@ -164,20 +135,9 @@ def test_no_port_is_open_to_others_and_ctrl_c_exits_130_and_can_be_continued(
     while not is_in_search(cache, folder):
         assert process.poll() is None, "it ended before the moment came"
         time.sleep(0.02)
-    if Path("/proc/net/tcp").exists():  # Linux
-        found = listening(descendants(process.pid))
-        assert found
-        assert found <= LOOPBACK
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.splitlines()[-1].startswith("lagsearch: interrupted; the same command continues")
     assert "Traceback" not in error
     in_one_process(path, folder)
-
-
-def test_ray_and_serial_are_bit_equal(write_space, tmp_path):
-    path = write_space()
-    parallel = finish(path, tmp_path / "parallel")
-    assert parallel["cost"].pop("slots") == 2
-    assert parallel == in_one_process(path, tmp_path / "serial")

@@ -9,7 +9,20 @@ import time
 from pathlib import Path
 
 import pytest
-from terminals import hang_up, in_terminal, press_ctrl_c, processes_with, terminate
+from reported import without_times
+from terminals import (
+    command_of,
+    descendants,
+    hang_up,
+    in_terminal,
+    listening,
+    press_ctrl_c,
+    processes_with,
+    terminate,
+)
+
+import lagsearch
+from lagsearch.display.watch import Watch
 
 ERASED = re.compile(r"\x1b\[(?:2K|1A)")
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -21,10 +34,22 @@ def without_control(text):
     return SEQUENCE.sub("", ERASED.sub("\n", text)).replace("\r", "\n")
 
 
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
+"""127.0.0.1, as /proc writes it."""
+
+
 @pytest.mark.ray
-def test_a_run_under_ray_ends_well_in_a_terminal(write_space, tmp_path):
-    folder = tmp_path / "run"
-    shown = in_terminal("run", write_space(), "--out", folder)
+@pytest.mark.timeout(900)
+def test_a_run_under_ray_says_what_it_does_and_is_that_of_one_process(write_space, tmp_path):
+    """Its words in their order, no port that is open to others, and a report equal to the bit."""
+    space, folder, open_to = write_space(), tmp_path / "run", set()
+
+    def listen(terminal):
+        while not any(b"ray::" in command_of(each) for each in descendants(terminal.pid)):
+            time.sleep(0.02)
+        open_to.update(listening(descendants(terminal.pid)))
+
+    shown = in_terminal("run", space, "--out", folder, then=("starting the workers", listen))
     assert "Traceback" not in shown.text
     assert shown.code == 0
     plain = without_control(shown.text)
@@ -37,7 +62,15 @@ def test_a_run_under_ray_ends_well_in_a_terminal(write_space, tmp_path):
         )
     ]
     assert said == sorted(said)
-    assert json.loads((folder / "report.json").read_text())["winner"]["name"] in shown.text
+    report = without_times(json.loads((folder / "report.json").read_text()))
+    assert report["winner"]["name"] in shown.text
+    if Path("/proc/net/tcp").exists():  # Linux
+        assert open_to
+        assert open_to <= LOOPBACK
+    serial = lagsearch.run(space, out=tmp_path / "serial", serial=True, watch=Watch()).report
+    alone = without_times(serial)
+    assert [each["cost"].pop("slots") for each in (report, alone)] == [2, 1]
+    assert report == alone
 
 
 @pytest.mark.ray

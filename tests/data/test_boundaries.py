@@ -162,7 +162,7 @@ def stories():
 @pytest.mark.shared
 def test_a_trained_model_is_measured_with_its_own_boundaries(tmp_path):
     """stories260K saw `<s>` before each story: so measured, it is as good as transformers says."""
-    texts = stories()[:240]
+    texts = stories()[:60]
     folder = SHARED / "data" / "stories260K"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -14,6 +14,7 @@ def found(tmp_path, monkeypatch):
     return code, json.loads((tmp_path / "out" / "acceptance.json").read_text())["stages"]
 
 
+@pytest.mark.slow
 def test_every_stage_passes_on_a_cpu(found, capsys):
     code, stages = found
     assert {name: got for name, got in stages.items() if {"FAILED", "skipped"} & set(got)} == {}
