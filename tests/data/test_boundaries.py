@@ -186,7 +186,7 @@ def test_a_trained_model_is_measured_with_its_own_boundaries(tmp_path):
 def test_a_run_measures_the_source_as_transformers_does(tmp_path):
     """`identity` computes what the source does: its loss at growth is that of the source."""
     folder = SHARED / "data" / "stories260K"
-    texts = stories()[:300]
+    texts = stories()[:120]
     for name, some in (("train", texts[:40]), ("validation", texts[40:])):
         lines = (json.dumps({"text": text}) + "\n" for text in some)
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
