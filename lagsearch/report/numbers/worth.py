@@ -88,7 +88,7 @@ def _against(report: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Wor
 
 
 def _is_fair(point: dict[str, Any] | None) -> bool:
-    return bool(point and point["is_fair"])
+    return point is not None and bool(point["is_fair"])
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,8 @@ class _Telling:
         )
         line = f"{below} {self.other} {where}{test}"
         if at_flops is None or not at_flops.point["is_fair"]:
-            return Worth("paid", f"Growing paid off at equal steps: {line}; {self._open(at_flops)}.")
+            line = f"Growing paid off at equal steps: {line}; {self._open(at_flops)}."
+            return Worth("paid", line)
         point = at_flops.point
         spent = _flops(point)
         if self.is_ahead(point):
