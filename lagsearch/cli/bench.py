@@ -7,7 +7,7 @@ import typer
 
 from lagsearch.display.screen import write
 from lagsearch.display.watch import make_watch
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import LagsearchError, counted
 from lagsearch.running import interrupts
 
 bench_app = typer.Typer(
@@ -116,7 +116,9 @@ def test_command(
     found = load_benchmark(folder, TEST)
     missing = {each.name for each in chosen_designs(TEST, [])} - {*found.runs}
     if missing and not early:
-        message = f"{len(missing)} runs of the half test are still to be made, e.g. {min(missing)}"
+        message = (
+            f"{counted(len(missing), 'run')} of the half test still to be made, e.g. {min(missing)}"
+        )
         raise LagsearchError(
             f"bench test: {message}; its figures are read once, when all are there"
         )
@@ -144,4 +146,4 @@ def _page(
         write(page.rstrip())
         return
     write_text(out, page)
-    write(f"{out}: {len(benchmark.runs)} runs")
+    write(f"{out}: {counted(len(benchmark.runs), 'run')}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lagsearch.errors import ModelError
+from lagsearch.errors import ModelError, counted
 from lagsearch.models.configs import shape_of, target_shape
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
@@ -43,7 +43,11 @@ class Plan:
 
     def __repr__(self) -> str:
         count, steps = len(self.stages), self.file.steps
-        shown = f"{count} stages, {steps} steps" if self.file.has_stages else self.stages[0].summary
+        shown = (
+            f"{counted(count, 'stage')}, {counted(steps, 'step')}"
+            if self.file.has_stages
+            else self.stages[0].summary
+        )
         return f"Plan({self.file.name!r}: {shown})"
 
     def _repr_html_(self) -> str:
@@ -60,7 +64,7 @@ class Plan:
             for number, stage in enumerate(self.stages, 1)
             for each in stage.candidates
         ]
-        title = f"{self.file.name}: {len(self.stages)} stages, {self.file.steps:,} steps"
+        title = f"{self.file.name}: {counted(len(self.stages), 'stage')}, {self.file.steps:,} steps"
         more = "In each stage, layers are those of the winner of the stage before."
         return table_html(title, ("candidate", "parameters", "K", "steps"), rows, more)
 

@@ -7,7 +7,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import LagsearchError, SpaceError
+from lagsearch.errors import LagsearchError, SpaceError, counted
 from lagsearch.models.checkpoints import load_config
 from lagsearch.models.configs import build_config, n_layers
 from lagsearch.models.files import locate_checkpoint
@@ -118,7 +118,9 @@ def _staged(file: SpaceFile, layers: int | None, steps: int | None) -> Scaled:
 
 def _single(path: Path, space: Space, layers: int | None, steps: int | None) -> Scaled:
     if len(space.candidates) != 1:
-        raise SpaceError(f"{path}: is no schedule: it has {len(space.candidates)} candidates")
+        raise SpaceError(
+            f"{path}: is no schedule: it has {counted(len(space.candidates), 'candidate')}"
+        )
     before, key = _source_depth(space), depth_key(space.target)
     if key is None:
         raise SpaceError(f"{path}: target has no num_hidden_layers to scale")

@@ -151,15 +151,15 @@ AHEAD = "the winner, c0, ends 0.1000 nats below the source trained on without gr
     [
         (  # the cheaper baseline ends where the growth is on its way
             4e6,
-            "c0 is known only in mid-schedule, at 1.2000 against the 1.0000 of continue, and how "
+            "c0 is known only in mid-schedule, at 1.2000 against the 1.0000 of continue: how "
             "the two would end there is not known (search.baselines: [continue, {operator: "
-            "continue, steps: matched}] measures it).",
+            "continue, steps: matched}]).",
         ),
         (  # a baseline of twice the growth's compute is on its way where the growth ends
             8e6,
-            "continue is known only in mid-schedule, at 1.0000 against the 1.2000 of c0, and how "
+            "continue is known only in mid-schedule, at 1.0000 against the 1.2000 of c0: how "
             "the two would end there is not known (search.baselines: [continue, {operator: "
-            "continue, steps: 25}] measures it).",
+            "continue, steps: 25}]).",
         ),
     ],
 )
@@ -190,9 +190,8 @@ def test_known_in_mid_schedule_only_nothing_is_concluded():
         "not known",
         "Whether growing pays off is not known: at step 50 continue is known only in mid-schedule, "
         "at 1.0000 against the 1.1000 of c0; at equal training FLOPs (4.00e+06) c0 is known only "
-        "in mid-schedule, at 1.2000 against the 1.0000 of continue, and how the two would end "
-        "there is not known (search.baselines: [continue, {operator: continue, steps: matched}] "
-        "measures it).",
+        "in mid-schedule, at 1.2000 against the 1.0000 of continue: how the two would end "
+        "there is not known (search.baselines: [continue, {operator: continue, steps: matched}]).",
     )
     assert judge(made).lines[1] == found.line
 

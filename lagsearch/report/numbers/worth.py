@@ -106,7 +106,7 @@ class _Spent:
     @property
     def is_short(self) -> bool:
         """Whether the growth is the one that is read on its way, not the baseline."""
-        return max(self.baseline["flops_by_step"].values()) <= self.point["flops"]
+        return bool(max(self.baseline["flops_by_step"].values()) <= self.point["flops"])
 
     @property
     def wanted(self) -> str:
@@ -214,8 +214,8 @@ class _Telling:
             sides, losses = sides[::-1], losses[::-1]
         return (
             f"{_flops(point)} {sides[0]} is known only in mid-schedule, at {losses[0]:.4f} against "
-            f"the {losses[1]:.4f} of {sides[1]}, and how the two would end there is not known "
-            f"(search.baselines: [{operator}, {at_flops.wanted}] measures it)"
+            f"the {losses[1]:.4f} of {sides[1]}: how the two would end there is not known "
+            f"(search.baselines: [{operator}, {at_flops.wanted}])"
         )
 
     def _told(self, point: dict[str, Any]) -> str:
