@@ -26,6 +26,7 @@ from lagsearch.selection import (
     why_stopped,
 )
 from lagsearch.space import Space
+from lagsearch.training.interrupted import told_where
 from lagsearch.training.job import Job
 
 
@@ -144,7 +145,10 @@ class Searching:
         called = time.monotonic()
         try:
             before = DoneBefore(there, until, self._unranked)
-            with self.watch.during("search", {job.name: until for job in missing}, before):
+            with (
+                told_where([*map(self.jobs.__getitem__, there), *missing], until),
+                self.watch.during("search", {job.name: until for job in missing}, before),
+            ):
                 outcome = self.runner(missing, until, self.watch, keep.finished)
         except BaseException:
             self.folder.spend("search", time.monotonic() - called)
