@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
 from statistics import fmean
 
 _FEWEST_S = 3.0  # of steps without an evaluation, before their pace says something
@@ -100,15 +101,17 @@ class TimeLeft:
         paces = [pace for each in self._known.values() if (pace := each.step_s) is not None]
         if not paces:
             return None
-        running = {
-            name: max(0.0, self._left(name, fmean(paces)) - (now - self._heard(name)))
+        mean_s = fmean(paces)
+        free_in = [
+            max(0.0, self._left(name, mean_s) - (now - self._heard(name)))
             for name in self._running()
-        }
-        to_come = [
-            self._whole(name, fmean(paces)) for name in self._ends if name not in self._known
         ]
-        slots = min(self._slots, max(1, len(running) + len(to_come)))
-        return max([*running.values(), (sum(running.values()) + sum(to_come)) / slots])
+        free_in += [0.0] * (self._slots - len(free_in))
+        heapify(free_in)
+        for name in self._ends:
+            if name not in self._known:
+                heapreplace(free_in, free_in[0] + self._whole(name, mean_s))
+        return max(free_in)
 
     def _running(self) -> Collection[str]:
         return [name for name, each in self._known.items() if each.ended is None]
