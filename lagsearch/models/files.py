@@ -60,6 +60,22 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
         ) from error
 
 
+def check_config(folder: Path) -> None:
+    """Check that a folder can be a checkpoint.
+
+    Raises:
+        ModelError: It has no `config.json`.
+    """
+    if (folder / "config.json").is_file():
+        return
+    way = ""
+    if (folder / "adapter_config.json").is_file():
+        way = "; an adapter must be merged into its model first"
+    elif (folder / "winner" / "config.json").is_file():
+        way = f"; it is a run folder: give {folder / 'winner'}"
+    raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint{way}")
+
+
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> dict[Path, frozenset[str] | None]:
     """Return the files of weights, each with the names that the index has in it (None: all).
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import LagsearchError, SpaceError, counted
-from lagsearch.models.checkpoints import load_config
 from lagsearch.models.configs import build_config, n_layers
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.operators import all_operators, find_operator
@@ -159,6 +158,8 @@ def _source_depth(space: Space) -> int:
     source = space.sources[0]
     if source.pretrain is not None:
         return n_layers(build_config(source.pretrain.config))
+    from lagsearch.models.checkpoints import load_config
+
     return n_layers(load_config(locate_checkpoint(source.checkpoint or "")))
 
 
