@@ -118,7 +118,8 @@ def _staged(file: SpaceFile, layers: int | None, steps: int | None) -> Scaled:
 def _single(path: Path, space: Space, layers: int | None, steps: int | None) -> Scaled:
     if len(space.candidates) != 1:
         raise SpaceError(
-            f"{path}: is no schedule: it has {counted(len(space.candidates), 'candidate')}"
+            f"{path}: is no schedule: it has {counted(len(space.candidates), 'candidate')}; give "
+            "the schedule.yaml that a run left"
         )
     before, key = _source_depth(space), depth_key(space.target)
     if key is None:
