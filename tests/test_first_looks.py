@@ -59,7 +59,7 @@ def write(tmp_path, monkeypatch):
             381,
             "fraction: 0.1",
             r"short\.txt: 381 bytes, but 129 tokens are needed to train on sequences of 64 and 257 "
-            r"to measure losses on: give more text",
+            r"to measure losses on: give more text, or a smaller data\.sequence_length",
         ),
         (382, "fraction: 0.1", None),
         (
@@ -152,6 +152,10 @@ def test_a_mistake_in_a_space_is_said_without_torch(write, tmp_path, mistake):
         (("init", "model", "empty.txt"), "empty.txt: there is no text in it"),
         (("init", "model", "good.txt", "--layers", "3"), "model has 3 layers already; give more"),
         (("init", "model", "good.txt", "--layers", "99"), "give 48 at most"),
+        (
+            ("grow", "good.txt", "--operator", "stack", "--out", "x"),
+            "good.txt: is a file: give the folder of a checkpoint",
+        ),
         (("grow", "folder", "--operator", "stack", "--out", "x"), "folder has no config.json"),
         (
             ("grow", "model", "--operator", "stack", "--set", "factr=2", "--out", "x"),

@@ -44,6 +44,8 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
     folder = path_of(name)
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise ModelError("is a file: give the folder of a checkpoint")
     if is_path(name):
         raise ModelError("there is no such folder")
     from huggingface_hub import snapshot_download

@@ -159,7 +159,8 @@ class CorpusText:
         documents = sum(sizes) if self.origin.documents == "lines" else len(paths)
         most = sum(sizes) + _BESIDE_TEXT * documents
         if most < tokens and all(is_plain(each) and each.suffix != ".gz" for each in paths):
-            message = f"{counted(sum(sizes), 'byte')}, but {why}: give more text"
+            way = "give more text, or a smaller data.sequence_length"
+            message = f"{counted(sum(sizes), 'byte')}, but {why}: {way}"
             raise DataError(f"{named}: {message}", self.at)
 
     def _check_keys(self, are_plain: list[bool]) -> None:
