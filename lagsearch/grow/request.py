@@ -96,6 +96,8 @@ def find_growth(request: GrowRequest) -> Growth:
         return _from_space(request, request.space)
     find = _from_operator if request.mergekit is None else _from_mergekit
     for name in request.sources:
+        if path_of(name).is_file():
+            raise ModelError(f"{name}: is a file: give the folder of a checkpoint")
         if path_of(name).is_dir():
             check_config(path_of(name))
     try:
