@@ -38,6 +38,7 @@ _WHOLE = {
 }
 """Parts of stages, which are these but for some keys."""
 _REF = re.compile(r"#/\$defs/(\w+)")
+_SITE_ONLY = re.compile(r"(`[^`]+`|\*[^*]+\*)<!-- site: (\S+) -->")
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -92,11 +93,16 @@ def linked_files(texts: dict[str, str]) -> list[str]:
 def relinked(text: str, name: str) -> str:
     """Return a page with links as the site has them.
 
+    To a page that is made here, and is not there in a clone, words lead that have a comment behind
+    them: `words`<!-- site: reference/space.md -->.
+
     Args:
         text: The page.
         name: Its path in the repository.
     """
     here = posixpath.dirname(in_site(name))
+
+    text = _SITE_ONLY.sub(r"[\1](\2)", text)
 
     def write(link: re.Match[str]) -> str:
         target = _resolved(link[1], name)

@@ -147,6 +147,13 @@ def did_you_mean_file(name: str, known: list[str]) -> str:
     return f"; did you mean {stems[nearest[0]]!r}?" if nearest else ""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, e.g. `1 run`, `2 batches`, `3,000 entries`."""
+    endings = {"y": f"{noun[:-1]}ies", "h": f"{noun}es"}
+    several = endings.get(noun[-1], f"{noun}s")
+    return f"{number:,} {noun if number == 1 else several}"
+
+
 def and_then(message: str, more: str) -> str:
     """Join two parts of a message: by a semicolon, but not behind a question."""
     return f"{message} {more}" if message.endswith("?") else f"{message}; {more}"

@@ -15,6 +15,8 @@ from lagsearch.display.watch import Watch
 from lagsearch.errors import HubError
 from lagsearch.hub.card import OURS, source_card, write_card
 from lagsearch.hub.push import plan_upload, upload
+from lagsearch.records.folder import RunFolder
+from lagsearch.report.pages.card import how_to_install
 from lagsearch.space import load_space, read_yaml
 from lagsearch.storage.published import values_without_paths
 
@@ -93,6 +95,28 @@ def test_what_the_card_says_to_run_is_the_winner_alone(run, tmp_path, monkeypatc
     again = lagsearch.run("schedule.yaml", out="again", serial=True, watch=Watch())
     assert again.winner == run.winner
     assert again.candidates[0].val_loss == run.candidates[0].val_loss
+
+
+@pytest.mark.parametrize(
+    ("commit", "said"),
+    [
+        (
+            "abc123",
+            "Install lagsearch 0.1.0 by `pip install -e .` in a clone of its repository, at commit "
+            "abc123",
+        ),
+        (None, "Install lagsearch 0.1.0 by `pip install -e .` in a clone of its repository"),
+    ],
+)
+def test_a_card_says_how_lagsearch_is_had(commit, said):
+    assert how_to_install("0.1.0", commit) == said
+
+
+def test_a_card_names_the_commit_and_no_package_index(run):
+    commit = RunFolder(run.folder).environment()["git_commit"]
+    text = ModelCard.load(run.checkpoint / "README.md").text
+    assert "pip install lagsearch" not in text
+    assert commit is None or f"in a clone of its repository, at commit {commit}, then:" in text
 
 
 def test_a_report_writes_its_own_card_again_and_nobody_elses(run, call):

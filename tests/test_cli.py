@@ -144,10 +144,40 @@ def test_run_and_report_end_with_winner_cost_report_and_checkpoint(call, tmp_pat
     assert rebuilt == report
 
 
+@pytest.mark.parametrize(
+    ("words", "example"),
+    [
+        (("export", "space.yaml"), "E.g. lagsearch export space.yaml --out checkpoints"),
+        (("push", "reports/mine"), "E.g. lagsearch push reports/mine --repo me/model"),
+        (("log", "reports/mine"), "E.g. lagsearch log reports/mine --to tensorboard"),
+        (("compare",), "E.g. lagsearch compare reports/one reports/two"),
+        (("compare", "one"), "name two runs or more, e.g. lagsearch compare reports/one"),
+        (("bench", "add"), "E.g. lagsearch bench add reports/mine"),
+        (("bench", "space"), "E.g. lagsearch bench space NAME; `lagsearch bench list` has the"),
+        (("bench", "report", "nowhere"), "nowhere: no such folder"),
+    ],
+)
+def test_a_command_that_lacks_something_says_what(call, words, example):
+    code, _, error = call(*words)
+    assert code == 2
+    assert example in error
+
+
+@pytest.mark.parametrize("verb", ["report", "replay"])
+def test_runs_in_a_folder_are_named(call, tmp_path, verb):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "space.yaml").touch()
+    code, _, error = call(verb, tmp_path)
+    assert code == 2
+    assert error.strip().endswith(f"it has no space.yaml; it holds some, e.g. {tmp_path}/mine")
+
+
 def test_report_of_something_else_is_one_line(call, tmp_path):
     code, _, error = call("report", tmp_path)
     assert code == 2
-    assert error.strip().endswith("not a run folder, it has no space.yaml")
+    assert error.strip().endswith(
+        "not a run folder, it has no space.yaml; `lagsearch run` leaves reports/NAME"
+    )
 
 
 def test_operators_are_listed(call):

@@ -125,7 +125,7 @@ def test_what_failed_alone_is_tried_again_and_training_is_kept(write_space, tmp_
         "three": ValueError("of\nsome kind"),
     }
     message = (
-        r"run: 8 of 12 downstream evaluations failed, the first on lag-.*: task two cannot be "
+        r"run: downstream evaluations: 8 of 12 failed, the first on lag-.*: task two cannot be "
         r"loaded; .* the same command tries these again"
     )
     with pytest.raises(HarnessError, match=message):

@@ -11,7 +11,7 @@ from lagsearch.bench.design import STORIES, Design, facts_of, split
 from lagsearch.bench.spaces import designed_space
 from lagsearch.bench.texts import Texts
 from lagsearch.display.watch import Watch
-from lagsearch.errors import LagsearchError, RunFolderError
+from lagsearch.errors import LagsearchError, RunFolderError, counted
 from lagsearch.records.benchmark import BENCHMARK_MANIFEST, add_run, is_benchmark, read_manifest
 from lagsearch.records.folder import RunFolder
 from lagsearch.space import load_space
@@ -79,7 +79,9 @@ def make(
         write_json(folder / BENCHMARK_MANIFEST, split())
     failed = _make(folder, wanted, Texts(folder / "texts", given, watch.say), watch, serial)
     if failed:
-        raise LagsearchError(f"bench make: {len(failed)} runs failed: {'; '.join(failed)}")
+        raise LagsearchError(
+            f"bench make: {counted(len(failed), 'run')} failed: {'; '.join(failed)}"
+        )
 
 
 def _make(
@@ -93,7 +95,7 @@ def _make(
         else:
             watch.say(f"{design.name}: left out, it {why}")
     left = [each for each in possible if each.name not in made_runs(folder)]
-    watch.say(f"{len(possible) - len(left)} of {len(possible)} runs are made")
+    watch.say(f"{len(possible) - len(left)} of {counted(len(possible), 'run')} made")
     failed, n_made, began = [], 0, time.monotonic()
     for number, design in enumerate(left, start=1):
         if design.name in made_runs(folder) or _is_taken(folder, design):

@@ -16,7 +16,7 @@ from lagsearch.bench.figures import (
     why_left_out,
 )
 from lagsearch.bench.strategies import StrategyFigures, best_within, compare_strategies
-from lagsearch.errors import RunFolderError
+from lagsearch.errors import RunFolderError, counted
 from lagsearch.records.benchmark import Benchmark
 from lagsearch.report.pages.markdown import escape_markdown, write_markdown
 from lagsearch.report.words.parts import Grid, Section, code
@@ -55,9 +55,9 @@ def page_of(
     )
     n_seeded = sum(each.n_seeds > 1 for each in runs)
     lead = (
-        f"{len(runs)} runs, {n_seeded} of them with several seeds. Relative regret: final loss of "
-        "the choice less the least one, as a share of the range of final losses. Intervals are "
-        "over runs, 95 %."
+        f"{counted(len(runs), 'run')}, {n_seeded or 'none'} of them with several seeds. Relative "
+        "regret: final loss of the choice less the least one, as a share of the range of final "
+        "losses. Intervals are over runs, 95 %."
     )
     sections = [
         _strategies(found, _goal(found, best, is_chosen_here=chosen_on is None)),
@@ -174,7 +174,7 @@ def _shares(runs: Sequence[RunFigures]) -> Section:
                 f"{share:.0%}" if share else "growth",
                 f"{np.mean(regrets):.3f}",
                 _interval(low, high),
-                f"{np.mean(within):.0%} of {len(within)} runs" if within else "",
+                f"{np.mean(within):.0%} of {counted(len(within), 'run')}" if within else "",
                 f"{np.mean([each.correlation for each in found]):.2f}",
             )
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lagsearch.display.console import make_console
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import LagsearchError, counted
 from lagsearch.storage.cache import (
     KINDS,
     CacheEntry,
@@ -38,7 +38,8 @@ def list_command() -> None:
             row = (origin_in_words(each), size_in_words(each.size), when)
             table.add_row(each.name, *row)
         make_console().print(table)
-    _say(f"{_count(len(found))}, {size_in_words(sum(each.size for each in found))}: {cache_root()}")
+    size = size_in_words(sum(each.size for each in found))
+    _say(f"{counted(len(found), 'entry')}, {size}: {cache_root()}")
 
 
 @cache_app.command("verify")
@@ -50,11 +51,14 @@ def verify_command() -> None:
         _say(f"{each.name}: damaged, {why}")
     if damaged:
         raise LagsearchError(
-            f"cache: {len(damaged)} of {_count(len(found))} damaged; the next run that needs one "
-            "makes it anew, and `lagsearch cache clear --damaged` deletes them"
+            f"cache: {len(damaged)} of {counted(len(found), 'entry')} damaged; the next run that "
+            "needs one makes it anew, and `lagsearch cache clear --damaged` deletes them"
         )
     n_unfinished = sum(not each.is_made for each in found)
-    _say(f"{_count(len(found))}, all whole" + (f"; {n_unfinished} unfinished" * bool(n_unfinished)))
+    _say(
+        f"{counted(len(found), 'entry')}, all whole"
+        + (f"; {n_unfinished} unfinished" * bool(n_unfinished))
+    )
 
 
 @cache_app.command("clear")
@@ -77,7 +81,7 @@ def clear_command(
         _say("Nothing to delete.")
         return
     size = size_in_words(sum(each.size for each in chosen))
-    if not yes and not is_agreed(f"Delete {_count(len(chosen))}, {size}?", "cache clear"):
+    if not yes and not is_agreed(f"Delete {counted(len(chosen), 'entry')}, {size}?", "cache clear"):
         _say("Nothing was deleted.")
         return
     in_use = [each for each in chosen if not clear(each)]
@@ -129,10 +133,6 @@ def is_agreed(question: str, command: str) -> bool:
     if not sys.stdin.isatty():
         raise LagsearchError(f"{command}: nobody is there to be asked; give --yes. {question}")
     return typer.confirm(question)
-
-
-def _count(number: int) -> str:
-    return f"{number} {'entry' if number == 1 else 'entries'}"
 
 
 def size_in_words(n_bytes: int) -> str:

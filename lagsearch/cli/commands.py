@@ -211,6 +211,12 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     check_log(log)
     space = _space_for(what, (layers, hidden, hours, column), watch)
     loaded = opened(space, options)
+    with watch.doing("checking the space", is_brief=True):
+        from lagsearch.planning.run import check_baselines, check_first
+
+        if baselines:
+            check_baselines(loaded)
+        check_first(loaded)
     with _loading(watch):
         from lagsearch.api import run
 
@@ -453,11 +459,13 @@ Wanted = tuple[int | None, int | None, float | None, str | None]
 def _init(
     checkpoint: str, texts: list[str], wanted: Wanted, out: Path | None, watch: Watch
 ) -> "Written":
+    from lagsearch.planning.first_looks import check_before_loading
     from lagsearch.space.arguments import check_checkpoint_and_texts, check_wanted
 
     hours = wanted[2]
     check_checkpoint_and_texts(checkpoint, texts)
     check_wanted(hours, out)
+    check_before_loading(checkpoint, texts, wanted[0])
     with _loading(watch):
         from lagsearch.init import InitRequest, init_space
 

@@ -26,6 +26,10 @@ def export_command(
 
     loaded = opened(space_of("export", space), said(set_ or (), skip_unfit=skip_unfit))
     watch = make_watch()
+    with watch.doing("checking the space", is_brief=True):
+        from lagsearch.planning.run import check_first
+
+        check_first(loaded)
     with watch.doing("loading torch and transformers", is_brief=True):
         from lagsearch.records.manifest import MANIFEST
         from lagsearch.running.exporting import export_space

@@ -7,6 +7,7 @@ import typer
 
 from lagsearch.cli.cache import is_agreed, size_in_words
 from lagsearch.display.screen import write
+from lagsearch.errors import counted
 
 
 def push_command(
@@ -29,7 +30,7 @@ def push_command(
     kind = "private" if private else "public"
     write("\n".join(f"{size_in_words(size):>9}  {name}" for name, size in asked.files))
     write(f"\n{asked.card}")
-    what = f"{len(asked.files)} files, {size_in_words(asked.size)}, to {repo}, {kind}"
+    what = f"{counted(len(asked.files), 'file')}, {size_in_words(asked.size)}, to {repo}, {kind}"
     if dry_run:
         write(f"Would send {what}. Nothing was sent.")
         return

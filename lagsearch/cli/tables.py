@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lagsearch.display.screen import write
+from lagsearch.errors import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,10 +61,10 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
     for warning, names in warned.items():
         console.print(f"Warning: {', '.join(names)}: {warning}")
     lag, steps, count = plan.lag, space.training.steps, len(plan.candidates)
-    shown = f"{count} candidates"
+    shown = counted(count, "candidate")
     if plan.domain is not None:
         _show_domain(plan, console)
-        shown = f"Above are {count} examples"
+        shown = f"Above: {counted(count, 'example')}"
         count = plan.n_searched
     search, winner, every = plan.search_flops(), plan.winner_flops(), plan.flops(steps)
     source = plan.source_flops()
@@ -114,8 +115,12 @@ def _show_stages(plan: "Plan", console: Any) -> None:
 
     for number, stage in enumerate(plan.stages, 1):
         steps, count = stage.space.training.steps, len(stage.candidates)
-        chosen = f"{count} candidates, K = {stage.lag:,}" if count > 1 else "nothing to choose"
-        console.print(f"\nStage {number}: {steps:,} steps; {chosen}")
+        chosen = (
+            f"{counted(count, 'candidate')}, K = {stage.lag:,}"
+            if count > 1
+            else "nothing to choose"
+        )
+        console.print(f"\nStage {number}: {counted(steps, 'step')}; {chosen}")
         _show_candidates(stage, console, has_memory=False)
         for line in stage.remarks:
             console.print(line[0].upper() + line[1:])

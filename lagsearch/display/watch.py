@@ -12,12 +12,12 @@ from typing import Any, TextIO
 from typing_extensions import override
 
 from lagsearch.display.screen import write
+from lagsearch.display.time_left import TimeLeft
 
 _PLAIN_EVERY_S = 15.0
 _WIDE = 72  # columns from which a table has lines around it, and ranks
 _COLUMNS_BESIDE = (17, 38)  # of the table, beside names: in a narrow terminal, in a wide one
 _LINES_BESIDE = 8  # of the terminal, beside rows
-_PACE_AFTER_S = 5.0  # before that a pace says little
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Progress:
         val_loss: The newest validation loss, nats per predicted token, if there is one.
         wall_s: Seconds of training and evaluation so far.
         learned: Steps so far of learning its operator, while that goes on.
+        to_evaluate: Evaluations that are still to come on the way.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Progress:
     val_loss: float | None
     wall_s: float
     learned: int | None = None
+    to_evaluate: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,17 +123,13 @@ class _Phase(Watch):
         self.losses = dict(before.losses)
         self.state = dict.fromkeys(ends, "") | dict.fromkeys(there, "done")
         self.learned: dict[str, int] = {}
-        self.began: float | None = None
-        self.skipped = sum(there.values())
+        self.pace = TimeLeft(ends)
 
     @override
     def progress(self, progress: "Progress") -> None:
-        name = progress.name
-        if self.began is None:
-            self.began = time.monotonic()
-        if not self.state[name]:  # what a resumed model did before does not tell its pace
-            self.skipped += progress.step
-            self.state[name] = "running"
+        name, now = progress.name, time.monotonic()
+        self.pace.hear(name, now, progress.step, progress.val_loss, progress.to_evaluate)
+        self.state[name] = "running"
         self.steps[name] = progress.step
         if progress.val_loss is not None:
             self.losses[name] = progress.val_loss
@@ -142,11 +140,13 @@ class _Phase(Watch):
 
     @override
     def finished(self, name: str) -> None:
+        self.pace.end(name, time.monotonic())
         self.state[name] = "done"
         self.steps[name] = self.ends[name]
 
     @override
     def failed(self, name: str, reason: str) -> None:
+        self.pace.end(name, time.monotonic())
         self.state[name] = "failed"
         self.losses.pop(name, None)
 
@@ -173,16 +173,9 @@ class _Phase(Watch):
         return f"to step {last:,}" if first == last else f"to steps {first:,} to {last:,}"
 
     def time_left(self) -> str:
-        """Return `, m:ss left` from the pace so far, or nothing before there is one."""
-        if self.began is None:
-            return ""
-        alive = [name for name in self.ends if self.state[name] != "failed"]
-        total = sum(self.ends[name] for name in alive)
-        done = sum(self.steps[name] for name in alive)
-        elapsed = time.monotonic() - self.began
-        if done <= self.skipped or elapsed < _PACE_AFTER_S:
-            return ""
-        return f", {clock((total - done) * elapsed / (done - self.skipped))} left"
+        """Return `, about m:ss left`, or nothing before enough is known to say so."""
+        left = self.pace.seconds(time.monotonic())
+        return "" if left is None else f", about {clock(left)} left"
 
 
 class PlainWatch(_Phase):

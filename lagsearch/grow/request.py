@@ -1,7 +1,7 @@
 """From what a user asks for to a growth: an operator, a space's candidate, a mergekit file."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from lagsearch.errors import (
     LagsearchError,
+    MistakeError,
     ModelError,
     OperatorError,
     and_then,
@@ -26,11 +27,12 @@ from lagsearch.models.configs import (
     target_shape,
 )
 from lagsearch.models.families import family_of
-from lagsearch.models.files import locate_checkpoint
+from lagsearch.models.files import check_config, locate_checkpoint
 from lagsearch.models.headers import TYPES
 from lagsearch.models.tabled import TabledCheckpoint, open_tabled
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
 from lagsearch.space import load_space, read_yaml
+from lagsearch.storage.files import path_of
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,15 @@ def find_growth(request: GrowRequest) -> Growth:
     if request.space is not None:
         return _from_space(request, request.space)
     find = _from_operator if request.mergekit is None else _from_mergekit
+    for name in request.sources:
+        if path_of(name).is_file():
+            raise ModelError(f"{name}: is a file: give the folder of a checkpoint")
+        if path_of(name).is_dir():
+            check_config(path_of(name))
     try:
         growth = find(request, _read_tabled)
+    except MistakeError:
+        raise
     except LagsearchError:  # said again below, with all that transformers knows of it
         growth = None
     if growth is not None and growth.entries is not None:
@@ -109,6 +118,7 @@ def _from_operator(request: GrowRequest, read: _Read) -> Growth:
         raise OperatorError(f"{operator} grows nothing: `lagsearch run` trains the checkpoint on")
     if found.takes != "several" and len(request.sources) > 1:
         raise OperatorError(f"{operator} takes one source; {len(request.sources)} are given")
+    _check_settings(request, found.settings.model_fields)
     sources = read(request.sources)
     shapes = tuple(shape_of(each.config) for each in sources)
     settings = dict(request.settings)
@@ -280,16 +290,23 @@ def _growth(
     return Growth(names, folders, plan, config, None, claims_exact)
 
 
+def _check_settings(request: GrowRequest, fields: Collection[str]) -> None:
+    """Check the names of settings before anything is read.
+
+    Raises:
+        MistakeError: The operator has no such setting.
+    """
+    known = [*fields] if request.target else ["factor", *fields]
+    for key in request.settings:
+        if key not in known:
+            names, hint = ", ".join(known) or "none", did_you_mean(key, known)
+            message = f"{request.operator} has no setting {key!r}{hint}"
+            raise MistakeError(and_then(message, f"known: {names}"), key)
+
+
 def _depth(shapes: Sequence[ModelShape], operator: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the target's depth where settings or sources tell it; takes `factor` out."""
     depth = sum(shape.n_layers for shape in shapes)
-    known = find_operator(operator).settings.model_fields
-    for key in settings:
-        if key != "factor" and key not in known:
-            names = ", ".join(["factor", *known])
-            hint = did_you_mean(key, ["factor", *known])
-            message = and_then(f"{operator} has no setting {key!r}{hint}", f"known: {names}")
-            raise OperatorError(message, key)
     if (factor := settings.pop("factor", None)) is not None:
         is_number = isinstance(factor, int | float) and math.isfinite(factor)
         wanted = depth * factor if is_number else 0

@@ -12,7 +12,6 @@ from lagsearch.init.sizes import (
     FEWEST_STEPS,
     FEWEST_TOKENS,
     TELLING_STEPS,
-    THE_TIME,
     Length,
     Shape,
     Work,
@@ -78,7 +77,8 @@ def make_draft(
     Raises:
         LagsearchError: Target or text cannot be.
     """
-    fitting = _shapes(checkpoint, text)
+    positions, device = _most_positions(checkpoint), _device()
+    fitting = _shapes(text, positions, device)
     watch.passing("looking for the growths that fit")
     plain = {"name": name, **_plain(checkpoint, text, target)}
     growths = find_growths(_sized(plain, fitting[-1], None, {}))
@@ -100,15 +100,16 @@ def make_draft(
         "data.validation": f"{'' if text.is_exact else 'about '}"
         f"{held_out_tokens(text.tokens, shape.fraction):,} tokens, to measure losses on",
         "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
-        "training.steps": f"after growth, for the winner: limited by {length.limit}",
-        "training.batch_size": f"sequences in a step: {shape.tokens:,} tokens",
+        "data.sequence_length": shape.why_length(positions, device),
+        "training.steps": f"after growth, for the winner: {length.why}",
+        "training.batch_size": shape.why_rows(device),
         "training.optimizer": f"lr: {rate.why}",
         "training.schedule": "the rate rises again from zero, then falls to a tenth",
         "search.lag": "K: candidates are ranked after a quarter of the steps",
     }
     warnings = _warnings(length, hours, is_measured=is_measured)
     more = min(TELLING_STEPS, most_steps(shape, text.tokens))
-    if length.steps < more and length.limit == THE_TIME:
+    if length.steps < more and length.is_hurried:
         enough_hours = hours_needed(more, shape, work, speed)
         warnings += (_too_few(length, more, enough_hours),)
     return Draft(_sized(plain, shape, length, training), notes, growths, length, warnings)
@@ -137,12 +138,19 @@ def space_name(checkpoint: SourceCheckpoint, target: Plain) -> str:
     return f"{checkpoint.name}-to-{'x'.join(map(str, sizes))}"
 
 
-def _shapes(checkpoint: SourceCheckpoint, text: MeasuredText) -> list[Shape]:
+def _most_positions(checkpoint: SourceCheckpoint) -> int:
+    model = empty_model(checkpoint.config, checkpoint.kind)
+    return usable_positions(model, checkpoint.config) or 1 << 20
+
+
+def _device() -> str:
     import torch
 
-    model = empty_model(checkpoint.config, checkpoint.kind)
-    positions = usable_positions(model, checkpoint.config) or 1 << 20
-    found = list(shapes(text.tokens, positions, "cuda" if torch.cuda.is_available() else "cpu"))
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _shapes(text: MeasuredText, positions: int, device: str) -> list[Shape]:
+    found = list(shapes(text.tokens, positions, device))
     if not found:
         raise DataError(
             f"{text.name}: {text.tokens:,} tokens are too few to train on; give at least "
@@ -239,10 +247,10 @@ def _warnings(length: Length, hours: float, *, is_measured: bool) -> tuple[str, 
             "The target could not be measured here: the time is a guess. `lagsearch plan` says "
             "what memory it needs."
         )
-    if length.limit != THE_TIME and length.seconds < hours * 1800:
+    if not length.is_hurried and length.seconds < hours * 1800:
         found.append(
-            f"The text allows no more than {length.steps:,} steps ({length.limit}): more text "
-            f"would use more of --hours {hours:g}."
+            f"The text is short for --hours {hours:g}: {length.steps:,} steps, {length.why}. More "
+            "text would use more of the time."
         )
     if length.seconds > hours * 3600 * 1.05:
         found.append(

@@ -11,15 +11,13 @@ from lagsearch.init.checkpoint import SourceCheckpoint
 from lagsearch.models.configs import shape_of, stored_name
 from lagsearch.models.families import family_of
 from lagsearch.operators import find_operator
+from lagsearch.planning.first_looks import LARGEST_FACTOR, check_layers
 from lagsearch.planning.planned import PlannedCandidate
 from lagsearch.planning.planner import Planner, make_planner
 from lagsearch.planning.vocabulary import vocabulary_without_data
 from lagsearch.space import Entry, Space, check_file, expand
 
 Plain = dict[str, Any]
-
-LARGEST_FACTOR = 16
-"""Times by which a depth or a width may grow at once."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,7 @@ def deeper(checkpoint: SourceCheckpoint, layers: int | None) -> Plain:
     """
     own = checkpoint.n_layers
     wanted = layers or (3 * own + 1) // 2
-    if wanted <= own:
-        raise ModelError(
-            f"--layers {wanted}: {checkpoint.written} has {own} layers already; give more, e.g. "
-            f"{2 * own}"
-        )
-    if wanted > (most := LARGEST_FACTOR * own):
-        raise ModelError(
-            f"--layers {wanted}: {checkpoint.written} has {own} layers; give {most} at most, e.g. "
-            f"{2 * own}: to grow farther, grow what comes out of it again"
-        )
+    check_layers(checkpoint.written, own, wanted)
     return {stored_name(checkpoint.config, "num_hidden_layers"): wanted}
 
 

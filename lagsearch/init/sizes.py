@@ -6,6 +6,7 @@ from math import ceil, floor, log10
 
 from lagsearch.data.tokens.store import ValidationSize, size_within
 from lagsearch.data.tokens.writing import STRETCH, held_out_tokens
+from lagsearch.errors import counted
 from lagsearch.init.speed import Speed
 from lagsearch.selection.forecast import WINDOW
 from lagsearch.selection.outlook import EARLIEST
@@ -24,12 +25,11 @@ FEWEST_TOKENS = 3200
 OVERHEAD_S = 45.0
 """Seconds of starting, of the report and of saving the winner."""
 
-THE_TIME = "the time"
-"""What keeps a training from being longer, where it is not the text."""
-
 MARGIN = 1.25
 """What other processes, evaluation batches and the search itself take beyond bare steps."""
 
+_SHORTEST, _LONGEST = 16, {"cuda": 1024, "cpu": 256}  # tokens of a sequence
+_FEWEST_ROWS, _MOST_TOKENS = 4, {"cuda": 65_536, "cpu": 4_096}  # of a step
 _STEPS_IN_A_TEXT = 40
 _MOST_BATCHES = 16
 
@@ -61,6 +61,26 @@ class Shape:
         """Tokens in a step."""
         return self.sequence_length * self.batch_size
 
+    def why_length(self, longest: int, device: str) -> str:
+        """Say why sequences are as long as they are, of a model's longest, in words."""
+        most, fitting = _LONGEST[device], _power(longest)
+        if self.sequence_length >= most:
+            return f"tokens, as many as init chooses on a {'GPU' if device == 'cuda' else 'CPU'}"
+        if self.sequence_length >= fitting:
+            return f"tokens; the model has {longest:,} positions"
+        if self.sequence_length > _SHORTEST:
+            return "tokens, so that the text has 200 sequences"
+        return "tokens, the fewest that init chooses"
+
+    def why_rows(self, device: str) -> str:
+        """Say why a step has as many sequences as it has, in words."""
+        told = f"sequences in a step: {self.tokens:,} tokens"
+        if self.batch_size == _FEWEST_ROWS:
+            return f"{told}, the fewest that init chooses"
+        is_most = self.tokens * 2 > _MOST_TOKENS[device]
+        fewer = f"fewer than {_MOST_TOKENS[device]:,}, for more steps"
+        return f"{told}, {'as many as init chooses' if is_most else fewer}"
+
 
 @dataclass(frozen=True)
 class Work:
@@ -85,13 +105,15 @@ class Length:
         steps: The final step.
         lag: K.
         seconds: All of it, estimated.
-        limit: What kept it from being longer, in words.
+        why: Why it is neither longer nor shorter, in words.
+        is_hurried: Whether more time would make it longer.
     """
 
     steps: int
     lag: int
     seconds: float
-    limit: str
+    why: str
+    is_hurried: bool
 
 
 def shapes(tokens: int, longest: int, device: str) -> Iterator[Shape]:
@@ -106,20 +128,24 @@ def shapes(tokens: int, longest: int, device: str) -> Iterator[Shape]:
     """
     if tokens < FEWEST_TOKENS:
         return
-    length = min(longest, 1024 if device == "cuda" else 256)
-    length = 1 << (length.bit_length() - 1)
-    while length > 16 and tokens < 200 * length:
+    length = _power(min(longest, _LONGEST[device]))
+    while length > _SHORTEST and tokens < 200 * length:
         length //= 2
     fraction = fraction_of(tokens)
     held_out = held_out_tokens(tokens, fraction)
-    rows = max(4, (65_536 if device == "cuda" else 4_096) // length)
-    while rows >= 4:
-        if rows == 4 or rows * length * _STEPS_IN_A_TEXT <= tokens:
+    rows = max(_FEWEST_ROWS, _MOST_TOKENS[device] // length)
+    while rows >= _FEWEST_ROWS:
+        if rows == _FEWEST_ROWS or rows * length * _STEPS_IN_A_TEXT <= tokens:
             wanted = ValidationSize(_MOST_BATCHES, rows)
             size = size_within([held_out], [1.0], length, wanted)
             assert size is not None, "the text is long enough for the sequences"
             yield Shape(length, rows, fraction, size.batches)
         rows //= 2
+
+
+def _power(length: int) -> int:
+    """Return the largest power of two that is no longer."""
+    return 1 << (length.bit_length() - 1)
 
 
 def fraction_of(tokens: int) -> float:
@@ -145,15 +171,28 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
         speed: How fast.
         budget_s: Seconds that one has.
     """
-    most = most_steps(shape, tokens)
-    fitting = [steps for steps in _round_numbers() if FEWEST_STEPS <= steps <= most]
-    best = fitting[0]
-    for steps in fitting:
-        if seconds(steps, shape, work, speed) > budget_s:
-            return _length(best, shape, work, speed, THE_TIME)
-        best = steps
-    passes = f"{MOST_PASSES} passes over the text"
-    return _length(best, shape, work, speed, passes)
+    most, every = most_steps(shape, tokens), list(_round_numbers())
+    fitting = [steps for steps in every if FEWEST_STEPS <= steps <= most]
+    in_time = [steps for steps in fitting if seconds(steps, shape, work, speed) <= budget_s]
+    best, is_hurried = max(in_time, default=fitting[0]), len(in_time) < len(fitting)
+    passes = best * shape.tokens / (tokens * (1 - shape.fraction))
+    if not in_time:
+        why = f"the fewest that can rank; they take longer than {_duration(budget_s)}"
+    elif is_hurried:
+        why = f"limited by the time, {_duration(budget_s)}"
+    elif passes > MOST_PASSES:
+        why = f"the fewest that can rank; they are {passes:.0f} passes over the text"
+    elif best == every[-1]:
+        why = "the most that init chooses"
+    else:
+        why = f"limited by {MOST_PASSES} passes over the text"
+    return _length(best, shape, work, speed, why, is_hurried=is_hurried)
+
+
+def _duration(budget_s: float) -> str:
+    """Write what a run may take."""
+    hours = budget_s >= 5400
+    return f"{budget_s / 3600:.2g} hours" if hours else counted(round(budget_s / 60), "minute")
 
 
 def most_steps(shape: Shape, tokens: int) -> int:
@@ -191,8 +230,11 @@ def lag_of(steps: int) -> int:
     return max(1, steps // _LAG_SHARE)
 
 
-def _length(steps: int, shape: Shape, work: Work, speed: Speed, limit: str) -> Length:
-    return Length(steps, lag_of(steps), seconds(steps, shape, work, speed), limit)
+def _length(
+    steps: int, shape: Shape, work: Work, speed: Speed, why: str, *, is_hurried: bool
+) -> Length:
+    took = seconds(steps, shape, work, speed)
+    return Length(steps, lag_of(steps), took, why, is_hurried)
 
 
 def _round_numbers() -> Iterator[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lagsearch.errors import ModelError, brief
 from lagsearch.models.build import empty_model, fresh_model, own_kind, quiet, tensors_of
-from lagsearch.models.files import check_fetched, weight_files
+from lagsearch.models.files import check_config, check_fetched, weight_files
 from lagsearch.models.stored import CheckpointTensors
 from lagsearch.storage.files import (
     digest,
@@ -36,13 +36,10 @@ def read_config(folder: Path) -> Any:
     Raises:
         ModelError: There is none that can be read, or of no known model type.
     """
+    check_config(folder)
     quiet()
     from transformers import AutoConfig
 
-    if not (folder / "config.json").is_file():
-        is_adapter = (folder / "adapter_config.json").is_file()
-        way = "; an adapter must be merged into its model first" if is_adapter else ""
-        raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint{way}")
     check_fetched(folder / "config.json")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -44,6 +44,8 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
     folder = path_of(name)
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise ModelError("is a file: give the folder of a checkpoint")
     if is_path(name):
         raise ModelError("there is no such folder")
     from huggingface_hub import snapshot_download
@@ -58,6 +60,22 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
             "path, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 where there is no "
             "network"
         ) from error
+
+
+def check_config(folder: Path) -> None:
+    """Check that a folder can be a checkpoint.
+
+    Raises:
+        ModelError: It has no `config.json`.
+    """
+    if (folder / "config.json").is_file():
+        return
+    way = ""
+    if (folder / "adapter_config.json").is_file():
+        way = "; an adapter must be merged into its model first"
+    elif (folder / "winner" / "config.json").is_file():
+        way = f"; it is a run folder: give {folder / 'winner'}"
+    raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint{way}")
 
 
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> dict[Path, frozenset[str] | None]:

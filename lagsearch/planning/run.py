@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lagsearch.errors import ModelError
+from lagsearch.errors import ModelError, SpaceError, counted
 from lagsearch.models.configs import shape_of, target_shape
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import spell_indices
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan, make_plan
-from lagsearch.planning.vocabulary import Vocabulary, vocabulary_without_data
+from lagsearch.planning.texts import check_texts
+from lagsearch.planning.vocabulary import Vocabulary, check_files, vocabulary_without_data
 from lagsearch.space import (
     STRIDES,
     Source,
@@ -43,7 +44,11 @@ class Plan:
 
     def __repr__(self) -> str:
         count, steps = len(self.stages), self.file.steps
-        shown = f"{count} stages, {steps} steps" if self.file.has_stages else self.stages[0].summary
+        shown = (
+            f"{counted(count, 'stage')}, {counted(steps, 'step')}"
+            if self.file.has_stages
+            else self.stages[0].summary
+        )
         return f"Plan({self.file.name!r}: {shown})"
 
     def _repr_html_(self) -> str:
@@ -60,7 +65,7 @@ class Plan:
             for number, stage in enumerate(self.stages, 1)
             for each in stage.candidates
         ]
-        title = f"{self.file.name}: {len(self.stages)} stages, {self.file.steps:,} steps"
+        title = f"{self.file.name}: {counted(len(self.stages), 'stage')}, {self.file.steps:,} steps"
         more = "In each stage, layers are those of the winner of the stage before."
         return table_html(title, ("candidate", "parameters", "K", "steps"), rows, more)
 
@@ -112,11 +117,42 @@ def plan(
         LagsearchError: Something in the space cannot be.
     """
     file = opened(space, said(overrides, lag=lag, skip_unfit=skip_unfit))
+    for each in file.stages:
+        check_texts(each)
     vocabulary, notes = vocabulary_without_data(file.stages[0])
     found = plan_stages(file, vocabulary)
     documents = vocabulary.documents if vocabulary else ""
     notes = (*file.notes, *found.stages[0].read_notes, *notes)
     return replace(found, notes=notes, documents=documents)
+
+
+def check_first(file: SpaceFile) -> None:
+    """Check what takes no torch and no hub to be checked, so that mistakes are said at once.
+
+    What is right is not planned where a checkpoint's tokenizer would have to be loaded for it.
+
+    Raises:
+        LagsearchError: Something in the space cannot be; planning finds all that is wrong.
+    """
+    names = [each.checkpoint for each in file.stages[0].space.sources if each.checkpoint]
+    for each in file.stages:
+        check_files(each)
+        check_texts(each)
+    if not names:
+        plan(file)
+
+
+def check_baselines(file: SpaceFile) -> None:
+    """Refuse the comparison of adaptive stacking for a space that has no stages.
+
+    Raises:
+        SpaceError: It has none.
+    """
+    if not file.has_stages:
+        raise SpaceError(
+            f"{file.path}: --baselines belongs to a space with stages; --oracle is "
+            "what compares the candidates of one growth"
+        )
 
 
 def plan_stages(file: SpaceFile, vocabulary: Vocabulary | None) -> Plan:

@@ -7,8 +7,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import LagsearchError, SpaceError
-from lagsearch.models.checkpoints import load_config
+from lagsearch.errors import LagsearchError, SpaceError, counted
 from lagsearch.models.configs import build_config, n_layers
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.operators import all_operators, find_operator
@@ -118,7 +117,10 @@ def _staged(file: SpaceFile, layers: int | None, steps: int | None) -> Scaled:
 
 def _single(path: Path, space: Space, layers: int | None, steps: int | None) -> Scaled:
     if len(space.candidates) != 1:
-        raise SpaceError(f"{path}: is no schedule: it has {len(space.candidates)} candidates")
+        raise SpaceError(
+            f"{path}: is no schedule: it has {counted(len(space.candidates), 'candidate')}; give "
+            "the schedule.yaml that a run left"
+        )
     before, key = _source_depth(space), depth_key(space.target)
     if key is None:
         raise SpaceError(f"{path}: target has no num_hidden_layers to scale")
@@ -157,6 +159,8 @@ def _source_depth(space: Space) -> int:
     source = space.sources[0]
     if source.pretrain is not None:
         return n_layers(build_config(source.pretrain.config))
+    from lagsearch.models.checkpoints import load_config
+
     return n_layers(load_config(locate_checkpoint(source.checkpoint or "")))
 
 

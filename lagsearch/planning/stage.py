@@ -9,6 +9,7 @@ from typing import Any
 from lagsearch.errors import (
     MistakeError,
     OperatorError,
+    counted,
     did_you_mean,
 )
 from lagsearch.operators import (
@@ -97,7 +98,7 @@ class StagePlan:
     def summary(self) -> str:
         """Candidates, K and steps in a few words."""
         steps = self.space.training.steps
-        return f"{len(self.candidates)} candidates, K = {self.lag} of {steps} steps"
+        return f"{counted(len(self.candidates), 'candidate')}, K = {self.lag} of {steps} steps"
 
     def __repr__(self) -> str:
         return f"StagePlan({self.space.name!r}: {self.summary})"
@@ -117,8 +118,8 @@ class StagePlan:
         heads = ("candidate", "parameters", "FLOPs/step")
         search, every = self.search_flops(), self.flops(self.space.training.steps)
         share = (search + self.winner_flops()) / every
-        title = f"{self.space.name}: {len(rows)} candidates, ranked after {self.lag:,} steps of "
-        title += f"{self.space.training.steps:,}"
+        title = f"{self.space.name}: {counted(len(rows), 'candidate')}, ranked after step "
+        title += f"{self.lag:,} of {self.space.training.steps:,}"
         more = f"Search and winner take {share:.0%} of the FLOPs of training all, {every:.2e}."
         return table_html(title, heads, rows, more)
 

@@ -19,11 +19,12 @@ from lagsearch.data.tokens.tokenizers import (
     vocabulary_size,
     wrapped,
 )
-from lagsearch.errors import DataError, ModelError, SpaceError
-from lagsearch.models.files import locate_checkpoint
+from lagsearch.errors import DataError, ModelError, OperatorError, SpaceError
+from lagsearch.models.files import check_config, locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
+from lagsearch.operators import find_operator
 from lagsearch.planning.names import check_names
-from lagsearch.space import Space, StageFile, TrainBpe
+from lagsearch.space import Space, StageFile, TrainBpe, expand
 from lagsearch.storage.files import is_path
 
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -87,6 +88,25 @@ def find_tokenizer(
         if error.at == ("data", "tokenizer") and space.data.tokenizer is None:
             _check_first(file, fetch=fetch)
         raise file.error(error.at, str(error)) from None
+
+
+def check_files(file: StageFile) -> None:
+    """Check that what is named is there, as far as that is a matter of files.
+
+    Raises:
+        SpaceError: It is not.
+    """
+    check_names(file)
+    try:
+        check_corpora(file.space)
+    except DataError as error:
+        raise file.error(error.at, str(error)) from None
+    _check_checkpoints(file, fetch=False)
+    for entry in {each.operator: each for each in expand(file.space)}.values():
+        try:
+            find_operator(entry.operator)
+        except OperatorError as error:
+            raise file.error((*entry.at, "operator"), str(error)) from None
 
 
 def vocabulary_without_data(file: StageFile) -> tuple[Vocabulary | None, tuple[str, ...]]:
@@ -195,7 +215,7 @@ def _check_checkpoints(file: StageFile, *, fetch: bool) -> None:
     for index, source in enumerate(file.space.sources):
         try:
             if source.checkpoint is not None:
-                locate_checkpoint(source.checkpoint, fetch=fetch)
+                check_config(locate_checkpoint(source.checkpoint, fetch=fetch))
         except ModelError as error:
             if not fetch and not is_path(source.checkpoint or ""):
                 continue

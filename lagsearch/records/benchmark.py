@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from lagsearch.errors import LagsearchError, RunFolderError
+from lagsearch.errors import LagsearchError, RunFolderError, counted
 from lagsearch.records.curve import Curve, Evaluation, Failure
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run, terms_of
@@ -95,7 +95,7 @@ class Benchmark:
     runs: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"Benchmark({len(self.runs)} runs; {self.path})"
+        return f"Benchmark({counted(len(self.runs), 'run')}; {self.path})"
 
     @cached_property
     def curves(self) -> "pd.DataFrame":

@@ -243,7 +243,7 @@ class RunFolder:
             message = "is a file: name a run folder, or curves in a .csv or .parquet"
             raise RunFolderError(f"{self.path}: {message}")
         if not self.space_file.is_file():
-            raise RunFolderError(f"{self.path}: not a run folder, it has no space.yaml")
+            raise no_run(self.path)
         return load_space(self.space_file)
 
     def space(self) -> Space:
@@ -546,6 +546,13 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def no_run(path: Path) -> RunFolderError:
+    """Return the error of a folder that no run left; runs in it are named."""
+    inside = sorted(each.parent for each in path.glob("*/space.yaml"))
+    way = f"it holds some, e.g. {inside[0]}" if inside else "`lagsearch run` leaves reports/NAME"
+    return RunFolderError(f"{path}: not a run folder, it has no space.yaml; {way}")
 
 
 def _git_commit() -> str | None:

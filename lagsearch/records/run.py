@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lagsearch.errors import RunFolderError
+from lagsearch.errors import RunFolderError, counted
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.records.curve import Curve
 from lagsearch.records.folder import RunFolder
@@ -91,8 +91,10 @@ def read_run(folder: RunFolder) -> Recorded:
     if space.search.oracle and (late := _late(by_seed, space.training.steps)):
         found = Order(space.training.steps, late)
     if isinstance(found, Order):
+        missing = len(found.candidates)
+        have = "has" if missing == 1 else "have"
         raise RunFolderError(
-            f"{folder.path}: {len(found.candidates)} of {len(plans)} candidates have not reached "
+            f"{folder.path}: {missing} of {counted(len(plans), 'candidate')} {have} not reached "
             f"step {found.step}, e.g. {found.candidates[0]}; `lagsearch run` with the same --out "
             "goes on"
         )

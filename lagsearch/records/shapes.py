@@ -158,6 +158,8 @@ def read_record(path: Path, shape: Any) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise RunFolderError(f"{path.parent}: no such folder") from None
         raise RunFolderError(f"{path.parent}: incomplete, it has no {path.name}") from None
     try:
         value: dict[str, Any] = json.loads(raw, parse_constant=_refuse)

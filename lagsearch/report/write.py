@@ -100,8 +100,9 @@ def _write_card(
         return
     from lagsearch.report.pages.card import write_winner_card
 
-    version = folder.environment()["versions"]["lagsearch"]
-    write_winner_card(folder.winner, report, space, taken, schedule, version)
+    environment = folder.environment()
+    made_by = environment["versions"]["lagsearch"], environment.get("git_commit")
+    write_winner_card(folder.winner, report, space, taken, schedule, made_by)
 
 
 def _write_schedule(folder: RunFolder, file: SpaceFile, course: str) -> dict[str, Any]:

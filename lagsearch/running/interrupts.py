@@ -45,10 +45,11 @@ def continued_by_the_same_command() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         ignore()
-        message = "interrupted; the same command continues where this stopped"
-        raise InterruptedRunError(message) from None
+        notes = getattr(interrupt, "__notes__", [])  # of the trainings that it came between
+        go_on = f"the same command continues{'' if notes else ' where this stopped'}"
+        raise InterruptedRunError("; ".join(["interrupted", *notes[:1], go_on])) from None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from lagsearch.data.tokens.store import (
     ValidationSize,
     validation_size,
 )
+from lagsearch.errors import counted
 from lagsearch.models.configs import plain_config
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan
@@ -268,10 +269,11 @@ def tell_size(space: Space, store: Stores, objective: Predicts) -> str | None:
     if size == wanted:
         return None
     batches, rows = wanted.batches, wanted.rows
-    count = f"{size.batches} of {batches}" if size.batches < batches else f"{batches}"
-    noun = "sequence" if size.rows == 1 else "sequences"
-    smaller = f" of {size.rows} {noun} each instead of {rows}" if size.rows < rows else ""
-    return f"validation: {count} batches{smaller}: the held-out text has no more"
+    count = counted(batches, "batch")
+    count = f"{size.batches} of {count}" if size.batches < batches else count
+    each = f" of {counted(size.rows, 'sequence')} each instead of {rows}"
+    smaller = each if size.rows < rows else ""
+    return f"validation: {count}{smaller}: the held-out text has no more"
 
 
 def _size(space: Space, store: Stores, objective: Predicts, rows: int) -> ValidationSize:

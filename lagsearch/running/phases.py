@@ -38,6 +38,7 @@ from lagsearch.running.workers.serial import (
 )
 from lagsearch.selection import Order
 from lagsearch.storage.files import appearing
+from lagsearch.training.interrupted import told_where
 from lagsearch.training.job import Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
 from lagsearch.training.state import save_moments, saved_at
@@ -275,7 +276,7 @@ class Phases:
     def _alone(self, job: Job, until: int) -> Outcome:
         """Train one model: on this machine there is no need to start a worker for it."""
         open_runner = self.open_runner if os.environ.get("RAY_ADDRESS") else open_serial
-        with open_runner() as runner:
+        with told_where([job], until), open_runner() as runner:
             return runner([job], until, self.watch, lambda job: None)
 
     def _is_saved(self, job: Job) -> bool:

@@ -26,9 +26,8 @@ from lagsearch.errors import (
     DataError,
     ModelError,
     ResourceError,
-    SpaceError,
 )
-from lagsearch.planning.run import Plan, plan_stages
+from lagsearch.planning.run import Plan, check_baselines, plan_stages
 from lagsearch.planning.stage import StagePlan
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.records.folder import RunFolder, now
@@ -99,12 +98,8 @@ def run_space(
     Returns:
         The run folder, and what `report.json` holds.
     """
-    if baselines and not file.has_stages:
-        raise SpaceError(
-            f"{file.path}: --baselines belongs to a space with stages; --oracle is "
-            "what compares the candidates of one growth"
-        )
     if baselines:
+        check_baselines(file)
         BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
     file = folder.agree(file)

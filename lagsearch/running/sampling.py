@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lagsearch.errors import ModelError, NoSurvivorError, OperatorError
+from lagsearch.errors import ModelError, NoSurvivorError, OperatorError, counted
 from lagsearch.planning.planned import PlannedCandidate
 from lagsearch.planning.stage import StagePlan, recorded
 from lagsearch.records.folder import RunFolder
@@ -275,7 +275,7 @@ def sample(sampling: Sampling, phases: Phases, states: Mapping[int, Sequence[Pat
         study.close()
     folder.record_plans(sampling.record())
     if sampling.ended is not None:
-        phases.watch.say(f"{len(sampling.sampled)} candidates sampled: {sampling.ended}")
+        phases.watch.say(f"{counted(len(sampling.sampled), 'candidate')} sampled: {sampling.ended}")
     if not sampling.sampled:
         reasons = [each.reason for each in sampling.draws if each.reason]
         message = f"{folder.path}: no candidate could be sampled"

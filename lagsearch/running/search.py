@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lagsearch.display.watch import DoneBefore, Watch
-from lagsearch.errors import RunFolderError
+from lagsearch.errors import RunFolderError, counted
 from lagsearch.records.curve import (
     Curve,
     Failure,
@@ -26,6 +26,7 @@ from lagsearch.selection import (
     why_stopped,
 )
 from lagsearch.space import Space
+from lagsearch.training.interrupted import told_where
 from lagsearch.training.job import Job
 
 
@@ -105,7 +106,7 @@ class Searching:
             step = max(stopped[name].step for name in new)
             settings = search_settings(self.space)
             why = why_stopped(settings.strategy, settings.evidence)
-            self.watch.say(f"step {step:,}: {len(new)} stopped, {why}")
+            self.watch.say(f"step {step:,}: stopped {counted(len(new), 'candidate')}, {why}")
         told |= set(new)
 
     def _order(self, settings: SearchSettings, tried: Collection[str]) -> Order | Choice | None:
@@ -144,7 +145,10 @@ class Searching:
         called = time.monotonic()
         try:
             before = DoneBefore(there, until, self._unranked)
-            with self.watch.during("search", {job.name: until for job in missing}, before):
+            with (
+                told_where([*map(self.jobs.__getitem__, there), *missing], until),
+                self.watch.during("search", {job.name: until for job in missing}, before),
+            ):
                 outcome = self.runner(missing, until, self.watch, keep.finished)
         except BaseException:
             self.folder.spend("search", time.monotonic() - called)
@@ -183,8 +187,8 @@ class Searching:
         ]
         if unseen:
             self.watch.say(
-                f"profile: {len(unseen)} candidates are trained already and cannot be profiled, "
-                f"e.g. {unseen[0]}; another --out profiles all"
+                "profile: what is trained already cannot be profiled, "
+                f"{counted(len(unseen), 'candidate')}, e.g. {unseen[0]}; another --out profiles all"
             )
 
     @property

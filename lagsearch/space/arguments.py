@@ -24,6 +24,11 @@ EXAMPLES = {
     "report": "lagsearch report reports/mine",
     "replay": "lagsearch replay reports/mine",
     "compare": "lagsearch compare reports/one reports/two",
+    "export": "lagsearch export space.yaml --out checkpoints",
+    "push": "lagsearch push reports/mine --repo me/model",
+    "log": "lagsearch log reports/mine --to tensorboard",
+    "space": "lagsearch bench space NAME; `lagsearch bench list` has the names",
+    "add": "lagsearch bench add reports/mine",
     "scale": "lagsearch schedule scale reports/mine/schedule.yaml --layers 24",
 }
 """A command line of each verb that needs words."""

@@ -114,6 +114,13 @@ class Job:
     profile: Path | None = None
     tuned_for: dict[str, Any] | None = None
 
+    def goes_on_from(self) -> int:
+        """Return the step from which it goes on, were it trained now: that of its saved state."""
+        from lagsearch.training.state import saved_at
+
+        saved = saved_at(self.state)
+        return saved.step if saved else 0
+
     @property
     def operator_record(self) -> Path:
         """File of what came of learning the operator, beside the curve."""

@@ -324,7 +324,9 @@ class _Run:
 
     def _progress(self) -> Progress:
         val_loss = self.evaluations[-1].val_loss if self.evaluations else None
-        return Progress(self.job.name, self.step, val_loss, self.wall_s)
+        until = self.job.training.steps if self.until is None else self.until
+        to_evaluate = sum(self.step < each <= until for each in self.job.evaluate_at)
+        return Progress(self.job.name, self.step, val_loss, self.wall_s, to_evaluate=to_evaluate)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from lagsearch.storage.files import (
     digest,
     write_json,
 )
+from lagsearch.training.interrupted import told_where
 from lagsearch.training.job import Job
 from lagsearch.training.loop import train
 from lagsearch.training.state import SavedAt, save_state
@@ -59,8 +60,9 @@ def pretrained(
     job = replace(job, state=folder / "state.safetensors", curve=folder / "curve.jsonl")
 
     def build() -> None:
-        for progress in train(job, job.training.steps):
-            follow(progress)
+        with told_where([job], job.training.steps):
+            for progress in train(job, job.training.steps):
+                follow(progress)
         last = read_curve(job.curve).evaluations[-1]
         facts = {
             "kind": "pretrained",

@@ -169,7 +169,7 @@ def test_making_goes_on_where_it_was_killed(tmp_path, given, made, known):
     before = {path.name: path.stat().st_mtime_ns for path in begun.glob("identity*")}
     again = Killer("nobody", 1)
     make(folder, DESIGNS, given, again, serial=True)
-    assert again.lines[0] == "1 of 3 runs are made"
+    assert again.lines[0] == "1 of 3 runs made"
     assert [line for line in again.lines if line.startswith("[")] == [
         f"[2/3] {TEST}",
         f"[3/3] {SECOND}",
@@ -181,7 +181,7 @@ def test_making_goes_on_where_it_was_killed(tmp_path, given, made, known):
         pd.testing.assert_frame_equal(one, two)
     last = Killer("nobody", 1)
     make(folder, DESIGNS, given, last, serial=True)
-    assert last.lines == ["3 of 3 runs are made"]
+    assert last.lines == ["3 of 3 runs made"]
 
 
 def test_a_kill_between_file_and_manifest_loses_nothing(copy, made, monkeypatch):
@@ -365,7 +365,7 @@ def test_runs_whose_text_is_not_there_are_named_and_left_out(tmp_path, given):
     watch.say = lines.append
     make(tmp_path / "bench", [tiny("choice", text="wikitext2")], given, watch, serial=True)
     assert "left out, it needs wikitext2.valid.txt in the folder of --files" in lines[0]
-    assert lines[1:] == ["0 of 0 runs are made"]
+    assert lines[1:] == ["0 of 0 runs made"]
 
 
 def test_another_text_of_that_name_is_refused(tmp_path, given):
@@ -444,7 +444,7 @@ def test_commands_keep_the_halves_apart(made, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run_main(monkeypatch, "test", str(made))
     said = capsys.readouterr().err
-    assert "28 runs of the half test are still to be made, e.g. test-01-milton" in said
+    assert "28 runs of the half test still to be made, e.g. test-01-milton" in said
     run_main(monkeypatch, "test", str(made), "--early", "--out", str(page))
     text = page.read_text()
     assert TEST in text and CHOICE not in text

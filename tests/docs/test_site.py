@@ -37,16 +37,20 @@ def anchors(text):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_to_files_and_headings(page, generate):
-    made = generate.pages()
-    for target in LINK.findall(page.read_text()):
+    """In a clone each link leads to what is there; to pages of the site alone only the site has."""
+    made, text = generate.pages(), page.read_text()
+    of_site = [target for _, target in generate._SITE_ONLY.findall(text)]
+    assert len(of_site) == text.count("<!-- site:")
+    for target in LINK.findall(text):
         name, _, anchor = target.partition("#")
         path = (page.parent / name).resolve() if name else page
-        if path.suffix == ".md" and not path.exists():
-            text = made[str(path.relative_to(ROOT / "docs"))]
-        else:
-            assert path.exists(), target
-            text = path.read_text() if path.suffix == ".md" else ""
-        assert not anchor or anchor in anchors(text), target
+        assert path.exists(), target
+        there = path.read_text() if path.suffix == ".md" else ""
+        assert not anchor or anchor in anchors(there), target
+    for target in of_site:
+        name, _, anchor = target.partition("#")
+        place = str((page.parent / name).resolve().relative_to(ROOT / "docs"))
+        assert not anchor or anchor in anchors(made[place]), target
 
 
 def test_every_page_is_in_the_navigation(generate):
@@ -109,6 +113,10 @@ def test_links_of_the_site_have_its_root_at_that_of_the_documents(generate):
     text = "[a](docs/howto/seeds.md#x) ![b](reports/a.png) [c](https://d.e) [f](#g)"
     assert generate.relinked(text, "README.md") == (
         "[a](howto/seeds.md#x) ![b](reports/a.png) [c](https://d.e) [f](#g)"
+    )
+    text = "see `lagsearch schema`<!-- site: ../reference/space.md#x -->, *all*<!-- site: b.md -->"
+    assert generate.relinked(text, "docs/howto/seeds.md") == (
+        "see [`lagsearch schema`](../reference/space.md#x), [*all*](b.md)"
     )
     text = "[a](../../README.md) [b](../../reports/r/report.md) [c](../lag.md)"
     assert generate.relinked(text, "docs/howto/seeds.md") == (

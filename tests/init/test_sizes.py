@@ -78,6 +78,35 @@ def test_what_limits_it_is_said():
     shape = Shape(128, 4, 0.1, 8)
     hurried = longest(shape, 10**7, WORK, Speed(1e9, 2), 300)
     short = longest(shape, 20_000, WORK, Speed(1e15, 2), 10**6)
-    assert hurried.limit == "the time"
-    assert short.limit == f"{MOST_PASSES} passes over the text"
+    assert (hurried.why, hurried.is_hurried) == ("limited by the time, 5 minutes", True)
+    assert (short.why, short.is_hurried) == ("limited by 8 passes over the text", False)
     assert short.steps <= math.ceil(MOST_PASSES * 20_000 / 512)
+
+
+def test_the_fewest_and_the_most_steps_have_a_reason_of_their_own():
+    shape = Shape(128, 4, 0.25, 8)
+    slow = longest(shape, 10**7, WORK, Speed(1e6, 2), 3 * 3600)
+    assert (slow.steps, slow.is_hurried) == (FEWEST_STEPS, True)
+    assert slow.why == "the fewest that can rank; they take longer than 3 hours"
+    tiny = longest(shape, 3200, WORK, Speed(1e15, 2), 10**6)
+    assert (tiny.steps, tiny.is_hurried) == (FEWEST_STEPS, False)
+    assert tiny.why == "the fewest that can rank; they are 13 passes over the text"  # 60 * 512/2400
+    endless = longest(shape, 10**15, WORK, Speed(1e30, 2), 10**6)
+    assert (endless.steps, endless.why) == (80_000_000 // 100, "the most that init chooses")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "positions", "device", "length", "rows"),
+    [
+        (10**8, 4096, "cpu", "as many as init chooses on a CPU", "as many as init chooses"),
+        (10**8, 4096, "cuda", "as many as init chooses on a GPU", "as many as init chooses"),
+        (10**8, 100, "cpu", "the model has 100 positions", "as many as init chooses"),
+        (20_000, 512, "cpu", "so that the text has 200 sequences", "the fewest that init chooses"),
+        (10**5, 512, "cpu", "as many as init chooses on a CPU", "fewer than 4,096, for more steps"),
+        (3200, 512, "cpu", "the fewest that init chooses", "the fewest that init chooses"),
+    ],
+)
+def test_values_at_their_ends_have_the_reason_for_it(tokens, positions, device, length, rows):
+    shape = next(shapes(tokens, positions, device))
+    assert length in shape.why_length(positions, device)
+    assert rows in shape.why_rows(device)

@@ -13,8 +13,9 @@ def point(growth, other, p_value, **more):
     return {**told, "p_value": p_value, "seeds": 1, "is_fair": True, **more}
 
 
-def beside(name="continue", operator="continue", source="small"):
-    return {"name": name, "operator": operator, "source": source, "status": "ok"}
+def beside(name="continue", operator="continue", source="small", spent=4e6):
+    spent = {"flops_by_step": {"0": 0, "50": spent}}
+    return {"name": name, "operator": operator, "source": source, "status": "ok", **spent}
 
 
 def compared(growth, steps, flops, baseline="continue"):
@@ -142,16 +143,91 @@ def test_the_longest_training_says_what_equal_compute_comes_to():
     assert "(6.00e+06)" in found.line
 
 
-def test_where_the_rate_had_not_fallen_alike_nothing_is_concluded():
+AHEAD = "the winner, c0, ends 0.1000 nats below the source trained on without growing at step 50"
+
+
+@pytest.mark.parametrize(
+    ("spent", "said"),
+    [
+        (  # the cheaper baseline ends where the growth is on its way
+            4e6,
+            "c0 is known only in mid-schedule, at 1.2000 against the 1.0000 of continue: how "
+            "the two would end there is not known (search.baselines: [continue, {operator: "
+            "continue, steps: matched}]).",
+        ),
+        (  # a baseline of twice the growth's compute is on its way where the growth ends
+            8e6,
+            "continue is known only in mid-schedule, at 1.0000 against the 1.2000 of c0: how "
+            "the two would end there is not known (search.baselines: [continue, {operator: "
+            "continue, steps: 25}]).",
+        ),
+    ],
+)
+def test_where_the_rate_had_not_fallen_alike_a_loss_in_mid_schedule_is_said_to_be_one(spent, said):
     unfair = at_flops(1.2, 1.0, 0.001, is_fair=False)
-    (found,) = judge_growing(with_growing(compared("c0", at_end(0.9, 1.0, 0.001), unfair)))
-    assert found.line.startswith("Growing paid off at equal steps: the winner, c0, ends 0.1000")
-    assert found.line.endswith(
-        "; not measured at equal training FLOPs (search.baselines: [continue, {operator: continue, "
-        "steps: matched}])."
+    baselines = (beside(spent=spent),)
+    made = with_growing(compared("c0", at_end(0.9, 1.0, 0.001), unfair), baselines=baselines)
+    (found,) = judge_growing(made)
+    line = f"Growing paid off at equal steps: {AHEAD} ({TEST} 0.001); at equal training FLOPs "
+    assert (found.outcome, found.line) == ("paid", f"{line}(4.00e+06) {said}")
+
+
+def test_what_was_not_measured_at_equal_flops_is_said_to_be_so():
+    (found,) = judge_growing(with_growing(compared("c0", at_end(0.9, 1.0, 0.001), None)))
+    assert found.line == (
+        f"Growing paid off at equal steps: {AHEAD} ({TEST} 0.001); not measured at equal training "
+        "FLOPs (search.baselines: [continue, {operator: continue, steps: matched}])."
     )
-    never = at_end(1.1, 1.0, 0.001, is_fair=False)
-    assert judge_growing(with_growing(compared("c0", never, unfair))) == []
+
+
+NEVER = at_end(1.1, 1.0, 0.001, is_fair=False)
+
+
+def test_known_in_mid_schedule_only_nothing_is_concluded():
+    made = with_growing(compared("c0", NEVER, at_flops(1.2, 1.0, 0.001, is_fair=False)))
+    (found,) = judge_growing(made)
+    assert (found.outcome, found.line) == (
+        "not known",
+        "Whether growing pays off is not known: at step 50 continue is known only in mid-schedule, "
+        "at 1.0000 against the 1.1000 of c0; at equal training FLOPs (4.00e+06) c0 is known only "
+        "in mid-schedule, at 1.2000 against the 1.0000 of continue: how the two would end "
+        "there is not known (search.baselines: [continue, {operator: continue, steps: matched}]).",
+    )
+    assert judge(made).lines[1] == found.line
+
+
+@pytest.mark.parametrize(
+    ("growth", "p_value", "outcome", "line"),
+    [
+        (
+            0.9,
+            0.001,
+            "paid",
+            "Growing paid off at equal training FLOPs: the winner, c0, ends 0.1000 nats below the "
+            f"source trained on without growing at equal training FLOPs (4.00e+06) ({TEST} 0.001)",
+        ),
+        (
+            0.9,
+            0.2,
+            "not shown",
+            "Growing is not shown to pay off: at equal training FLOPs (4.00e+06) the source "
+            "trained on without growing cannot be told apart from the winner, c0, 1.0000 against "
+            f"its 0.9000 ({TEST} 0.2)",
+        ),
+        (
+            1.1,
+            0.001,
+            "did not pay",
+            "Growing did not pay off: the source trained on without growing ends lower than the "
+            "winner, c0, 1.0000 against its 1.1000 at equal training FLOPs (4.00e+06) "
+            f"({TEST} 0.001)",
+        ),
+    ],
+)
+def test_a_longer_baseline_alone_decides_at_equal_flops(growth, p_value, outcome, line):
+    (found,) = judge_growing(with_growing(compared("c0", NEVER, at_flops(growth, 1.0, p_value))))
+    left = "; not measured at equal steps (add continue to search.baselines)."
+    assert (found.outcome, found.line) == (outcome, line + left)
 
 
 def test_scratch_is_told_apart_from_the_source():

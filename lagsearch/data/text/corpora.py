@@ -1,6 +1,7 @@
 """Where text comes from: local files, a hub dataset, or the Python standard library."""
 
 import hashlib
+import os
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,14 @@ from lagsearch.data.text.files import (
     unit_of,
 )
 from lagsearch.data.text.hub import open_hub
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, counted
 from lagsearch.space import Corpus, Source, Space, TextOrigin
 from lagsearch.storage.files import digest, path_of
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
+
+_BESIDE_TEXT = 4
+"""Tokens that may stand at the ends of a document, at most."""
 
 _LARGE = 2 << 30
 """Bytes that take a while to read."""
@@ -124,11 +128,40 @@ class CorpusText:
             if not found:
                 raise DataError(f"{path}: a folder without files", self.at)
             paths += found
+        for path in paths:
+            if not os.access(path, os.R_OK):
+                raise DataError(f"{path}: cannot be read: permission denied", self.at)
         if paths:
             self._check_keys([is_plain(path) for path in paths])
         hub, revision = self.origin.hub, self.origin.revision
         if hub and revision and path_of(hub).is_dir():
             raise DataError(f"{hub}: a local folder has no revisions", (*self.at, "revision"))
+
+    def check_size(self, tokens: int, why: str) -> None:
+        """Check by the bytes of its files that a text can have so many tokens; none is opened.
+
+        No token is shorter than a byte, but for a few at the ends of each document. What is
+        compressed, or has records, is only checked not to be empty; other texts are not checked.
+
+        Args:
+            tokens: The fewest that are needed.
+            why: What for.
+
+        Raises:
+            DataError: It cannot.
+        """
+        paths = [path for each in _named(self.origin) if each.exists() for path in files_in(each)]
+        if not paths:
+            return
+        named, sizes = _listed([str(each) for each in _named(self.origin)]), _sizes(paths)
+        if not sum(sizes):
+            raise DataError(f"{named}: no text at all", self.at)
+        documents = sum(sizes) if self.origin.documents == "lines" else len(paths)
+        most = sum(sizes) + _BESIDE_TEXT * documents
+        if most < tokens and all(is_plain(each) and each.suffix != ".gz" for each in paths):
+            way = "give more text, or a smaller data.sequence_length"
+            message = f"{counted(sum(sizes), 'byte')}, but {why}: {way}"
+            raise DataError(f"{named}: {message}", self.at)
 
     def _check_keys(self, are_plain: list[bool]) -> None:
         """Refuse keys that belong to other kinds of files."""
@@ -239,6 +272,10 @@ def check_corpora(space: Space) -> None:
     validation = parts_of(space.data.validation, ("data", "validation"))
     for part in (*training_parts(space.data.train, space.sources), *validation):
         part.check()
+
+
+def _sizes(paths: Sequence[Path]) -> list[int]:
+    return [path.stat().st_size for path in paths]
 
 
 def _joined(texts: tuple[Documents, ...], at: Place) -> Documents:

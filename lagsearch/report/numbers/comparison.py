@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lagsearch.errors import LagsearchError, RunFolderError
-from lagsearch.records.folder import RunFolder
+from lagsearch.errors import LagsearchError
+from lagsearch.records.folder import RunFolder, no_run
 from lagsearch.records.imported_curves import read_curves, searches_in
 from lagsearch.records.imported_rows import is_curves
 from lagsearch.records.run import read_run
@@ -38,7 +38,8 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     """
     paths = [search for path in paths for search in searches_in(path)]
     if len(paths) < 2:
-        raise LagsearchError("compare: name two runs or more")
+        example = "lagsearch compare reports/one reports/two"
+        raise LagsearchError(f"compare: name two runs or more, e.g. {example}")
     whole = [path.resolve() for path in paths]
     for place, path in enumerate(whole):
         if path in whole[:place]:
@@ -67,7 +68,7 @@ def _report(path: Path) -> dict[str, Any]:
     folder = RunFolder(path)
     if not folder.space_file.exists() and folder.report_file.is_file():
         if folder.report(AnyReport).get("curves") is None:
-            raise RunFolderError(f"{path}: not a run folder, it has no space.yaml")
+            raise no_run(path)
         return folder.report()
     run = read_run(folder)
     report = statistics(run)

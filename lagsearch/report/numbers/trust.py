@@ -58,8 +58,10 @@ def with_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     first = first_step(report)
     at_first = oracle["spearman"][first]["value"]
     count, of = len(oracle["scored"]), Spread.of(report)
+    if len(report["candidates"]) == 1:
+        return "unknown", _ALONE
     facts = (
-        f"over the {count} {candidates_scored(report)} trained to step {report['steps']:,}, the "
+        f"over the {candidates_scored(report)} trained to step {report['steps']:,}, the "
         f"loss at step {report['lag']:,} has a Spearman correlation of "
         f"{_number(rank)}{_interval(oracle['spearman'][lag])} with the final loss (the loss at "
         f"step {first}: {_number(at_first)}). The winner has a regret of {regret:.4f} nats: a "
@@ -107,15 +109,35 @@ def _tied_at_completion(report: dict[str, Any]) -> str:
     test = f"at step {report['steps']:,} ({_paired(report)})"
     if not tied:
         return f". {_all_worse(others, f'the best {test}')}."
-    return f". {len(tied)} of the other {others} cannot be told apart from the best {test}."
+    return f". {_some_tied(len(tied), others)} from the best {test}."
 
 
 def _all_worse(others: int, best: str, left: str = "") -> str:
     """Say that no other candidate is tied with the best."""
     if not others:
         return "No other candidate was left to compare"
-    who = f"The other one{left} is" if others == 1 else f"All {others:,} others{left} are"
+    every = "Both" if others == 2 else f"All {others:,}"
+    who = f"The other candidate{left} is" if others == 1 else f"{every} others{left} are"
     return f"{who} significantly worse than {best}"
+
+
+def _some_tied(count: int, others: int, left: str = "") -> str:
+    """Say how many other candidates, at least one, are tied; whom with is to follow."""
+    if others == 1:
+        return f"The other candidate{left} cannot be told apart"
+    of = f"of the {others:,} other candidates{left}"
+    if count == others:
+        return f"{'Neither' if others == 2 else 'None'} {of} can be told apart"
+    return f"{count:,} {of} cannot be told apart"
+
+
+def tied_with_winner(count: int, others: int) -> str:
+    """Say how many other candidates are tied with the winner, in the fewest words."""
+    if others == 1:
+        return "the other one is tied" if count else "the other one is not tied"
+    if count == others:
+        return f"{'both' if others == 2 else f'all {others:,}'} others are tied"
+    return f"{count or 'none'} of {others:,} others {'is' if count < 2 else 'are'} tied"
 
 
 def _paired(report: dict[str, Any]) -> str:
@@ -171,11 +193,14 @@ def without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     return ("open" if tied or tied is None else "settled"), facts
 
 
+_ALONE = "there was one candidate, so nothing was chosen."
+
+
 def _few(report: dict[str, Any], facts: str) -> str:
     """Say that there was one candidate, or how few; then the facts that are left."""
     count = len(report["candidates"])
     if count == 1:
-        return "there was one candidate, so nothing was chosen."
+        return _ALONE
     return f"{count} say little of how good a ranking is. {facts[0].upper()}{facts[1:]}"
 
 
@@ -198,24 +223,24 @@ def _ties_at_lag(report: dict[str, Any]) -> str:
     left = f" that {'was' if others == 1 else 'were'} not stopped" if stopped(report) else ""
     test = f"at step {lag:,} ({_paired(report)})"
     if not tied:
-        said = _all_worse(others, f"the winner {test}", left)
-        return f"{said[0].lower()}{said[1:]}"
+        return _inside(_all_worse(others, f"the winner {test}", left))
     named = ", ".join(tied[:NAMED])
     named += f" and {len(tied) - NAMED:,} more" if len(tied) > NAMED else ""
-    return (
-        f"{len(tied)} of the {others} other candidates{left} cannot be told apart from the winner "
-        f"{test}: {named}"
-    )
+    return _inside(f"{_some_tied(len(tied), others, left)} from the winner {test}: {named}")
+
+
+def _inside(sentence: str) -> str:
+    """Return a sentence as it stands behind a colon."""
+    return f"{sentence[0].lower()}{sentence[1:]}"
 
 
 def _still_to_move(report: dict[str, Any]) -> str:
     """Say how far losses differ, how far they may still change, and which is to lead."""
     found, lag, steps = report["doubt"].get("outlook"), report["lag"], report["steps"]
     if found is None:
-        return (
-            f"fewer than {FEWEST} candidates, or no evaluation up to step {lag // 2:,}: too little "
-            "to say whether the ranking still changes"
-        )
+        few = len(compared_at_lag(report)) < FEWEST
+        why = f"fewer than {FEWEST} candidates" if few else f"no evaluation up to step {lag // 2:,}"
+        return f"{why}: too little to say whether the ranking still changes"
     told = (
         f"losses differ by {found['apart']:.4f} nats at step {lag:,} (standard deviation) and "
         f"would still change by {found['to_come']:.4f} against one another up to step {steps:,}, "

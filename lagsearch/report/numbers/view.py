@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lagsearch.errors import counted
 from lagsearch.selection import find_signal
 
 DRAWN_BEST = 100
@@ -108,8 +109,9 @@ def early_steps(report: dict[str, Any]) -> list[str]:
 
 
 def candidates_scored(report: dict[str, Any]) -> str:
-    """Name those that a correlation is over: baselines that are candidates too are not."""
-    return f"{'grown ' * any(each['is_baseline'] for each in report['candidates'])}candidates"
+    """Count those that a correlation is over: baselines that are candidates too are not."""
+    grown = "grown " * any(each["is_baseline"] for each in report["candidates"])
+    return counted(len(report["oracle"]["scored"]), f"{grown}candidate")
 
 
 def of_seed(report: dict[str, Any], candidate: dict[str, Any], step: str) -> str:

@@ -10,9 +10,10 @@ LEVEL = 0.05
 """Largest p-value at which two trainings are told apart."""
 
 
-Outcome = Literal["paid", "at equal steps alone", "not shown", "did not pay"]
+Outcome = Literal["paid", "at equal steps alone", "not shown", "did not pay", "not known"]
 """The best growth is ahead, at equal steps and, where that is known, at equal training FLOPs; at
-equal steps only; it cannot be told apart there; or it is behind there."""
+equal steps only; it cannot be told apart there; it is behind there; or one of the two is known in
+mid-schedule only. Where equal steps are known in mid-schedule only, equal FLOPs decide."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Worth:
     @property
     def pays(self) -> bool:
         """Whether nothing speaks against growing."""
-        return self.outcome == "paid"
+        return self.outcome in ("paid", "not known")
 
 
 def judge_growing(report: dict[str, Any]) -> list[Worth]:
@@ -57,23 +58,63 @@ def failed_baselines(report: dict[str, Any]) -> list[str]:
 
 
 def _against(report: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Worth | None:
+    """Judge at equal steps or, where those are known in mid-schedule only, at equal FLOPs."""
     names = {each["name"]: each for each in baselines}
     known = [each for each in report["growing"]["comparisons"] if each["baseline"] in names]
-    points = [(each, each["equal_steps"]) for each in known if each["equal_steps"]]
-    points = [each for each in points if each[1]["is_fair"]]
-    last = max((point["step"] for _, point in points), default=None)
-    points = [each for each in points if each[1]["step"] == last]
-    if last is None:
+    for at, is_wanted in (
+        ("equal_steps", _is_fair),
+        ("equal_flops", _is_fair),
+        ("equal_steps", bool),
+    ):
+        points = [(each, each[at]) for each in known if is_wanted(each[at])]
+        if points:
+            break
+    else:
         return None
+    last = max(point.get("step", 0) for _, point in points)
+    points = [each for each in points if each[1].get("step", 0) == last]
     growth = min(points, key=lambda each: float(each[1]["val_loss"]))[0]["growth"]
     n_growths = len({each["growth"] for each, _ in points})
     of_best = [each for each in points if each[0]["growth"] == growth]
-    found, at_steps = min(of_best, key=lambda each: float(each[1]["baseline_val_loss"]))
-    budgets = [each["equal_flops"] for each in known if each["growth"] == growth]
-    fair = [each for each in budgets if each and each["is_fair"]]
-    at_flops = max(fair, key=lambda each: float(each["flops"]), default=None)
+    found, point = min(of_best, key=lambda each: float(each[1]["baseline_val_loss"]))
+    budgets = [each for each in known if each["growth"] == growth and each["equal_flops"]]
+    fair = [each for each in budgets if _is_fair(each["equal_flops"])]
+    spent = max(fair or budgets, key=lambda each: float(each["equal_flops"]["flops"]), default=None)
     telling = _Telling(report, growth, names[found["baseline"]], n_growths)
-    return telling.worth(at_steps, at_flops)
+    at_flops = spent and _Spent(spent["equal_flops"], names[spent["baseline"]])
+    if not _is_fair(point):
+        return telling.unknown(point, at_flops)
+    return telling.worth(point, at_flops) if at == "equal_steps" else telling.worth_alone(point)
+
+
+def _is_fair(point: dict[str, Any] | None) -> bool:
+    return point is not None and bool(point["is_fair"])
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """A comparison at equal training FLOPs.
+
+    Attributes:
+        point: As in `report.json`.
+        baseline: The entry of the baseline that it is with.
+    """
+
+    point: dict[str, Any]
+    baseline: dict[str, Any]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the growth is the one that is read on its way, not the baseline."""
+        return bool(max(self.baseline["flops_by_step"].values()) <= self.point["flops"])
+
+    @property
+    def wanted(self) -> str:
+        """What would train the baseline for the whole compute of the growth."""
+        spent, operator = self.baseline["flops_by_step"], self.baseline["operator"]
+        last = max(map(int, spent))
+        steps = "matched" if self.is_short else round(last * self.point["flops"] / spent[str(last)])
+        return f"{{operator: {operator}, steps: {steps}}}"
 
 
 @dataclass(frozen=True)
@@ -109,7 +150,7 @@ class _Telling:
         named = f"source {self.baseline['source']}" if several else "the source"
         return f"{named} trained on without growing"
 
-    def worth(self, at_steps: dict[str, Any], at_flops: dict[str, Any] | None) -> Worth:
+    def worth(self, at_steps: dict[str, Any], at_flops: _Spent | None) -> Worth:
         """Judge at equal steps first, then at equal training FLOPs."""
         where, is_end = f"at step {at_steps['step']:,}", at_steps["step"] == self.report["steps"]
         told, test = self._told(at_steps), self.test(at_steps)
@@ -124,19 +165,58 @@ class _Telling:
             f"{self.best}, {'ends' if is_end else 'is'} {-at_steps['difference']:.4f} nats below"
         )
         line = f"{below} {self.other} {where}{test}"
-        if at_flops is None:
-            other = self.baseline["operator"]
-            asked = f"{other}, {{operator: {other}, steps: matched}}"
-            unknown = f"not measured at equal training FLOPs (search.baselines: [{asked}])"
-            return Worth("paid", f"Growing paid off at equal steps: {line}; {unknown}.")
-        spent = f"at equal training FLOPs ({at_flops['flops']:.2e})"
-        if self.is_ahead(at_flops):
-            much = f"{-at_flops['difference']:.4f} nats {spent}{self.test(at_flops)}"
+        if at_flops is None or not at_flops.point["is_fair"]:
+            line = f"Growing paid off at equal steps: {line}; {self._open(at_flops)}."
+            return Worth("paid", line)
+        point = at_flops.point
+        spent = _flops(point)
+        if self.is_ahead(point):
+            much = f"{-point['difference']:.4f} nats {spent}{self.test(point)}"
             return Worth("paid", f"Growing paid off: {line}, and {much}.")
-        place = "above it" if self.is_behind(at_flops) else "not shown to be below it"
-        much = f"{spent} it is {place}, {self._told(at_flops)}{self.test(at_flops)}"
+        place = "above it" if self.is_behind(point) else "not shown to be below it"
+        much = f"{spent} it is {place}, {self._told(point)}{self.test(point)}"
         line = f"Growing paid off at equal steps only: {line}; {much}."
         return Worth("at equal steps alone", line)
+
+    def worth_alone(self, point: dict[str, Any]) -> Worth:
+        """Judge at equal training FLOPs, where equal steps are known in mid-schedule only."""
+        spent, told, test = _flops(point), self._told(point), self.test(point)
+        left = f"not measured at equal steps (add {self.baseline['operator']} to search.baselines)"
+        if self.is_behind(point):
+            line = f"{self.other} ends lower than {self.best}, {told} {spent}{test}"
+            return Worth("did not pay", f"Growing did not pay off: {line}; {left}.")
+        if not self.is_ahead(point):
+            line = f"{spent} {self.other} cannot be told apart from {self.best}, {told}{test}"
+            return Worth("not shown", f"Growing is not shown to pay off: {line}; {left}.")
+        below = f"{self.best}, ends {-point['difference']:.4f} nats below {self.other}"
+        line = f"Growing paid off at equal training FLOPs: {below} {spent}{test}; {left}."
+        return Worth("paid", line)
+
+    def unknown(self, at_steps: dict[str, Any], at_flops: _Spent | None) -> Worth:
+        """Say what is known where one of the two is in mid-schedule in every comparison."""
+        other, point = self.baseline["name"], at_steps
+        known = (
+            f"at step {point['step']:,} {other} is known only in mid-schedule, at "
+            f"{point['baseline_val_loss']:.4f} against the {point['val_loss']:.4f} of {self.growth}"
+        )
+        line = f"Whether growing pays off is not known: {known}; {self._open(at_flops)}."
+        return Worth("not known", line)
+
+    def _open(self, at_flops: _Spent | None) -> str:
+        """Say what is known at equal training FLOPs, and what is not, where nothing fair is."""
+        operator, where = self.baseline["operator"], "at equal training FLOPs"
+        if at_flops is None:
+            asked = f"search.baselines: [{operator}, {{operator: {operator}, steps: matched}}]"
+            return f"not measured {where} ({asked})"
+        point, sides = at_flops.point, (self.growth, at_flops.baseline["name"])
+        losses = (point["val_loss"], point["baseline_val_loss"])
+        if not at_flops.is_short:
+            sides, losses = sides[::-1], losses[::-1]
+        return (
+            f"{_flops(point)} {sides[0]} is known only in mid-schedule, at {losses[0]:.4f} against "
+            f"the {losses[1]:.4f} of {sides[1]}: how the two would end there is not known "
+            f"(search.baselines: [{operator}, {at_flops.wanted}])"
+        )
 
     def _told(self, point: dict[str, Any]) -> str:
         return f"{point['baseline_val_loss']:.4f} against its {point['val_loss']:.4f}"
@@ -170,3 +250,7 @@ class _Telling:
         is_corrected = self.n_growths > 1 and point["difference"] < 0
         tested = f"paired t-test over {' and '.join(parts)}{one}{chosen if is_corrected else ''}"
         return f" ({tested}: p = {p_value:.2g})"
+
+
+def _flops(point: dict[str, Any]) -> str:
+    return f"at equal training FLOPs ({point['flops']:.2e})"

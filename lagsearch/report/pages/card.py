@@ -22,7 +22,7 @@ def write_winner_card(
     space: Space,
     taken: Collection[int],
     schedule: dict[str, Any],
-    version: str,
+    made_by: tuple[str, str | None],
 ) -> None:
     """Write the card beside the winner's checkpoint.
 
@@ -32,20 +32,20 @@ def write_winner_card(
         space: What was run; its first stage where there are several.
         taken: Places of the sources that the winner was grown from; none for random weights.
         schedule: The space of the winner alone, as plain values.
-        version: Of lagsearch, when the run began.
+        made_by: The version of lagsearch when the run began, and its commit where it is known.
     """
     origins = [space.sources[place] for place in sorted(taken)]
     sources = [source_card(each.checkpoint) for each in origins if each.checkpoint]
     texts = [*_origins(space.model_dump(mode="json")["data"])]
     told = _stages(report) if report.get("kind") == "stages" else _growth(report)
-    intro = _intro(report, sources, version, is_grown=bool(taken))
+    intro = _intro(report, sources, made_by[0], is_grown=bool(taken))
     licences = "\n".join(f"- {each.licence}" for each in sources)
     passages: list[Passage] = [
         intro,
         *told,
         Section("Data", (_data(texts, space, report),)),
         *([Section("Licence", (licences,))] if licences else []),
-        Section("Reproduce", (_commands(schedule, version),)),
+        Section("Reproduce", (_commands(schedule, *made_by),)),
     ]
     datasets = [each["hub"] for each in texts if each["hub"] and not path_of(each["hub"]).is_dir()]
     write_card(winner, write_markdown(report["name"], passages), sources, datasets=datasets)
@@ -132,10 +132,17 @@ def _origins(value: Any) -> Iterator[dict[str, Any]]:
             yield from _origins(each)
 
 
-def _commands(schedule: dict[str, Any], version: str) -> str:
+def how_to_install(version: str, commit: str | None) -> str:
+    """Say how the lagsearch of a run is had: no package index has it, as README says too."""
+    at = f", at commit {commit}" if commit else ""
+    return f"Install lagsearch {version} by `pip install -e .` in a clone of its repository{at}"
+
+
+def _commands(schedule: dict[str, Any], version: str, commit: str | None) -> str:
     text = dump_yaml(values_without_paths(schedule)).strip()
     return (
-        f"```sh\npip install lagsearch=={version}\nlagsearch run schedule.yaml\n```\n\n"
+        f"{how_to_install(version, commit)}, then:\n\n"
+        "```sh\nlagsearch run schedule.yaml\n```\n\n"
         "The space below, as `schedule.yaml`, is this growth and training without the search. "
         f"Files and folders have their names alone.\n\n```yaml\n{text}\n```"
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import LagsearchError, counted
 from lagsearch.report.numbers.tables import write_comparison_tables
 from lagsearch.report.pages.html import page, svg
 from lagsearch.report.pages.markdown import write_markdown
@@ -27,7 +27,7 @@ def write_comparison(comparison: dict[str, Any], folder: Path) -> None:
     figures = draw_comparison(comparison, folder / "figures")
     write_comparison_tables(comparison, folder / "tables")
     names = [run["name"] for run in comparison["runs"]]
-    title, sections = f"{len(names)} runs side by side", comparison_sections(comparison)
+    title, sections = f"{counted(len(names), 'run')} side by side", comparison_sections(comparison)
     write_text(folder / "compare.md", write_markdown(title, [*sections, *figures]))
     drawn = [(svg(folder / "figures" / name), caption) for name, caption in figures]
     made = page(

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from lagsearch.errors import counted
 from lagsearch.report.pages.html import Chapter, chart_page, svg
 from lagsearch.report.pages.markdown import Figure, Passage, bold, write_markdown
 from lagsearch.report.pictures.as_plotly import chart
@@ -48,11 +49,12 @@ def course_html(report: dict[str, Any], figures: list[Figure], folder: Path) -> 
         key = section.title.lower().replace(" ", "-")
         chapters.append(Chapter(key, section.title, live, [section], figures=drawn))
     stages, seeds = len(report["courses"][0]["stages"]), ", ".join(map(str, report["seeds"]))
+    of_seeds = f"{'seed' if len(report['seeds']) == 1 else 'seeds'} {seeds}"
     return chart_page(
         "course.html",
         {"charts": list(charts.values()), "over": "training steps"},
         title=report["name"],
-        facts=f"{stages} stages · {report['steps']:,} steps · seeds {seeds}",
+        facts=f"{counted(stages, 'stage')} · {counted(report['steps'], 'step')} · {of_seeds}",
         links=[(each.key, each.title) for each in chapters],
         lines=[*judge_courses(report), cost_line(report)],
         chapters=chapters,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.display.watch import clock
-from lagsearch.report.numbers.trust import HEADLINES, Trust
+from lagsearch.errors import counted
+from lagsearch.report.numbers.trust import HEADLINES, Trust, tied_with_winner
 from lagsearch.report.numbers.view import (
     behind,
     beside,
@@ -145,7 +146,7 @@ def _chapters(report: dict[str, Any], charts: Sequence[Chart]) -> list[Chapter]:
 def _facts(report: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, report["seeds"]))
     facts = [
-        f"{len(report['candidates']):,} candidates",
+        counted(len(report["candidates"]), "candidate"),
         f"ranked at step K = {report['lag']:,} of {report['steps']:,}",
         f"seed {seeds}" if len(report["seeds"]) == 1 else f"seeds {seeds}",
         "every candidate trained to the final step" if report["oracle"] else "without an oracle",
@@ -183,11 +184,11 @@ def _spent(report: dict[str, Any]) -> tuple[str, str, str]:
 
 def _ahead(report: dict[str, Any]) -> tuple[str, str, str]:
     found, beaten = compared_at_lag(report), len(stopped(report))
-    also = f"; {beaten:,} were stopped" if beaten else ""
+    also = f"; {counted(beaten, 'candidate')} stopped" if beaten else ""
     gap = behind(report, found[1]) if len(found) > 1 else None
     if gap is None:
         return ("Ahead by", "no other", f"no other candidate reached the ranking{also}")
-    ties = f"; {len(tied(report)):,} of {len(found) - 1:,} others tied" if varied(report) else ""
+    ties = f"; {tied_with_winner(len(tied(report)), len(found) - 1)}" if varied(report) else ""
     by = "" if (signal := signal_column(report)) is None else f" by {signal}"
     floor = report["doubt"].get("noise_floor")
     noise = "" if floor is None else f"; noise floor {floor:.4f} nats"

@@ -7,6 +7,7 @@ from typing import Any
 
 from lagsearch.report.numbers.trust import ENOUGH, Trust, good_from, judge_ranking
 from lagsearch.report.numbers.worth import judge_growing
+from lagsearch.selection.outlook import EARLIEST
 
 KEPT = "finished training is kept"
 
@@ -114,16 +115,16 @@ class _Commands:
 
 def _without_scores(report: dict[str, Any], commands: _Commands, trust: Trust) -> Advice:
     lag, steps = report["lag"], report["steps"]
+    if lag < steps and (trust == "unsettled" or lag < EARLIEST):
+        if (later := max(2 * lag, EARLIEST)) < steps:
+            return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
+        line = f"Train every candidate to the final step, to see which is best; {KEPT}."
+        return Advice(line, commands.again("--oracle"))
     if trust == "settled":
         line = (
             "The winner can be used. To see how good such a ranking is, train every candidate to "
             "the final step; finished training is kept."
         )
-        return Advice(line, commands.again("--oracle"))
-    if trust == "unsettled" and lag < steps:
-        if (later := 2 * lag) < steps:
-            return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
-        line = f"Train every candidate to the final step, to see which is best; {KEPT}."
         return Advice(line, commands.again("--oracle"))
     line = f"Train every candidate under more seeds, to decide the first places; {KEPT}."
     return Advice(line, commands.more_seeds())
@@ -139,6 +140,9 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
         line = f"Train every candidate under more seeds, to see whether this holds; {KEPT}."
         return Advice(line, commands.more_seeds())
     best = report["oracle"]["candidate"]
+    if good is not None:  # where there is one, a step that the next verdict does not call early
+        known = sorted(map(int, report["oracle"]["spearman"]))
+        good = next((each for each in known if max(good, EARLIEST) <= each < steps), good)
     if good is None or good >= steps:
         line = (
             f"No step before the final one ranks well: rank there. {best} has the best final loss."

@@ -234,7 +234,7 @@ def _scores(report: dict[str, Any]) -> Section:
     head += [f"recall@{at}" for at in oracle["recall"]]
     note = (
         f"Loss at each step against the loss at step {report['steps']:,}, over the "
-        f"{len(oracle['scored'])} {candidates_scored(report)} that reached "
+        f"{candidates_scored(report)} that reached "
         f"it{_scores_note(report)} Regret: final loss of the candidate that is best at a step, "
         "less the best final loss, in nats; relative regret: as a share of the range of final "
         "losses, then of the range of their better half. Recall@m: 1 where the best final loss is "

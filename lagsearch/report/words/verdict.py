@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.display.watch import clock
+from lagsearch.errors import counted
 from lagsearch.report.numbers.trust import (
     HEADLINES,
     NAMED,
@@ -44,12 +45,12 @@ def judge(report: dict[str, Any]) -> Verdict:
     if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
-        count = f"{len(failed)} candidate{'s' if len(failed) > 1 else ''}"
-        lines.append(f"{count} failed and ranked last: {named}.")
+        lines.append(f"{counted(len(failed), 'candidate')} failed and ranked last: {named}.")
     lines += failed_baselines(report)
     if ignored := report.get("ignored"):
         more = f" and {len(ignored) - NAMED:,} more" if len(ignored) > NAMED else ""
-        lines.append(f"Columns that were not read: {', '.join(ignored[:NAMED])}{more}.")
+        columns = "Columns that were" if len(ignored) > 1 else "Column that was"
+        lines.append(f"{columns} not read: {', '.join(ignored[:NAMED])}{more}.")
     lines += _scratch_ahead(report)
     lines += _saved(report)
     trust, reason = judge_ranking(report)
@@ -98,9 +99,10 @@ def _searched(report: dict[str, Any]) -> list[str]:
         beaten, count = stopped(report), len(report["candidates"])
         steps = {each["stopped"]["step"] for each in beaten}
         words = strategy.name.replace("_", " ")
-        name, many = words.capitalize(), len(beaten) or "none"
+        were = "was" if len(beaten) < 2 else "were"
+        many = f"{len(beaten):,} of {counted(count, 'candidate')}" if beaten else "no candidate"
         at = f"at step {min(steps):,}" if len(steps) == 1 else f"by step {lag:,}"
-        line = f"{name}: {many} of {count} candidates were stopped {at}"
+        line = f"{words.capitalize()}: {many} {were} stopped {at}"
         if beaten:
             line += f", {why_stopped(strategy.name, search['evidence'])}"
         elif search["stable_since"] is None and search["evidence"] == "batches":
@@ -186,10 +188,10 @@ def _stable(report: dict[str, Any], trust: Trust) -> list[str]:
         ]
     if found.get("agree_since") is not None:
         return [
-            f"The ranking has been stable since step {found['agree_since']:,} (every two rankings "
-            f"from there to step {until:,} {agree}), but it is not clearly another one than the "
-            f"initial ranking (their correlation does not stay below {found['left']:g}): this is "
-            "no phase transition, and stability alone says nothing of how good the ranking is."
+            f"The ranking has been stable since step {found['agree_since']:,}: every two rankings "
+            f"from there to step {until:,} {agree}. But it still resembles the initial ranking: "
+            f"at some of these steps the two correlate by {found['left']:g} or more. So this is no "
+            "phase transition; and a stable ranking need not be a good one."
         ]
     why = f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g}"
     if trust in ("settled", "open"):

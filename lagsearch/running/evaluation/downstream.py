@@ -106,9 +106,9 @@ class Downstream:
                     tell(f"harness: {name}: {_told(measured['results'])}")
         self._write(failures=failures)
         if failures:
-            count = sum(len(each) for each in missing.values())
+            count = sum(map(len, missing.values()))
             raise HarnessError(
-                f"{self.folder.path}: {len(failures)} of {count} downstream evaluations failed, "
+                f"{self.folder.path}: downstream evaluations: {len(failures)} of {count} failed, "
                 f"the first on {failures[0]['candidate']}: {failures[0]['reason']}; the report "
                 "holds the rest, and the same command tries these again"
             )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from typing_extensions import override
+
 from lagsearch.grow import Growth
 from lagsearch.running.growing import Beside
 from lagsearch.space import Trainer, filled_in, has_step, words_of_command
@@ -67,6 +69,14 @@ class TrainerJob(Job):
     growth: Growth | None = None
     beside: Beside = field(default_factory=lambda: Beside(Path()))
     where: Path = Path()
+
+    @override
+    def goes_on_from(self) -> int:
+        step = super().goes_on_from()
+        if self.trainer.resume is None and self.trainer.python is None:
+            return 0
+        written = self.written()
+        return max([step, *written[:-1]])  # the last one may not be whole
 
     @property
     def own(self) -> Path:

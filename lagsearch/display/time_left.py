@@ -1,0 +1,155 @@
+"""How long a phase still takes, by the pace of its trainings without start-up and evaluations."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from statistics import fmean
+
+_FEWEST_S = 3.0  # of steps without an evaluation, before their pace says something
+_WITH_EVALUATIONS_S = 10.0  # of steps and evaluations, where there are no others
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """A sign of life.
+
+    Attributes:
+        at: When, in seconds.
+        step: Updates so far.
+        val_loss: The newest validation loss; another one than before tells of an evaluation.
+        to_evaluate: Evaluations still to come.
+    """
+
+    at: float
+    step: int
+    val_loss: float | None
+    to_evaluate: int
+
+
+class _Training:
+    """What is known of one training."""
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.signs: list[_Sign] = []  # from the first one behind start-up on
+        self.pure_s, self.pure_steps = 0.0, 0
+        self.ended: float | None = None
+
+    def hear(self, sign: _Sign) -> None:
+        if sign.step == 0:
+            return
+        if self.signs and self.signs[-1].val_loss == sign.val_loss:
+            self.pure_s += sign.at - self.signs[-1].at
+            self.pure_steps += sign.step - self.signs[-1].step
+        self.signs.append(sign)
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds of a step: of those without an evaluation between, once there are enough."""
+        if self.pure_s >= _FEWEST_S and self.pure_steps:
+            return self.pure_s / self.pure_steps
+        if not self.signs or self.signs[-1].step == self.signs[0].step:
+            return None
+        took = self.signs[-1].at - self.signs[0].at
+        if self.ended is None and took < _WITH_EVALUATIONS_S:
+            return None
+        return took / (self.signs[-1].step - self.signs[0].step)
+
+    def evaluation_s(self, step_s: float) -> float:
+        """Return the seconds of the newest evaluation, beyond those of the steps before it."""
+        for before, sign in reversed(list(zip(self.signs, self.signs[1:], strict=False))):
+            if sign.val_loss != before.val_loss:
+                return max(0.0, sign.at - before.at - step_s * (sign.step - before.step))
+        return 0.0
+
+
+class TimeLeft:
+    """The seconds that trainings side by side still take."""
+
+    def __init__(self, ends: Mapping[str, int]) -> None:
+        """Begin.
+
+        Args:
+            ends: The step that each training is to reach, by name.
+        """
+        self._ends = dict(ends)
+        self._known: dict[str, _Training] = {}
+        self._slots = 1
+
+    def hear(
+        self, name: str, at: float, step: int, val_loss: float | None, to_evaluate: int
+    ) -> None:
+        """Note a sign of life of a training.
+
+        Args:
+            name: Whose.
+            at: When, in seconds.
+            step: Updates so far; 0 until it is grown and first evaluated.
+            val_loss: The newest validation loss.
+            to_evaluate: Evaluations still to come.
+        """
+        training = self._known.setdefault(name, _Training(at))
+        training.hear(_Sign(at, step, val_loss, to_evaluate))
+        self._slots = max(self._slots, len(self._running()))
+
+    def end(self, name: str, at: float) -> None:
+        """Note that a training is over, whatever became of it."""
+        self._known.setdefault(name, _Training(at)).ended = at
+
+    def seconds(self, now: float) -> float | None:
+        """Return the seconds left, or None as long as no pace is known."""
+        paces = [pace for each in self._known.values() if (pace := each.step_s) is not None]
+        if not paces:
+            return None
+        mean_s = fmean(paces)
+        free_in = [
+            max(0.0, self._left(name, mean_s) - (now - self._heard(name)))
+            for name in self._running()
+        ]
+        free_in += [0.0] * (self._slots - len(free_in))
+        heapify(free_in)
+        for name in self._ends:
+            if name not in self._known:
+                heapreplace(free_in, free_in[0] + self._whole(name, mean_s))
+        return max(free_in)
+
+    def _running(self) -> Collection[str]:
+        return [name for name, each in self._known.items() if each.ended is None]
+
+    def _heard(self, name: str) -> float:
+        training = self._known[name]
+        return training.signs[-1].at if training.signs else training.began
+
+    def _left(self, name: str, mean_s: float) -> float:
+        """Return what a running training still takes."""
+        training = self._known[name]
+        if not training.signs:
+            return self._whole(name, mean_s)
+        last, step_s = training.signs[-1], training.step_s or mean_s
+        evaluation_s = training.evaluation_s(step_s) or self._evaluation_s(mean_s)
+        return (self._ends[name] - last.step) * step_s + last.to_evaluate * evaluation_s
+
+    def _whole(self, name: str, mean_s: float) -> float:
+        """Return what a training takes that begins now, as others did."""
+        begun = [each for each in self._known.values() if each.signs]
+        per_step = [
+            (each.ended - each.began) / self._ends[other]
+            for other, each in self._known.items()
+            if each.ended is not None and each.signs
+        ]
+        if per_step:
+            return fmean(per_step) * self._ends[name]
+        firsts = [each.signs[0] for each in begun]
+        start = _mean(sign.at - each.began for sign, each in zip(firsts, begun, strict=True))
+        steps = self._ends[name] - _mean(sign.step for sign in firsts)
+        evaluations = _mean(sign.to_evaluate for sign in firsts)
+        return start + steps * mean_s + evaluations * self._evaluation_s(mean_s)
+
+    def _evaluation_s(self, mean_s: float) -> float:
+        return _mean(each.evaluation_s(each.step_s or mean_s) for each in self._known.values())
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean, 0 of none."""
+    found = list(values)
+    return fmean(found) if found else 0.0

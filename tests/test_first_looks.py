@@ -1,0 +1,175 @@
+"""Simple mistakes are said before torch is imported; a plan sees that a text is too short."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lagsearch.errors import LagsearchError
+from lagsearch.planning.run import check_first, plan
+from lagsearch.space import load_space
+
+CONFIG = {
+    "model_type": "llama",
+    "vocab_size": 300,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 3,
+}
+SPACE = """\
+name: looks
+data:
+  train: {{files: [{text}]}}
+  validation: {{{validation}}}
+  sequence_length: 64
+  tokenizer: bytes
+sources:
+  - name: small
+    {source}
+target: {{num_hidden_layers: 4}}
+candidates:
+  - operator: {operator}
+training: {{steps: 20, batch_size: 4}}
+search: {{lag: 10}}
+"""
+PRETRAIN = f"pretrain: {{config: {json.dumps(CONFIG)}, steps: 10}}"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.txt").write_text("a b c d " * 1000)
+
+    def written(text="good.txt", validation="fraction: 0.1", source=PRETRAIN, operator="stack"):
+        named = {"text": text, "validation": validation, "source": source, "operator": operator}
+        (tmp_path / "space.yaml").write_text(SPACE.format(**named))
+        return tmp_path / "space.yaml"
+
+    return written
+
+
+# 2 * 64 + 1 = 129 tokens to train on, 4 * 64 + 1 = 257 to measure; 386 less 4 for ends of the text
+@pytest.mark.parametrize(
+    ("size", "validation", "said"),
+    [
+        (0, "fraction: 0.1", r"short\.txt: no text at all"),
+        (
+            381,
+            "fraction: 0.1",
+            r"short\.txt: 381 bytes, but 129 tokens are needed to train on sequences of 64 and 257 "
+            r"to measure losses on: give more text, or a smaller data\.sequence_length",
+        ),
+        (382, "fraction: 0.1", None),
+        (
+            1,
+            "files: [good.txt]",
+            r"1 byte, but 129 tokens are needed to train on sequences of 64: give more text",
+        ),
+        (125, "files: [good.txt]", None),
+    ],
+)
+def test_a_plan_sees_that_a_text_is_too_short(write, tmp_path, size, validation, said):
+    (tmp_path / "short.txt").write_bytes(b"a" * size)
+    file = load_space(write("short.txt", validation, operator="interleave"))
+    if said is None:
+        assert plan(file, skip_unfit=True).candidates
+        return
+    with pytest.raises(LagsearchError, match=rf"space\.yaml:3: data\.train .*{said}"):
+        plan(file)
+    with pytest.raises(LagsearchError, match=said):
+        check_first(file)
+
+
+def test_a_validation_text_that_is_too_short_is_named(write, tmp_path):
+    (tmp_path / "short.txt").write_bytes(b"a" * 252)
+    file = load_space(write(validation="files: [short.txt]"))
+    said = r"space\.yaml:4: data\.validation .*252 bytes, but at least 257 to measure losses on"
+    with pytest.raises(LagsearchError, match=said):
+        plan(file)
+
+
+def test_records_and_compressed_text_may_be_longer_than_their_files(write, tmp_path):
+    for name in ("short.txt.gz", "short.jsonl"):
+        (tmp_path / name).write_bytes(b"a")
+        plan(load_space(write(name, operator="interleave")), skip_unfit=True)
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(LagsearchError, match="no text at all"):
+            plan(load_space(write(name)))
+
+
+def test_a_text_that_cannot_be_read_is_said_to_be_so(write, monkeypatch):
+    monkeypatch.setattr("lagsearch.data.text.corpora.os.access", lambda path, mode: False)
+    said = r"space\.yaml:3: data\.train .*good\.txt: cannot be read: permission denied"
+    with pytest.raises(LagsearchError, match=said):
+        check_first(load_space(write()))
+
+
+PROBE = """\
+import sys
+from lagsearch import cli
+sys.argv = ["lagsearch", *sys.argv[1:]]
+try:
+    cli.main()
+finally:
+    heavy = [name for name in ("torch", "transformers", "ray") if name in sys.modules]
+    print(heavy, file=sys.stderr)
+"""
+NO_CHECKPOINT = "checkpoint: ./nowhere"
+MISTAKES = {
+    "missing text": ({"text": "nowhere.txt"}, ("run",), "nowhere.txt: no such file"),
+    "empty text": ({"text": "empty.txt"}, ("run",), "no text at all"),
+    "operator": ({"operator": "stak"}, ("run",), "operator 'stak' is unknown; did you mean"),
+    "checkpoint": ({"source": NO_CHECKPOINT}, ("run",), "there is no such folder"),
+    "baselines": ({}, ("run", "--baselines"), "--baselines belongs to a space with stages"),
+    "exported": ({"operator": "stak"}, ("export", "--out", "x"), "is unknown; did you mean"),
+    "export of no text": ({"text": "nowhere.txt"}, ("export", "--out", "x"), "no such file"),
+}
+
+
+def said_without_torch(tmp_path, *words):
+    command = [sys.executable, "-c", PROBE, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    *lines, heavy = done.stderr.splitlines()
+    assert (done.returncode, heavy) == (2, "[]"), done.stderr
+    return lines[-1]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_space_is_said_without_torch(write, tmp_path, mistake):
+    changes, (verb, *options), said = MISTAKES[mistake]
+    (tmp_path / "empty.txt").touch()
+    write(**changes)
+    assert said in said_without_torch(tmp_path, verb, "space.yaml", *options)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("init", "folder", "good.txt"), "folder has no config.json: not a Hugging Face"),
+        (("init", "run", "good.txt"), "it is a run folder: give run/winner"),
+        (("init", "model", "empty.txt"), "empty.txt: there is no text in it"),
+        (("init", "model", "good.txt", "--layers", "3"), "model has 3 layers already; give more"),
+        (("init", "model", "good.txt", "--layers", "99"), "give 48 at most"),
+        (
+            ("grow", "good.txt", "--operator", "stack", "--out", "x"),
+            "good.txt: is a file: give the folder of a checkpoint",
+        ),
+        (("grow", "folder", "--operator", "stack", "--out", "x"), "folder has no config.json"),
+        (
+            ("grow", "model", "--operator", "stack", "--set", "factr=2", "--out", "x"),
+            "stack has no setting 'factr'; did you mean 'factor'?",
+        ),
+        (("schedule", "scale", "nowhere.yaml", "--layers", "3"), "nowhere.yaml: no such file"),
+    ],
+)
+def test_a_mistake_in_a_command_is_said_without_torch(write, tmp_path, words, said):
+    write()
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "folder").mkdir()
+    for folder in ("model", "run/winner"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text(json.dumps(CONFIG))
+    more = ("--out", "x.yaml") if words[0] == "init" else ()
+    assert said in said_without_torch(tmp_path, *words, *more)
