@@ -7,9 +7,10 @@ and the cache already hold.
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.objectives.registry import make_objective
@@ -42,6 +43,7 @@ from lagsearch.running.jobs import (
 )
 from lagsearch.running.stage import Shared
 from lagsearch.running.trainers.checks import check_trainer
+from lagsearch.running.workers.nodes import Node
 from lagsearch.running.workers.serial import (
     OpenRunner,
     Runner,
@@ -52,13 +54,20 @@ from lagsearch.running.workers.slots import (
     as_far_as_here,
     assign_slots,
     check_memory,
+    describe,
+    holding,
     memory_of,
+    slots_of_sources,
 )
 from lagsearch.space import SpaceFile, StageFile
-from lagsearch.storage.cache import holding
+from lagsearch.storage.cache import holding as holding_entries
+from lagsearch.storage.files import cache_root
 from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
+
+if TYPE_CHECKING:
+    from lagsearch.running.workers.cluster import Cluster
 
 WRITING = "writing the report"
 
@@ -70,11 +79,15 @@ Follow = Callable[[Path], AbstractContextManager[None]]
 """Follows a run by its folder for as long as a block lasts."""
 
 
+def _stay() -> None:
+    """Join no cluster."""
+
+
 def _nobody(folder: Path) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@holding()
+@holding_entries()
 def run_space(
     file: SpaceFile,
     out: str | Path | None,
@@ -108,9 +121,13 @@ def run_space(
         BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
     file = folder.agree(file)
-    plan, shared = prepared(file, folder, watch, write_report, serial=serial)
-    lock = folder.lock()
-    try:
+    with ExitStack() as stack:
+        join = partial(_join, stack, watch, serial=serial)
+        plan, shared = prepared(file, folder, watch, write_report, serial=serial, join=join)
+        lock = folder.lock()
+        stack.callback(lock.release)
+        if shared.cluster is not None:
+            _check_storage(shared.cluster, plan, folder, watch)
         with follow(folder.path):
             Run(plan, folder, shared).run(baselines=baselines)
             began = time.monotonic()
@@ -118,9 +135,33 @@ def run_space(
                 report = write_report(folder.path)
             folder.spend("report", time.monotonic() - began)
             folder.note(end=now())
-    finally:
-        lock.release()
     return folder.path, report
+
+
+def _join(stack: ExitStack, watch: Watch, *, serial: bool) -> "Cluster | None":
+    """Join the cluster that RAY_ADDRESS names until the end of a run; None without one."""
+    if serial or not os.environ.get("RAY_ADDRESS"):
+        return None
+    from lagsearch.running.workers.cluster import joined
+
+    return stack.enter_context(joined(watch))
+
+
+def _check_storage(cluster: "Cluster", plan: Plan, folder: RunFolder, watch: Watch) -> None:
+    """Check that all nodes see what is read and written on them."""
+    shared = "must be on storage that all nodes share"
+    written = {
+        f"the run folder (--out) {shared}": folder.path,
+        f"the cache (LAGSEARCH_CACHE) {shared}": cache_root(),
+    }
+    read: dict[str, Path] = {}
+    if plan.file.stages[0].space.trainer is not None:
+        read[f"where a trainer's commands run {shared}"] = Path.cwd()
+        for each in plan.stages[0].sources:
+            if each.checkpoint is not None:
+                read[f"the checkpoint of {each.source.name} {shared}"] = each.checkpoint.absolute()
+    with watch.doing("looking for the run folder on the nodes", is_brief=True):
+        cluster.check_storage(written, read)
 
 
 def prepared(
@@ -131,6 +172,7 @@ def prepared(
     *,
     serial: bool,
     only_grows: bool = False,
+    join: "Callable[[], Cluster | None]" = _stay,
 ) -> tuple[Plan, Shared]:
     """Plan a run and read its text and its checkpoints; nothing is written to its folder.
 
@@ -141,6 +183,7 @@ def prepared(
         write_report: Called when all is trained.
         serial: Whether Ray is left out.
         only_grows: Whether candidates are grown and not trained: this machine need not be able to.
+        join: Joins a cluster, where there is one.
     """
     first = file.stages[0]
     if first.number is None and any(each.before is not None for each in first.space.sources):
@@ -157,11 +200,15 @@ def prepared(
         _check_downstream(plan, folder, watch)
         check_trainer(first, plan.stages[0], watch.say)
     memory = [each.cost.memory_bytes for each in plan.candidates]
-    compute, slots = _resources(first, memory, only_grows=only_grows)
+    cluster = join()
+    nodes = None if cluster is None else cluster.nodes
+    compute, slots = _resources(first, memory, nodes, only_grows=only_grows)
     trains = first.space.trainer is None and not only_grows
-    if trains or any(each.checkpoint is None for each in plan.stages[0].sources):
+    is_training = trains or any(each.checkpoint is None for each in plan.stages[0].sources)
+    if is_training and cluster is None:  # on a cluster that shows only later
         for each in file.stages:
             _check_compiling(each, compute.device)
+    for_sources = slots_of_sources(slots, nodes)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     return plan, Shared(
         tokenizer=tokenizer,
@@ -169,8 +216,13 @@ def prepared(
         store=store,
         objective=objective,
         compute=compute,
-        source_threads=1 if slots.gpus else slots.cpus * slots.number,
+        source_threads=for_sources.cpus,
         open_runner=open_serial if serial else _open_ray(slots),
+        open_alone=open_serial if cluster is None else _open_ray(for_sources),
+        open_sources=_open_ray(for_sources),
+        sources_at_once=not serial and for_sources.number > 1,
+        devices=describe(compute, nodes),
+        cluster=cluster,
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
         watch=watch,
         write_report=write_report,
@@ -237,23 +289,30 @@ def _checkpoints(
 
 
 def _resources(
-    file: StageFile, memory: Sequence[int | None], *, only_grows: bool = False
+    file: StageFile,
+    memory: Sequence[int | None],
+    cluster: Sequence[Node] | None = None,
+    *,
+    only_grows: bool = False,
 ) -> tuple[Compute, Slots]:
     space = file.space
     asked = as_far_as_here(space.resources) if only_grows else space.resources
     trains = space.trainer is None and not only_grows
     try:
-        compute, slots = assign_slots(asked, space.training.precision, memory)
-        if trains and not os.environ.get("RAY_ADDRESS"):  # another machine will train
+        compute, slots = assign_slots(asked, space.training.precision, memory, cluster)
+        if trains and cluster is None:
             check_memory(memory, compute.device, memory_of(compute.device))
+        for node in holding(cluster or (), slots.cpus, slots.gpus) if trains else ():
+            there = node.gpu_bytes if slots.gpus else node.memory_bytes
+            check_memory(memory, compute.device, there, node.name)
         return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 
 
 def _check_compiling(file: StageFile, device: str) -> None:
-    """Check that what a space has compiled can be; on a cluster that shows only later."""
-    if not file.space.training.compile or os.environ.get("RAY_ADDRESS"):
+    """Check that what a space has compiled can be."""
+    if not file.space.training.compile:
         return
     try:
         check_compiler(device)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.tokens.store import Stores
@@ -31,12 +31,14 @@ from lagsearch.running.phases import Phases
 from lagsearch.running.sampling import open_sampling, sample
 from lagsearch.running.states import let_go
 from lagsearch.running.workers.serial import OpenRunner
-from lagsearch.running.workers.slots import describe
 from lagsearch.space import StageFile
 from lagsearch.storage.files import digest
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource
 from lagsearch.training.state import saved_at
+
+if TYPE_CHECKING:
+    from lagsearch.running.workers.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Shared:
         compute: What a candidate may use.
         source_threads: Threads of a source's pretraining.
         open_runner: Gives what trains several at a time.
+        open_alone: Gives what trains one alone: a worker of a cluster, or this process.
+        open_sources: Gives what pretrains several sources.
+        sources_at_once: Whether that is several at a time.
+        devices: What the run uses, for its record.
+        cluster: What it has joined; None on this machine.
         brought: Sources that are checkpoints, by their names.
         watch: Follows.
         write_report: Writes the report of a run folder.
@@ -63,6 +70,11 @@ class Shared:
     compute: Compute
     source_threads: int
     open_runner: OpenRunner
+    open_alone: OpenRunner
+    open_sources: OpenRunner
+    sources_at_once: bool
+    devices: Mapping[str, Any]
+    cluster: "Cluster | None"
     brought: Mapping[str, CachedSource]
     watch: Watch
     write_report: Callable[[Path], Any]
@@ -144,7 +156,7 @@ class StageRun:
             self.say(line)
         sampling = open_sampling(self.plan, self.folder)
         plans = recorded(self.plan) if sampling is None else sampling.record()
-        self.folder.begin(space, plans, describe(shared.compute), self.make.inputs())
+        self.folder.begin(space, plans, dict(shared.devices), self.make.inputs())
         if space.trainer is not None:
             shared.tokenizer.save_pretrained(self.make.tokenizer)
         states: dict[int, list[Path]] = {seed: [] for seed in space.seeds}
@@ -181,6 +193,9 @@ class StageRun:
             self.plan,
             self.make,
             shared.open_runner,
+            shared.open_alone,
+            shared.open_sources,
+            shared.sources_at_once,
             shared.watch,
             {**shared.brought, **self._brought()},
             self._downstream,
