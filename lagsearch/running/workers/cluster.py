@@ -1,10 +1,9 @@
 """Ray, started on this machine or joined as the cluster that RAY_ADDRESS names, and its nodes."""
 
-import logging
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
