@@ -90,6 +90,10 @@ class _Cause(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, ray.exceptions.OutOfMemoryError):
             self.text = "the machine ran out of memory"
+        elif isinstance(error, ray.exceptions.ActorUnavailableError):
+            self.text = "it cannot be reached any more"
+        elif isinstance(error, ray.exceptions.RayActorError) and "node has died" in str(error):
+            self.text = "the node is gone"
         elif isinstance(error, ray.exceptions.RayActorError):
             self.text = "it crashed or was killed, as a system does where memory runs out"
         elif error is not None:
@@ -143,8 +147,8 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         name = trial.config["candidate"]
         if is_joined():
             node = self.places[name]["node"] if name in self.places else "a node"
-            tried = f"goes on from its state, try {trial.num_failures} of {_TRIES}"
-            self.watch.say(f"{name}: its worker on {node} died, {self.cause.text}; {tried}")
+            again = f"it goes on from its state, try {trial.num_failures} of {_TRIES}"
+            self.watch.say(f"{name}: lost its worker on {node}: {self.cause.text}; {again}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._heed()
