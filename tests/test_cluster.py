@@ -225,7 +225,7 @@ def test_two_nodes_give_the_losses_of_one_process(cluster, write_space, tmp_path
 
 
 def places(paths):
-    return [place for path in paths for place in json.loads(path.read_text())["places"]]
+    return [place for path in paths for place in json.loads(path.read_text())["devices"]]
 
 
 def devices(report):

@@ -8,20 +8,20 @@ from lagsearch.records.shapes import read_record
 from lagsearch.storage.files import write_json
 
 
-class Place(TypedDict):
+class TrainedOn(TypedDict):
     """Where a model was trained for a while."""
 
     node: str
     device: str
 
 
-class _Places(TypedDict):
+class _Devices(TypedDict):
     """The shape of the file."""
 
-    places: list[Place]
+    devices: list[TrainedOn]
 
 
-def read_places(curve: Path) -> list[Place]:
+def read_devices(curve: Path) -> list[TrainedOn]:
     """Return where a model was trained, one after the other; nothing where no cluster was.
 
     Args:
@@ -31,20 +31,20 @@ def read_places(curve: Path) -> list[Place]:
         RunFolderError: The record cannot be read.
     """
     path = _file(curve)
-    found: list[Place] = read_record(path, _Places)["places"] if path.is_file() else []
+    found: list[TrainedOn] = read_record(path, _Devices)["devices"] if path.is_file() else []
     return found
 
 
-def note_place(curve: Path, place: Place) -> None:
+def note_device(curve: Path, place: TrainedOn) -> None:
     """Write down where a model is trained from now on.
 
     Args:
         curve: The file of its curve.
         place: Where.
     """
-    before = read_places(curve)
+    before = read_devices(curve)
     if before[-1:] != [place]:
-        write_json(_file(curve), {"places": [*before, place]})
+        write_json(_file(curve), {"devices": [*before, place]})
 
 
 def _file(curve: Path) -> Path:

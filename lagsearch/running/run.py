@@ -55,12 +55,12 @@ from lagsearch.running.workers.slots import (
     assign_slots,
     check_memory,
     describe,
-    holding,
     memory_of,
+    nodes_for,
     slots_of_sources,
 )
 from lagsearch.space import SpaceFile, StageFile
-from lagsearch.storage.cache import holding as holding_entries
+from lagsearch.storage.cache import holding
 from lagsearch.storage.files import cache_root
 from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute
@@ -87,7 +87,7 @@ def _nobody(folder: Path) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@holding_entries()
+@holding()
 def run_space(
     file: SpaceFile,
     out: str | Path | None,
@@ -302,7 +302,7 @@ def _resources(
         compute, slots = assign_slots(asked, space.training.precision, memory, cluster)
         if trains and cluster is None:
             check_memory(memory, compute.device, memory_of(compute.device))
-        for node in holding(cluster or (), slots.cpus, slots.gpus) if trains else ():
+        for node in nodes_for(cluster or (), slots.cpus, slots.gpus) if trains else ():
             there = node.gpu_bytes if slots.gpus else node.memory_bytes
             check_memory(memory, compute.device, there, node.name)
         return compute, slots

@@ -56,7 +56,7 @@ def _facts(run: Recorded, name: str) -> dict[str, Any]:
         "flops_by_step": {str(each.step): each.flops for each in evaluations},
     }
     known |= {"learned": run.operators[name]} if name in run.operators else {}
-    return known | ({"devices": run.places[name]} if name in run.places else {})
+    return known | ({"devices": run.devices[name]} if name in run.devices else {})
 
 
 def _source(facts: dict[str, Any]) -> dict[str, Any]:

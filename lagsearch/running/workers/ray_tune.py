@@ -16,7 +16,7 @@ from typing import Any
 
 from lagsearch.display.watch import Progress, Watch
 from lagsearch.errors import brief, reason_of
-from lagsearch.records.devices import Place, note_place
+from lagsearch.records.devices import TrainedOn, note_device
 from lagsearch.running.interrupts import SIGNALS
 from lagsearch.running.trainers.advance import advance
 from lagsearch.running.workers.cluster import (  # before ray: it sets it up
@@ -110,7 +110,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self.jobs, self.watch, self.finished = jobs, watch, finished
         self.noted = noted
         self.nodes = names_of_nodes() if is_joined() else {}
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, TrainedOn] = {}
         self.waiting = ExitStack()
         self.cause = _Cause()
         self.failures: dict[str, str] = {}
@@ -131,7 +131,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         name = trial.config["candidate"]
         sign: Progress | None = result.get("sign")
         if sign is not None:
-            self._note_place(name, *result["place"])
+            self._note_device(name, *result["place"])
             self.watch.progress(sign)
         elif "stopped" in result:
             self.stopped = OSError(*result["stopped"])
@@ -158,16 +158,16 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         if self.noted:
             raise KeyboardInterrupt
 
-    def _note_place(self, name: str, node: str, device: str) -> None:
+    def _note_device(self, name: str, node: str, device: str) -> None:
         """Record on which node of a cluster a model is trained."""
         if not is_joined():
             return
         if node not in self.nodes:  # it came later
             self.nodes = names_of_nodes()
-        place = Place(node=self.nodes.get(node, node), device=device)
+        place = TrainedOn(node=self.nodes.get(node, node), device=device)
         if self.places.get(name) != place:
             self.places[name] = place
-            note_place(self.jobs[name].curve, place)
+            note_device(self.jobs[name].curve, place)
 
     def _fail(self, name: str, reason: str) -> None:
         self.failures[name] = reason

@@ -60,7 +60,7 @@ def assign_slots(
         at = ("resources", "gpus_per_candidate")
         raise ResourceError(f"{what} usable GPU{more}", at)
     device, cpus = "cuda" if gpus else "cpu", wanted.cpus_per_candidate
-    used = holding(nodes, cpus, gpus)
+    used = nodes_for(nodes, cpus, gpus)
     if not used and cluster is None:
         message = f"one candidate needs more than this machine has ({n_cpus()} CPUs)"
         raise ResourceError(message, ("resources",))
@@ -93,7 +93,7 @@ def slots_of_sources(slots: Slots, cluster: Sequence[Node] | None = None) -> Slo
     return Slots(threads, 0.0, sum(each.holds(threads, 0) for each in cluster))
 
 
-def holding(nodes: Iterable[Node], cpus: int, gpus: float) -> list[Node]:
+def nodes_for(nodes: Iterable[Node], cpus: int, gpus: float) -> list[Node]:
     """Return the nodes that hold a candidate.
 
     Args:
