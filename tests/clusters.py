@@ -63,15 +63,21 @@ class Nodes:
     def kill(self, number):
         """Kill a node and all that runs on it."""
         process = self.processes[number]
-        for each in descendants(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
+        killed(process.pid)
         process.wait(timeout=60)
 
     def end(self):
         for number, process in reversed([*enumerate(self.processes)]):
             if process.poll() is None:
                 self.kill(number)
+
+
+def killed(pid):
+    """Kill a process and all below it."""
+    with contextlib.suppress(FileNotFoundError):
+        for each in descendants(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
 
 
 def free_port():
