@@ -16,6 +16,7 @@ from lagsearch.display.watch import Watch
 from lagsearch.errors import ResourceError, RunFolderError
 from lagsearch.running.workers.nodes import (
     Node,
+    copied_here,
     differing,
     n_cpus,
     names_of,
@@ -135,6 +136,24 @@ def test_what_a_node_does_not_see_or_cannot_write_to_is_found(tmp_path, monkeypa
 
     monkeypatch.setattr("tempfile.TemporaryFile", readonly)
     assert unseen([there], []) == {there: "cannot write to"}
+
+
+def test_a_source_is_copied_once_to_a_nodes_own_disk(tmp_path, monkeypatch):
+    source = tmp_path / "state.safetensors"
+    source.write_bytes(b"weights")
+    assert copied_here(source) == source
+    monkeypatch.setenv("LAGSEARCH_LOCAL", str(tmp_path / "local"))
+    copy = copied_here(source)
+    assert copy.parent == tmp_path / "local" / "lagsearch"
+    assert copy.read_bytes() == b"weights"
+    made = copy.stat().st_mtime_ns
+    assert copied_here(source) == copy
+    assert copy.stat().st_mtime_ns == made
+    source.write_bytes(b"others!!")
+    assert copied_here(source).read_bytes() == b"others!!"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LAGSEARCH_LOCAL", str(tmp_path / "file"))  # nothing can be written there
+    assert copied_here(source) == source
 
 
 def test_what_is_not_shared_is_named_with_its_remedy(tmp_path, monkeypatch):
@@ -267,6 +286,34 @@ def test_a_node_that_is_killed_is_named_and_changes_no_loss(cluster, write_space
     killed = report_of(folder)
     assert losses(killed) == losses(whole.report)
     assert killed["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_search_waits_for_a_new_node_where_none_is_left(
+    write_space, tmp_path, cache, monkeypatch
+):
+    path, folder = write_space(*LONGER), tmp_path / "killed"
+    with nodes_of(tmp_path) as nodes:
+        nodes.start(0)
+        nodes.start(CPUS)
+        monkeypatch.setenv("LAGSEARCH_LOCAL", str(tmp_path / "local"))
+        process = begin(nodes, path, folder)
+        while not reached(folder):
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.05)
+        nodes.kill(1)
+        said = ""
+        while "any more" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        assert "no node holds one candidate any more (1 CPUs, 0 GPUs); waiting" in said
+        nodes.start(CPUS)
+        ended(process)
+    assert list((tmp_path / "local" / "lagsearch").glob("*.safetensors"))
+    whole = finished(path, tmp_path / "whole")
+    assert losses(report_of(folder)) == losses(whole.report)
 
 
 @pytest.mark.ray

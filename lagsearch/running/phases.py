@@ -35,7 +35,7 @@ from lagsearch.running.workers.serial import (
 )
 from lagsearch.selection import Order
 from lagsearch.storage.files import make_lasting
-from lagsearch.training.job import Job
+from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
 from lagsearch.training.state import save_moments, saved_at
 
@@ -51,6 +51,7 @@ class Phases:
         open_alone: Gives what trains one alone.
         open_sources: Gives what pretrains several sources.
         sources_at_once: Whether that is several at a time.
+        compute_here: What this process may use.
         watch: Follows.
         brought: Sources that are checkpoints, by their names.
         downstream: What is evaluated at the end.
@@ -64,6 +65,7 @@ class Phases:
     open_alone: OpenRunner
     open_sources: OpenRunner
     sources_at_once: bool
+    compute_here: Compute
     watch: Watch
     brought: Mapping[str, CachedSource]
     downstream: Downstream
@@ -294,9 +296,11 @@ class Phases:
         if not self.downstream.missing(winner.name):
             return
         self.write_report(self.folder.path)
-        compute = replace(self.make.compute, threads=self.make.source_threads)
+        here = self.compute_here
+        if here.device != self.make.compute.device:
+            self.watch.say("harness: on CPUs, for this machine of the cluster has no GPU")
         try:
-            self.downstream.evaluate(winner.name, jobs, self.tokenizer, compute, self.watch.say)
+            self.downstream.evaluate(winner.name, jobs, self.tokenizer, here, self.watch.say)
         except HarnessError:
             self.write_report(self.folder.path)
             raise

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ from lagsearch.running.workers.slots import (
     as_far_as_here,
     assign_slots,
     check_memory,
+    compute_here,
     describe,
     memory_of,
     nodes_for,
@@ -221,6 +223,9 @@ def prepared(
         open_alone=open_serial if cluster is None else _open_ray(for_sources),
         open_sources=_open_ray(for_sources),
         sources_at_once=not serial and for_sources.number > 1,
+        compute_here=(
+            replace(compute, threads=for_sources.cpus) if nodes is None else compute_here(compute)
+        ),
         devices=describe(compute, nodes),
         cluster=cluster,
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),

@@ -56,6 +56,7 @@ class Shared:
         open_alone: Gives what trains one alone: a worker of a cluster, or this process.
         open_sources: Gives what pretrains several sources.
         sources_at_once: Whether that is several at a time.
+        compute_here: What this process may use.
         devices: What the run uses, for its record.
         cluster: What it has joined; None on this machine.
         brought: Sources that are checkpoints, by their names.
@@ -73,6 +74,7 @@ class Shared:
     open_alone: OpenRunner
     open_sources: OpenRunner
     sources_at_once: bool
+    compute_here: Compute
     devices: Mapping[str, Any]
     cluster: "Cluster | None"
     brought: Mapping[str, CachedSource]
@@ -196,6 +198,7 @@ class StageRun:
             shared.open_alone,
             shared.open_sources,
             shared.sources_at_once,
+            shared.compute_here,
             shared.watch,
             {**shared.brought, **self._brought()},
             self._downstream,

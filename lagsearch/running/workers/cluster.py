@@ -45,7 +45,12 @@ from lagsearch.running.workers.nodes import (  # noqa: E402
 from lagsearch.running.workers.slots import Slots  # noqa: E402
 from lagsearch.storage.files import UNFINISHED, cache_root  # noqa: E402
 
-_FOR_WORKERS = ("GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
+_FOR_WORKERS = (
+    "GOMP_SPINCOUNT",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    "LAGSEARCH_LOCAL",
+)
 """What the workers of a cluster must have as this process has it; local ones inherit it."""
 
 _ANSWER_WITHIN_S = 300.0
@@ -164,6 +169,12 @@ def _working() -> dict[str, Mapping[str, float]]:
     """Return what the nodes offer that have any CPU for candidates, by their ids."""
     alive = {each["NodeID"]: each["Resources"] for each in ray.nodes() if each["Alive"]}
     return {key: offers for key, offers in alive.items() if offers.get("CPU", 0) >= 1}
+
+
+def can_hold(slots: Slots) -> bool:
+    """Return whether a node that is alive holds a candidate, were it free."""
+    offers = [(int(each["CPU"]), int(each.get("GPU", 0))) for each in _working().values()]
+    return any(Node("", cpus, gpus).holds(slots.cpus, slots.gpus) for cpus, gpus in offers)
 
 
 def _nodes() -> tuple[Node, ...]:

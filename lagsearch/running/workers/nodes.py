@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from lagsearch.storage.files import digest, replacing
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -185,6 +188,30 @@ def unseen(marks: Iterable[Path], others: Iterable[Path]) -> dict[Path, str]:
         except OSError:
             wrong[path] = "cannot write to"
     return wrong | {path: "does not see" for path in others if not path.exists()}
+
+
+def copied_here(path: Path) -> Path:
+    """Return a copy of a file on this machine's own disk, made by the first that asks for it.
+
+    It is in the folder that `LAGSEARCH_LOCAL` names; without one, or room in it, the file itself
+    is returned.
+    """
+    if not (folder := os.environ.get("LAGSEARCH_LOCAL")):
+        return path
+    from filelock import FileLock
+
+    stat = path.stat()
+    made_of = [str(path), stat.st_size, stat.st_mtime_ns]
+    copy = Path(folder).expanduser() / "lagsearch" / f"{digest(made_of)}{path.suffix}"
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(copy.with_suffix(".lock")):
+            if not copy.is_file():
+                with replacing(copy, is_lasting=False) as temporary:
+                    shutil.copyfile(path, temporary)
+    except OSError:
+        return path
+    return copy
 
 
 def _read(path: Path) -> str:

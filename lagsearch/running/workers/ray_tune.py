@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from lagsearch.display.watch import Progress, Watch
@@ -20,11 +21,12 @@ from lagsearch.records.devices import TrainedOn, note_device
 from lagsearch.running.interrupts import SIGNALS
 from lagsearch.running.trainers.advance import advance
 from lagsearch.running.workers.cluster import (  # before ray: it sets it up
+    can_hold,
     is_joined,
     names_of_nodes,
     started,
 )
-from lagsearch.running.workers.nodes import device_name
+from lagsearch.running.workers.nodes import copied_here, device_name
 from lagsearch.running.workers.serial import Finished, Outcome, Runner
 from lagsearch.running.workers.slots import Slots
 from lagsearch.training.job import Job
@@ -36,6 +38,9 @@ logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failures are to
 
 _TRIES = 3
 """How often a candidate is tried again at once when its worker dies; it goes on from its state."""
+
+_SILENT_S = 30.0
+"""Workers tell of themselves every second or so; after this long the nodes are looked at."""
 
 
 class _Worker(tune.Trainable):  # type: ignore[misc]
@@ -53,7 +58,8 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, config: dict[str, Any]) -> None:
         job = self._jobs[config["candidate"]]
-        self._signs = advance(job, self._until)
+        near = replace(job, sources=tuple(map(copied_here, job.sources)))
+        self._signs = advance(near, self._until)
         self._place = ray.get_runtime_context().get_node_id(), device_name(job.compute.device)
 
     def step(self) -> dict[str, Any]:
@@ -105,10 +111,16 @@ class _Follow(tune.Callback):  # type: ignore[misc]
     """Hands what Tune hears from the workers to the watch."""
 
     def __init__(
-        self, jobs: Mapping[str, Job], watch: Watch, finished: Finished, noted: list[int]
+        self,
+        jobs: Mapping[str, Job],
+        slots: Slots,
+        watch: Watch,
+        finished: Finished,
+        noted: list[int],
     ) -> None:
-        self.jobs, self.watch, self.finished = jobs, watch, finished
+        self.jobs, self.slots, self.watch, self.finished = jobs, slots, watch, finished
         self.noted = noted
+        self.heard, self.is_waiting = time.monotonic(), False
         self.nodes = names_of_nodes() if is_joined() else {}
         self.places: dict[str, TrainedOn] = {}
         self.waiting = ExitStack()
@@ -121,6 +133,17 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         """Tune pickles its callbacks and calls this very one: a live table cannot be pickled."""
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Say so once where no node is left that holds a candidate: Tune waits without a word."""
+        self._heed()
+        now = time.monotonic()
+        if is_joined() and now - self.heard > _SILENT_S:
+            self.heard = now
+            is_missing = not can_hold(self.slots)
+            if is_missing and not self.is_waiting:
+                self.watch.say(f"no node holds one candidate any more ({self.slots}); waiting")
+            self.is_waiting = is_missing
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -128,6 +151,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         if self.began is None:
             self.began = time.monotonic()
             self.waiting.close()
+        self.heard, self.is_waiting = time.monotonic(), False
         name = trial.config["candidate"]
         sign: Progress | None = result.get("sign")
         if sign is not None:
@@ -215,7 +239,7 @@ def _run(
         _noted_interrupts() as noted,
         tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch,
     ):
-        follow = _Follow(by_name, watch, finished, noted)
+        follow = _Follow(by_name, slots, watch, finished, noted)
         tuner = tune.Tuner(
             tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
             param_space={"candidate": tune.grid_search(list(by_name))},

@@ -1,7 +1,7 @@
 """How many candidates run at a time, and on what: on this machine, or on the nodes of a cluster."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lagsearch.errors import ResourceError
@@ -30,6 +30,10 @@ class Slots:
     cpus: int
     gpus: float
     number: int
+
+    def __str__(self) -> str:
+        """Return what one candidate takes, in words."""
+        return f"{self.cpus} CPUs, {self.gpus:g} GPUs"
 
 
 def assign_slots(
@@ -65,7 +69,7 @@ def assign_slots(
         message = f"one candidate needs more than this machine has ({n_cpus()} CPUs)"
         raise ResourceError(message, ("resources",))
     if not used:
-        one = f"one candidate ({cpus} CPUs, {gpus:g} GPUs)"
+        one = f"one candidate ({Slots(cpus, gpus, 0)})"
         message = f"no node of the cluster holds {one}: {_named(nodes)}"
         raise ResourceError(message, ("resources",))
     if cluster is not None and not wanted.mix_devices:
@@ -91,6 +95,14 @@ def slots_of_sources(slots: Slots, cluster: Sequence[Node] | None = None) -> Slo
         return Slots(slots.cpus * slots.number, 0.0, 1)
     threads = slots.cpus * max(each.holds(slots.cpus, 0) for each in cluster)
     return Slots(threads, 0.0, sum(each.holds(threads, 0) for each in cluster))
+
+
+def compute_here(compute: Compute) -> Compute:
+    """Return what this process may use of what a candidate uses on a cluster."""
+    import torch
+
+    has_device = compute.device == "cpu" or torch.cuda.is_available()
+    return replace(compute, threads=n_cpus(), device=compute.device if has_device else "cpu")
 
 
 def nodes_for(nodes: Iterable[Node], cpus: int, gpus: float) -> list[Node]:
