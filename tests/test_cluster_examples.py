@@ -34,7 +34,7 @@ def write_program(path, text):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_slurm_script_outlives_a_node(write_space, tmp_path, monkeypatch):
     space, folder = write_space(*LONGER), tmp_path / "allocation"
     programs = folder / "bin"
@@ -63,7 +63,7 @@ def test_the_slurm_script_outlives_a_node(write_space, tmp_path, monkeypatch):
             assert job.poll() is None, job.stdout.read()
             time.sleep(0.05)
         killed(int((folder / "node-1.pid").read_text()))
-        said, _ = job.communicate(timeout=300)
+        said, _ = job.communicate(timeout=900)
         assert job.returncode == 0, said
         assert "lost its worker on" in said
         assert len({each["node"] for each in places(folder.glob("run/curves/*.devices.json"))}) == 2

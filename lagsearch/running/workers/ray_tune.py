@@ -97,7 +97,7 @@ class _Cause(logging.Filter):
         if isinstance(error, ray.exceptions.OutOfMemoryError):
             self.text = "the machine ran out of memory"
         elif isinstance(error, ray.exceptions.ActorUnavailableError):
-            self.text = "it cannot be reached any more"
+            self.text = "it cannot be reached"
         elif isinstance(error, ray.exceptions.RayActorError) and "node has died" in str(error):
             self.text = "the node is gone"
         elif isinstance(error, ray.exceptions.RayActorError):
@@ -171,8 +171,8 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         name = trial.config["candidate"]
         if is_joined():
             node = self.places[name]["node"] if name in self.places else "a node"
-            again = f"it goes on from its state, try {trial.num_failures} of {_TRIES}"
-            self.watch.say(f"{name}: lost its worker on {node}: {self.cause.text}; {again}")
+            again = f"it is trained on from its last state, try {trial.num_failures} of {_TRIES}"
+            self.watch.say(f"{name}: lost its worker on {node} ({self.cause.text}); {again}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._heed()
