@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.objectives.registry import make_objective
@@ -68,9 +68,6 @@ from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
 
-if TYPE_CHECKING:
-    from lagsearch.running.workers.cluster import Cluster
-
 WRITING = "writing the report"
 
 
@@ -81,7 +78,11 @@ Follow = Callable[[Path], AbstractContextManager[None]]
 """Follows a run by its folder for as long as a block lasts."""
 
 
-def _stay() -> None:
+Join = Callable[[Plan], tuple[Node, ...] | None]
+"""Joins the cluster that a plan is to be run on, and returns its nodes; None on this machine."""
+
+
+def _stay(plan: Plan) -> None:
     """Join no cluster."""
 
 
@@ -124,12 +125,10 @@ def run_space(
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
     file = folder.agree(file)
     with ExitStack() as stack:
-        join = partial(_join, stack, watch, serial=serial)
+        join = partial(_join, stack, folder, watch, serial=serial)
         plan, shared = prepared(file, folder, watch, write_report, serial=serial, join=join)
         lock = folder.lock()
         stack.callback(lock.release)
-        if shared.cluster is not None:
-            _check_storage(shared.cluster, plan, folder, watch)
         with follow(folder.path):
             Run(plan, folder, shared).run(baselines=baselines)
             began = time.monotonic()
@@ -140,17 +139,19 @@ def run_space(
     return folder.path, report
 
 
-def _join(stack: ExitStack, watch: Watch, *, serial: bool) -> "Cluster | None":
-    """Join the cluster that RAY_ADDRESS names until the end of a run; None without one."""
+def _join(
+    stack: ExitStack, folder: RunFolder, watch: Watch, plan: Plan, *, serial: bool
+) -> tuple[Node, ...] | None:
+    """Join the cluster that RAY_ADDRESS names until the end of a run; None without one.
+
+    Raises:
+        LagsearchError: A node of it does not see what is read and written there, say.
+    """
     if serial or not os.environ.get("RAY_ADDRESS"):
         return None
     from lagsearch.running.workers.cluster import joined
 
-    return stack.enter_context(joined(watch))
-
-
-def _check_storage(cluster: "Cluster", plan: Plan, folder: RunFolder, watch: Watch) -> None:
-    """Check that all nodes see what is read and written on them."""
+    cluster = stack.enter_context(joined(watch))
     shared = "must be on storage that all nodes share"
     written = {
         f"the run folder (--out) {shared}": folder.path,
@@ -164,6 +165,7 @@ def _check_storage(cluster: "Cluster", plan: Plan, folder: RunFolder, watch: Wat
                 read[f"the checkpoint of {each.source.name} {shared}"] = each.checkpoint.absolute()
     with watch.doing("looking for the run folder on the nodes", is_brief=True):
         cluster.check_storage(written, read)
+    return cluster.nodes
 
 
 def prepared(
@@ -174,7 +176,7 @@ def prepared(
     *,
     serial: bool,
     only_grows: bool = False,
-    join: "Callable[[], Cluster | None]" = _stay,
+    join: Join = _stay,
 ) -> tuple[Plan, Shared]:
     """Plan a run and read its text and its checkpoints; nothing is written to its folder.
 
@@ -202,12 +204,11 @@ def prepared(
         _check_downstream(plan, folder, watch)
         check_trainer(first, plan.stages[0], watch.say)
     memory = [each.cost.memory_bytes for each in plan.candidates]
-    cluster = join()
-    nodes = None if cluster is None else cluster.nodes
+    nodes = join(plan)
     compute, slots = _resources(first, memory, nodes, only_grows=only_grows)
     trains = first.space.trainer is None and not only_grows
     is_training = trains or any(each.checkpoint is None for each in plan.stages[0].sources)
-    if is_training and cluster is None:  # on a cluster that shows only later
+    if is_training and nodes is None:  # on a cluster that shows only later
         for each in file.stages:
             _check_compiling(each, compute.device)
     for_sources = slots_of_sources(slots, nodes)
@@ -220,14 +221,13 @@ def prepared(
         compute=compute,
         source_threads=for_sources.cpus,
         open_runner=open_serial if serial else _open_ray(slots),
-        open_alone=open_serial if cluster is None else _open_ray(for_sources),
+        open_alone=open_serial if nodes is None else _open_ray(for_sources),
         open_sources=_open_ray(for_sources),
         sources_at_once=not serial and for_sources.number > 1,
         compute_here=(
             replace(compute, threads=for_sources.cpus) if nodes is None else compute_here(compute)
         ),
         devices=describe(compute, nodes),
-        cluster=cluster,
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
         watch=watch,
         write_report=write_report,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lagsearch.data.objectives.base import Predicts
 from lagsearch.data.tokens.store import Stores
@@ -37,9 +37,6 @@ from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource
 from lagsearch.training.state import saved_at
 
-if TYPE_CHECKING:
-    from lagsearch.running.workers.cluster import Cluster
-
 
 @dataclass(frozen=True)
 class Shared:
@@ -58,7 +55,6 @@ class Shared:
         sources_at_once: Whether that is several at a time.
         compute_here: What this process may use.
         devices: What the run uses, for its record.
-        cluster: What it has joined; None on this machine.
         brought: Sources that are checkpoints, by their names.
         watch: Follows.
         write_report: Writes the report of a run folder.
@@ -76,7 +72,6 @@ class Shared:
     sources_at_once: bool
     compute_here: Compute
     devices: Mapping[str, Any]
-    cluster: "Cluster | None"
     brought: Mapping[str, CachedSource]
     watch: Watch
     write_report: Callable[[Path], Any]

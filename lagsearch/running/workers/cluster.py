@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -251,7 +251,8 @@ def _cause(error: Exception) -> str:
 
 @contextmanager
 def _mark(folder: Path) -> Iterator[Path]:
-    """Leave a file in a folder for as long as a block lasts."""
+    """Leave a file in a folder for as long as a block lasts; a folder that was not there goes."""
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".shared.", suffix=UNFINISHED, dir=folder)
     os.close(handle)
@@ -259,3 +260,6 @@ def _mark(folder: Path) -> Iterator[Path]:
         yield Path(name).absolute()
     finally:
         Path(name).unlink(missing_ok=True)
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()

@@ -200,10 +200,10 @@ def copied_here(path: Path) -> Path:
         return path
     from filelock import FileLock
 
-    stat = path.stat()
-    made_of = [str(path), stat.st_size, stat.st_mtime_ns]
-    copy = Path(folder).expanduser() / "lagsearch" / f"{digest(made_of)}{path.suffix}"
     try:
+        stat = path.stat()
+        made_of = [str(path), stat.st_size, stat.st_mtime_ns]
+        copy = Path(folder).expanduser() / "lagsearch" / f"{digest(made_of)}{path.suffix}"
         copy.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(copy.with_suffix(".lock")):
             if not copy.is_file():

@@ -60,11 +60,15 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         job = self._jobs[config["candidate"]]
         near = replace(job, sources=tuple(map(copied_here, job.sources)))
         self._signs = advance(near, self._until)
-        self._place = ray.get_runtime_context().get_node_id(), device_name(job.compute.device)
+        self._device = job.compute.device
+        self._place: tuple[str, str] | None = None
 
     def step(self) -> dict[str, Any]:
         try:
             sign = next(self._signs, None)
+            if self._place is None:
+                node = ray.get_runtime_context().get_node_id()
+                self._place = node, device_name(self._device)
         except OSError as error:  # a full disk, say, is no fault of a candidate's
             return {"stopped": (error.errno, error.strerror, error.filename), "done": True}
         except Exception as error:  # one candidate's mishap must not end its worker
@@ -135,7 +139,6 @@ class _Follow(tune.Callback):  # type: ignore[misc]
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Say so once where no node is left that holds a candidate: Tune waits without a word."""
-        self._heed()
         now = time.monotonic()
         if is_joined() and now - self.heard > _SILENT_S:
             self.heard = now
