@@ -32,11 +32,20 @@ class Nodes:
         """What a process has in its environment that is to join it."""
         return {**self.environment, "RAY_ADDRESS": self.address}
 
-    def start(self, cpus, *more, **environment):
-        """Start a node; return its number."""
+    def start(self, cpus, *more, without=None):
+        """Start a node; return its number.
+
+        Args:
+            cpus: That it offers.
+            more: Options of `ray start`.
+            without: A folder that is another one there, as on a machine of its own.
+        """
         number = len(self.processes)
         where = [f"--address={self.address}"] if number else ["--head", f"--port={self.port}"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *where, "--block"]
+        if without is not None:
+            hide = f'mount -t tmpfs none "{without}" && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", hide, "sh", *command]
         own = ["--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", "--disable-usage-stats"]
         quiet = [] if number else ["--include-dashboard=false"]
         with (self.folder / f"node-{number}.txt").open("w") as log:
@@ -45,7 +54,7 @@ class Nodes:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, **self.environment, **environment},
+                env={**os.environ, **self.environment},
             )
         self.processes.append(process)
         self._wait(number)
@@ -70,6 +79,15 @@ class Nodes:
         for number, process in reversed([*enumerate(self.processes)]):
             if process.poll() is None:
                 self.kill(number)
+
+
+def can_hide():
+    """Return whether a process may have folders of its own here."""
+    tried = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /mnt"]
+    try:
+        return subprocess.run(tried, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def killed(pid):

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from clusters import nodes_of
+from clusters import can_hide, nodes_of
 from finished import finished
 
 import lagsearch
@@ -329,6 +329,24 @@ def test_a_search_waits_for_a_new_node_where_none_is_left(
     assert list((tmp_path / "local" / "lagsearch").glob("*.safetensors"))
     whole = finished(path, tmp_path / "whole")
     assert losses(report_of(folder)) == losses(whole.report)
+
+
+@on_nodes
+@pytest.mark.skipif(not can_hide(), reason="only root on Linux may give a node folders of its own")
+def test_nodes_share_the_run_folder_and_the_cache_alone(write_space, tmp_path, monkeypatch):
+    path, own = write_space(), tmp_path / "own"
+    own.mkdir()
+    with nodes_of(tmp_path) as nodes:
+        nodes.start(0)
+        nodes.start(1, without=own)
+        said = ended(begin(nodes, path, own / "run"), 2).splitlines()[-1]
+        remedy = "the run folder (--out) must be on storage that all nodes share"
+        assert said.endswith(f"does not see {own / 'run'}: {remedy}")
+        assert not (own / "run").exists()
+        monkeypatch.setenv("TMPDIR", str(own))
+        ended(begin(nodes, path, tmp_path / "run"))
+    whole = finished(path, tmp_path / "whole")
+    assert losses(report_of(tmp_path / "run")) == losses(whole.report)
 
 
 @on_nodes
