@@ -10,7 +10,7 @@ import pytest
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import ResourceError, SpaceError
-from lagsearch.running.workers import slots
+from lagsearch.running.workers import nodes
 from lagsearch.running.workers.slots import check_memory, memory_of
 
 BENCHMARK = Path(__file__).parent / "benchmarks" / "memory.py"
@@ -48,9 +48,9 @@ def test_a_control_groups_limit_counts(tmp_path, monkeypatch):
     whole = memory_of("cpu")
     (tmp_path / "max").write_text("max\n")
     (tmp_path / "low").write_text("123456\n")
-    monkeypatch.setattr(slots, "_CGROUP_LIMITS", (tmp_path / "max", tmp_path / "none"))
+    monkeypatch.setattr(nodes, "_CGROUP_LIMITS", (tmp_path / "max", tmp_path / "none"))
     assert memory_of("cpu") >= whole
-    monkeypatch.setattr(slots, "_CGROUP_LIMITS", (tmp_path / "max", tmp_path / "low"))
+    monkeypatch.setattr(nodes, "_CGROUP_LIMITS", (tmp_path / "max", tmp_path / "low"))
     assert memory_of("cpu") == 123456
 
 

@@ -178,7 +178,6 @@ def test_a_finished_run_is_not_run_again(write_space, tmp_path, monkeypatch):
         raise AssertionError(f"{job.name} trains again")
 
     monkeypatch.setattr("lagsearch.running.workers.serial.advance", train)
-    monkeypatch.setattr("lagsearch.training.sources.train", train)
     again = run(path, tmp_path / "run")
     assert without_times(again.report) == without_times(first.report)
     assert (first.checkpoint / "model.safetensors").stat().st_mtime_ns == checkpoint

@@ -41,7 +41,11 @@ MAY_IMPORT = {
 MOST_FLOORS = 9
 ONLY_HERE = {
     "optuna": {"running/optuna_study.py", "replay/rivals.py", "loggers/optuna.py"},
-    "ray": {"running/workers/ray_tune.py", "replay/rivals.py"},
+    "ray": {
+        "running/workers/cluster.py",
+        "running/workers/ray_tune.py",
+        "replay/rivals.py",
+    },
     "tensorboardX": {"loggers/tensorboard.py"},
     "wandb": {"loggers/wandb.py", "records/logged_losses.py"},
     "mlflow": {"loggers/mlflow.py"},

@@ -7,6 +7,7 @@ from typing import Any
 from lagsearch.errors import RunFolderError, counted
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.records.curve import Curve
+from lagsearch.records.devices import TrainedOn, read_devices
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.search import Searched, Terms, conclude
 from lagsearch.records.seeds import mean_curve
@@ -49,6 +50,7 @@ class Recorded(Searched):
         harness: `harness.json`, None where no downstream tasks were evaluated.
         left_out: Candidates of the space that do not fit: name and reason of each.
         baselines: What candidates are compared with, and were not chosen from.
+        devices: On which nodes of a cluster each was trained, one after the other; by candidate.
     """
 
     space: Space
@@ -60,6 +62,7 @@ class Recorded(Searched):
     harness: Mapping[str, Any] | None
     left_out: tuple[dict[str, str], ...] = ()
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    devices: Mapping[str, list[TrainedOn]] = field(default_factory=dict)
 
 
 def terms_of(space: Space, baselines: Iterable[str]) -> Terms:
@@ -113,7 +116,14 @@ def read_run(folder: RunFolder) -> Recorded:
         harness=folder.harness(),
         left_out=tuple(recorded.get("left_out", ())),
         baselines=_baselines(folder, space, compared),
+        devices={name: where for name in plans if (where := _devices(folder, space, name))},
     )
+
+
+def _devices(folder: RunFolder, space: Space, candidate: str) -> list[TrainedOn]:
+    """Return where a candidate was trained, under the first seed first."""
+    curves = [folder.curve_file(name) for name in space.trials(candidate)]
+    return [place for curve in curves for place in read_devices(curve)]
 
 
 def _check_ends(

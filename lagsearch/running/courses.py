@@ -26,7 +26,6 @@ from lagsearch.running.baselines import (
 )
 from lagsearch.running.stage import Shared, StageRun
 from lagsearch.running.states import let_go
-from lagsearch.running.workers.slots import describe
 from lagsearch.space import dump_yaml
 from lagsearch.training.job import Job
 
@@ -124,7 +123,7 @@ class Run:
         file, shared = self.plan.file, self.shared
         make = shared.make_jobs(self.plan.stages[0], self.folder)
         text = dump_yaml(file.written_out())
-        self.folder.start(text, describe(shared.compute), make.inputs(), file.seeds)
+        self.folder.start(text, dict(shared.devices), make.inputs(), file.seeds)
 
     def _run_courses(self, *, baselines: bool) -> None:
         """Go through the courses of a run with stages."""

@@ -3,10 +3,9 @@
 Each first looks at what the run folder and the cache already hold.
 """
 
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +13,13 @@ from typing import Any
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import (
-    CandidateFailed,
     HarnessError,
     ModelError,
     NoSurvivorError,
     TrainerError,
 )
 from lagsearch.planning.stage import StagePlan
-from lagsearch.records.curve import Failure, append
+from lagsearch.records.curve import Failure, append, read_curve
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run, terms_of
 from lagsearch.records.search import conclude
@@ -34,12 +32,11 @@ from lagsearch.running.workers.serial import (
     OpenRunner,
     Outcome,
     Runner,
-    open_serial,
 )
 from lagsearch.selection import Order
 from lagsearch.storage.files import appearing
 from lagsearch.training.interrupted import told_where
-from lagsearch.training.job import Job
+from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
 from lagsearch.training.state import save_moments, saved_at
 
@@ -52,6 +49,10 @@ class Phases:
         plan: What is run.
         make: Makes the jobs.
         open_runner: Gives what trains several at a time.
+        open_alone: Gives what trains one alone.
+        open_sources: Gives what pretrains several sources.
+        sources_at_once: Whether that is several at a time.
+        compute_here: What this process may use.
         watch: Follows.
         brought: Sources that are checkpoints, by their names.
         downstream: What is evaluated at the end.
@@ -62,6 +63,10 @@ class Phases:
     plan: StagePlan
     make: JobMaker
     open_runner: OpenRunner
+    open_alone: OpenRunner
+    open_sources: OpenRunner
+    sources_at_once: bool
+    compute_here: Compute
     watch: Watch
     brought: Mapping[str, CachedSource]
     downstream: Downstream
@@ -78,7 +83,7 @@ class Phases:
         space = self.plan.space
         varies = space.search.vary_sources
         with self._timed("sources"):
-            ready = {seed: self.ready(seed) for seed in (space.seeds if varies else [space.seed])}
+            ready = self._ready(space.seeds if varies else [space.seed])
         self.folder.record_sources(
             [
                 each.facts | ({"seed": seed} if varies else {})
@@ -95,28 +100,57 @@ class Phases:
 
     def ready(self, seed: int) -> list[CachedSource]:
         """Train or read the sources of a seed."""
-        return [
-            self.brought.get(planned.source.name)
-            or self._pretrained(self.make.source(planned, seed))
-            for planned in self.plan.sources
-        ]
+        return self._ready([seed])[seed]
 
-    def _pretrained(self, job: Job) -> CachedSource:
-        """Train a source, or take it from the cache."""
-        origin = made_of(job)
-        if is_cached(origin):
-            self.watch.say(f"source {job.name}: from the cache")
-            return pretrained(job, origin, self.watch.progress, self.watch.say)
-        with self.watch.during(f"source {job.name}", {job.name: job.training.steps}):
-            try:
-                source = pretrained(job, origin, self.watch.progress, self.watch.say)
-            except CandidateFailed as failed:
-                raise ModelError(
-                    f"source {job.name} cannot be trained: {failed}; "
-                    "mend its pretrain settings (optimizer.lr, schedule, config)"
-                ) from None
-            self.watch.finished(job.name)
-        return source
+    def _ready(self, seeds: Sequence[int]) -> dict[int, list[CachedSource]]:
+        """Train or read the sources of each seed, one after the other or several at once."""
+        wanted = [
+            (seed, each.source.name, self.make.source(each, seed))
+            for seed in seeds
+            for each in self.plan.sources
+            if each.source.name not in self.brought
+        ]
+        groups = [wanted] if self.sources_at_once else [[each] for each in wanted]
+        found: dict[tuple[int, str], CachedSource] = {}
+        for group in groups:
+            sources = self._pretrained([job for *_, job in group])
+            for (seed, name, _), source in zip(group, sources, strict=True):
+                found[seed, name] = source
+        return {
+            seed: [
+                self.brought.get(each.source.name) or found[seed, each.source.name]
+                for each in self.plan.sources
+            ]
+            for seed in seeds
+        }
+
+    def _pretrained(self, jobs: Sequence[Job]) -> list[CachedSource]:
+        """Train sources, or take them from the cache."""
+        for job in jobs:
+            if is_cached(made_of(job)):
+                self.watch.say(f"source {job.name}: from the cache")
+        return pretrained(jobs, made_of, self._train_sources, self.watch.say)
+
+    def _train_sources(self, jobs: Sequence[Job]) -> None:
+        """Train sources to their completions.
+
+        Raises:
+            ModelError: One cannot be trained.
+        """
+        if len(jobs) > 1:  # under several seeds they have one name
+            trial = self.plan.space.trial
+            jobs = [replace(job, name=trial(job.name, job.text.seed)) for job in jobs]
+        ends = {job.name: job.training.steps for job in jobs}
+        title = "sources" if len(jobs) > 1 else f"source {jobs[0].name}"
+        opened = self.open_sources if len(jobs) > 1 else self.open_alone
+        with self.watch.during(title, ends), opened() as runner:
+            outcome = runner(jobs, max(ends.values()), self.watch, lambda job: None)
+        for job in jobs:
+            if (reason := outcome.failures.get(job.name)) is not None:
+                settings = "; mend its pretrain settings (optimizer.lr, schedule, config)"
+                is_its_own = read_curve(job.curve).failure is not None
+                message = f"source {job.name} cannot be trained: {reason}"
+                raise ModelError(message + settings * is_its_own)
 
     def search(self, jobs: Mapping[str, Job]) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
@@ -260,9 +294,11 @@ class Phases:
         if not self.downstream.missing(winner.name):
             return
         self.write_report(self.folder.path)
-        compute = replace(self.make.compute, threads=self.make.source_threads)
+        here = self.compute_here
+        if here.device != self.make.compute.device:
+            self.watch.say("harness: on CPUs, for this machine of the cluster has no GPU")
         try:
-            self.downstream.evaluate(winner.name, jobs, self.tokenizer, compute, self.watch.say)
+            self.downstream.evaluate(winner.name, jobs, self.tokenizer, here, self.watch.say)
         except HarnessError:
             self.write_report(self.folder.path)
             raise
@@ -274,9 +310,8 @@ class Phases:
         return [*longer, *(each.name for each in self.plan.baselines)]
 
     def _alone(self, job: Job, until: int) -> Outcome:
-        """Train one model: on this machine there is no need to start a worker for it."""
-        open_runner = self.open_runner if os.environ.get("RAY_ADDRESS") else open_serial
-        with told_where([job], until), open_runner() as runner:
+        """Train one model."""
+        with told_where([job], until), self.open_alone() as runner:
             return runner([job], until, self.watch, lambda job: None)
 
     def _is_saved(self, job: Job) -> bool:

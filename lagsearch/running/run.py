@@ -7,7 +7,9 @@ and the cache already hold.
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from lagsearch.running.jobs import (
 )
 from lagsearch.running.stage import Shared
 from lagsearch.running.trainers.checks import check_trainer
+from lagsearch.running.workers.nodes import Node
 from lagsearch.running.workers.serial import (
     OpenRunner,
     Runner,
@@ -51,10 +54,15 @@ from lagsearch.running.workers.slots import (
     as_far_as_here,
     assign_slots,
     check_memory,
+    compute_here,
+    describe,
     memory_of,
+    nodes_for,
+    slots_of_sources,
 )
 from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
+from lagsearch.storage.files import cache_root
 from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute
 from lagsearch.training.sources import CachedSource, from_checkpoint
@@ -67,6 +75,14 @@ WriteReport = Callable[[Path], dict[str, Any]]
 
 Follow = Callable[[Path], AbstractContextManager[None]]
 """Follows a run by its folder for as long as a block lasts."""
+
+
+Join = Callable[[Plan], tuple[Node, ...] | None]
+"""Joins the cluster that a plan is to be run on, and returns its nodes; None on this machine."""
+
+
+def _stay(plan: Plan) -> None:
+    """Join no cluster."""
 
 
 def _nobody(folder: Path) -> AbstractContextManager[None]:
@@ -103,9 +119,11 @@ def run_space(
         BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
     file = folder.agree(file)
-    plan, shared = prepared(file, folder, watch, write_report, serial=serial)
-    lock = folder.lock()
-    try:
+    with ExitStack() as stack:
+        join = partial(_join, stack, folder, watch, serial=serial)
+        plan, shared = prepared(file, folder, watch, write_report, serial=serial, join=join)
+        lock = folder.lock()
+        stack.callback(lock.release)
         with follow(folder.path):
             Run(plan, folder, shared).run(baselines=baselines)
             began = time.monotonic()
@@ -113,9 +131,36 @@ def run_space(
                 report = write_report(folder.path)
             folder.spend("report", time.monotonic() - began)
             folder.note(end=now())
-    finally:
-        lock.release()
     return folder.path, report
+
+
+def _join(
+    stack: ExitStack, folder: RunFolder, watch: Watch, plan: Plan, *, serial: bool
+) -> tuple[Node, ...] | None:
+    """Join the cluster that RAY_ADDRESS names until the end of a run; None without one.
+
+    Raises:
+        LagsearchError: A node of it does not see what is read and written there, say.
+    """
+    if serial or not os.environ.get("RAY_ADDRESS"):
+        return None
+    from lagsearch.running.workers.cluster import joined
+
+    cluster = stack.enter_context(joined(watch))
+    shared = "must be on storage that all nodes share"
+    written = {
+        f"the run folder (--out) {shared}": folder.path,
+        f"the cache (LAGSEARCH_CACHE) {shared}": cache_root(),
+    }
+    read: dict[str, Path] = {}
+    if plan.file.stages[0].space.trainer is not None:
+        read[f"where a trainer's commands run {shared}"] = Path.cwd()
+        for each in plan.stages[0].sources:
+            if each.checkpoint is not None:
+                read[f"the checkpoint of {each.source.name} {shared}"] = each.checkpoint.absolute()
+    with watch.doing("looking for the run folder on the nodes", is_brief=True):
+        cluster.check_storage(written, read)
+    return cluster.nodes
 
 
 def prepared(
@@ -126,6 +171,7 @@ def prepared(
     *,
     serial: bool,
     only_grows: bool = False,
+    join: Join = _stay,
 ) -> tuple[Plan, Shared]:
     """Plan a run and read its text and its checkpoints; nothing is written to its folder.
 
@@ -136,6 +182,7 @@ def prepared(
         write_report: Called when all is trained.
         serial: Whether Ray is left out.
         only_grows: Whether candidates are grown and not trained: this machine need not be able to.
+        join: Joins a cluster, where there is one.
     """
     first = file.stages[0]
     if first.number is None and any(each.before is not None for each in first.space.sources):
@@ -152,11 +199,14 @@ def prepared(
         _check_downstream(plan, folder, watch)
         check_trainer(first, plan.stages[0], watch.say)
     memory = [each.cost.memory_bytes for each in plan.candidates]
-    compute, slots = _resources(first, memory, only_grows=only_grows)
+    nodes = join(plan)
+    compute, slots = _resources(first, memory, nodes, only_grows=only_grows)
     trains = first.space.trainer is None and not only_grows
-    if trains or any(each.checkpoint is None for each in plan.stages[0].sources):
+    is_training = trains or any(each.checkpoint is None for each in plan.stages[0].sources)
+    if is_training and nodes is None:  # on a cluster that shows only later
         for each in file.stages:
             _check_compiling(each, compute.device)
+    for_sources = slots_of_sources(slots, nodes)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     return plan, Shared(
         tokenizer=tokenizer,
@@ -164,8 +214,15 @@ def prepared(
         store=store,
         objective=objective,
         compute=compute,
-        source_threads=1 if slots.gpus else slots.cpus * slots.number,
+        source_threads=for_sources.cpus,
         open_runner=open_serial if serial else _open_ray(slots),
+        open_alone=open_serial if nodes is None else _open_ray(for_sources),
+        open_sources=_open_ray(for_sources),
+        sources_at_once=not serial and for_sources.number > 1,
+        compute_here=(
+            replace(compute, threads=for_sources.cpus) if nodes is None else compute_here(compute)
+        ),
+        devices=describe(compute, nodes),
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
         watch=watch,
         write_report=write_report,
@@ -232,23 +289,30 @@ def _checkpoints(
 
 
 def _resources(
-    file: StageFile, memory: Sequence[int | None], *, only_grows: bool = False
+    file: StageFile,
+    memory: Sequence[int | None],
+    cluster: Sequence[Node] | None = None,
+    *,
+    only_grows: bool = False,
 ) -> tuple[Compute, Slots]:
     space = file.space
     asked = as_far_as_here(space.resources) if only_grows else space.resources
     trains = space.trainer is None and not only_grows
     try:
-        compute, slots = assign_slots(asked, space.training.precision, memory)
-        if trains and not os.environ.get("RAY_ADDRESS"):  # another machine will train
+        compute, slots = assign_slots(asked, space.training.precision, memory, cluster)
+        if trains and cluster is None:
             check_memory(memory, compute.device, memory_of(compute.device))
+        for node in nodes_for(cluster or (), slots.cpus, slots.gpus) if trains else ():
+            there = node.gpu_bytes if slots.gpus else node.memory_bytes
+            check_memory(memory, compute.device, there, node.name)
         return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
 
 
 def _check_compiling(file: StageFile, device: str) -> None:
-    """Check that what a space has compiled can be; on a cluster that shows only later."""
-    if not file.space.training.compile or os.environ.get("RAY_ADDRESS"):
+    """Check that what a space has compiled can be."""
+    if not file.space.training.compile:
         return
     try:
         check_compiler(device)

@@ -31,7 +31,6 @@ from lagsearch.running.phases import Phases
 from lagsearch.running.sampling import open_sampling, sample
 from lagsearch.running.states import let_go
 from lagsearch.running.workers.serial import OpenRunner
-from lagsearch.running.workers.slots import describe
 from lagsearch.space import StageFile
 from lagsearch.storage.files import digest
 from lagsearch.training.job import Compute, Job
@@ -51,6 +50,11 @@ class Shared:
         compute: What a candidate may use.
         source_threads: Threads of a source's pretraining.
         open_runner: Gives what trains several at a time.
+        open_alone: Gives what trains one alone: a worker of a cluster, or this process.
+        open_sources: Gives what pretrains several sources.
+        sources_at_once: Whether that is several at a time.
+        compute_here: What this process may use.
+        devices: What the run uses, for its record.
         brought: Sources that are checkpoints, by their names.
         watch: Follows.
         write_report: Writes the report of a run folder.
@@ -63,6 +67,11 @@ class Shared:
     compute: Compute
     source_threads: int
     open_runner: OpenRunner
+    open_alone: OpenRunner
+    open_sources: OpenRunner
+    sources_at_once: bool
+    compute_here: Compute
+    devices: Mapping[str, Any]
     brought: Mapping[str, CachedSource]
     watch: Watch
     write_report: Callable[[Path], Any]
@@ -144,7 +153,7 @@ class StageRun:
             self.say(line)
         sampling = open_sampling(self.plan, self.folder)
         plans = recorded(self.plan) if sampling is None else sampling.record()
-        self.folder.begin(space, plans, describe(shared.compute), self.make.inputs())
+        self.folder.begin(space, plans, dict(shared.devices), self.make.inputs())
         if space.trainer is not None:
             shared.tokenizer.save_pretrained(self.make.tokenizer)
         states: dict[int, list[Path]] = {seed: [] for seed in space.seeds}
@@ -181,6 +190,10 @@ class StageRun:
             self.plan,
             self.make,
             shared.open_runner,
+            shared.open_alone,
+            shared.open_sources,
+            shared.sources_at_once,
+            shared.compute_here,
             shared.watch,
             {**shared.brought, **self._brought()},
             self._downstream,

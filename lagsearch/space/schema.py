@@ -488,6 +488,9 @@ class Resources(StrictModel):
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+    mix_devices: bool = False
+    """Train candidates of one search on different GPUs, or without GPUs on different CPUs, where a
+    cluster has them; `devices` of the report says which had what. Losses differ by rounding."""
     save_every: Duration = 600.0
     """Least time from one save of a candidate's state to the next, e.g. `10m`. None is saved in the
     first 2 minutes but at K, and saving never takes more than a twentieth of the time."""

@@ -174,10 +174,23 @@ def provide(entry: CacheEntry, build: Callable[[], None], tell: Callable[[str], 
         build: Makes its files, the record last; it finds what an interrupted process left.
         tell: Is told in a line what is waited for, and what is damaged and therefore made anew.
     """
+    with making(entry, tell) as is_missing:
+        if is_missing:
+            build()
+
+
+@contextmanager
+def making(entry: CacheEntry, tell: Callable[[str], None]) -> Iterator[bool]:
+    """Have an entry that is not whole for this process alone, to make it in a block; see `provide`.
+
+    Gives whether it is to be made.
+    """
     if entry.is_usable():
+        yield False
         return
     with alone(entry.folder, tell):
         if entry.is_usable():
+            yield False
             return
         if entry.is_made:
             tell(f"cache: {entry.name} is damaged ({entry.damage()}): it is made anew")
@@ -185,7 +198,7 @@ def provide(entry: CacheEntry, build: Callable[[], None], tell: Callable[[str], 
         for left in entry.files:
             if left.name.startswith(".") and left.suffix == UNFINISHED:
                 left.unlink()
-        build()
+        yield True
         entry.close()
     _hold(entry.folder)
 

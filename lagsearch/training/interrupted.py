@@ -11,12 +11,12 @@ _NAMED = 3
 
 
 @contextmanager
-def told_where(jobs: Sequence[Job], until: int) -> Iterator[None]:
+def told_where(jobs: Sequence[Job], until: int | None = None) -> Iterator[None]:
     """Add to an interrupt, as a note, from where trainings go on.
 
     Args:
         jobs: All that are to come to the step.
-        until: The step.
+        until: The step; of each its last one if left out.
     """
     try:
         yield
@@ -25,20 +25,22 @@ def told_where(jobs: Sequence[Job], until: int) -> Iterator[None]:
         raise
 
 
-def where_they_go_on(jobs: Sequence[Job], until: int) -> str:
+def where_they_go_on(jobs: Sequence[Job], until: int | None = None) -> str:
     """Say how many trainings came to a step, and from where those go on that had begun.
 
     Returns:
         E.g. `3 of 7 trainings are at step 300, stack goes on from step 240`.
     """
     curves = {job.name: read_curve(job.curve) for job in jobs}
-    over = [name for name, curve in curves.items() if curve.at(until) is not None]
+    ends = {job.name: until or job.training.steps for job in jobs}
+    over = [name for name, curve in curves.items() if curve.at(ends[name]) is not None]
     left = [job for job in jobs if job.name not in over and not curves[job.name].failure]
     begun = [job for job in left if len(jobs) == 1 or curves[job.name].evaluations]
     parts = []
     if len(jobs) > 1:
         are = "is" if len(over) == 1 else "are"
-        parts.append(f"{len(over)} of {counted(len(jobs), 'training')} {are} at step {until:,}")
+        there = f"at step {until:,}" if until else "over"
+        parts.append(f"{len(over)} of {counted(len(jobs), 'training')} {are} {there}")
     froms = [f"from step {job.goes_on_from():,}" for job in begun]
     named = [f"{job.name} {step}" for job, step in zip(begun, froms, strict=True)][:_NAMED]
     if len(begun) == 1:

@@ -4,15 +4,15 @@ A source's folder holds `state.safetensors` (weights and, if it was trained here
 `curve.jsonl` and, when it is complete, its record `source.json` and a seal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lagsearch.display.watch import Progress
 from lagsearch.models.checkpoints import checkpoint_digest, load_checkpoint
 from lagsearch.records.curve import read_curve
-from lagsearch.storage.cache import CacheEntry, provide
+from lagsearch.storage.cache import CacheEntry, making, provide
 from lagsearch.storage.files import (
     cache_root,
     digest,
@@ -20,7 +20,6 @@ from lagsearch.storage.files import (
 )
 from lagsearch.training.interrupted import told_where
 from lagsearch.training.job import Job
-from lagsearch.training.loop import train
 from lagsearch.training.state import SavedAt, save_state
 
 FORMAT = 1
@@ -42,41 +41,50 @@ class CachedSource:
 
 
 def pretrained(
-    job: Job, made_of: Any, follow: Callable[[Progress], None], tell: Callable[[str], None]
-) -> CachedSource:
-    """Train a source, or take it from the cache; an interrupted one goes on.
+    jobs: Sequence[Job],
+    made_of: Callable[[Job], Any],
+    train: Callable[[Sequence[Job]], None],
+    tell: Callable[[str], None],
+) -> list[CachedSource]:
+    """Train sources, or take them from the cache; interrupted ones go on.
 
     Args:
-        job: How to train it; its files are placed here.
-        made_of: All that decides its weights, as plain values.
-        follow: Is told of every sign of life.
+        jobs: How to train them; their files are placed here.
+        made_of: Gives all that decides a job's weights, as plain values.
+        train: Trains those that are missing to their completions.
         tell: Is told in a line when there is something to wait for.
-
-    Raises:
-        CandidateFailed: Its loss is NaN or infinite.
     """
-    entry = _entry(made_of)
-    folder = entry.folder
-    job = replace(job, state=folder / "state.safetensors", curve=folder / "curve.jsonl")
+    entries = [_entry(made_of(job)) for job in jobs]
+    in_order = sorted(zip(entries, jobs, strict=True), key=lambda each: each[0].name)
+    with ExitStack() as stack:  # in one order, so that processes do not wait for one another
+        missing = [
+            (entry, _placed(job, entry))
+            for entry, job in in_order
+            if stack.enter_context(making(entry, tell))
+        ]
+        if missing:
+            left = [job for _, job in missing]
+            with told_where(left):
+                train(left)
+        for entry, job in missing:
+            last = read_curve(job.curve).evaluations[-1]
+            facts = {
+                "kind": "pretrained",
+                "steps": last.step,
+                "val_loss": last.val_loss,
+                "flops": last.flops,
+                "wall_s": last.wall_s,
+                "has_optimizer_state": True,
+                "made_of": made_of(job),
+            }
+            write_json(entry.record, facts)
+    return [_cached(entry, job.name) for entry, job in zip(entries, jobs, strict=True)]
 
-    def build() -> None:
-        with told_where([job], job.training.steps):
-            for progress in train(job, job.training.steps):
-                follow(progress)
-        last = read_curve(job.curve).evaluations[-1]
-        facts = {
-            "kind": "pretrained",
-            "steps": last.step,
-            "val_loss": last.val_loss,
-            "flops": last.flops,
-            "wall_s": last.wall_s,
-            "has_optimizer_state": True,
-            "made_of": made_of,
-        }
-        write_json(entry.record, facts)
 
-    provide(entry, build, tell)
-    return _cached(entry, job.name)
+def _placed(job: Job, entry: CacheEntry) -> Job:
+    """Return a job whose files are those of an entry."""
+    state, curve = entry.folder / "state.safetensors", entry.folder / "curve.jsonl"
+    return replace(job, state=state, curve=curve)
 
 
 def from_checkpoint(

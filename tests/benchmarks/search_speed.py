@@ -50,15 +50,16 @@ def one_job(folder):
     file = space(10**6, 4)
     tokenizer = find_tokenizer(file)
     plan = make_plan(file, vocabulary_of(tokenizer, file.space))
-    compute, slots = pipeline._resources(file, plan)
+    memory = [each.cost.memory_bytes for each in plan.candidates]
+    compute, slots = pipeline._resources(file, memory)
     store, objective = pipeline._open_data([file], tokenizer, Watch())
     run_folder = RunFolder(folder)
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
     run_folder.begin(file.space, recorded(plan), {}, make.inputs())
     downstream = open_downstream(file, [], run_folder, print)
-    sources = Phases(
-        plan, make, open_serial, Watch(), {}, downstream, tokenizer, lambda path: {}
-    ).sources()
+    opened = (open_serial, open_serial, open_serial, False, compute)
+    rest = (Watch(), {}, downstream, tokenizer, lambda path: {})
+    sources = Phases(plan, make, *opened, *rest).sources()
     states = {seed: [each.state for each in found] for seed, found in sources.items()}
     jobs = make.candidates(states)
     return replace(next(iter(jobs.values())), evaluate_at=())

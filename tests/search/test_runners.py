@@ -17,28 +17,6 @@ from lagsearch.running.workers import serial
 from lagsearch.running.workers.slots import Slots
 
 
-@pytest.mark.parametrize(
-    ("nodes", "cpus", "gpus", "number"),
-    [
-        ([{"CPU": 8}], 2, 0, 4),
-        ([{"CPU": 3}, {"CPU": 3}], 2, 0, 2),  # what is left over does not add up across nodes
-        ([{"CPU": 8, "GPU": 1}], 1, 0.25, 4),
-        ([{"CPU": 2, "GPU": 4}, {"CPU": 16, "GPU": 0}], 1, 1, 2),
-    ],
-)
-def test_slots_of_a_cluster(nodes, cpus, gpus, number):
-    from lagsearch.running.workers.ray_tune import _slots_in
-
-    assert _slots_in(nodes, Slots(cpus, gpus, 1)) == number
-
-
-def test_a_cluster_without_room_is_refused():
-    from lagsearch.running.workers.ray_tune import _slots_in
-
-    with pytest.raises(ResourceError, match=r"no node of the cluster holds one candidate"):
-        _slots_in([{"CPU": 3}, {"CPU": 3}], Slots(4, 0, 1))
-
-
 def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(
     write_space, tmp_path, monkeypatch
 ):

@@ -55,7 +55,8 @@ def _facts(run: Recorded, name: str) -> dict[str, Any]:
         "flops": last.flops if last else 0,
         "flops_by_step": {str(each.step): each.flops for each in evaluations},
     }
-    return known | ({"learned": run.operators[name]} if name in run.operators else {})
+    known |= {"learned": run.operators[name]} if name in run.operators else {}
+    return known | ({"devices": run.devices[name]} if name in run.devices else {})
 
 
 def _source(facts: dict[str, Any]) -> dict[str, Any]:

@@ -436,9 +436,20 @@ def _cost(report: dict[str, Any]) -> Section:
         f"Search and winner took {spent / spending['oracle_flops']:.0%} of the compute to train "
         f"every candidate, {more / spending['oracle_flops']:.0%} with the evaluations of the "
         f"search. FLOPs of training ({counted}), but for the row of evaluations. Up to {slots} "
-        f"candidate{'s' * (slots > 1)} trained at a time. A source from the cache takes no time."
+        f"candidate{'s' * (slots > 1)} trained at a time{_nodes(report)}. "
+        "A source from the cache takes no time."
     )
     return Section("Cost", (Grid(["training", "FLOPs", "time"], rows), note))
+
+
+def _nodes(report: dict[str, Any]) -> str:
+    """Say on what a cluster trained the candidates; nothing of a run on one machine."""
+    places = [place for each in report["candidates"] for place in each.get("devices", ())]
+    if not places:
+        return ""
+    nodes = len({each["node"] for each in places})
+    kinds = sorted({each["device"] for each in places})
+    return f", on {nodes} node{'s' * (nodes > 1)} with {', '.join(kinds)}"
 
 
 def _cost_elsewhere(report: dict[str, Any]) -> Section:

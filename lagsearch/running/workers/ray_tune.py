@@ -1,4 +1,4 @@
-"""Candidates in parallel in reused Ray actors. The only module that imports ray.
+"""Candidates in parallel in reused Ray actors.
 
 Ray Tune places, starts and reuses workers; nothing is ever restored from its state. What a
 candidate did is in its own files.
@@ -6,56 +6,41 @@ candidate did is in its own files.
 
 import gc
 import logging
-import math
-import os
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-if not os.environ.get("RAY_ADDRESS"):
-    # despite its name it holds on Linux too: without clusters Ray listens on the loopback address
-    # alone, and otherwise on all
-    _QUIET["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-elif os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").is_file():
-    _QUIET["RAY_AUTH_MODE"] = "token"  # a cluster by its address is not asked for it otherwise
-for _name, _value in _QUIET.items():
-    os.environ.setdefault(_name, _value)
+from lagsearch.display.watch import Progress, Watch
+from lagsearch.errors import brief, reason_of
+from lagsearch.records.devices import TrainedOn, note_device
+from lagsearch.running.interrupts import SIGNALS
+from lagsearch.running.trainers.advance import advance
+from lagsearch.running.workers.cluster import (  # before ray: it sets it up
+    can_hold,
+    is_joined,
+    names_of_nodes,
+    started,
+)
+from lagsearch.running.workers.nodes import copied_here, device_name
+from lagsearch.running.workers.serial import Finished, Outcome, Runner
+from lagsearch.running.workers.slots import Slots
+from lagsearch.training.job import Job
 
-import ray  # noqa: E402  (ray reads these variables when it is imported)
-from ray import tune  # noqa: E402
-from ray._private import worker as ray_worker  # noqa: E402
-
-from lagsearch.display.watch import Progress, Watch  # noqa: E402
-from lagsearch.errors import ResourceError, brief, reason_of  # noqa: E402
-from lagsearch.running.interrupts import SIGNALS, kept  # noqa: E402
-from lagsearch.running.trainers.advance import advance  # noqa: E402
-from lagsearch.running.workers.serial import Finished, Outcome, Runner  # noqa: E402
-from lagsearch.running.workers.slots import Slots  # noqa: E402
-from lagsearch.training.job import Job  # noqa: E402
+import ray  # isort: skip
+from ray import tune  # isort: skip
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failures are told by the watch
 
-_FOR_WORKERS = ("GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
-"""What the workers of a cluster must have as this process has it; local ones inherit it."""
-
-
 _TRIES = 3
 """How often a candidate is tried again at once when its worker dies; it goes on from its state."""
+
+_SILENT_S = 30.0
+"""Workers tell of themselves every second or so; after this long the nodes are looked at."""
 
 
 class _Worker(tune.Trainable):  # type: ignore[misc]
@@ -72,16 +57,23 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._signs = advance(self._jobs[config["candidate"]], self._until)
+        job = self._jobs[config["candidate"]]
+        near = replace(job, sources=tuple(map(copied_here, job.sources)))
+        self._signs = advance(near, self._until)
+        self._device = job.compute.device
+        self._place: tuple[str, str] | None = None
 
     def step(self) -> dict[str, Any]:
         try:
             sign = next(self._signs, None)
+            if self._place is None:
+                node = ray.get_runtime_context().get_node_id()
+                self._place = node, device_name(self._device)
         except OSError as error:  # a full disk, say, is no fault of a candidate's
             return {"stopped": (error.errno, error.strerror, error.filename), "done": True}
         except Exception as error:  # one candidate's mishap must not end its worker
             return {"failed": reason_of(error), "done": True}
-        return {"done": True} if sign is None else {"sign": sign}
+        return {"done": True} if sign is None else {"sign": sign, "place": self._place}
 
     def cleanup(self) -> None:
         self._signs.close()
@@ -108,6 +100,10 @@ class _Cause(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, ray.exceptions.OutOfMemoryError):
             self.text = "the machine ran out of memory"
+        elif isinstance(error, ray.exceptions.ActorUnavailableError):
+            self.text = "it cannot be reached"
+        elif isinstance(error, ray.exceptions.RayActorError) and "node has died" in str(error):
+            self.text = "the node is gone"
         elif isinstance(error, ray.exceptions.RayActorError):
             self.text = "it crashed or was killed, as a system does where memory runs out"
         elif error is not None:
@@ -119,10 +115,18 @@ class _Follow(tune.Callback):  # type: ignore[misc]
     """Hands what Tune hears from the workers to the watch."""
 
     def __init__(
-        self, jobs: Mapping[str, Job], watch: Watch, finished: Finished, noted: list[int]
+        self,
+        jobs: Mapping[str, Job],
+        slots: Slots,
+        watch: Watch,
+        finished: Finished,
+        noted: list[int],
     ) -> None:
-        self.jobs, self.watch, self.finished = jobs, watch, finished
+        self.jobs, self.slots, self.watch, self.finished = jobs, slots, watch, finished
         self.noted = noted
+        self.heard, self.is_waiting = time.monotonic(), False
+        self.nodes = names_of_nodes() if is_joined() else {}
+        self.places: dict[str, TrainedOn] = {}
         self.waiting = ExitStack()
         self.cause = _Cause()
         self.failures: dict[str, str] = {}
@@ -133,6 +137,16 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         """Tune pickles its callbacks and calls this very one: a live table cannot be pickled."""
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Say so once where no node is left that holds a candidate: Tune waits without a word."""
+        now = time.monotonic()
+        if is_joined() and now - self.heard > _SILENT_S:
+            self.heard = now
+            is_missing = not can_hold(self.slots)
+            if is_missing and not self.is_waiting:
+                self.watch.say(f"no node holds one candidate any more ({self.slots}); waiting")
+            self.is_waiting = is_missing
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -140,9 +154,11 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         if self.began is None:
             self.began = time.monotonic()
             self.waiting.close()
+        self.heard, self.is_waiting = time.monotonic(), False
         name = trial.config["candidate"]
         sign: Progress | None = result.get("sign")
         if sign is not None:
+            self._note_device(name, *result["place"])
             self.watch.progress(sign)
         elif "stopped" in result:
             self.stopped = OSError(*result["stopped"])
@@ -152,6 +168,15 @@ class _Follow(tune.Callback):  # type: ignore[misc]
             self.finished(self.jobs[name])
             self.watch.finished(name)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell of a worker that died on a cluster: the machine may be one to look after."""
+        self._heed()
+        name = trial.config["candidate"]
+        if is_joined():
+            node = self.places[name]["node"] if name in self.places else "a node"
+            again = f"it is trained on from its last state, try {trial.num_failures} of {_TRIES}"
+            self.watch.say(f"{name}: lost its worker on {node} ({self.cause.text}); {again}")
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._heed()
         self._fail(trial.config["candidate"], f"its worker died: {self.cause.text}")
@@ -159,6 +184,17 @@ class _Follow(tune.Callback):  # type: ignore[misc]
     def _heed(self) -> None:
         if self.noted:
             raise KeyboardInterrupt
+
+    def _note_device(self, name: str, node: str, device: str) -> None:
+        """Record on which node of a cluster a model is trained."""
+        if not is_joined():
+            return
+        if node not in self.nodes:  # it came later
+            self.nodes = names_of_nodes()
+        place = TrainedOn(node=self.nodes.get(node, node), device=device)
+        if self.places.get(name) != place:
+            self.places[name] = place
+            note_device(self.jobs[name].curve, place)
 
     def _fail(self, name: str, reason: str) -> None:
         self.failures[name] = reason
@@ -169,24 +205,24 @@ class _Follow(tune.Callback):  # type: ignore[misc]
 def open_ray(slots: Slots) -> Iterator[Runner]:
     """Give a runner that trains as many jobs at a time as there are slots.
 
-    Ray starts with its first call and stays until the end of the block, however often it is called.
+    Ray starts on this machine with its first call, unless a cluster was joined before, and stays
+    until the end of the block, however often it is called.
 
     Args:
         slots: Where candidates run.
     """
     with ExitStack() as stack:
-        number: list[int] = []
 
         def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
-            if not number:
-                number.append(stack.enter_context(_ray(slots, watch)))
-            return _run(jobs, until, slots, watch, finished, number[0])
+            if not ray.is_initialized():
+                stack.enter_context(started(slots, watch))
+            return _run(jobs, until, slots, watch, finished)
 
         yield runner
 
 
 def _run(
-    jobs: Sequence[Job], until: int, slots: Slots, watch: Watch, finished: Finished, number: int
+    jobs: Sequence[Job], until: int, slots: Slots, watch: Watch, finished: Finished
 ) -> Outcome:
     """Train jobs to a step.
 
@@ -196,7 +232,6 @@ def _run(
         slots: Where they run.
         watch: Follows.
         finished: Is called in this process with each job that reached the step.
-        number: Jobs at a time.
 
     Raises:
         OSError: A worker could not read or write a file.
@@ -207,7 +242,7 @@ def _run(
         _noted_interrupts() as noted,
         tempfile.TemporaryDirectory(prefix="lagsearch-") as scratch,
     ):
-        follow = _Follow(by_name, watch, finished, noted)
+        follow = _Follow(by_name, slots, watch, finished, noted)
         tuner = tune.Tuner(
             tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
             param_space={"candidate": tune.grid_search(list(by_name))},
@@ -228,7 +263,7 @@ def _run(
             raise KeyboardInterrupt
         if follow.stopped is not None:
             raise follow.stopped
-    return Outcome(follow.failures, follow.began or time.monotonic(), number)
+    return Outcome(follow.failures, follow.began or time.monotonic(), slots.number)
 
 
 @contextmanager
@@ -257,64 +292,3 @@ def _noted_interrupts() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _ray(slots: Slots, watch: Watch) -> Iterator[int]:
-    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; give the slots."""
-    address = os.environ.get("RAY_ADDRESS")
-    own: dict[str, Any] = {
-        "address": "local",
-        "num_cpus": slots.cpus * slots.number,
-        "num_gpus": math.ceil(slots.gpus * slots.number),
-    }
-    given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
-    joined = {"address": address, "runtime_env": {"env_vars": given}}
-    try:
-        with kept(), watch.doing("starting Ray"):
-            ray.init(
-                **(joined if address else own),
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
-    except SystemExit:  # how Ray itself takes a SIGTERM while it starts
-        raise KeyboardInterrupt from None
-    except (RuntimeError, OSError, ValueError) as error:  # a busy machine, a cluster that is gone
-        ray.shutdown()
-        reason = " ".join(str(error).split())[:200]
-        where = f"the cluster at {address}" if address else "this machine"
-        message = f"Ray cannot start on {where}: {reason}; try again, or use --serial"
-        raise ResourceError(message, ("resources",)) from error
-    # Ray prints of a dead worker what is no use to a person, to the standard output
-    printed, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, _unheard
-    try:
-        yield _slots_in([node["Resources"] for node in ray.nodes() if node["Alive"]], slots)
-    finally:
-        with watch.doing("stopping Ray", is_brief=True):
-            ray.shutdown()
-        ray_worker.print_to_stdstream = printed
-
-
-def _unheard(data: Any, ignore_prefix: bool) -> None:
-    pass
-
-
-def _slots_in(nodes: Sequence[Mapping[str, float]], slots: Slots) -> int:
-    """Return how many candidates fit at a time on nodes with these resources.
-
-    Raises:
-        ResourceError: Not one does: Ray would wait for ever.
-    """
-    number = 0
-    for resources in nodes:
-        here = resources.get("CPU", 0) // slots.cpus
-        if slots.gpus:
-            here = min(here, resources.get("GPU", 0) // slots.gpus)
-        number += int(here)
-    if number < 1:
-        message = (
-            f"no node of the cluster holds one candidate ({slots.cpus} CPUs, {slots.gpus} GPUs)"
-        )
-        raise ResourceError(message, ("resources",))
-    return number

@@ -1,12 +1,11 @@
-"""How many candidates run at a time on this machine."""
+"""How many candidates run at a time, and on what: on this machine, or on the nodes of a cluster."""
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lagsearch.errors import ResourceError
+from lagsearch.running.workers.nodes import Node, machine_bytes, n_cpus, this_machine
 from lagsearch.space import Resources
 from lagsearch.training.job import Compute
 from lagsearch.training.saving import Interval
@@ -15,10 +14,7 @@ _GPU_CONTEXT_BYTES = 1 << 30
 _SHARES = (0.125, 0.25, 0.5)
 _SURELY = {"cpu": 0.75, "cuda": 0.5}
 """What is surely needed of an estimate: it may be off by a quarter, and bf16 keeps half as much."""
-_CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -28,48 +24,138 @@ class Slots:
     Attributes:
         cpus: CPUs of one candidate.
         gpus: GPUs of one candidate, a share or several.
-        number: Candidates at a time on this machine.
+        number: Candidates at a time.
     """
 
     cpus: int
     gpus: float
     number: int
 
+    def __str__(self) -> str:
+        """Return what one candidate takes, in words."""
+        return f"{self.cpus} CPUs, {self.gpus:g} GPUs"
+
 
 def assign_slots(
-    wanted: Resources, precision: str, memory_bytes: Sequence[int | None]
+    wanted: Resources,
+    precision: str,
+    memory_bytes: Sequence[int | None],
+    cluster: Sequence[Node] | None = None,
 ) -> tuple[Compute, Slots]:
     """Decide device, precision and how many candidates run at a time.
-
-    On a cluster (RAY_ADDRESS) what there is shows only later; here it is only asked for.
 
     Args:
         wanted: What the space says of resources.
         precision: `auto`, `fp32` or `bf16`.
         memory_bytes: Estimate of each candidate's training, None where there is none.
+        cluster: The nodes that candidates run on; None is this machine.
 
     Raises:
-        ResourceError: One candidate needs more than this machine has.
+        ResourceError: One candidate needs more than there is, or the nodes differ.
     """
-    import torch
-
-    is_here = not os.environ.get("RAY_ADDRESS")
+    nodes = [this_machine()] if cluster is None else cluster
+    if cluster is not None and wanted.gpus_per_candidate:
+        _check_cards(nodes)
     share = wanted.gpus_per_candidate
-    gpus = gpu_share(memory_bytes) if share == "auto" else float(share)
-    if gpus and is_here and not torch.cuda.is_available():
+    gpus = gpu_share(memory_bytes, nodes) if share == "auto" else float(share)
+    if gpus and not any(each.cards for each in nodes):
+        what = "this machine has no" if cluster is None else "no node of the cluster has a"
+        more = "" if cluster is None else f": {_named(nodes)}"
         at = ("resources", "gpus_per_candidate")
-        raise ResourceError("this machine has no usable GPU", at)
-    number = count_slots(wanted.cpus_per_candidate, gpus)
-    if number < 1 and is_here:
+        raise ResourceError(f"{what} usable GPU{more}", at)
+    device, cpus = "cuda" if gpus else "cpu", wanted.cpus_per_candidate
+    used = nodes_for(nodes, cpus, gpus)
+    if not used and cluster is None:
         message = f"one candidate needs more than this machine has ({n_cpus()} CPUs)"
         raise ResourceError(message, ("resources",))
-    device = "cuda" if gpus else "cpu"
+    if not used:
+        one = f"one candidate ({Slots(cpus, gpus, 0)})"
+        message = f"no node of the cluster holds {one}: {_named(nodes)}"
+        raise ResourceError(message, ("resources",))
+    if cluster is not None and not wanted.mix_devices:
+        _check_alike(used, device)
     if precision == "auto":
-        has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bf16 = device == "cuda" and all(each.has_bf16 for each in used)
         precision = "bf16" if has_bf16 else "fp32"
-    saving = Interval(every_s=wanted.save_every)
-    compute = Compute(wanted.cpus_per_candidate, device, precision, saving)
-    return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number))
+    number = sum(each.holds(cpus, gpus) for each in used)
+    compute = Compute(cpus, device, precision, Interval(every_s=wanted.save_every))
+    return compute, Slots(cpus, gpus, number)
+
+
+def slots_of_sources(slots: Slots, cluster: Sequence[Node] | None = None) -> Slots:
+    """Return where sources are pretrained: each has a machine's CPUs for itself, or a GPU's share.
+
+    Args:
+        slots: Those of candidates.
+        cluster: The nodes that they run on; None is this machine.
+    """
+    if slots.gpus:
+        return Slots(1, slots.gpus, slots.number)
+    if cluster is None:
+        return Slots(slots.cpus * slots.number, 0.0, 1)
+    threads = slots.cpus * max(each.holds(slots.cpus, 0) for each in cluster)
+    return Slots(threads, 0.0, sum(each.holds(threads, 0) for each in cluster))
+
+
+def compute_here(compute: Compute) -> Compute:
+    """Return what this process may use of what a candidate uses on a cluster."""
+    import torch
+
+    has_device = compute.device == "cpu" or torch.cuda.is_available()
+    return replace(compute, threads=n_cpus(), device=compute.device if has_device else "cpu")
+
+
+def nodes_for(nodes: Iterable[Node], cpus: int, gpus: float) -> list[Node]:
+    """Return the nodes that hold a candidate.
+
+    Args:
+        nodes: All.
+        cpus: CPUs of one candidate.
+        gpus: GPUs of one candidate.
+    """
+    return [each for each in nodes if each.holds(cpus, gpus)]
+
+
+def _named(nodes: Sequence[Node]) -> str:
+    more = f" and {len(nodes) - _MOST_NAMED} more" if len(nodes) > _MOST_NAMED else ""
+    return ", ".join(map(str, nodes[:_MOST_NAMED])) + more
+
+
+def _check_cards(nodes: Sequence[Node]) -> None:
+    """Check that torch can use the GPUs that the nodes of a cluster offer.
+
+    Raises:
+        ResourceError: It cannot: candidates there would fail, or train on a CPU.
+    """
+    for each in nodes:
+        if each.gpus > len(each.cards):
+            raise ResourceError(
+                f"{each}: torch can use {len(each.cards)} of its GPUs; mend its driver or its "
+                "torch, or say gpus_per_candidate: 0 to train on CPUs",
+                ("resources", "gpus_per_candidate"),
+            )
+
+
+def _check_alike(nodes: Sequence[Node], device: str) -> None:
+    """Check that candidates train on one kind of device.
+
+    Raises:
+        ResourceError: The nodes have several.
+    """
+    kinds: dict[str, list[str]] = {}
+    for node in nodes:
+        for kind in dict.fromkeys(node.kinds(device)):
+            kinds.setdefault(kind, []).append(node.name)
+    if len(kinds) > 1:
+        found = "; ".join(
+            f"{kind} ({', '.join(names[:_MOST_NAMED])})" for kind, names in kinds.items()
+        )
+        raise ResourceError(
+            f"the nodes that hold a candidate have different devices: {found}; losses on them "
+            "differ by rounding: start Ray on nodes of one kind, or say resources.mix_devices: "
+            "true",
+            ("resources",),
+        )
 
 
 def as_far_as_here(wanted: Resources) -> Resources:
@@ -81,13 +167,16 @@ def as_far_as_here(wanted: Resources) -> Resources:
     return wanted.model_copy(update=own if has_gpu else {**own, "gpus_per_candidate": 0})
 
 
-def check_memory(memory_bytes: Sequence[int | None], device: str, there: int | None) -> None:
+def check_memory(
+    memory_bytes: Sequence[int | None], device: str, there: int | None, node: str = ""
+) -> None:
     """Check that one candidate at a time can fit at all.
 
     Args:
         memory_bytes: Estimate of each candidate's training, None where there is none.
         device: `cpu` or `cuda`.
         there: Bytes that the device has; None where that is not known.
+        node: The node of a cluster that is meant; nothing for this machine.
 
     Raises:
         ResourceError: One surely cannot, however far off the estimate is.
@@ -95,9 +184,11 @@ def check_memory(memory_bytes: Sequence[int | None], device: str, there: int | N
     needed = max((each for each in memory_bytes if each is not None), default=0)
     if there is None or needed * _SURELY[device] <= there:
         return
+    noun = "GPU" if device == "cuda" else "machine"
+    where = f"the {noun} of {node}" if node else f"this {noun}"
     raise ResourceError(
-        f"one candidate needs about {needed / 2**30:,.1f} GiB, and this "
-        f"{'GPU' if device == 'cuda' else 'machine'} has {there / 2**30:,.1f} GiB: take fewer "
+        f"one candidate needs about {needed / 2**30:,.1f} GiB, and {where} has "
+        f"{there / 2**30:,.1f} GiB: take fewer "
         "sequences, or a larger training.gradient_accumulation, which splits them; or a shorter "
         "data.sequence_length; or a smaller target",
         ("training", "batch_size"),
@@ -105,66 +196,49 @@ def check_memory(memory_bytes: Sequence[int | None], device: str, there: int | N
 
 
 def memory_of(device: str) -> int | None:
-    """Return the bytes of memory that a process may have on a device; None where it is not known.
+    """Return the bytes of memory that a process may have on a device of this machine.
 
-    On a CPU they are the machine's, or fewer where a control group (of a container, say) sets a
-    limit.
+    None where it is not known.
     """
     if device == "cuda":
         import torch
 
         return int(torch.cuda.get_device_properties(0).total_memory)
-    found = [int(text) for path in _CGROUP_LIMITS if (text := _read(path)).isdigit()]
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(found, default=None)
+    return machine_bytes()
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
+def describe(compute: Compute, cluster: Sequence[Node] | None = None) -> dict[str, Any]:
+    """Return what a run used, for its record.
+
+    Args:
+        compute: What a candidate uses.
+        cluster: The nodes that candidates run on; None is this machine.
+    """
+    used = {"used": compute.device, "precision": compute.precision}
+    if cluster is None:
+        here = this_machine()
+        return {"cpus": here.cpus, "gpus": list(here.cards), **used}
+    kept = ("name", "cpus", "gpus", "cards", "processor")
+    nodes = [{key: asdict(each)[key] for key in kept} for each in cluster]
+    cards = [card for each in cluster for card in each.cards]
+    return {"cpus": sum(each.cpus for each in cluster), "gpus": cards, **used, "nodes": nodes}
 
 
-def describe(compute: Compute) -> dict[str, Any]:
-    """Return what a run used, for its record."""
-    import torch
-
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"cpus": n_cpus(), "gpus": gpus, "used": compute.device, "precision": compute.precision}
-
-
-def n_cpus() -> int:
-    """Return the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def count_slots(cpus: int, gpus: float) -> int:
-    """Return how many candidates fit on this machine at a time; 0 if not one does."""
-    import torch
-
-    number = n_cpus() // cpus
-    if gpus:
-        number = min(number, int(torch.cuda.device_count() // gpus))
-    return number
-
-
-def gpu_share(memory_bytes: Sequence[int | None]) -> float:
+def gpu_share(memory_bytes: Sequence[int | None], nodes: Sequence[Node]) -> float:
     """Return the share of a GPU that holds any one candidate, 0 without a GPU.
 
     Shares are bookkeeping: nothing keeps a candidate from taking more.
 
     Args:
         memory_bytes: Estimate of each candidate's training, None where there is none.
+        nodes: Whose GPUs; the one with least memory counts.
     """
-    import torch
-
-    if not torch.cuda.is_available():
+    there = [each.gpu_bytes for each in nodes if each.gpu_bytes is not None]
+    if not there:
         return 0.0
     known = [each for each in memory_bytes if each is not None]
     if len(known) < len(memory_bytes):
         return 1.0
-    total = torch.cuda.get_device_properties(0).total_memory * 0.9
+    total = min(there) * 0.9
     needed = max(known) * 1.2 + _GPU_CONTEXT_BYTES
     return next((share for share in _SHARES if share * total >= needed), 1.0)
