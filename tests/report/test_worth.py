@@ -57,7 +57,7 @@ CASES = {
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.05, 1.0, 0.002)),
         "Growing paid off at equal steps only: the winner, c0, ends 0.1000 nats below the source "
         f"trained on without growing at step 50 ({TEST} 0.001); at equal training FLOPs (4.00e+06) "
-        f"it is above it, 1.0000 against its 1.0500 ({TEST} 0.002).",
+        f"continue is ahead, 1.0000 against the 1.0500 of c0 ({TEST} 0.002).",
     ),
     "paid": (
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.95, 1.0, 0.002)),
@@ -81,7 +81,7 @@ def test_not_below_at_equal_flops_is_not_shown():
     made = with_growing(compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.99, 1.0, 0.5)))
     (found,) = judge_growing(made)
     assert found.outcome == "at equal steps alone"
-    assert "it is not shown to be below it, 1.0000 against its 0.9900" in found.line
+    assert "continue cannot be told apart from it, 1.0000 against the 0.9900 of c0" in found.line
 
 
 def test_one_measurement_of_each_loss_is_compared_and_said_to_be_one():

@@ -173,8 +173,10 @@ class _Telling:
         if self.is_ahead(point):
             much = f"{-point['difference']:.4f} nats {spent}{self.test(point)}"
             return Worth("paid", f"Growing paid off: {line}, and {much}.")
-        place = "above it" if self.is_behind(point) else "not shown to be below it"
-        much = f"{spent} it is {place}, {self._told(point)}{self.test(point)}"
+        where = "is ahead" if self.is_behind(point) else "cannot be told apart from it"
+        losses = f"{point['baseline_val_loss']:.4f} against the {point['val_loss']:.4f}"
+        of_both = f"{losses} of {self.growth}{self.test(point)}"
+        much = f"{spent} {self.baseline['name']} {where}, {of_both}"
         line = f"Growing paid off at equal steps only: {line}; {much}."
         return Worth("at equal steps alone", line)
 
