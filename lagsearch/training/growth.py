@@ -19,6 +19,7 @@ from lagsearch.operators.execute.fill import (
 from lagsearch.training.job import Job
 from lagsearch.training.learning import learn
 from lagsearch.training.optimizer import AnyOptimizer, begin_anew, grow_state
+from lagsearch.training.ranks import ALONE, Ranks
 from lagsearch.training.state import WEIGHT, load_weights
 
 
@@ -41,10 +42,18 @@ def trained(job: Job) -> nn.Module:
     return model
 
 
-def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[int, None, float]:
+def grow_job(
+    job: Job, model: nn.Module, optimizer: AnyOptimizer, ranks: Ranks = ALONE
+) -> Generator[int, None, float]:
     """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
 
     What the plan learns is learned first; its moments begin at zero.
+
+    Args:
+        job: Whose.
+        model: The model, placed by the processes that train it.
+        optimizer: Of its parameters.
+        ranks: The processes.
 
     Yields:
         Steps of learning so far.
@@ -63,7 +72,7 @@ def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[i
     fill(job.plan, stack, sources, tensors)
     add_noise(job.plan, stack, tensors, config.hidden_size, job.init_seed)
     began = time.perf_counter()
-    yield from learn(job, model, sources)
+    yield from learn(job, model, sources, ranks)
     learned_s = time.perf_counter() - began
     if job.sources and job.training.optimizer_state != "reset":
         state = grow_state(
@@ -76,5 +85,7 @@ def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[i
             begin_anew(state, new_parameters(job.plan, stack, tensors))
     check_growth(model, config, job.n_parameters)
     if job.is_first_of_its_shape:
-        check_running(model, job.text.objective.kind)
+        saves = ranks.is_first and not ranks.shards_model
+        check_running(model, job.text.objective.kind, saves=saves)
+        ranks.at_rest(model)
     return learned_s

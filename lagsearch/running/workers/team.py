@@ -1,0 +1,214 @@
+"""Processes on this machine that train one model together, and are kept for the next one.
+
+They find each other by a file and talk through the loopback interface alone.
+"""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from lagsearch.display.watch import Progress
+from lagsearch.errors import LagsearchError, brief
+from lagsearch.running.trainers.process import last_words
+from lagsearch.running.workers.rank import ENDED, Mishap
+from lagsearch.training.job import Job
+
+_TRIES = 3
+"""How often a job is tried again at once when a process dies; it goes on from its state."""
+
+_PROGRAM = "from lagsearch.running.workers.rank import main; main()"
+"""Not as a module to be run: what it sends would then be of no module that is known here."""
+
+_GRACE_S = 5.0
+_POLL_S = 0.05
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
+
+class RankDied(LagsearchError):
+    """One of the processes that train a model together is gone."""
+
+
+class Team:
+    """Some processes of a job's devices, threads and device."""
+
+    def __init__(self, job: Job) -> None:
+        """Start them; they wait for jobs.
+
+        Args:
+            job: The first one that they are for.
+        """
+        self._compute = job.compute
+        self._stack = ExitStack()
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lagsearch-ranks-"))
+        self._folder = Path(folder)
+        self._connections: list[Any] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        for number in range(job.compute.devices):
+            self._start(number, job)
+
+    def suits(self, job: Job) -> bool:
+        """Return whether a job may be trained by these processes."""
+        own, wanted = self._compute, job.compute
+        return (own.devices, own.threads, own.device) == (
+            wanted.devices,
+            wanted.threads,
+            wanted.device,
+        )
+
+    def _start(self, number: int, job: Job) -> None:
+        own, other = Pipe()
+        words = (other.fileno(), number, job.compute.devices, f"file://{self._folder / 'store'}")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": str(job.compute.threads),
+            "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", _LOOPBACK),
+            "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", _LOOPBACK),
+        }
+        with self._output(number).open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, *map(str, words)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=[other.fileno()],
+                start_new_session=True,  # a Ctrl-C is for lagsearch, which ends them
+            )
+        other.close()
+        self._connections.append(own)
+        self._processes.append(process)
+
+    def _output(self, number: int) -> Path:
+        return self._folder / f"{number}.log"
+
+    def train(self, job: Job, until: int) -> Generator[Progress, None, None]:
+        """Train a job up to a step; see `lagsearch.training.loop.train`.
+
+        Raises:
+            CandidateFailed: A loss is NaN or infinite.
+            LagsearchError: It cannot be trained.
+            OSError: A process could not read or write a file.
+            RankDied: A process is gone.
+        """
+        for number, connection in enumerate(self._connections):
+            with self._seen(number):
+                connection.send((job, until))
+        waiting = {each: number for number, each in enumerate(self._connections)}
+        while waiting:
+            ready: list[Any] = wait(list(waiting))
+            for connection in ready:
+                with self._seen(waiting[connection]):
+                    said = connection.recv()
+                if isinstance(said, Exception):
+                    raise said
+                if isinstance(said, Mishap):
+                    self._check_alive(0.0 if said.is_foreseen else _GRACE_S)
+                    raise LagsearchError(said.reason)
+                if said == ENDED:
+                    del waiting[connection]
+                else:
+                    yield said
+
+    @contextmanager
+    def _seen(self, number: int) -> Iterator[None]:
+        """Talk with a process inside.
+
+        Raises:
+            RankDied: It is gone.
+        """
+        try:
+            yield
+        except (EOFError, OSError):
+            self._check_alive(_GRACE_S)
+            raise RankDied(f"process {number + 1} of {len(self._processes)} is gone") from None
+
+    def _check_alive(self, grace_s: float) -> None:
+        """Check that no process has ended, nor does in a while.
+
+        Raises:
+            RankDied: One has.
+        """
+        until = time.monotonic() + grace_s
+        while True:
+            for number, process in enumerate(self._processes):
+                if (code := process.poll()) is not None:
+                    raise RankDied(self._fate(number, code))
+            if time.monotonic() > until:
+                return
+            time.sleep(_POLL_S)
+
+    def _fate(self, number: int, code: int) -> str:
+        """Say what became of a process."""
+        which = f"process {number + 1} of {len(self._processes)}"
+        if code < 0:
+            what = signal.Signals(-code).name
+            return f"{which} was killed ({what}), as a system does where memory runs out"
+        return f"{which} ended with exit code {code}: {brief(last_words(self._output(number)))}"
+
+    def close(self) -> None:
+        """End the processes."""
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+            process.kill()
+            process.wait()
+        self._stack.close()
+
+
+class _Kept:
+    """The team of this process, which stays for the next job that it suits."""
+
+    team: Team | None = None
+
+
+def train_together(job: Job, until: int) -> Generator[Progress, None, None]:
+    """Train a job of several devices up to a step, by processes of this machine.
+
+    A process that dies is no end: all begin again from the last saved state.
+
+    Raises:
+        LagsearchError: It cannot be trained; see `Team.train`.
+    """
+    for left in reversed(range(1 + _TRIES)):
+        try:
+            yield from _team_for(job).train(job, until)
+        except RankDied:
+            dismiss()
+            if not left:
+                raise
+        except BaseException:
+            dismiss()  # they are somewhere in the middle
+            raise
+        else:
+            return
+
+
+def _team_for(job: Job) -> Team:
+    if _Kept.team is not None and not _Kept.team.suits(job):
+        dismiss()
+    if _Kept.team is None:
+        _Kept.team = Team(job)
+    return _Kept.team
+
+
+def dismiss() -> None:
+    """End the processes that wait for a next job."""
+    team, _Kept.team = _Kept.team, None
+    if team is not None:
+        team.close()
+
+
+atexit.register(dismiss)

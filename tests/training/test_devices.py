@@ -1,0 +1,97 @@
+"""One model trained by several processes, against the same training in one."""
+# ruff: noqa: F811  (fixtures of another file)
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_loop import BERT, GPT2, LLAMA, grown_from, job_of, texts  # noqa: F401
+
+from lagsearch.models.tensors import TensorFile
+from lagsearch.records.curve import read_curve
+from lagsearch.running.workers.team import dismiss, train_together
+from lagsearch.space import Optimizer
+from lagsearch.training.loop import train
+
+WAYS = ("ddp", "fsdp")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def team():
+    """Let processes that are started wait for the next test."""
+    yield
+    dismiss()
+
+
+def on_devices(job, parallel, count=2):
+    """Return a job for several processes, with files of its own."""
+    name = f"{job.name}-{parallel}-{count}"
+    return replace(
+        job,
+        name=name,
+        compute=replace(job.compute, devices=count, parallel=parallel),
+        curve=job.curve.with_name(f"{name}.jsonl"),
+        state=job.state.with_name(f"{name}.safetensors"),
+    )
+
+
+def losses(job):
+    """Return the losses of all batches of all evaluations."""
+    return np.array([each.val_loss_batches for each in read_curve(job.curve).evaluations])
+
+
+def tensors(path):
+    """Return what a state holds."""
+    file = TensorFile(path)
+    file.check()
+    return {name: file[name] for name in file}
+
+
+def run(job, until=None):
+    """Train a job to its end, or to a step."""
+    way = train if job.compute.devices == 1 else train_together
+    return list(way(job, until or job.training.steps))
+
+
+def check_equal(job, parallel, count=2, tolerance=1e-5):
+    """Train a job in one process and in several; compare all losses, and weights and moments."""
+    together = on_devices(job, parallel, count)
+    passes = job.training.gradient_accumulation * count
+    alone = replace(job, training=job.training.model_copy(update={"gradient_accumulation": passes}))
+    run(alone if job.config["model_type"] == "gpt2" else job)
+    run(together)
+    assert losses(job) == pytest.approx(losses(together), abs=tolerance)
+    one, several = tensors(job.state), tensors(together.state)
+    assert one.keys() == several.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(several[name], value, rtol=1e-3, atol=1e-4)
+    return together
+
+
+MOSTLY = {"steps": 6, "gradient_clip": 0.5}
+TRAININGS = {
+    "masked": ("masked", BERT, {}),
+    "passes": ("ul2", LLAMA, {"gradient_accumulation": 2}),
+    "dropout": ("causal", GPT2, {"batch_size": 8}),  # tied
+    "uneven": ("uneven", LLAMA, {}),
+    "average": ("causal", LLAMA, {"ema": 0.9}),
+    "checkpointing": ("causal", LLAMA, {"gradient_checkpointing": True}),
+    "sgd": ("causal", LLAMA, {"optimizer": Optimizer(name="sgd", lr=0.1)}),
+    "adam": ("causal", LLAMA, {"optimizer": Optimizer(name="adam")}),
+}
+
+
+@pytest.mark.parametrize("parallel", WAYS)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_by_two_processes_is_that_of_one(job_of, parallel, name):
+    objective, keys, more = TRAININGS[name]
+    job = job_of(objective, keys, **{**MOSTLY, **more})
+    check_equal(job, parallel)
+
+
+@pytest.mark.parametrize("parallel", WAYS)
+def test_a_growth_is_trained_alike(job_of, parallel):
+    source = job_of(name="source", steps=3)
+    run(source)
+    check_equal(grown_from(source, job_of(gradient_clip=0.5)), parallel)
