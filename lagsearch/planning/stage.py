@@ -35,6 +35,8 @@ from lagsearch.planning.vocabulary import (
 from lagsearch.selection import find_strategy
 from lagsearch.space import (
     Entry,
+    Placement,
+    Resources,
     Space,
     StageFile,
     Training,
@@ -86,7 +88,7 @@ class StagePlan:
     def remarks(self) -> tuple[str, ...]:
         """What is left out of the space's candidates and why, what ranks them, how layers run."""
         told = (*tell_left_out(self.left_out), *tell_signal(self.space))
-        return (*told, *_tell_layers(self.space.training))
+        return (*told, *_tell_layers(self.space.training), *_tell_devices(self.space.resources))
 
     @property
     def names(self) -> dict[str, str]:
@@ -274,6 +276,7 @@ def make_plan(file: StageFile, vocabulary: Vocabulary | None) -> StagePlan:
     if not listing.candidates:
         raise file.error(("candidates",), "lists nothing to rank: continue grows nothing")
     _check_new_parameters(file, listing.candidates)
+    _check_whole(file, listing.candidates)
     planned = tuple(
         replace(each, also=tuple(listing.also[each.name])) for each in listing.candidates
     )
@@ -335,6 +338,41 @@ def _tell_layers(training: Training) -> Iterator[str]:
         yield "gradient checkpointing: each layer is computed again for its gradients."
     if training.compile:
         yield "layers are compiled, but for candidates that fade something in."
+
+
+def _tell_devices(resources: Resources) -> Iterator[str]:
+    """Say what is trained by several devices."""
+    placed = {
+        "each candidate": resources.of_candidates,
+        "the winner": resources.of_winner,
+        "each source": resources.of_sources,
+    }
+    by_devices: dict[Placement, list[str]] = {}
+    for what, placement in placed.items():
+        by_devices.setdefault(placement, []).append(what)
+    if len(by_devices) == 1 and resources.of_candidates.devices == 1:
+        return
+    told = [
+        f"{', '.join(names)} on {place.devices} devices ({place.parallel})"
+        if place.devices > 1
+        else f"{', '.join(names)} on one device"
+        for place, names in by_devices.items()
+    ]
+    yield "trained by devices together: " + "; ".join(told) + "."
+
+
+def _check_whole(file: StageFile, planned: Sequence[PlannedCandidate]) -> None:
+    """Check that no operator forms whole weights where each device has a part.
+
+    Raises:
+        SpaceError: One does.
+    """
+    if file.space.resources.of_candidates.parallel != "fsdp":
+        return
+    for each in planned:
+        if each.candidate.plan.learned is not None:
+            message = f"{each.name} learns how weights are mixed, and forms them whole for that"
+            raise file.error(("resources", "parallel"), f"{message}: take ddp, or leave it out")
 
 
 def _check_new_parameters(file: StageFile, planned: Sequence[PlannedCandidate]) -> None:

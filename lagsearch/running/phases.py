@@ -29,6 +29,7 @@ from lagsearch.running.evaluation.downstream import Downstream
 from lagsearch.running.jobs import JobMaker, made_of
 from lagsearch.running.search import Searching
 from lagsearch.running.states import let_go
+from lagsearch.running.trainers.advance import advance
 from lagsearch.running.trainers.job import TrainerJob
 from lagsearch.running.workers.serial import (
     OpenRunner,
@@ -105,10 +106,10 @@ class Phases:
         origin = made_of(job)
         if is_cached(origin):
             self.watch.say(f"source {job.name}: from the cache")
-            return pretrained(job, origin, self.watch.progress, self.watch.say)
+            return pretrained(job, origin, self.watch.progress, self.watch.say, advance)
         with self.watch.during(f"source {job.name}", {job.name: job.training.steps}):
             try:
-                source = pretrained(job, origin, self.watch.progress, self.watch.say)
+                source = pretrained(job, origin, self.watch.progress, self.watch.say, advance)
             except CandidateFailed as failed:
                 raise ModelError(
                     f"source {job.name} cannot be trained: {failed}; "
@@ -195,7 +196,7 @@ class Phases:
                 return job
             with self._timed("winner"), self.watch.during(f"winner {job.name}", {job.name: steps}):
                 profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
-                outcome = self._alone(profiled, steps)
+                outcome = self._alone(self.make.alone(profiled), steps)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
                     self._check_own(job, reason)
@@ -252,7 +253,7 @@ class Phases:
                 continue
             with self._timed("baselines"), self.watch.during(f"baseline {name}", {name: until}):
                 profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
-                outcome = self._alone(profiled, until)
+                outcome = self._alone(self.make.alone(profiled), until)
             for reason in outcome.failures.values():
                 if self.folder.curve(name).failure is None:
                     append(job.curve, Failure(self.plan.space.training.steps, reason, again=True))

@@ -54,6 +54,7 @@ from lagsearch.running.workers.slots import (
     check_memory,
     memory_of,
 )
+from lagsearch.running.workers.team import dismiss
 from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
 from lagsearch.training.compiling import check_compiler
@@ -119,6 +120,7 @@ def run_space(
             folder.spend("report", time.monotonic() - began)
             folder.note(end=now())
     finally:
+        dismiss()
         lock.release()
     return folder.path, report
 
@@ -169,7 +171,7 @@ def prepared(
         store=store,
         objective=objective,
         compute=compute,
-        source_threads=1 if slots.gpus else slots.cpus * slots.number,
+        source_threads=1 if slots.gpus else slots.all_cpus * slots.number,
         open_runner=open_serial if serial else _open_ray(slots),
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
         watch=watch,
@@ -245,7 +247,8 @@ def _resources(
     try:
         compute, slots = assign_slots(asked, space.training.precision, memory)
         if trains and not os.environ.get("RAY_ADDRESS"):  # another machine will train
-            check_memory(memory, compute.device, memory_of(compute.device))
+            there = memory_of(compute.device)
+            check_memory(memory, compute.device, there, compute.devices)
         return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None

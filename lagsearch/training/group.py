@@ -24,7 +24,7 @@ from lagsearch.training.sharded_file import write_together
 _ASK_EVERY = 10  # steps between looks at the first process's clock: each look waits for it
 
 
-class Group(Ranks):
+class RankGroup(Ranks):
     """One of several processes, after `torch.distributed.init_process_group`."""
 
     def __init__(self, *, shards_model: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from lagsearch.errors import ModelError
 from lagsearch.models.build import bare_model, fresh_model, tensors_of
 from lagsearch.models.checks import check_growth, check_running
 from lagsearch.models.configs import rebuild_config
@@ -66,6 +67,8 @@ def grow_job(
         ModelError: The grown model is not sound.
     """
     config: Any = model.config
+    if job.plan.learned is not None and ranks.shards_model:
+        raise ModelError("an operator that is learned forms whole weights: parallel must be ddp")
     stack = find_layers(model, config)
     tensors = tensors_of(model)
     sources = [TensorFile(path, WEIGHT) for path in job.sources]

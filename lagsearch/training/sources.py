@@ -4,7 +4,7 @@ A source's folder holds `state.safetensors` (weights and, if it was trained here
 `curve.jsonl` and, when it is complete, its record `source.json` and a seal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,11 @@ class CachedSource:
 
 
 def pretrained(
-    job: Job, made_of: Any, follow: Callable[[Progress], None], tell: Callable[[str], None]
+    job: Job,
+    made_of: Any,
+    follow: Callable[[Progress], None],
+    tell: Callable[[str], None],
+    advance: Callable[[Job, int], Iterator[Progress]] = train,
 ) -> CachedSource:
     """Train a source, or take it from the cache; an interrupted one goes on.
 
@@ -50,6 +54,7 @@ def pretrained(
         made_of: All that decides its weights, as plain values.
         follow: Is told of every sign of life.
         tell: Is told in a line when there is something to wait for.
+        advance: Trains a job up to a step.
 
     Raises:
         CandidateFailed: Its loss is NaN or infinite.
@@ -59,7 +64,7 @@ def pretrained(
     job = replace(job, state=folder / "state.safetensors", curve=folder / "curve.jsonl")
 
     def build() -> None:
-        for progress in train(job, job.training.steps):
+        for progress in advance(job, job.training.steps):
             follow(progress)
         last = read_curve(job.curve).evaluations[-1]
         facts = {

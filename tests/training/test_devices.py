@@ -8,10 +8,14 @@ import pytest
 import torch
 from test_loop import BERT, GPT2, LLAMA, grown_from, job_of, texts  # noqa: F401
 
+from lagsearch.display.watch import Watch
 from lagsearch.models.tensors import TensorFile
 from lagsearch.records.curve import read_curve
+from lagsearch.records.folder import RunFolder
+from lagsearch.running.run import prepared
+from lagsearch.running.stage import StageRun
 from lagsearch.running.workers.team import dismiss, train_together
-from lagsearch.space import Optimizer
+from lagsearch.space import Optimizer, load_space
 from lagsearch.training.loop import train
 
 WAYS = ("ddp", "fsdp")
@@ -90,8 +94,54 @@ def test_a_training_by_two_processes_is_that_of_one(job_of, parallel, name):
     check_equal(job, parallel)
 
 
-@pytest.mark.parametrize("parallel", WAYS)
-def test_a_growth_is_trained_alike(job_of, parallel):
-    source = job_of(name="source", steps=3)
-    run(source)
-    check_equal(grown_from(source, job_of(gradient_clip=0.5)), parallel)
+DEEPER = "num_hidden_layers: 6"
+WIDER = "hidden_size: 32, intermediate_size: 64, num_attention_heads: 4, num_key_value_heads: 2"
+GROWTHS = {
+    "stack": (DEEPER, "{operator: stack, noise: 0.1}"),
+    "identity": (DEEPER, "{operator: identity}"),
+    "random": (DEEPER, "{operator: random, ramp_steps: 4}"),
+    "net2net": (WIDER, "{operator: net2net, noise: 0.01}"),
+    "zero": (WIDER, "{operator: zero}"),
+    "random-width": (WIDER, "{operator: random-width, ramp_steps: 2}"),
+    "combined": (f"{DEEPER}, {WIDER}", "{operator: combined, width: lemon, depth: interleave}"),
+    "scratch": (DEEPER, "{operator: scratch}"),
+    "ligo": (f"{DEEPER}, {WIDER}", "{operator: ligo, steps: 4}"),
+}
+OTHERS = {
+    "aki": (WIDER, "{operator: aki}"),
+    "duplicate-halves": (WIDER, "{operator: duplicate-halves}"),
+    "solar": ("num_hidden_layers: 4", "{operator: solar}"),
+    "mango": (f"{DEEPER}, {WIDER}", "{operator: mango, steps: 4}"),
+    "stack-ligo": (DEEPER, "{operator: stack-ligo, steps: 4}"),
+}
+
+
+def jobs_of(path, folder):
+    """Return the jobs of a space's candidates, its sources trained, by name."""
+    plan, shared = prepared(load_space(path), RunFolder(folder), Watch(), lambda _: {}, serial=True)
+    stage = StageRun(plan.file.stages[0], None, RunFolder(folder), "", shared)
+    stage.begin()
+    return [replace(job, is_first_of_its_shape=False) for job in stage.jobs.values()]
+
+
+@pytest.mark.parametrize("name", GROWTHS)
+def test_a_growth_is_trained_alike(write_space, tmp_path, name):
+    """All that is done with the optimizer's state, new parameters and decays is done here, too."""
+    target, growth = GROWTHS[name]
+    path = write_space(
+        ("target: {num_hidden_layers: 4}", f"target: {{{target}}}"),
+        ("{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}", growth),
+        ("steps: 24", f"steps: 6\n{SETTINGS}"),
+        ("search: {lag: 10}", "search: {lag: 4, baselines: [], signal: annealed}"),
+        ("batches: 4", "batches: 4, ema: 0.9, annealed: {steps: 2}"),
+    )
+    [job] = jobs_of(path, tmp_path / "run")
+    for parallel in WAYS:
+        if job.plan.learned is None or parallel == "ddp":
+            check_equal(job, parallel)
+
+
+SETTINGS = """\
+  optimizer_state: reset_new
+  new_parameters: {rewarm_steps: 2, freeze_source_steps: 1}
+"""

@@ -83,12 +83,12 @@ def _joined(job: Any, number: int, count: int, store: str) -> Iterator[None]:
 
 def _train(connection: Any, number: int, job: Any, until: int) -> None:
     """Train a job; say how far it is, if this is the first process, and how it ended."""
-    from lagsearch.training.group import Group
+    from lagsearch.training.group import RankGroup
     from lagsearch.training.loop import train
 
     own = job if number == 0 else replace(job, profile=None)
     try:
-        for sign in train(own, until, Group(shards_model=job.compute.parallel == "fsdp")):
+        for sign in train(own, until, RankGroup(shards_model=job.compute.parallel == "fsdp")):
             if number == 0:
                 connection.send(sign)
     except (CandidateFailed, OSError) as error:
@@ -100,7 +100,7 @@ def _train(connection: Any, number: int, job: Any, until: int) -> None:
     gc.collect()  # a model is full of cycles; the next one needs its memory
 
 
-def main() -> None:
+def begin() -> None:
     """Serve whoever started this process: CONNECTION NUMBER COUNT STORE."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # who waits for it decides

@@ -209,7 +209,7 @@ def _run(
     ):
         follow = _Follow(by_name, watch, finished, noted)
         tuner = tune.Tuner(
-            tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
+            tune.with_resources(worker, {"cpu": slots.all_cpus, "gpu": slots.all_gpus}),
             param_space={"candidate": tune.grid_search(list(by_name))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
@@ -265,8 +265,8 @@ def _ray(slots: Slots, watch: Watch) -> Iterator[int]:
     address = os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {
         "address": "local",
-        "num_cpus": slots.cpus * slots.number,
-        "num_gpus": math.ceil(slots.gpus * slots.number),
+        "num_cpus": slots.all_cpus * slots.number,
+        "num_gpus": math.ceil(slots.all_gpus * slots.number),
     }
     given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
     joined = {"address": address, "runtime_env": {"env_vars": given}}
@@ -308,9 +308,9 @@ def _slots_in(nodes: Sequence[Mapping[str, float]], slots: Slots) -> int:
     """
     number = 0
     for resources in nodes:
-        here = resources.get("CPU", 0) // slots.cpus
+        here = resources.get("CPU", 0) // slots.all_cpus
         if slots.gpus:
-            here = min(here, resources.get("GPU", 0) // slots.gpus)
+            here = min(here, resources.get("GPU", 0) // slots.all_gpus)
         number += int(here)
     if number < 1:
         message = (

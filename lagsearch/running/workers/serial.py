@@ -1,14 +1,13 @@
 """Candidates one after the other in this process: for debugging, and bit-equal to Ray."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import reason_of
 from lagsearch.running.trainers.advance import advance
-from lagsearch.running.workers.team import dismiss
 from lagsearch.training.job import Job
 
 Finished = Callable[[Job], None]
@@ -65,10 +64,6 @@ def run_serial(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished
     return Outcome(failures, began, 1)
 
 
-@contextmanager
-def open_serial() -> Iterator[Runner]:
+def open_serial() -> AbstractContextManager[Runner]:
     """Give the runner of one job after the other."""
-    try:
-        yield run_serial
-    finally:
-        dismiss()
+    return nullcontext(run_serial)

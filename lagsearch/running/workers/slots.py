@@ -1,13 +1,14 @@
 """How many candidates run at a time on this machine."""
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import ResourceError
-from lagsearch.space import Resources
+from lagsearch.space import Placement, Resources
 from lagsearch.training.job import Compute
 from lagsearch.training.saving import Interval
 
@@ -26,14 +27,26 @@ class Slots:
     """Where candidates run.
 
     Attributes:
-        cpus: CPUs of one candidate.
-        gpus: GPUs of one candidate, a share or several.
+        cpus: CPUs of one candidate, or of each of its devices.
+        gpus: GPUs of the same, a share or several.
         number: Candidates at a time on this machine.
+        devices: Devices of one candidate.
     """
 
     cpus: int
     gpus: float
     number: int
+    devices: int = 1
+
+    @property
+    def all_cpus(self) -> int:
+        """CPUs of one candidate."""
+        return self.cpus * self.devices
+
+    @property
+    def all_gpus(self) -> float:
+        """GPUs of one candidate."""
+        return self.gpus * self.devices
 
 
 def assign_slots(
@@ -54,22 +67,38 @@ def assign_slots(
     import torch
 
     is_here = not os.environ.get("RAY_ADDRESS")
+    place = wanted.of_candidates
     share = wanted.gpus_per_candidate
     gpus = gpu_share(memory_bytes) if share == "auto" else float(share)
+    gpus = math.ceil(gpus) if place.devices > 1 else gpus
     if gpus and is_here and not torch.cuda.is_available():
         at = ("resources", "gpus_per_candidate")
         raise ResourceError("this machine has no usable GPU", at)
-    number = count_slots(wanted.cpus_per_candidate, gpus)
+    number = count_slots(wanted.cpus_per_candidate * place.devices, gpus * place.devices)
+    there = f"{n_cpus()} CPUs" + (f", {torch.cuda.device_count()} GPUs" if gpus else "")
     if number < 1 and is_here:
-        message = f"one candidate needs more than this machine has ({n_cpus()} CPUs)"
+        message = f"one candidate needs more than this machine has ({there})"
         raise ResourceError(message, ("resources",))
+    for key, each in (("winner", wanted.of_winner), ("sources", wanted.of_sources)):
+        if (
+            is_here
+            and count_slots(wanted.cpus_per_candidate * each.devices, gpus and each.devices) < 1
+        ):
+            message = f"are more than this machine has ({there})"
+            raise ResourceError(message, ("resources", key, "devices"))
     device = "cuda" if gpus else "cpu"
     if precision == "auto":
         has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if has_bf16 else "fp32"
     saving = Interval(every_s=wanted.save_every)
     compute = Compute(wanted.cpus_per_candidate, device, precision, saving)
-    return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number))
+    compute = placed(compute, place)
+    return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number), place.devices)
+
+
+def placed(compute: Compute, place: Placement) -> Compute:
+    """Return what a model may use on some devices."""
+    return replace(compute, devices=place.devices, parallel=place.parallel or "ddp")
 
 
 def as_far_as_here(wanted: Resources) -> Resources:
@@ -77,22 +106,27 @@ def as_far_as_here(wanted: Resources) -> Resources:
     import torch
 
     has_gpu = torch.cuda.is_available()
-    own = {"cpus_per_candidate": min(wanted.cpus_per_candidate, n_cpus())}
+    own: dict[str, Any] = {"cpus_per_candidate": min(wanted.cpus_per_candidate, n_cpus())}
+    own |= {"devices_per_candidate": None, "parallel": None, "winner": None, "sources": None}
     return wanted.model_copy(update=own if has_gpu else {**own, "gpus_per_candidate": 0})
 
 
-def check_memory(memory_bytes: Sequence[int | None], device: str, there: int | None) -> None:
+def check_memory(
+    memory_bytes: Sequence[int | None], device: str, there: int | None, devices: int = 1
+) -> None:
     """Check that one candidate at a time can fit at all.
 
     Args:
         memory_bytes: Estimate of each candidate's training, None where there is none.
         device: `cpu` or `cuda`.
+        devices: Devices of one candidate, which have a machine's memory together, but a GPU each.
         there: Bytes that the device has; None where that is not known.
 
     Raises:
         ResourceError: One surely cannot, however far off the estimate is.
     """
     needed = max((each for each in memory_bytes if each is not None), default=0)
+    needed *= devices if device == "cpu" else 1
     if there is None or needed * _SURELY[device] <= there:
         return
     raise ResourceError(

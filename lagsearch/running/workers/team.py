@@ -26,7 +26,7 @@ from lagsearch.training.job import Job
 _TRIES = 3
 """How often a job is tried again at once when a process dies; it goes on from its state."""
 
-_PROGRAM = "from lagsearch.running.workers.rank import main; main()"
+_PROGRAM = "from lagsearch.running.workers.rank import begin; begin()"
 """Not as a module to be run: what it sends would then be of no module that is known here."""
 
 _GRACE_S = 5.0
