@@ -83,19 +83,21 @@ def write_together(
         OSError: It cannot be written: the disk is full, say. The other processes wait then.
     """
     is_first = distributed.get_rank() == 0
-    layout = _Layout.of(tensors, {**words, DIGEST: "0" * 64})
+    agreed: list[Any] = [None, None]  # words, such as seconds, and so places are the first one's
     with ExitStack() as stack:
-        temporary = [str(stack.enter_context(replacing(path)))] if is_first else [""]
         if is_first:
-            with open(temporary[0], "r+b") as file:
+            temporary = stack.enter_context(replacing(path))
+            layout = _Layout.of(tensors, {**words, DIGEST: "0" * 64})
+            with open(temporary, "r+b") as file:
                 file.truncate(len(layout.header) + layout.size)
                 file.write(layout.header)
-        distributed.broadcast_object_list(temporary, src=0, device=torch.device("cpu"))
-        _write_own(Path(temporary[0]), layout, tensors)
+            agreed = [temporary, layout]
+        distributed.broadcast_object_list(agreed, src=0, device=torch.device("cpu"))
+        _write_own(*agreed, tensors)
         _wait_for_all()
         if is_first:
-            digest = content_digest(TensorFile(Path(temporary[0])), words)
-            with open(temporary[0], "r+b") as file:
+            digest = content_digest(TensorFile(temporary), words)
+            with open(temporary, "r+b") as file:
                 file.write(_Layout.of(tensors, {**words, DIGEST: digest}).header)
     _wait_for_all()
 

@@ -1,7 +1,13 @@
 """One model trained by several processes, against the same training in one."""
 # ruff: noqa: F811  (fixtures of another file)
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +15,13 @@ import torch
 from test_loop import BERT, GPT2, LLAMA, grown_from, job_of, texts  # noqa: F401
 
 from lagsearch.display.watch import Watch
+from lagsearch.errors import CandidateFailed
 from lagsearch.models.tensors import TensorFile
 from lagsearch.records.curve import read_curve
 from lagsearch.records.folder import RunFolder
 from lagsearch.running.run import prepared
 from lagsearch.running.stage import StageRun
+from lagsearch.running.workers import team as teams
 from lagsearch.running.workers.team import dismiss, train_together
 from lagsearch.space import Optimizer, load_space
 from lagsearch.training.loop import train
@@ -38,6 +46,11 @@ def on_devices(job, parallel, count=2):
         curve=job.curve.with_name(f"{name}.jsonl"),
         state=job.state.with_name(f"{name}.safetensors"),
     )
+
+
+def team_of(job):
+    """Return the processes that wait for jobs like this one."""
+    return teams._team_for(job)._processes
 
 
 def losses(job):
@@ -128,12 +141,13 @@ def jobs_of(path, folder):
 def test_a_growth_is_trained_alike(write_space, tmp_path, name):
     """All that is done with the optimizer's state, new parameters and decays is done here, too."""
     target, growth = GROWTHS[name]
+    settings = "" if name in ("scratch", "ligo") else SETTINGS
     path = write_space(
         ("target: {num_hidden_layers: 4}", f"target: {{{target}}}"),
         ("{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}", growth),
-        ("steps: 24", f"steps: 6\n{SETTINGS}"),
+        ("steps: 24", f"steps: 6\n{settings}"),
         ("search: {lag: 10}", "search: {lag: 4, baselines: [], signal: annealed}"),
-        ("batches: 4", "batches: 4, ema: 0.9, annealed: {steps: 2}"),
+        ("batches: 4", "batches: 4, ema: 0.9, annealed: {fraction: 0.5}"),
     )
     [job] = jobs_of(path, tmp_path / "run")
     for parallel in WAYS:
@@ -145,3 +159,68 @@ SETTINGS = """\
   optimizer_state: reset_new
   new_parameters: {rewarm_steps: 2, freeze_source_steps: 1}
 """
+
+
+@pytest.mark.parametrize("parallel", WAYS)
+def test_a_training_that_goes_on_is_bit_equal_and_its_file_that_of_any_number(job_of, parallel):
+    """It goes on from a state of two processes, and one process goes on from it, too."""
+    job = job_of(steps=6, gradient_clip=0.5)
+    whole = on_devices(replace(job, name="whole"), parallel)
+    run(whole)
+    parts = on_devices(replace(job, name="parts"), parallel)
+    run(parts, 3)
+    alone = replace(job, state=job.state.with_name("copy.safetensors"))
+    shutil.copy(parts.state, alone.state)
+    shutil.copy(parts.curve, alone.curve)
+    run(parts)
+    assert (losses(parts) == losses(whole)).all()
+    for name, value in tensors(whole.state).items():
+        assert torch.equal(tensors(parts.state)[name], value), name
+    run(alone)
+    assert losses(alone) == pytest.approx(losses(whole), abs=1e-5)
+
+
+def test_a_process_that_is_killed_is_replaced_and_nothing_is_lost(job_of):
+    job = on_devices(job_of(steps=6), "fsdp")
+    run(job)
+    again = replace(job, curve=job.curve.with_name("a.jsonl"), state=job.state.with_name("a.st"))
+    killed = []
+    for sign in train_together(again, 6):
+        if sign.step == 3 and not killed:
+            killed = [each.pid for each in team_of(job)]
+            os.kill(killed[1], signal.SIGKILL)
+    assert (losses(again) == losses(job)).all()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in killed)
+
+
+def test_a_loss_that_is_no_number_ends_all_alike(job_of):
+    job = on_devices(job_of(steps=6, optimizer=Optimizer(name="sgd", lr=1e30)), "fsdp")
+    with pytest.raises(CandidateFailed, match=r"step \d: the (training|validation) loss is nan"):
+        run(job)
+    assert read_curve(job.curve).failure is not None
+
+
+def test_one_device_needs_no_part_of_torch_that_many_do():
+    code = "import sys, lagsearch.training.loop, lagsearch.running.trainers.advance;"
+    code += "print([name for name in sys.modules if 'training.group' in name or 'fsdp' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+FEW_LOGITS = """
+import os
+from lagsearch.training import loss
+loss.MOST_LOGITS = 2**12
+"""
+
+
+@pytest.mark.parametrize("parallel", WAYS)
+def test_logits_that_are_formed_in_parts(job_of, parallel, tmp_path, monkeypatch):
+    """A model is called several times before one backward pass then."""
+    (tmp_path / "sitecustomize.py").write_text(FEW_LOGITS)
+    dismiss()
+    job = job_of(steps=6, gradient_clip=0.5)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        check_equal(job, parallel)
+    dismiss()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.display.watch import Progress
-from lagsearch.errors import LagsearchError, brief
+from lagsearch.errors import CandidateFailed, LagsearchError, brief
 from lagsearch.running.trainers.process import last_words
 from lagsearch.running.workers.rank import ENDED, Mishap
 from lagsearch.training.job import Job
@@ -108,8 +108,11 @@ class Team:
         while waiting:
             ready: list[Any] = wait(list(waiting))
             for connection in ready:
-                with self._seen(waiting[connection]):
+                number = waiting[connection]
+                with self._seen(number):
                     said = connection.recv()
+                if isinstance(said, CandidateFailed) and number:
+                    said = ENDED  # all fail alike, and the first one writes it down
                 if isinstance(said, Exception):
                     raise said
                 if isinstance(said, Mishap):
