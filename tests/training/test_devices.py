@@ -209,8 +209,14 @@ def test_one_device_needs_no_part_of_torch_that_many_do():
 
 FEW_LOGITS = """
 import os
+from pathlib import Path
 from lagsearch.training import loss
 loss.MOST_LOGITS = 2**12
+whole = loss.Loss._of_parts
+def of_parts(*given):
+    Path(__file__).with_name(str(os.getpid())).touch()
+    return whole(*given)
+loss.Loss._of_parts = of_parts
 """
 
 
@@ -222,5 +228,6 @@ def test_logits_that_are_formed_in_parts(job_of, parallel, tmp_path, monkeypatch
     job = job_of(steps=6, gradient_clip=0.5)
     with monkeypatch.context() as patch:
         patch.syspath_prepend(tmp_path)
-        check_equal(job, parallel)
+        together = check_equal(job, parallel)
+        assert all((tmp_path / str(each.pid)).exists() for each in team_of(together))
     dismiss()
