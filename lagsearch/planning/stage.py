@@ -36,7 +36,6 @@ from lagsearch.selection import find_strategy
 from lagsearch.space import (
     Entry,
     Placement,
-    Resources,
     Space,
     StageFile,
     Training,
@@ -88,7 +87,30 @@ class StagePlan:
     def remarks(self) -> tuple[str, ...]:
         """What is left out of the space's candidates and why, what ranks them, how layers run."""
         told = (*tell_left_out(self.left_out), *tell_signal(self.space))
-        return (*told, *_tell_layers(self.space.training), *_tell_devices(self.space.resources))
+        return (*told, *_tell_layers(self.space.training), *self._tell_devices())
+
+    def _tell_devices(self) -> Iterator[str]:
+        """Say what several devices train together, and what each of them must have."""
+        resources = self.space.resources
+        placed = {
+            "each candidate": resources.of_candidates,
+            "the winner": resources.of_winner,
+            "each source": resources.of_sources,
+        }
+        by_place: dict[Placement, list[str]] = {}
+        for what, place in placed.items():
+            by_place.setdefault(place, []).append(what)
+        if all(place.devices == 1 for place in by_place):
+            return
+        told = [
+            f"{' and '.join(names)} on "
+            + (f"{place.devices} ({place.parallel})" if place.devices > 1 else "one")
+            for place, names in by_place.items()
+        ]
+        known = [each.cost.memory_bytes for each in self.candidates]
+        needed = max((each for each in known if each is not None), default=0) / 2**30
+        needs = f"; each of a candidate's needs about {needed:,.1f} GiB" if needed else ""
+        yield f"devices that train a model together: {'; '.join(told)}{needs}."
 
     @property
     def names(self) -> dict[str, str]:
@@ -338,27 +360,6 @@ def _tell_layers(training: Training) -> Iterator[str]:
         yield "gradient checkpointing: each layer is computed again for its gradients."
     if training.compile:
         yield "layers are compiled, but for candidates that fade something in."
-
-
-def _tell_devices(resources: Resources) -> Iterator[str]:
-    """Say what is trained by several devices."""
-    placed = {
-        "each candidate": resources.of_candidates,
-        "the winner": resources.of_winner,
-        "each source": resources.of_sources,
-    }
-    by_devices: dict[Placement, list[str]] = {}
-    for what, placement in placed.items():
-        by_devices.setdefault(placement, []).append(what)
-    if len(by_devices) == 1 and resources.of_candidates.devices == 1:
-        return
-    told = [
-        f"{', '.join(names)} on {place.devices} devices ({place.parallel})"
-        if place.devices > 1
-        else f"{', '.join(names)} on one device"
-        for place, names in by_devices.items()
-    ]
-    yield "trained by devices together: " + "; ".join(told) + "."
 
 
 def _check_whole(file: StageFile, planned: Sequence[PlannedCandidate]) -> None:
