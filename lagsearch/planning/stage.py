@@ -109,7 +109,7 @@ class StagePlan:
         ]
         known = [each.cost.memory_bytes for each in self.candidates]
         needed = max((each for each in known if each is not None), default=0) / 2**30
-        needs = f"; each of a candidate's needs about {needed:,.1f} GiB" if needed else ""
+        needs = f"; those of a candidate need about {needed:,.1f} GiB each" if needed else ""
         yield f"devices that train a model together: {'; '.join(told)}{needs}."
 
     @property

@@ -93,7 +93,7 @@ def write_together(
                 file.write(layout.header)
             agreed = [temporary, layout]
         distributed.broadcast_object_list(agreed, src=0, device=torch.device("cpu"))
-        _write_own(*agreed, tensors)
+        _write_own(agreed[0], agreed[1], tensors)
         _wait_for_all()
         if is_first:
             digest = content_digest(TensorFile(temporary), words)

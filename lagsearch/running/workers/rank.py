@@ -48,11 +48,12 @@ def serve(connection: Any, number: int, count: int, store: str) -> None:
     """
     jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
-    first = jobs.get()
-    with _joined(first[0], number, count, store):
-        _train(connection, number, *first)
+    job, until = jobs.get()
+    with joined(job, number, count, store):
         while True:
-            _train(connection, number, *jobs.get())
+            for said in spoken(number, job, until):
+                connection.send(said)
+            job, until = jobs.get()
 
 
 def _listen(connection: Any, jobs: Any) -> None:
@@ -65,8 +66,15 @@ def _listen(connection: Any, jobs: Any) -> None:
 
 
 @contextmanager
-def _joined(job: Any, number: int, count: int, store: str) -> Iterator[None]:
-    """Be one of a group of processes inside."""
+def joined(job: Any, number: int, count: int, store: str) -> Iterator[None]:
+    """Be one of a group of processes inside.
+
+    Args:
+        job: One of those that they are for.
+        number: Of this process, from 0.
+        count: Of all.
+        store: Where they find each other, as `torch.distributed` names it.
+    """
     import torch
     from torch import distributed
 
@@ -81,8 +89,8 @@ def _joined(job: Any, number: int, count: int, store: str) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _train(connection: Any, number: int, job: Any, until: int) -> None:
-    """Train a job; say how far it is, if this is the first process, and how it ended."""
+def spoken(number: int, job: Any, until: int) -> Iterator[Any]:
+    """Train a job; yield how far it is, if this is the first process, and how it ended."""
     from lagsearch.training.group import RankGroup
     from lagsearch.training.loop import train
 
@@ -90,13 +98,13 @@ def _train(connection: Any, number: int, job: Any, until: int) -> None:
     try:
         for sign in train(own, until, RankGroup(shards_model=job.compute.parallel == "fsdp")):
             if number == 0:
-                connection.send(sign)
+                yield sign
     except (CandidateFailed, OSError) as error:
-        connection.send(error)
+        yield error
     except Exception as error:
-        connection.send(Mishap(reason_of(error), is_foreseen=isinstance(error, LagsearchError)))
+        yield Mishap(reason_of(error), is_foreseen=isinstance(error, LagsearchError))
     else:
-        connection.send(ENDED)
+        yield ENDED
     gc.collect()  # a model is full of cycles; the next one needs its memory
 
 

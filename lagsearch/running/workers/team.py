@@ -1,7 +1,4 @@
-"""Processes on this machine that train one model together, and are kept for the next one.
-
-They find each other by a file and talk through the loopback interface alone.
-"""
+"""Processes that train one model together, and are kept for the next one."""
 
 import atexit
 import os
@@ -10,18 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lagsearch.display.watch import Progress
 from lagsearch.errors import CandidateFailed, LagsearchError, brief
 from lagsearch.running.trainers.process import last_words
-from lagsearch.running.workers.rank import ENDED, Mishap
-from lagsearch.training.job import Job
+from lagsearch.running.workers.rank import Mishap
+from lagsearch.training.job import Compute, Job
 
 _TRIES = 3
 """How often a job is tried again at once when a process dies; it goes on from its state."""
@@ -38,8 +35,54 @@ class RankDied(LagsearchError):
     """One of the processes that train a model together is gone."""
 
 
-class Team:
-    """Some processes of a job's devices, threads and device."""
+class Team(Protocol):
+    """Processes that train one model after the other, each model together."""
+
+    def suits(self, job: Job) -> bool:
+        """Return whether a job may be trained by these processes."""
+        ...
+
+    def begin(self, job: Job, until: int) -> None:
+        """Have each process train a job up to a step.
+
+        Raises:
+            RankDied: One is gone.
+        """
+        ...
+
+    def said(self) -> Iterator[tuple[int, Any]]:
+        """Yield what processes say, with their numbers, until each has said that it ended.
+
+        Raises:
+            RankDied: One is gone.
+        """
+        ...
+
+    def check_alive(self, grace_s: float) -> None:
+        """Check that no process has ended, nor does in a while.
+
+        Raises:
+            RankDied: One has.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the processes."""
+        ...
+
+
+def suit(own: Compute, wanted: Compute) -> bool:
+    """Return whether processes that were started for one model are right for another one."""
+    return all(
+        getattr(own, each) == getattr(wanted, each) for each in ("devices", "threads", "device")
+    )
+
+
+class LocalTeam:
+    """Processes of this machine.
+
+    They find each other by a file and talk through the loopback interface alone.
+    """
 
     def __init__(self, job: Job) -> None:
         """Start them; they wait for jobs.
@@ -58,12 +101,7 @@ class Team:
 
     def suits(self, job: Job) -> bool:
         """Return whether a job may be trained by these processes."""
-        own, wanted = self._compute, job.compute
-        return (own.devices, own.threads, own.device) == (
-            wanted.devices,
-            wanted.threads,
-            wanted.device,
-        )
+        return suit(self._compute, job.compute)
 
     def _start(self, number: int, job: Job) -> None:
         own, other = Pipe()
@@ -92,18 +130,14 @@ class Team:
     def _output(self, number: int) -> Path:
         return self._folder / f"{number}.log"
 
-    def train(self, job: Job, until: int) -> Generator[Progress, None, None]:
-        """Train a job up to a step; see `lagsearch.training.loop.train`.
-
-        Raises:
-            CandidateFailed: A loss is NaN or infinite.
-            LagsearchError: It cannot be trained.
-            OSError: A process could not read or write a file.
-            RankDied: A process is gone.
-        """
+    def begin(self, job: Job, until: int) -> None:
+        """Have each process train a job up to a step; see `Team`."""
         for number, connection in enumerate(self._connections):
             with self._seen(number):
                 connection.send((job, until))
+
+    def said(self) -> Iterator[tuple[int, Any]]:
+        """Yield what processes say; see `Team`."""
         waiting = {each: number for number, each in enumerate(self._connections)}
         while waiting:
             ready: list[Any] = wait(list(waiting))
@@ -111,17 +145,9 @@ class Team:
                 number = waiting[connection]
                 with self._seen(number):
                     said = connection.recv()
-                if isinstance(said, CandidateFailed) and number:
-                    said = ENDED  # all fail alike, and the first one writes it down
-                if isinstance(said, Exception):
-                    raise said
-                if isinstance(said, Mishap):
-                    self._check_alive(0.0 if said.is_foreseen else _GRACE_S)
-                    raise LagsearchError(said.reason)
-                if said == ENDED:
+                if not isinstance(said, Progress):
                     del waiting[connection]
-                else:
-                    yield said
+                yield number, said
 
     @contextmanager
     def _seen(self, number: int) -> Iterator[None]:
@@ -133,10 +159,10 @@ class Team:
         try:
             yield
         except (EOFError, OSError):
-            self._check_alive(_GRACE_S)
+            self.check_alive(_GRACE_S)
             raise RankDied(f"process {number + 1} of {len(self._processes)} is gone") from None
 
-    def _check_alive(self, grace_s: float) -> None:
+    def check_alive(self, grace_s: float) -> None:
         """Check that no process has ended, nor does in a while.
 
         Raises:
@@ -175,19 +201,25 @@ class _Kept:
     """The team of this process, which stays for the next job that it suits."""
 
     team: Team | None = None
+    start: Callable[[Job], Team] = LocalTeam
 
 
 def train_together(job: Job, until: int) -> Generator[Progress, None, None]:
-    """Train a job of several devices up to a step, by processes of this machine.
+    """Train a job of several devices up to a step; see `lagsearch.training.loop.train`.
 
     A process that dies is no end: all begin again from the last saved state.
 
     Raises:
-        LagsearchError: It cannot be trained; see `Team.train`.
+        CandidateFailed: A loss is NaN or infinite.
+        LagsearchError: It cannot be trained.
+        OSError: A process could not read or write a file.
+        RankDied: A process died again and again.
     """
     for left in reversed(range(1 + _TRIES)):
         try:
-            yield from _team_for(job).train(job, until)
+            team = _team_for(job)
+            team.begin(job, until)
+            yield from _signs(team)
         except RankDied:
             dismiss()
             if not left:
@@ -199,12 +231,32 @@ def train_together(job: Job, until: int) -> Generator[Progress, None, None]:
             return
 
 
+def _signs(team: Team) -> Iterator[Progress]:
+    """Yield how far a team is, and raise what stops it."""
+    for number, said in team.said():
+        if isinstance(said, Progress):
+            yield said
+        elif isinstance(said, CandidateFailed) and number:
+            continue  # all fail alike, and the first one writes it down
+        elif isinstance(said, Exception):
+            raise said
+        elif isinstance(said, Mishap):
+            team.check_alive(0.0 if said.is_foreseen else _GRACE_S)
+            raise LagsearchError(said.reason)
+
+
 def _team_for(job: Job) -> Team:
     if _Kept.team is not None and not _Kept.team.suits(job):
         dismiss()
     if _Kept.team is None:
-        _Kept.team = Team(job)
+        _Kept.team = _Kept.start(job)
     return _Kept.team
+
+
+def start_with(start: Callable[[Job], Team]) -> None:
+    """Have teams of this process started in another way from now on."""
+    dismiss()
+    _Kept.start = start
 
 
 def dismiss() -> None:
