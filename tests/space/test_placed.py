@@ -4,6 +4,7 @@ import pytest
 
 import lagsearch
 from lagsearch.errors import SpaceError
+from lagsearch.models.configs import rebuild_config
 
 SEVERAL = "resources={devices_per_candidate: 4, parallel: fsdp}"
 
@@ -57,20 +58,16 @@ def test_ddp_takes_what_fsdp_cannot(write_space):
 
 def test_memory_is_that_of_each_device(write_space):
     """With fsdp 16 bytes a weight, in parts, and two pieces whole; with ddp fewer sequences."""
-    bytes_of = {
-        way: [each.cost.memory_bytes for each in planned(write_space(), *way).candidates]
-        for way in [(), ("resources={devices_per_candidate: 4}",), (SEVERAL,)]
-    }
-    alone, ddp, fsdp = bytes_of.values()
-    tensors = planned(write_space()).stages[0].planner.models.of
-    config = planned(write_space()).candidates[0].config
-    from lagsearch.models.configs import rebuild_config
-
-    sizes = tensors(rebuild_config(config)).sizes
+    ways = ["training.batch_size=1", "resources={devices_per_candidate: 4}", SEVERAL]
+    of_one, ddp, fsdp = [
+        [each.cost.memory_bytes for each in planned(write_space(), way).candidates] for way in ways
+    ]
+    alone = planned(write_space())
+    sizes = alone.stages[0].planner.models.of(rebuild_config(alone.candidates[0].config)).sizes
     layer = sum(each.numel() for name, each in sizes.tensors.items() if ".layers.0." in name)
     around = sizes.parameters - 4 * layer
     kept = ddp[0] - 16 * sizes.parameters
-    assert 4 * kept == alone[0] - 16 * sizes.parameters  # one sequence in place of four
+    assert ddp == of_one  # one sequence in place of four
     assert fsdp[0] == 16 * sizes.parameters / 4 + 12 * layer + 8 * around + kept
 
 
