@@ -2,9 +2,10 @@
 
     python tests/benchmarks/device_memory.py [--processes 10]
 
-Private memory (`RssAnon` of Linux, so that mapped files do not count) beyond that of a process that has
-joined the others, at its most while the model is built, placed and filled with weights and moments; then
-what the same takes in one process. The source has 8 layers and its moments, the target 16 layers.
+Private memory (`RssAnon` of Linux, so that mapped files do not count) beyond that of a process that
+has joined the others, at its most while the model is built, placed and filled with weights and
+moments; then what the same takes in one process. The source has 8 layers and its moments, the
+target 16 layers.
 """
 
 import argparse

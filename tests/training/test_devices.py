@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_kill import descendants
 from test_loop import BERT, GPT2, LLAMA, grown_from, job_of, texts  # noqa: F401
 
 from lagsearch.display.watch import Watch
@@ -99,8 +101,14 @@ TRAININGS = {
 }
 
 
+def some(names, by_default):
+    """Return parameters of a test: those that are not tested by default are slow."""
+    slow = pytest.mark.slow
+    return [each if each in by_default else pytest.param(each, marks=slow) for each in names]
+
+
 @pytest.mark.parametrize("parallel", WAYS)
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", some(TRAININGS, ("masked", "passes", "uneven", "average")))
 def test_a_training_by_two_processes_is_that_of_one(job_of, parallel, name):
     objective, keys, more = TRAININGS[name]
     job = job_of(objective, keys, **{**MOSTLY, **more})
@@ -118,14 +126,12 @@ GROWTHS = {
     "random-width": (WIDER, "{operator: random-width, ramp_steps: 2}"),
     "combined": (f"{DEEPER}, {WIDER}", "{operator: combined, width: lemon, depth: interleave}"),
     "scratch": (DEEPER, "{operator: scratch}"),
-    "ligo": (f"{DEEPER}, {WIDER}", "{operator: ligo, steps: 4}"),
-}
-OTHERS = {
     "aki": (WIDER, "{operator: aki}"),
     "duplicate-halves": (WIDER, "{operator: duplicate-halves}"),
     "solar": ("num_hidden_layers: 4", "{operator: solar}"),
     "mango": (f"{DEEPER}, {WIDER}", "{operator: mango, steps: 4}"),
     "stack-ligo": (DEEPER, "{operator: stack-ligo, steps: 4}"),
+    "ligo": (f"{DEEPER}, {WIDER}", "{operator: ligo, steps: 4}"),
 }
 
 
@@ -137,11 +143,11 @@ def jobs_of(path, folder):
     return [replace(job, is_first_of_its_shape=False) for job in stage.jobs.values()]
 
 
-@pytest.mark.parametrize("name", GROWTHS)
+@pytest.mark.parametrize("name", some(GROWTHS, ("random", "combined", "ligo")))
 def test_a_growth_is_trained_alike(write_space, tmp_path, name):
     """All that is done with the optimizer's state, new parameters and decays is done here, too."""
     target, growth = GROWTHS[name]
-    settings = "" if name in ("scratch", "ligo") else SETTINGS
+    settings = "" if name in LACKING else SETTINGS
     path = write_space(
         ("target: {num_hidden_layers: 4}", f"target: {{{target}}}"),
         ("{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}", growth),
@@ -155,6 +161,7 @@ def test_a_growth_is_trained_alike(write_space, tmp_path, name):
             check_equal(job, parallel)
 
 
+LACKING = ("scratch", "ligo", "mango", "stack-ligo")  # the source's own, or anything but it
 SETTINGS = """\
   optimizer_state: reset_new
   new_parameters: {rewarm_steps: 2, freeze_source_steps: 1}
@@ -193,6 +200,7 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_is_lost(job_of):
     assert not any(Path(f"/proc/{pid}").exists() for pid in killed)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_all_alike(job_of):
     job = on_devices(job_of(steps=6, optimizer=Optimizer(name="sgd", lr=1e30)), "fsdp")
     with pytest.raises(CandidateFailed, match=r"step \d: the (training|validation) loss is nan"):
@@ -220,6 +228,7 @@ loss.Loss._of_parts = of_parts
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", WAYS)
 def test_logits_that_are_formed_in_parts(job_of, parallel, tmp_path, monkeypatch):
     """A model is called several times before one backward pass then."""
@@ -231,3 +240,44 @@ def test_logits_that_are_formed_in_parts(job_of, parallel, tmp_path, monkeypatch
         together = check_equal(job, parallel)
         assert all((tmp_path / str(each.pid)).exists() for each in team_of(together))
     dismiss()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("parallel", WAYS)
+@pytest.mark.parametrize("objective", ["causal", "masked", "ul2"])
+def test_fifty_steps(job_of, objective, parallel, count):
+    keys = BERT if objective == "masked" else LLAMA
+    check_equal(job_of(objective, keys, steps=50, gradient_clip=1.0, batch_size=8), parallel, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_of_a_run_that_is_ended(write_space, tmp_path, number):
+    path = write_space(
+        ("steps: 24", "steps: 100000"), ("search: {lag: 10}", "search: {lag: 99999}")
+    )
+    words = ["--serial", "--out", tmp_path / "run", "--set", "resources.devices_per_candidate=2"]
+    command = [sys.executable, "-m", "lagsearch.cli", "run", path, *words]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    curves = tmp_path / "run" / "curves"
+    deadline = time.monotonic() + 120
+    while not list(curves.glob("*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    ranks = descendants(run.pid)[1:]
+    assert len(ranks) == 2
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), said
+    until = time.monotonic() + 30
+    while any(map(is_running, ranks)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(is_running, ranks))
+
+
+def is_running(pid):
+    """Return whether a process runs; one that nobody has waited for has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
