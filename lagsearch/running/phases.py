@@ -3,7 +3,6 @@
 Each first looks at what the run folder and the cache already hold.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,6 @@ from lagsearch.running.workers.serial import (
     OpenRunner,
     Outcome,
     Runner,
-    open_serial,
 )
 from lagsearch.selection import Order
 from lagsearch.storage.files import make_lasting
@@ -57,6 +55,7 @@ class Phases:
         downstream: What is evaluated at the end.
         tokenizer: The space's: it is saved with the winner.
         write_report: Writes the report of a run folder.
+        open_alone: Gives what trains one alone; that of several when left out.
     """
 
     plan: StagePlan
@@ -67,6 +66,7 @@ class Phases:
     downstream: Downstream
     tokenizer: Any
     write_report: Callable[[Path], Any]
+    open_alone: OpenRunner | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -277,9 +277,8 @@ class Phases:
         return [*longer, *(each.name for each in self.plan.baselines)]
 
     def _alone(self, job: Job, until: int) -> Outcome:
-        """Train one model: on this machine there is no need to start a worker for it."""
-        open_runner = self.open_runner if os.environ.get("RAY_ADDRESS") else open_serial
-        with open_runner() as runner:
+        """Train one model."""
+        with (self.open_alone or self.open_runner)() as runner:
             return runner([job], until, self.watch, lambda job: None)
 
     def _is_saved(self, job: Job) -> bool:

@@ -53,9 +53,10 @@ from lagsearch.running.workers.slots import (
     assign_slots,
     check_memory,
     memory_of,
+    slots_alone,
 )
 from lagsearch.running.workers.team import dismiss
-from lagsearch.space import SpaceFile, StageFile
+from lagsearch.space import Resources, SpaceFile, StageFile
 from lagsearch.storage.cache import holding
 from lagsearch.training.compiling import check_compiler
 from lagsearch.training.job import Compute
@@ -173,6 +174,7 @@ def prepared(
         compute=compute,
         source_threads=1 if slots.gpus else slots.all_cpus * slots.number,
         open_runner=open_serial if serial else _open_ray(slots),
+        open_alone=_open_alone(first.space.resources, slots, serial=serial),
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
         watch=watch,
         write_report=write_report,
@@ -262,6 +264,16 @@ def _check_compiling(file: StageFile, device: str) -> None:
         check_compiler(device)
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
+
+
+def _open_alone(wanted: Resources, slots: Slots, *, serial: bool) -> OpenRunner | None:
+    """Return what gives the runner of a winner, where it has other devices than candidates have.
+
+    On this machine there is no need to start a worker for it.
+    """
+    if serial or not os.environ.get("RAY_ADDRESS"):
+        return open_serial
+    return None if wanted.winner is None else _open_ray(slots_alone(wanted, slots))
 
 
 def _open_ray(slots: Slots) -> OpenRunner:

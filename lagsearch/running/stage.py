@@ -51,6 +51,7 @@ class Shared:
         compute: What a candidate may use.
         source_threads: Threads of a source's pretraining.
         open_runner: Gives what trains several at a time.
+        open_alone: Gives what trains one alone; that of several when left out.
         brought: Sources that are checkpoints, by their names.
         watch: Follows.
         write_report: Writes the report of a run folder.
@@ -66,6 +67,7 @@ class Shared:
     brought: Mapping[str, CachedSource]
     watch: Watch
     write_report: Callable[[Path], Any]
+    open_alone: OpenRunner | None = None
 
     def make_jobs(self, plan: StagePlan, folder: RunFolder) -> JobMaker:
         """Return what makes the jobs of a stage.
@@ -186,6 +188,7 @@ class StageRun:
             self._downstream,
             shared.tokenizer,
             shared.write_report,
+            shared.open_alone,
         )
 
     @cached_property

@@ -96,6 +96,12 @@ def assign_slots(
     return compute, Slots(wanted.cpus_per_candidate, gpus, max(1, number), place.devices)
 
 
+def slots_alone(wanted: Resources, slots: Slots) -> Slots:
+    """Return where the winner runs, with what candidates have of CPUs and GPUs on each device."""
+    devices = wanted.of_winner.devices
+    return Slots(slots.cpus, math.ceil(slots.gpus) if devices > 1 else slots.gpus, 1, devices)
+
+
 def placed(compute: Compute, place: Placement) -> Compute:
     """Return what a model may use on some devices."""
     return replace(compute, devices=place.devices, parallel=place.parallel or "ddp")
