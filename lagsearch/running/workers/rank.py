@@ -75,13 +75,9 @@ def joined(job: Any, number: int, count: int, store: str) -> Iterator[None]:
         count: Of all.
         store: Where they find each other, as `torch.distributed` names it.
     """
-    import torch
     from torch import distributed
 
-    is_on_gpu = job.compute.device == "cuda"
-    if is_on_gpu:
-        torch.cuda.set_device(number % torch.cuda.device_count())
-    backend = "cpu:gloo,cuda:nccl" if is_on_gpu else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if job.compute.device == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=store, rank=number, world_size=count)
     try:
         yield

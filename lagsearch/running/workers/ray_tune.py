@@ -314,7 +314,8 @@ def _slots_in(nodes: Sequence[Mapping[str, float]], slots: Slots) -> int:
         number += int(here)
     if number < 1:
         message = (
-            f"no node of the cluster holds one candidate ({slots.cpus} CPUs, {slots.gpus} GPUs)"
+            f"no node of the cluster holds one candidate ({slots.all_cpus} CPUs, "
+            f"{slots.all_gpus} GPUs)"
         )
         raise ResourceError(message, ("resources",))
     return number

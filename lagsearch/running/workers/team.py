@@ -108,6 +108,7 @@ class LocalTeam:
         words = (other.fileno(), number, job.compute.devices, f"file://{self._folder / 'store'}")
         environment = {
             **os.environ,
+            **_own_gpu(number, job),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "OMP_NUM_THREADS": str(job.compute.threads),
             "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", _LOOPBACK),
@@ -195,6 +196,15 @@ class LocalTeam:
             process.kill()
             process.wait()
         self._stack.close()
+
+
+def _own_gpu(number: int, job: Job) -> dict[str, str]:
+    """Return what lets a process see one GPU alone, so that it takes nothing of the others."""
+    if job.compute.device != "cuda":
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else list(map(str, range(job.compute.devices)))
+    return {"CUDA_VISIBLE_DEVICES": names[number]}
 
 
 class _Kept:
