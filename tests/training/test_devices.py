@@ -15,7 +15,10 @@ import pytest
 import torch
 from test_kill import descendants
 from test_loop import BERT, GPT2, LLAMA, grown_from, job_of, texts  # noqa: F401
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
 
+import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.tensors import TensorFile
@@ -26,6 +29,7 @@ from lagsearch.running.stage import StageRun
 from lagsearch.running.workers import team as teams
 from lagsearch.running.workers.team import dismiss, train_together
 from lagsearch.space import Optimizer, load_space
+from lagsearch.training.examples import Examples
 from lagsearch.training.loop import train
 
 WAYS = ("ddp", "fsdp")
@@ -281,3 +285,23 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.slow
+def test_the_winner_of_a_run_of_two_processes_is_a_checkpoint_with_its_loss(write_space, tmp_path):
+    """Its batches are looked up in the text, as one process sees them; transformers loads it."""
+    path = write_space(("search: {lag: 10}", f"search: {{lag: 10}}\nresources: {TOGETHER}"))
+    found = lagsearch.run(path, out=tmp_path / "run", serial=True, watch=Watch())
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "winner").eval()
+    [*_, job] = (job for job in jobs_of(path, tmp_path / "again") if job.name == found.winner)
+    measured = []
+    with torch.no_grad():
+        for batch in Examples(job, job.text.stream).validation():
+            logits = model(batch.inputs).logits.flatten(0, 1)
+            measured.append(float(cross_entropy(logits, batch.labels.flatten())))
+    [*_, last] = read_curve(tmp_path / "run" / "curves" / f"{job.name}.jsonl").evaluations
+    assert last.step == 24
+    assert measured == pytest.approx(last.val_loss_batches, abs=1e-5)
+
+
+TOGETHER = "{devices_per_candidate: 2, parallel: fsdp, sources: {devices: 1}}"
