@@ -15,6 +15,7 @@ from lagsearch.display.watch import Watch
 from lagsearch.errors import ResourceError
 from lagsearch.running.workers import serial
 from lagsearch.running.workers.slots import Slots
+from lagsearch.space import Placement, Resources
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,38 @@ def test_slots_of_a_cluster(nodes, cpus, gpus, number):
     from lagsearch.running.workers.ray_tune import _slots_in
 
     assert _slots_in(nodes, Slots(cpus, gpus, 1)) == number
+
+
+def test_a_candidate_of_several_devices_takes_them_on_one_node():
+    from lagsearch.running.workers.ray_tune import _slots_in
+
+    two = Slots(1, 1, 1, devices=2)
+    assert _slots_in([{"CPU": 8, "GPU": 5}, {"CPU": 3, "GPU": 8}], two) == 2 + 1
+    with pytest.raises(ResourceError, match=r"holds one candidate \(2 CPUs, 2 GPUs\)"):
+        _slots_in([{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}], two)
+
+
+def test_devices_that_this_machine_lacks_are_refused_at_their_key(monkeypatch):
+    from lagsearch.running.workers import slots
+
+    monkeypatch.setattr(slots, "n_cpus", lambda: 4)
+    found, places = slots.assign_slots(Resources(devices_per_candidate=2), "fp32", [None])
+    assert (found.devices, found.parallel) == (2, "ddp")
+    assert places == Slots(1, 0.0, 2, 2)
+    for wanted in (
+        Resources(devices_per_candidate=5),
+        Resources(winner=Placement(devices=5)),
+        Resources(sources=Placement(devices=5)),
+    ):
+        with pytest.raises(
+            ResourceError, match="more than this machine has \\(4 CPUs\\)"
+        ) as raised:
+            slots.assign_slots(wanted, "fp32", [None])
+        assert raised.value.at[0] == "resources"
+    needed = [3 << 30]
+    slots.check_memory(needed, "cpu", 6 << 30, 2)
+    with pytest.raises(ResourceError):
+        slots.check_memory(needed, "cpu", 4 << 30, 2)
 
 
 def test_a_cluster_without_room_is_refused():

@@ -147,7 +147,7 @@ def jobs_of(path, folder):
     return [replace(job, is_first_of_its_shape=False) for job in stage.jobs.values()]
 
 
-@pytest.mark.parametrize("name", some(GROWTHS, ("random", "combined", "ligo")))
+@pytest.mark.parametrize("name", some(GROWTHS, ("combined", "ligo")))
 def test_a_growth_is_trained_alike(write_space, tmp_path, name):
     """All that is done with the optimizer's state, new parameters and decays is done here, too."""
     target, growth = GROWTHS[name]
@@ -302,6 +302,21 @@ def test_the_winner_of_a_run_of_two_processes_is_a_checkpoint_with_its_loss(writ
     [*_, last] = read_curve(tmp_path / "run" / "curves" / f"{job.name}.jsonl").evaluations
     assert last.step == 24
     assert measured == pytest.approx(last.val_loss_batches, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_candidate_of_two_processes_is_the_same_under_ray(write_space, tmp_path):
+    path = write_space(("search: {lag: 10}", f"search: {{lag: 10}}\nresources: {TOGETHER}"))
+    serial, by_ray = (
+        lagsearch.run(path, out=tmp_path / str(way), serial=way, watch=Watch())
+        for way in (True, False)
+    )
+    for each in serial.folder.glob("curves/*.jsonl"):
+        found = read_curve(by_ray.folder / "curves" / each.name)
+        assert [at.val_loss_batches for at in found.evaluations] == [
+            at.val_loss_batches for at in read_curve(each).evaluations
+        ]
 
 
 TOGETHER = "{devices_per_candidate: 2, parallel: fsdp, sources: {devices: 1}}"
