@@ -128,6 +128,10 @@ class CandidateFailed(LagsearchError):
         self.step = step
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        """Let it come from another process as it was."""
+        return type(self), (self.step, self.reason)
+
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known word, or an empty string."""

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from test_kill import descendants
+from terminals import descendants
 
 READY_WITHIN_S = 90
 

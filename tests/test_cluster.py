@@ -31,7 +31,7 @@ from lagsearch.running.workers.slots import (
     describe,
     slots_of_sources,
 )
-from lagsearch.space import Resources
+from lagsearch.space import Placement, Resources
 
 GIB = 1 << 30
 CPU = Node("a", 8, 0, memory_bytes=8 * GIB, processor="Xeon")
@@ -98,9 +98,14 @@ def test_devices_are_mixed_only_when_asked():
 
 
 def test_sources_have_a_node_for_themselves_or_a_share_of_a_gpu():
-    assert slots_of_sources(Slots(2, 0.0, 4)) == Slots(8, 0.0, 1)
-    assert slots_of_sources(Slots(2, 0.0, 8), [CPU, CPU, replace(CPU, cpus=3)]) == Slots(8, 0, 2)
-    assert slots_of_sources(Slots(4, 0.25, 16), [H100]) == Slots(1, 0.25, 16)
+    assert slots_of_sources(Resources(), Slots(2, 0.0, 4)) == Slots(8, 0.0, 1)
+    assert slots_of_sources(
+        Resources(), Slots(2, 0.0, 8), [CPU, CPU, replace(CPU, cpus=3)]
+    ) == Slots(8, 0, 2)
+    assert slots_of_sources(Resources(), Slots(4, 0.25, 16), [H100]) == Slots(1, 0.25, 16)
+    two = Resources(sources=Placement(devices=2))
+    assert slots_of_sources(two, Slots(2, 0.0, 8), [CPU, CPU]) == Slots(2, 0, 4, devices=2)
+    assert slots_of_sources(two, Slots(1, 0.25, 16), [H100]) == Slots(1, 1, 2, devices=2)
 
 
 def test_a_run_on_one_machine_asks_it_alone():

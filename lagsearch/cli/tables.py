@@ -160,7 +160,9 @@ def _show_candidates(plan: "StagePlan", console: Any, *, has_memory: bool) -> No
     table = Table(box=None, pad_edge=False)
     table.add_column("candidate", no_wrap=True)
     table.add_column("layers", min_width=_MAP_COLUMNS)
-    for heading in ("parameters", "FLOPs/step", *(["memory"] if has_memory else [])):
+    place = plan.space.resources.of_candidates
+    memory_heading = "memory" if place.devices == 1 else "memory/device"
+    for heading in ("parameters", "FLOPs/step", *([memory_heading] if has_memory else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in plan.candidates:
         cost = each.cost

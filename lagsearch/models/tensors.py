@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from lagsearch.errors import ModelError
 from lagsearch.storage.files import replacing
 
-_DIGEST = "sha256"
+DIGEST = "sha256"
 """What a file of ours says its content hashes to."""
 
 
@@ -61,8 +61,8 @@ class TensorFile(Mapping[str, torch.Tensor]):
             ModelError: They do not agree: bytes have changed since.
         """
         words = self.metadata
-        recorded = words.pop(_DIGEST, None)
-        if recorded is not None and recorded != _digest(TensorFile(self._path), words):
+        recorded = words.pop(DIGEST, None)
+        if recorded is not None and recorded != content_digest(TensorFile(self._path), words):
             raise ModelError(f"{self._path}: damaged, its content is not what was written")
 
 
@@ -75,7 +75,7 @@ def write_tensors(
         OSError: It cannot be written: the disk is full, say.
     """
     contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    words = {**metadata, _DIGEST: _digest(contiguous, metadata)}
+    words = {**metadata, DIGEST: content_digest(contiguous, metadata)}
     with replacing(path) as temporary, _as_system_errors(path):
         save_file(contiguous, temporary, metadata=words)
 
@@ -103,7 +103,7 @@ def _as_system_errors(path: Path) -> Iterator[None]:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def _digest(tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]) -> str:
+def content_digest(tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]) -> str:
     """Return the SHA-256 of words and of named tensors: their types, shapes and bytes."""
     found = hashlib.sha256(json.dumps(sorted(words.items())).encode())
     for name in sorted(tensors):

@@ -10,9 +10,14 @@ from lagsearch.models.configs import plain_config, stored_name
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.shapes import check_copies
 from lagsearch.planning.flops import Counting, flops_per_token, operator_flops, training_flops
-from lagsearch.planning.memory import learning_bytes, measuring_bytes, training_bytes
+from lagsearch.planning.memory import (
+    learning_bytes,
+    measuring_bytes,
+    sharded_bytes,
+    training_bytes,
+)
 from lagsearch.planning.sizes import Outline, Sizes, sizes_by_tables
-from lagsearch.space import OPTIMIZERS, Space, evaluated_rows
+from lagsearch.space import OPTIMIZERS, Placement, Space, evaluated_rows
 from lagsearch.storage.files import digest
 
 
@@ -25,7 +30,7 @@ class ModelCost:
         layer_parameters: Weights of matrix products without embeddings and head.
         flops_per_step: Training FLOPs of one step.
         evaluation_flops: FLOPs of one evaluation of all validation batches.
-        memory_bytes: Estimate of training; None where there is none.
+        memory_bytes: Estimate of training, for each device; None where there is none.
         operator_flops: FLOPs of learning the operator, before the first step.
     """
 
@@ -36,14 +41,15 @@ class ModelCost:
     memory_bytes: int | None
     operator_flops: int = 0
 
-    def measured(self, ema: bool, decayed: int) -> "ModelCost":
+    def measured(self, ema: bool, decayed: int, shards: int) -> "ModelCost":
         """Return the cost of a candidate: with a moving average it is evaluated twice.
 
         Args:
             ema: See `measuring_bytes`.
             decayed: The same.
+            shards: Devices that hold a part of the model each.
         """
-        aside = measuring_bytes(self.parameters, decayed, ema=ema)
+        aside = measuring_bytes(-(-self.parameters // shards), decayed, ema=ema)
         memory = None if self.memory_bytes is None else self.memory_bytes + aside
         return replace(
             self, evaluation_flops=(1 + ema) * self.evaluation_flops, memory_bytes=memory
@@ -61,6 +67,7 @@ class EmptyModel:
         ema: Whether candidates have a moving average of their weights, which is measured too.
         decayed: Numbers that a decay of their rate, which is thrown away, changes of a weight; 0
             where there is none.
+        shards: Devices that hold a part of the model each.
     """
 
     cost: ModelCost
@@ -68,6 +75,7 @@ class EmptyModel:
     kept: int
     ema: bool
     decayed: int
+    shards: int
 
     def grown(self, plan: GrowthPlan, sources: "Sequence[EmptyModel]") -> ModelCost:
         """Check that a plan makes this model of its sources, and return what it then takes.
@@ -77,7 +85,7 @@ class EmptyModel:
         """
         tensors = [each.sizes.tensors for each in sources]
         check_copies(plan, self.sizes.stack, tensors, self.sizes.tensors)
-        measured = self.cost.measured(self.ema, self.decayed)
+        measured = self.cost.measured(self.ema, self.decayed, self.shards)
         if plan.learned is None:
             return measured
         forming, operator = _mix(plan, self.sizes, tensors)
@@ -147,6 +155,7 @@ class _Terms:
         evaluated: Tokens of one evaluation.
         ema: Whether there is a moving average.
         checkpointing: Whether layers keep their input alone for the backward pass.
+        shards: Devices that hold a part of the model each.
     """
 
     kind: str
@@ -160,6 +169,7 @@ class _Terms:
     decayed: int
     has_copies: bool
     checkpointing: bool
+    shards: int
 
 
 _MOST_KEPT = 256
@@ -173,21 +183,25 @@ class Models:
     def __init__(self, space: Space) -> None:
         self._space = space
 
-    def of(self, config: Any, batch_size: int | None = None) -> EmptyModel:
+    def of(
+        self, config: Any, batch_size: int | None = None, place: Placement | None = None
+    ) -> EmptyModel:
         """Return what a configuration leads to.
 
         Args:
             config: Of transformers, or of tables.
             batch_size: Sequences in a step, where they are not those of `training`.
+            place: Devices that train it, where they are not those of a candidate.
         """
         space = self._space
+        place = place or space.resources.of_candidates
         moments = OPTIMIZERS[space.training.optimizer.name].size
         kept = moments + (space.training.new_parameters is not None)  # their weights before a step
         rows, length = batch_size or space.training.batch_size, space.data.sequence_length
         terms = _Terms(
             kind=objective_kind(space.objective),
             rows=rows,
-            at_once=-(-rows // space.training.gradient_accumulation),
+            at_once=-(-rows // (space.training.gradient_accumulation * place.devices)),
             length=length,
             kept=kept,
             counting=space.evaluation.flops,
@@ -196,6 +210,7 @@ class Models:
             decayed=0 if space.evaluation.annealed is None else 1 + moments,
             has_copies=space.training.precision == "bf16",
             checkpointing=bool(space.training.gradient_checkpointing),
+            shards=place.devices if place.parallel == "fsdp" else 1,
         )
         key = digest([plain_config(config), asdict(terms)])
         if key not in _known:
@@ -214,11 +229,25 @@ def _work_out(config: Any, terms: _Terms) -> EmptyModel:
         layer_parameters=sizes.matrices["layers"],
         flops_per_step=training_flops(forward, terms.rows * terms.length),
         evaluation_flops=forward * terms.evaluated,
-        memory_bytes=training_bytes(
-            sizes.parameters, sizes.activation_bytes, terms.kept, has_copies=terms.has_copies
-        ),
+        memory_bytes=_memory(sizes, terms),
     )
-    return EmptyModel(cost, sizes, terms.kept, terms.ema, terms.decayed)
+    return EmptyModel(cost, sizes, terms.kept, terms.ema, terms.decayed, terms.shards)
+
+
+def _memory(sizes: Sizes, terms: _Terms) -> int | None:
+    """Estimate the bytes of training a model on each of its devices."""
+    kept, has_copies = terms.kept, terms.has_copies
+    if terms.shards == 1:
+        return training_bytes(sizes.parameters, sizes.activation_bytes, kept, has_copies=has_copies)
+    layers: dict[int, int] = {}
+    for name, each in sizes.tensors.items():
+        if (place := sizes.stack.split(name)) is not None:
+            layers[place[0]] = layers.get(place[0], 0) + each.numel()
+    gathered = (max(layers.values()), sizes.parameters - sum(layers.values()))
+    activations = sizes.activation_bytes
+    return sharded_bytes(
+        sizes.parameters, gathered, activations, kept, terms.shards, has_copies=has_copies
+    )
 
 
 def _sizes(config: Any, terms: _Terms) -> Sizes:

@@ -20,6 +20,35 @@ def training_bytes(
     return (4 * (2 + kept) + 2 * has_copies) * parameters + activations
 
 
+def sharded_bytes(
+    parameters: int,
+    gathered: tuple[int, int],
+    activations: int | None,
+    kept: int,
+    devices: int,
+    *,
+    has_copies: bool = False,
+) -> int | None:
+    """Estimate the bytes of each of several devices that hold a part of a model each.
+
+    A layer's weights and gradients are whole while it computes, and the weights of the next one
+    while they are gathered; what is around the layers is whole all the time.
+
+    Args:
+        parameters: Of the model.
+        gathered: Of its largest layer, and of what is around the layers.
+        activations: See `training_bytes`; those of one device.
+        kept: The same.
+        devices: How many.
+        has_copies: The same.
+    """
+    if activations is None:
+        return None
+    layer, around = gathered
+    whole = 4 * (3 * layer + 2 * around) + 2 * has_copies * (layer + around)
+    return 4 * (2 + kept) * -(-parameters // devices) + whole + activations
+
+
 def measuring_bytes(parameters: int, decayed: int, *, ema: bool) -> int:
     """Return the bytes of what is set aside of a training while something else is measured.
 

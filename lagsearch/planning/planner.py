@@ -85,7 +85,8 @@ class Planner:
         config = self._config(candidate)
         model = models.of(config)
         model.check_positions(config, space.data.sequence_length)
-        sources = [models.of(each.config, _batch_size(each.source)) for each in self.sources]
+        place = self.file.space.resources.of_sources
+        sources = [models.of(each.config, _batch_size(each.source), place) for each in self.sources]
         cost = model.grown(candidate.plan, sources)
         steps = self._completion(candidate.plan, cost)
         return PlannedCandidate(candidate, plain_config(config), cost, steps)
@@ -223,7 +224,7 @@ def _source(
             n_tokens = make_room(config, vocabulary)
         if vocabulary is not None:
             check_vocabulary(config, vocabulary)
-        model = models.of(config, _batch_size(source))
+        model = models.of(config, _batch_size(source), file.space.resources.of_sources)
         model.check_positions(config, file.space.data.sequence_length)
         return PlannedSource(source, config, model.cost, checkpoint, n_tokens, notes)
     except LagsearchError as error:

@@ -161,6 +161,9 @@ def plan_stages(file: SpaceFile, vocabulary: Vocabulary | None) -> Plan:
     Raises:
         LagsearchError: Something cannot be; the message has the stage and the line.
     """
+    if file.has_stages and file.stages[0].space.resources.winner is not None:
+        message = "has no effect with stages, whose winners are trained as candidates are"
+        raise file.stages[0].error(("resources", "winner"), message)
     plans: list[StagePlan] = []
     config: dict[str, Any] | None = None
     for each in file.stages:

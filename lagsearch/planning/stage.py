@@ -36,6 +36,7 @@ from lagsearch.planning.vocabulary import (
 from lagsearch.selection import find_strategy
 from lagsearch.space import (
     Entry,
+    Placement,
     Space,
     StageFile,
     Training,
@@ -87,7 +88,30 @@ class StagePlan:
     def remarks(self) -> tuple[str, ...]:
         """What is left out of the space's candidates and why, what ranks them, how layers run."""
         told = (*tell_left_out(self.left_out), *tell_signal(self.space))
-        return (*told, *_tell_layers(self.space.training))
+        return (*told, *_tell_layers(self.space.training), *self._tell_devices())
+
+    def _tell_devices(self) -> Iterator[str]:
+        """Say what several devices train together, and what each of them must have."""
+        resources = self.space.resources
+        placed = {
+            "each candidate": resources.of_candidates,
+            "the winner": resources.of_winner,
+            "each source": resources.of_sources,
+        }
+        by_place: dict[Placement, list[str]] = {}
+        for what, place in placed.items():
+            by_place.setdefault(place, []).append(what)
+        if all(place.devices == 1 for place in by_place):
+            return
+        told = [
+            f"{' and '.join(names)} on "
+            + (f"{place.devices} ({place.parallel})" if place.devices > 1 else "one")
+            for place, names in by_place.items()
+        ]
+        known = [each.cost.memory_bytes for each in self.candidates]
+        needed = max((each for each in known if each is not None), default=0) / 2**30
+        needs = f"; those of a candidate need about {needed:,.1f} GiB each" if needed else ""
+        yield f"devices that train a model together: {'; '.join(told)}{needs}."
 
     @property
     def names(self) -> dict[str, str]:
@@ -275,6 +299,7 @@ def make_plan(file: StageFile, vocabulary: Vocabulary | None) -> StagePlan:
     if not listing.candidates:
         raise file.error(("candidates",), "lists nothing to rank: continue grows nothing")
     _check_new_parameters(file, listing.candidates)
+    _check_whole(file, listing.candidates)
     planned = tuple(
         replace(each, also=tuple(listing.also[each.name])) for each in listing.candidates
     )
@@ -336,6 +361,20 @@ def _tell_layers(training: Training) -> Iterator[str]:
         yield "gradient checkpointing: each layer is computed again for its gradients."
     if training.compile:
         yield "layers are compiled, but for candidates that fade something in."
+
+
+def _check_whole(file: StageFile, planned: Sequence[PlannedCandidate]) -> None:
+    """Check that no operator forms whole weights where each device has a part.
+
+    Raises:
+        SpaceError: One does.
+    """
+    if file.space.resources.of_candidates.parallel != "fsdp":
+        return
+    for each in planned:
+        if each.candidate.plan.learned is not None:
+            message = f"{each.name} learns how weights are mixed, and forms them whole for that"
+            raise file.error(("resources", "parallel"), f"{message}: take ddp, or leave it out")
 
 
 def _check_new_parameters(file: StageFile, planned: Sequence[PlannedCandidate]) -> None:

@@ -508,9 +508,9 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     """Return the keys in which two spaces differ, but for what changes no loss.
 
     That is an oracle that is added, devices that may be mixed from now on, baselines, downstream
-    tasks, what is kept, and whether a run is profiled; how separators are asked for does not matter
-    where it comes to the same tokens, which are compared apart. How a trainer of the user's own is
-    called may be mended on the way: `environment.json` tells of it.
+    tasks, what is kept, whether a run is profiled, and the winner's devices; how separators are
+    asked for does not matter where it comes to the same tokens, which are compared apart. How a
+    trainer of the user's own is called may be mended on the way: `environment.json` tells of it.
     """
     if at in (
         "evaluation.harness",
@@ -533,6 +533,7 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
         old == new
         or (at in ("search.oracle", "resources.mix_devices") and new)
         or at in ("resources.profile", "resources.save_dtype", "resources.save_every")
+        or at.startswith("resources.winner")
     ):
         return []
     return [(at, old, new)]

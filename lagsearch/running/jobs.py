@@ -19,6 +19,7 @@ from lagsearch.planning.stage import StagePlan
 from lagsearch.records.folder import RunFolder
 from lagsearch.running.growing import Beside, growth_on_disk
 from lagsearch.running.trainers.job import TrainerJob
+from lagsearch.running.workers.slots import placed
 from lagsearch.space import (
     Space,
     Trainer,
@@ -106,8 +107,20 @@ class JobMaker:
             "precision": self.compute.precision,
             **({} if evaluates_in == "fp32" else {"evaluation_precision": evaluates_in}),
             **({} if is_same else {"validation_batch_size": rows}),
+            **_devices(self.compute),
             "versions": _versions(),
         }
+
+    @property
+    def _of_sources(self) -> Compute:
+        """What a source may use: one device has all threads, several those of candidates."""
+        compute = placed(self._compute, self.plan.space.resources.of_sources)
+        several = compute.devices > 1
+        return replace(compute, threads=compute.threads if several else self.source_threads)
+
+    def alone(self, job: Job) -> Job:
+        """Return a candidate's job when it is trained without others beside it: the winner's."""
+        return replace(job, compute=placed(job.compute, self.plan.space.resources.of_winner))
 
     @property
     def _compute(self) -> Compute:
@@ -146,7 +159,7 @@ class JobMaker:
             init_seed=derive_seed(seed, "init", "source", name),
             training=training,
             text=replace(text, stores=self.store.of(name), part=pretrain.place_in_text),
-            compute=replace(self._compute, threads=self.source_threads),
+            compute=self._of_sources,
             evaluate_at=steps,
             thinned=self._thinned(steps[1:-1], text),
             curve=Path(),
@@ -304,8 +317,14 @@ def made_of(job: Job) -> dict[str, Any]:
         },
         "init_seed": job.init_seed,
         "compute": [job.compute.threads, job.compute.device, job.compute.precision],
+        **_devices(job.compute),
         "versions": _versions(),
     }
+
+
+def _devices(compute: Compute) -> dict[str, Any]:
+    """Return the devices that train a model together, where there are several."""
+    return {"devices": [compute.devices, compute.parallel]} if compute.devices > 1 else {}
 
 
 def _versions() -> dict[str, str]:

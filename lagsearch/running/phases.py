@@ -50,6 +50,7 @@ class Phases:
         make: Makes the jobs.
         open_runner: Gives what trains several at a time.
         open_alone: Gives what trains one alone.
+        open_source: Gives what pretrains one source.
         open_sources: Gives what pretrains several sources.
         sources_at_once: Whether that is several at a time.
         compute_here: What this process may use.
@@ -64,6 +65,7 @@ class Phases:
     make: JobMaker
     open_runner: OpenRunner
     open_alone: OpenRunner
+    open_source: OpenRunner
     open_sources: OpenRunner
     sources_at_once: bool
     compute_here: Compute
@@ -142,7 +144,7 @@ class Phases:
             jobs = [replace(job, name=trial(job.name, job.text.seed)) for job in jobs]
         ends = {job.name: job.training.steps for job in jobs}
         title = "sources" if len(jobs) > 1 else f"source {jobs[0].name}"
-        opened = self.open_sources if len(jobs) > 1 else self.open_alone
+        opened = self.open_sources if len(jobs) > 1 else self.open_source
         with self.watch.during(title, ends), opened() as runner:
             outcome = runner(jobs, max(ends.values()), self.watch, lambda job: None)
         for job in jobs:
@@ -229,7 +231,7 @@ class Phases:
                 return job
             with self._timed("winner"), self.watch.during(f"winner {job.name}", {job.name: steps}):
                 profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
-                outcome = self._alone(profiled, steps)
+                outcome = self._alone(self.make.alone(profiled), steps)
             for reason in outcome.failures.values():
                 if self.folder.curve(job.name).failure is None:
                     self._check_own(job, reason)
@@ -284,7 +286,7 @@ class Phases:
                 continue
             with self._timed("baselines"), self.watch.during(f"baseline {name}", {name: until}):
                 profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
-                outcome = self._alone(profiled, until)
+                outcome = self._alone(self.make.alone(profiled), until)
             for reason in outcome.failures.values():
                 if self.folder.curve(name).failure is None:
                     append(job.curve, Failure(self.plan.space.training.steps, reason, again=True))

@@ -58,8 +58,10 @@ from lagsearch.running.workers.slots import (
     describe,
     memory_of,
     nodes_for,
+    slots_alone,
     slots_of_sources,
 )
+from lagsearch.running.workers.team import dismiss
 from lagsearch.space import SpaceFile, StageFile
 from lagsearch.storage.cache import holding
 from lagsearch.storage.files import cache_root
@@ -124,6 +126,7 @@ def run_space(
         plan, shared = prepared(file, folder, watch, write_report, serial=serial, join=join)
         lock = folder.lock()
         stack.callback(lock.release)
+        stack.callback(dismiss)
         with follow(folder.path):
             Run(plan, folder, shared).run(baselines=baselines)
             began = time.monotonic()
@@ -206,7 +209,7 @@ def prepared(
     if is_training and nodes is None:  # on a cluster that shows only later
         for each in file.stages:
             _check_compiling(each, compute.device)
-    for_sources = slots_of_sources(slots, nodes)
+    for_sources = slots_of_sources(first.space.resources, slots, nodes)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     return plan, Shared(
         tokenizer=tokenizer,
@@ -214,13 +217,16 @@ def prepared(
         store=store,
         objective=objective,
         compute=compute,
-        source_threads=for_sources.cpus,
+        source_threads=for_sources.all_cpus,
         open_runner=open_serial if serial else _open_ray(slots),
-        open_alone=open_serial if nodes is None else _open_ray(for_sources),
+        open_alone=_open_alone(slots_alone(first.space.resources, slots), nodes),
+        open_source=_open_alone(for_sources, nodes),
         open_sources=_open_ray(for_sources),
         sources_at_once=not serial and for_sources.number > 1,
         compute_here=(
-            replace(compute, threads=for_sources.cpus) if nodes is None else compute_here(compute)
+            replace(compute, threads=for_sources.all_cpus)
+            if nodes is None
+            else compute_here(compute)
         ),
         devices=describe(compute, nodes),
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
@@ -301,10 +307,11 @@ def _resources(
     try:
         compute, slots = assign_slots(asked, space.training.precision, memory, cluster)
         if trains and cluster is None:
-            check_memory(memory, compute.device, memory_of(compute.device))
-        for node in nodes_for(cluster or (), slots.cpus, slots.gpus) if trains else ():
+            there = memory_of(compute.device)
+            check_memory(memory, compute.device, there, devices=compute.devices)
+        for node in nodes_for(cluster or (), slots) if trains else ():
             there = node.gpu_bytes if slots.gpus else node.memory_bytes
-            check_memory(memory, compute.device, there, node.name)
+            check_memory(memory, compute.device, there, node.name, devices=compute.devices)
         return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
@@ -318,6 +325,11 @@ def _check_compiling(file: StageFile, device: str) -> None:
         check_compiler(device)
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None
+
+
+def _open_alone(slots: Slots, nodes: Sequence[Node] | None) -> OpenRunner:
+    """Return what gives the runner of one model: on this machine it needs no worker."""
+    return open_serial if nodes is None else _open_ray(slots)
 
 
 def _open_ray(slots: Slots) -> OpenRunner:

@@ -51,6 +51,7 @@ class Shared:
         source_threads: Threads of a source's pretraining.
         open_runner: Gives what trains several at a time.
         open_alone: Gives what trains one alone: a worker of a cluster, or this process.
+        open_source: Gives what pretrains one source.
         open_sources: Gives what pretrains several sources.
         sources_at_once: Whether that is several at a time.
         compute_here: What this process may use.
@@ -68,6 +69,7 @@ class Shared:
     source_threads: int
     open_runner: OpenRunner
     open_alone: OpenRunner
+    open_source: OpenRunner
     open_sources: OpenRunner
     sources_at_once: bool
     compute_here: Compute
@@ -191,6 +193,7 @@ class StageRun:
             self.make,
             shared.open_runner,
             shared.open_alone,
+            shared.open_source,
             shared.open_sources,
             shared.sources_at_once,
             shared.compute_here,

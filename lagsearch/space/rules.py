@@ -9,6 +9,7 @@ from lagsearch.space.schema import (
     Corpus,
     NewParameters,
     Optimizer,
+    Placement,
     Schedule,
     Search,
     Space,
@@ -27,6 +28,12 @@ Named = Schedule | Optimizer
 
 _MEASURED = {"ema": "0.98", "annealed": "{fraction: 0.25}"}
 """Examples of what is measured beside the loss, by its key of `evaluation`."""
+
+_WHOLE = {
+    "muon": "makes whole matrices orthogonal",
+    "adafactor": "keeps means over whole rows and columns",
+}
+"""Why an optimizer needs whole matrices, by its name."""
 
 _SMALLEST_SHARE = 0.001  # one row in a block of a mixture's rows
 
@@ -330,6 +337,51 @@ def _resources(space: Space) -> Iterator[Broken]:
     if share != "auto" and share > 1 and share != int(share):
         at = ("resources", "gpus_per_candidate")
         yield at, "is more than one GPU, and must then be a whole number"
+    yield from _devices(space)
+
+
+def _devices(space: Space) -> Iterator[Broken]:
+    """Find what several devices that train one model cannot do."""
+    wanted, training = space.resources, space.training
+    own = wanted.devices_per_candidate or 1
+    places: dict[Place, Placement] = {("resources", "devices_per_candidate"): wanted.of_candidates}
+    for key, placement in (("winner", wanted.winner), ("sources", wanted.sources)):
+        if placement is not None:
+            of = wanted.of_winner if key == "winner" else wanted.of_sources
+            places["resources", key, "devices"] = of
+            if placement.parallel and placement.devices == 1:
+                yield ("resources", key, "parallel"), "has no effect with one device"
+    if wanted.parallel is not None and own == 1:
+        yield ("resources", "parallel"), "has no effect with one device: see devices_per_candidate"
+    several = {at: each for at, each in places.items() if each.devices > 1}
+    if several and space.trainer is not None:
+        message = "belongs to lagsearch's own loop: a trainer of your own starts its own processes"
+        yield next(iter(several)), message
+        return
+    if several and wanted.gpus_per_candidate not in ("auto", 0, 1):
+        at: Place = ("resources", "gpus_per_candidate")
+        yield at, "is 1 for each of several devices, or 0 for CPUs: leave it out"
+    sizes = [each.pretrain.batch_size for each in space.sources if each.pretrain is not None]
+    for at, each in several.items():
+        mine = sizes if "sources" in at else []
+        rows = min([training.batch_size, *(size for size in mine if size is not None)])
+        if each.devices * training.gradient_accumulation > rows:
+            message = f"leaves devices without a sequence: a step has {rows}"
+            passes = training.gradient_accumulation
+            yield at, message + (f", in {passes} passes" if passes > 1 else "")
+    yield from _sharded(space, any(each.parallel == "fsdp" for each in several.values()))
+
+
+def _sharded(space: Space, is_sharded: bool) -> Iterator[Broken]:
+    """Find what needs the whole of a weight, where each device has a part."""
+    if not is_sharded:
+        return
+    name = space.training.optimizer.name
+    if name in _WHOLE:
+        at: Place = ("training", "optimizer", "name")
+        yield at, f"{name} {_WHOLE[name]}, and with parallel fsdp each device has a part: take ddp"
+    if space.training.compile:
+        yield ("training", "compile"), "is not to be had with parallel fsdp: take ddp"
 
 
 def _harness(space: Space) -> Iterator[Broken]:

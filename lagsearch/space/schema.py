@@ -481,6 +481,18 @@ Duration = Annotated[
 """Seconds; `90s`, `10m` and `2h` are read, too."""
 
 
+Parallel = Literal["ddp", "fsdp"]
+
+
+class Placement(StrictModel):
+    """Devices that train one model together."""
+
+    devices: PositiveInt
+    """GPUs, or without one processes with `cpus_per_candidate` threads each."""
+    parallel: Parallel | None = None
+    """As `resources.parallel`."""
+
+
 class Resources(StrictModel):
     """What one candidate may use."""
 
@@ -488,6 +500,16 @@ class Resources(StrictModel):
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+    devices_per_candidate: PositiveInt | None = None
+    """GPUs that train one candidate together, each with some sequences of every step; without a GPU
+    that many processes. One when left out."""
+    parallel: Parallel | None = None
+    """`ddp`: each device holds the whole model; `fsdp`: each holds a part of weights, gradients and
+    moments, for models that one device has no room for. `ddp` when left out."""
+    winner: Placement | None = None
+    """Devices of the winner and of baselines after K; those of a candidate when left out."""
+    sources: Placement | None = None
+    """Devices of each source's pretraining; those of a candidate when left out."""
     mix_devices: bool = False
     """Train candidates of one search on different GPUs, or without GPUs on different CPUs, where a
     cluster has them; `devices` of the report says which had what. Losses differ by rounding."""
@@ -499,6 +521,26 @@ class Resources(StrictModel):
     if it is a checkpoint, is stored in."""
     profile: bool = False
     """Say where the time goes, and trace a few steps of every candidate; no loss changes."""
+
+    @property
+    def of_candidates(self) -> Placement:
+        """The devices of each candidate."""
+        return Placement(devices=self.devices_per_candidate or 1, parallel=self.parallel or "ddp")
+
+    @property
+    def of_winner(self) -> Placement:
+        """The devices of what is trained alone, from K on."""
+        return self._placed(self.winner)
+
+    @property
+    def of_sources(self) -> Placement:
+        """The devices of each source's pretraining."""
+        return self._placed(self.sources)
+
+    def _placed(self, own: Placement | None) -> Placement:
+        if own is None:
+            return self.of_candidates
+        return Placement(devices=own.devices, parallel=own.parallel or "ddp")
 
 
 class TrainerLosses(StrictModel):

@@ -25,6 +25,7 @@ from lagsearch.data.tokens.batches import (
 )
 from lagsearch.storage.files import derive_seed
 from lagsearch.training.job import Job
+from lagsearch.training.ranks import ALONE, Ranks
 
 Made = TypeVar("Made")
 
@@ -47,11 +48,54 @@ class Batch:
     labels: torch.Tensor
     predicted: NDArray[np.int64]
 
-    def passes(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
-        """Divide the sequences; yield inputs, labels and the share of all predicted tokens."""
-        shares = prediction_shares(np.array_split(self.predicted, number))
-        inputs, labels = self.inputs.tensor_split(number), self.labels.tensor_split(number)
-        yield from zip(inputs, labels, shares, strict=True)
+    def passes(self, number: int, ranks: Ranks = ALONE) -> Iterator["Pass"]:
+        """Divide the sequences; yield those of this process.
+
+        Several processes divide them as one would that had the passes of all, and fill all up to
+        the same number of sequences, with such as count nothing: each makes as many passes.
+
+        Args:
+            number: Passes of each process.
+            ranks: The processes.
+        """
+        pieces = number * ranks.count
+        shares = prediction_shares(np.array_split(self.predicted, pieces))
+        inputs, labels = self.inputs.tensor_split(pieces), self.labels.tensor_split(pieces)
+        size = -(-len(self.inputs) // pieces)
+        for at in range(ranks.number * number, (ranks.number + 1) * number):
+            found = Pass(at, inputs[at], labels[at], shares[at])
+            if ranks.count > 1:
+                yield found.filled_up(self.inputs[:size])
+            elif found.share > 0:
+                yield found
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Sequences of a batch that go through a model together.
+
+    Attributes:
+        number: Of all that the batch is divided among, from 0.
+        inputs: Tokens: (B, T).
+        labels: What is predicted: (B, T).
+        share: What they have of all the batch's predicted tokens.
+    """
+
+    number: int
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    share: float
+
+    def filled_up(self, like: torch.Tensor) -> "Pass":
+        """Return as many sequences as there are in other ones: those that it lacks count nothing.
+
+        One token at least is predicted, so that the mean loss is a number: times a share of zero.
+        """
+        lacking = len(like) - len(self.inputs)
+        labels = torch.cat([self.labels, torch.full_like(like[:lacking], IGNORED)])
+        if self.share == 0:
+            labels[0, 0] = 0
+        return Pass(self.number, torch.cat([self.inputs, like[:lacking]]), labels, self.share)
 
 
 @dataclass(frozen=True)
@@ -70,23 +114,26 @@ class ValidationBatch:
     parts: tuple[torch.Tensor, ...]
     predicted: tuple[NDArray[np.int64], ...]
 
-    def losses(self, loss_of: LossOf, passes: int = 1) -> torch.Tensor:
+    def losses(self, loss_of: LossOf, passes: int = 1, *, takes_all: bool = False) -> torch.Tensor:
         """Return the mean loss of each part, in nats per predicted token: (parts,).
 
         Args:
             loss_of: The loss of some sequences.
             passes: Pieces that the batch is divided among, so that all need not fit at once.
+            takes_all: Whether pieces without any predicted token go through the model, too.
         """
         if len(self.parts) == 1 and passes == 1:
             return loss_of(self.inputs, self.labels)[None]
         losses = []
         for rows, predicted in zip(self.parts, self.predicted, strict=True):
             shares = prediction_shares(np.array_split(predicted, passes))
-            terms = [
-                share * loss_of(self.inputs[some], self.labels[some])
+            pieces = [
+                Pass(0, self.inputs[some], self.labels[some], share)
                 for share, some in zip(shares, rows.tensor_split(passes), strict=True)
-                if share > 0
+                if share > 0 or (takes_all and len(some))
             ]
+            pieces = [each if each.share > 0 else each.filled_up(each.inputs) for each in pieces]
+            terms = [each.share * loss_of(each.inputs, each.labels) for each in pieces]
             losses.append(torch.stack(terms).sum())
         return torch.stack(losses)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from lagsearch.errors import ModelError
 from lagsearch.models.build import bare_model, empty_model, fresh_model, tensors_of
 from lagsearch.models.checks import check_growth, check_running
 from lagsearch.models.configs import rebuild_config
@@ -25,6 +26,7 @@ from lagsearch.training.optimizer import (
     make_optimizer,
     shares_of_rate,
 )
+from lagsearch.training.ranks import ALONE, Ranks
 from lagsearch.training.state import WEIGHT, load_weights
 
 
@@ -56,10 +58,18 @@ def trained(job: Job) -> nn.Module:
     return model
 
 
-def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[int, None, float]:
+def grow_job(
+    job: Job, model: nn.Module, optimizer: AnyOptimizer, ranks: Ranks = ALONE
+) -> Generator[int, None, float]:
     """Fill a built model, and by the same plan its optimizer, from the sources; check the model.
 
     What the plan learns is learned first; its moments begin at zero.
+
+    Args:
+        job: Whose.
+        model: The model, placed by the processes that train it.
+        optimizer: Of its parameters.
+        ranks: The processes.
 
     Yields:
         Steps of learning so far.
@@ -72,13 +82,15 @@ def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[i
         ModelError: The grown model is not sound.
     """
     config: Any = model.config
+    if job.plan.learned is not None and ranks.shards_model:
+        raise ModelError("an operator that is learned forms whole weights: parallel must be ddp")
     stack = find_layers(model, config)
     tensors = tensors_of(model)
     sources = [TensorFile(path, WEIGHT) for path in job.sources]
     fill(job.plan, stack, sources, tensors)
     add_noise(job.plan, stack, tensors, config.hidden_size, job.init_seed)
     began = time.perf_counter()
-    yield from learn(job, model, sources)
+    yield from learn(job, model, sources, ranks)
     learned_s = time.perf_counter() - began
     if job.sources and job.training.optimizer_state != "reset":
         state = grow_state(
@@ -91,5 +103,7 @@ def grow_job(job: Job, model: nn.Module, optimizer: AnyOptimizer) -> Generator[i
             begin_anew(state, new_parameters(job.plan, stack, tensors))
     check_growth(model, config, job.n_parameters)
     if job.is_first_of_its_shape:
-        check_running(model, job.text.objective.kind)
+        saves = ranks.is_first and not ranks.shards_model
+        check_running(model, job.text.objective.kind, saves=saves)
+        ranks.at_rest(model)
     return learned_s

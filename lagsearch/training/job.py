@@ -54,6 +54,8 @@ class Compute:
         precision: `fp32` or `bf16` (autocast).
         evaluation: What losses are measured in, the same.
         saving: When the state is saved on the way.
+        devices: Processes that train it together, each with threads, or a GPU, of its own.
+        parallel: `ddp`: each of them holds the whole model; `fsdp`: a part of it.
     """
 
     threads: int = 1
@@ -61,6 +63,8 @@ class Compute:
     precision: str = "fp32"
     saving: Interval = field(default_factory=Interval)
     evaluation: str = "fp32"
+    devices: int = 1
+    parallel: str = "ddp"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from lagsearch.training.examples import (
 from lagsearch.training.job import Job
 from lagsearch.training.loss import Loss
 from lagsearch.training.optimizer import learning_rate
+from lagsearch.training.ranks import ALONE, Ranks
 
 _CLIP = 1.0
 """Largest norm of the gradient."""
@@ -55,7 +56,10 @@ class Learnt:
 
 
 def learn(
-    job: Job, model: nn.Module, sources: Sequence[Mapping[str, torch.Tensor]]
+    job: Job,
+    model: nn.Module,
+    sources: Sequence[Mapping[str, torch.Tensor]],
+    ranks: Ranks = ALONE,
 ) -> Iterator[int]:
     """Learn the plan's mix on the job's objective, and make the model's learned tensors of it.
 
@@ -67,6 +71,7 @@ def learn(
         job: What is grown; nothing happens where its plan learns nothing.
         model: The target, with all that is not learned in place.
         sources: Tensors of each source, by name.
+        ranks: The processes that learn it together; each holds the whole model.
 
     Yields:
         Steps so far, before each.
@@ -81,7 +86,7 @@ def learn(
     target, device = tensors_of(model), job.compute.device
     frozen = [{name: each[name].to(device) for name in each} for each in sources]
     mix = make_mix(job.plan, find_layers(model, model.config), frozen, target)
-    learning = _Learning(job, learned, model, mix)
+    learning = _Learning(job, learned, model, mix, ranks)
     before = learning.loss()
     for step in range(learned.steps):
         yield step
@@ -91,14 +96,18 @@ def learn(
         for name, value in learning.tensors().items():
             target[name].copy_(value)
     learnt = Learnt(learned.steps, before, after, n_operator_parameters(mix))
-    write_json(job.operator_record, asdict(learnt))
+    if ranks.is_first:
+        write_json(job.operator_record, asdict(learnt))
 
 
 class _Learning:
     """An operator in training."""
 
-    def __init__(self, job: Job, learned: Learned, model: nn.Module, mix: Mix) -> None:
+    def __init__(
+        self, job: Job, learned: Learned, model: nn.Module, mix: Mix, ranks: Ranks
+    ) -> None:
         self.job, self.model, self.mix, self.learned = job, model, mix, learned
+        self.ranks = ranks
         self.stream = f"{job.text.stream} operator"
         self.examples = Examples(job, self.stream)
         self.mean_loss = Loss(model)
@@ -141,19 +150,16 @@ class _Learning:
         loss_of = self._loss_of(leaves)
         total = [torch.zeros_like(each) for each in leaves.values()]
         is_rough = self.job.compute.precision == "bf16"
-        for number, (inputs_BT, labels_BT, share) in enumerate(batch.passes(passes)):
-            at = self.job.text.behind + step
-            purpose = (at,) if passes == 1 else (at, number)
-            if share == 0:
-                continue
+        at, is_divided = self.job.text.behind + step, passes * self.ranks.count > 1
+        for each in batch.passes(passes, self.ranks):
             with (
-                self.dropout.of(self.stream, *purpose),
+                self.dropout.of(self.stream, at, *([each.number] if is_divided else [])),
                 torch.autocast(self.device.type, torch.bfloat16, enabled=is_rough),
             ):
-                loss = loss_of(inputs_BT, labels_BT) * share
+                loss = loss_of(each.inputs, each.labels) * each.share
             found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
             torch._foreach_add_(total, found)
-        return total
+        return [self.ranks.total(each) for each in total]
 
     def loss(self) -> float:
         """Return the validation loss.
@@ -165,7 +171,8 @@ class _Learning:
         passes = evaluation_passes(self.job)
         with torch.no_grad(), evaluating(self.job):
             loss_of = self._loss_of(self.tensors())
-            losses = [each.losses(loss_of, passes) for each in self.examples.validation()]
+            validation = self.examples.validation()
+            losses = self.ranks.each(validation, lambda each: each.losses(loss_of, passes))
         self.model.train()
         weights = [weight for _, weight in self.job.text.objective.parts]
         mean = weighted(weights, torch.stack(losses).mean(dim=0).tolist())

@@ -4,7 +4,7 @@ Shape letters: B sequences in a batch, T tokens in a sequence, V vocabulary.
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import isfinite
@@ -19,6 +19,7 @@ from lagsearch.errors import CandidateFailed
 from lagsearch.models.attention import leave_out_masks
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
+from lagsearch.models.shards import local
 from lagsearch.records.curve import (
     Curve,
     Evaluation,
@@ -49,14 +50,14 @@ from lagsearch.training.profiling.profile import (
     profiling,
 )
 from lagsearch.training.ramp import Ramp
-from lagsearch.training.saving import Saver
+from lagsearch.training.ranks import ALONE, Ranks
 from lagsearch.training.state import SavedAt, load_state, saved_at, state_of
 
 _CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
 _TELL_EVERY_S = 1.0
 
 
-def train(job: Job, until: int) -> Generator[Progress, None, None]:
+def train(job: Job, until: int, ranks: Ranks = ALONE) -> Generator[Progress, None, None]:
     """Train a job up to a step, from its saved state or from its growth, and save the state there.
 
     Every evaluation is appended to the job's curve; the same job, interrupted anywhere and begun
@@ -65,6 +66,7 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
     Args:
         job: What to train.
         until: The step to reach, or the job's completion where that comes first.
+        ranks: The processes that train it together; each of them calls this.
 
     Yields:
         Progress: at the start, after every evaluation and about once a second.
@@ -76,25 +78,28 @@ def train(job: Job, until: int) -> Generator[Progress, None, None]:
     yield Progress(job.name, 0, None, 0.0)
     with computing(job.compute), profiling(job) as profile:
         try:
-            run = _Run(job, profile)
+            run = _Run(job, profile, ranks)
             with run.saver:
                 yield from run.begin()
                 yield from run.train(min(until, job.training.steps))
         except CandidateFailed as failed:
-            append(job.curve, Failure(failed.step, failed.reason))
+            if ranks.is_first:
+                append(job.curve, Failure(failed.step, failed.reason))
             raise
 
 
 class _Run:
     """A model in training: its state, and what is needed to go on."""
 
-    def __init__(self, job: Job, profile: Profile | Off = OFF) -> None:
-        self.job, self.profile = job, profile
+    def __init__(self, job: Job, profile: Profile | Off = OFF, ranks: Ranks = ALONE) -> None:
+        self.job, self.profile, self.ranks = job, profile, ranks
         self.device = torch.device(job.compute.device)
         self.examples = Examples(job, job.text.stream)
         self.validation = self.examples.validation()
-        self.model = build(job).to(self.device)
-        leave_out_masks(self.model, job.text.sequence_length)
+        model = build(job)
+        leave_out_masks(model, job.text.sequence_length)
+        self.model = ranks.place(model, self.device)
+        self.called: Callable[..., Any] = self.model
         self.optimizer = optimizer_of(job, self.model)
         stack = find_layers(self.model, self.model.config)
         self.ramp = Ramp(job.plan, self.model, stack)
@@ -108,8 +113,7 @@ class _Run:
         self.loss = Loss(self.model)
         self.extra = forward_options(job)
         self.average = None if job.ema is None else Average(self.model, job.ema)
-        is_on_gpu = self.device.type == "cuda"
-        self.saver = Saver(job.state, job.compute.saving, in_background=is_on_gpu)
+        self.saver = ranks.saver(job.state, job.compute.saving, self.device)
 
     def begin(self) -> Iterator[Progress]:
         """Take up the saved state, or grow.
@@ -118,8 +122,7 @@ class _Run:
         is done again, and comes out the same.
         """
         job = self.job
-        curve = read_curve(job.curve)
-        saved = saved_at(job.state)
+        curve, saved = self.ranks.found(lambda: (read_curve(job.curve), saved_at(job.state)))
         if saved is None or not self._is_covered(curve, saved.step):
             self.wall_s = yield from self._grow()
             if self.average is not None:
@@ -128,12 +131,14 @@ class _Run:
             load_state(job.state, self.model, self.optimizer, self.average)
             self.step, self.wall_s = saved.step, saved.wall_s
         self.evaluations = [each for each in curve.evaluations if each.step <= self.step]
-        if len(self.evaluations) < len(curve.evaluations) or curve.failure:
+        is_longer = len(self.evaluations) < len(curve.evaluations)
+        if self.ranks.is_first and (is_longer or curve.failure):
             rewrite(job.curve, self.evaluations)
         if job.training.gradient_checkpointing:
             checkpoint_layers(self.model)
         if job.training.compile and not self.ramp.is_any:
             compile_layers(self.model)
+        self.called = self.ranks.wrapped(self.model)
 
     def _is_covered(self, curve: Curve, step: int) -> bool:
         """Return whether all evaluations before a step are there; the one at it comes after it."""
@@ -142,7 +147,7 @@ class _Run:
     def _grow(self) -> Generator[Progress, None, float]:
         """Grow; say about once a second how far learning is, and return its seconds."""
         told = time.perf_counter()
-        growing = grow_job(self.job, self.model, self.optimizer)
+        growing = grow_job(self.job, self.model, self.optimizer, self.ranks)
         while True:
             try:
                 learned = next(growing)
@@ -160,7 +165,7 @@ class _Run:
         while True:
             self.ramp.at(self.step)
             now = time.perf_counter()
-            if self.step == until or self.saver.is_due:
+            if self.step == until or self.ranks.agreed(self.step, lambda: self.saver.is_due):
                 self._save()
             if self.step == until:
                 self.saver.wait()  # a curve that is over must not come before its state
@@ -190,8 +195,9 @@ class _Run:
         if not steps:
             return ()
         began = told = time.perf_counter()
-        kept = {**tensors_of(self.model), **state_tensors(self.optimizer, self.model)}
-        before = {name: each.detach().clone() for name, each in kept.items()}
+        changed = {**tensors_of(self.model), **state_tensors(self.optimizer, self.model)}
+        kept = [local(each) for each in changed.values()]
+        before = [each.detach().clone() for each in kept]
         for number in range(steps):
             self.ramp.at(self.step + number)
             self._step(self.step + number, 1 - number / steps)
@@ -201,8 +207,8 @@ class _Run:
         self.ramp.at(self.step + steps)
         losses, _ = self._measure()
         with torch.no_grad():
-            for name, tensor in kept.items():
-                tensor.copy_(before[name])
+            for tensor, value in zip(kept, before, strict=True):
+                tensor.copy_(value)
         self.ramp.at(self.step)
         self.wall_s += time.perf_counter() - began
         return losses if all(map(isfinite, losses)) else ()
@@ -218,7 +224,7 @@ class _Run:
         loss = self._gradient(step)
         with self.profile.range("optimizer"):
             if job.training.gradient_clip is not None:
-                norm = nn.utils.get_total_norm(self.pace.gradients(step))
+                norm = self.ranks.norm(self.pace.gradients(step))
                 nn.utils.clip_grads_with_norm_(
                     self.model.parameters(), job.training.gradient_clip, norm
                 )
@@ -243,33 +249,34 @@ class _Run:
         with self.profile.range("data"):
             batch = self.examples(step, is_last=step + 1 == self.until)
         passes, step = self.job.training.gradient_accumulation, self.job.text.behind + step
-        if passes == 1:
+        if passes * self.ranks.count == 1:
             return self._pass(batch.inputs, batch.labels, 1.0, step)
-        losses = [
-            self._pass(inputs_BT, labels_BT, share, step, number)
-            for number, (inputs_BT, labels_BT, share) in enumerate(batch.passes(passes))
-            if share > 0
-        ]
+        pieces = list(batch.passes(passes, self.ranks))
+        losses = []
+        for each in pieces:
+            with self.ranks.adding(is_last=each is pieces[-1]):
+                losses.append(self._pass(each.inputs, each.labels, each.share, step, each.number))
         return torch.stack(losses).sum()
 
     def _pass(
         self, inputs_BT: torch.Tensor, labels_BT: torch.Tensor, share: float, *purpose: int
     ) -> torch.Tensor:
         """Add the gradient of some sequences' mean loss, times their share of the whole."""
+        weight = share * self.ranks.count  # of gradients, the mean over processes is taken
         with (
             self.profile.range("forward"),
             self.dropout.of(*purpose),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
         ):
             loss = self.loss(self._logits, inputs_BT, labels_BT)
-            loss = loss if share == 1 else loss * share
+            weighted = loss if weight == 1 else loss * weight
         with self.profile.range("backward"):
-            loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+            weighted.backward()  # type: ignore[no-untyped-call]
+        return loss.detach() if share == 1 else loss.detach() * share
 
     def _logits(self, inputs_BT: torch.Tensor) -> torch.Tensor:
         """Return the model's logits: (B, T, V)."""
-        logits: torch.Tensor = self.model(inputs_BT, **self.extra).logits
+        logits: torch.Tensor = self.called(inputs_BT, **self.extra).logits
         return logits
 
     def _evaluate(self, annealed: tuple[float, ...]) -> None:
@@ -297,7 +304,8 @@ class _Run:
             annealed_batches=annealed,
             annealed_flops=self.job.annealed.get(self.step, 0) * self.job.flops_per_step,
         )
-        append(self.job.curve, evaluation)
+        if self.ranks.is_first:
+            append(self.job.curve, evaluation)
         self.evaluations.append(evaluation)
 
     def _measure(
@@ -309,14 +317,14 @@ class _Run:
             batches: Measure the first ones alone.
         """
         loss_of = partial(self.loss, self._logits)
-        return measure(self.job, self.model, self.validation[:batches], loss_of)
+        return measure(self.job, self.model, self.validation[:batches], loss_of, self.ranks)
 
     def _check_losses(self) -> None:
         """Fail at the first step whose training loss was not finite."""
         if not self.losses:
             return
         first = self.step - len(self.losses)
-        losses = torch.stack(self.losses).tolist()
+        losses = self.ranks.total(torch.stack(self.losses)).tolist()
         self.losses.clear()
         for number, loss in enumerate(losses):
             if not isfinite(loss):

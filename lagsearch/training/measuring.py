@@ -13,6 +13,7 @@ from lagsearch.training.examples import (
     weighted,
 )
 from lagsearch.training.job import Job
+from lagsearch.training.ranks import ALONE, Ranks
 
 BatchLosses = tuple[tuple[float, ...], dict[str, tuple[float, ...]]]
 """The loss of each validation batch: of the whole, and of each of its parts."""
@@ -23,6 +24,7 @@ def measure(
     model: nn.Module,
     validation: Sequence[ValidationBatch],
     loss_of: LossOf,
+    ranks: Ranks = ALONE,
 ) -> BatchLosses:
     """Measure a model, and leave it in training.
 
@@ -31,12 +33,17 @@ def measure(
         model: Where its device is.
         validation: The batches.
         loss_of: The model's loss of some sequences.
+        ranks: The processes that divide the batches among them.
     """
     model.eval()
-    with torch.inference_mode(), evaluating(job):
+    with ranks.inference(), evaluating(job):
         passes = evaluation_passes(job)
-        measured = [each.losses(loss_of, passes) for each in validation]
+        every = ranks.shards_model
+        measured = ranks.each(
+            validation, lambda each: each.losses(loss_of, passes, takes_all=every)
+        )
         by_part: list[list[float]] = torch.stack(measured, dim=1).tolist()
+    ranks.at_rest(model)
     model.train()
     names, weights = zip(*job.text.objective.parts, strict=True)
     losses = tuple(weighted(weights, each) for each in zip(*by_part, strict=True))

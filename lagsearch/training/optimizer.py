@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lagsearch.models.layers import find_layers
+from lagsearch.models.shards import local, own
 from lagsearch.space import OPTIMIZERS, Optimizer, OptimizerKind, Schedule
 
 State = dict[str, dict[str, torch.Tensor]]
@@ -255,7 +256,7 @@ def begin_anew(state: State, is_new: Mapping[str, torch.Tensor]) -> None:
             if is_new[name].all():
                 tensor.zero_()
             elif _POWERS.get(kept) == 1:
-                tensor.masked_fill_(is_new[name].to(tensor.device), 0.0)
+                local(tensor).masked_fill_(own(is_new[name], tensor).to(tensor.device), 0.0)
 
 
 class SecondMoments(Mapping[str, torch.Tensor]):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lagsearch.models.layers import LayerStack
+from lagsearch.models.shards import local, own
 from lagsearch.operators.execute.fill import new_parameters
 from lagsearch.operators.plan.growth import GrowthPlan
 from lagsearch.space import NewParameters
@@ -36,15 +37,17 @@ class Pace:
         self._parameters = list(model.parameters())
         if self._settings is not None:
             is_new = new_parameters(plan, stack, dict(model.named_parameters())).values()
-            self._is_new = [each.to(self._parameters[0].device) for each in is_new]
+            pairs = list(zip(is_new, self._parameters, strict=True))
             self._has_new = [bool(each.any()) for each in is_new]
             self._has_own = [not each.all() for each in is_new]
+            self._is_new = [own(each, like).to(like.device) for each, like in pairs]
 
     def gradients(self, step: int) -> list[torch.Tensor]:
-        """Return the gradients that count where the whole gradient is clipped."""
-        own, _ = self._shares(step)
-        found = [each.grad for each in self._parameters]
-        if own == 0.0:
+        """Return what this process holds of the gradients that count where all are clipped."""
+        of_own, _ = self._shares(step)
+        gradients = [each.grad for each in self._parameters]
+        found = [None if each is None else local(each) for each in gradients]
+        if of_own == 0.0:
             found = [
                 gradient * is_new if gradient is not None and has_new else None
                 for gradient, is_new, has_new in zip(
@@ -56,21 +59,21 @@ class Pace:
     @contextmanager
     def at(self, step: int) -> Iterator[None]:
         """Scale what is done to the parameters inside."""
-        own, new = self._shares(step)
-        if own == new == 1.0:
+        of_own, new = self._shares(step)
+        if of_own == new == 1.0:
             yield
             return
         scaled = [
-            (tensor, is_new, tensor.detach().clone())
+            (local(tensor), is_new, local(tensor).detach().clone())
             for tensor, is_new, has_own, has_new in zip(
                 self._parameters, self._is_new, self._has_own, self._has_new, strict=True
             )
-            if (has_own and own != 1.0) or (has_new and new != 1.0)
+            if (has_own and of_own != 1.0) or (has_new and new != 1.0)
         ]
         yield
         with torch.no_grad():
             for tensor, is_new, before in scaled:
-                share = torch.where(is_new, new, own).to(tensor.dtype)
+                share = torch.where(is_new, new, of_own).to(tensor.dtype)
                 tensor.copy_(torch.lerp(before, tensor, share))
 
     def _shares(self, step: int) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """When the state of a training is saved on its way, and by whom it is written."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +12,9 @@ from typing import Self
 import torch
 
 from lagsearch.models.tensors import write_tensors
+
+Write = Callable[[Path, Mapping[str, torch.Tensor], Mapping[str, str]], None]
+"""Writes tensors and words to a file, whole or not at all."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,18 @@ class Saver:
     is under way.
     """
 
-    def __init__(self, path: Path, interval: Interval, *, in_background: bool) -> None:
+    def __init__(
+        self, path: Path, interval: Interval, *, in_background: bool, write: Write | None = None
+    ) -> None:
         """Begin to count.
 
         Args:
             path: The file of the state.
             interval: When to save.
             in_background: Whether a thread writes.
+            write: Writes a state; `write_tensors` when left out.
         """
-        self._path, self._interval = path, interval
+        self._path, self._interval, self._write = path, interval, write
         self._began = self._since = time.perf_counter()
         self._took = 0.0
         self._thread = ThreadPoolExecutor(1, "state") if in_background else None
@@ -87,10 +93,10 @@ class Saver:
         """
         self.wait()
         if self._thread is None:
-            self._took = _write(self._path, tensors, metadata)
+            self._took = self._written(tensors, metadata)
         else:
             held = self._copied(tensors)
-            self._writing = self._thread.submit(_write, self._path, held, dict(metadata))
+            self._writing = self._thread.submit(self._written, held, dict(metadata))
         self._since = time.perf_counter()
 
     def wait(self) -> None:
@@ -103,6 +109,12 @@ class Saver:
         if writing is not None:
             self._took = writing.result()
             self._since = time.perf_counter()
+
+    def _written(self, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> float:
+        """Write a state; return the seconds that it took."""
+        began = time.perf_counter()
+        (self._write or write_tensors)(self._path, tensors, metadata)
+        return time.perf_counter() - began
 
     def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Copy tensors to host memory that the training does not change."""
@@ -124,10 +136,3 @@ def _host_memory(tensor: torch.Tensor) -> torch.Tensor:
         with suppress(RuntimeError):  # no more may be locked: copies are slower then
             return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-
-
-def _write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> float:
-    """Write a state; return the seconds that it took."""
-    began = time.perf_counter()
-    write_tensors(path, tensors, metadata)
-    return time.perf_counter() - began

@@ -10,6 +10,7 @@ from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.build import tensors_of
+from lagsearch.models.shards import put
 from lagsearch.models.tensors import TensorFile, write_tensors
 from lagsearch.training.average import Average
 from lagsearch.training.optimizer import AnyOptimizer, state_tensors, zero_state
@@ -100,4 +101,4 @@ def load_state(
 def _put(saved: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in into.items():
-            tensor.copy_(saved[name])
+            put(saved[name], tensor)

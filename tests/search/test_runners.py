@@ -14,7 +14,39 @@ import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import ResourceError
 from lagsearch.running.workers import serial
+from lagsearch.running.workers.nodes import Node
 from lagsearch.running.workers.slots import Slots
+from lagsearch.space import Placement, Resources
+
+
+def test_a_candidate_of_several_devices_takes_them_on_one_node():
+    two = Slots(1, 1, 1, devices=2)
+    nodes = [Node("a", 8, 5), Node("b", 3, 8), Node("c", 8, 1)]
+    assert [two.fit(each) for each in nodes] == [2, 1, 0]
+    assert str(two) == "2 CPUs, 2 GPUs"
+
+
+def test_devices_that_this_machine_lacks_are_refused_at_their_key(monkeypatch):
+    from lagsearch.running.workers import slots
+
+    monkeypatch.setattr(slots, "this_machine", lambda: Node("", 4, 0))
+    found, places = slots.assign_slots(Resources(devices_per_candidate=2), "fp32", [None])
+    assert (found.devices, found.parallel) == (2, "ddp")
+    assert places == Slots(1, 0.0, 2, 2)
+    for wanted in (
+        Resources(devices_per_candidate=5),
+        Resources(winner=Placement(devices=5)),
+        Resources(sources=Placement(devices=5)),
+    ):
+        with pytest.raises(
+            ResourceError, match="more than this machine has \\(4 CPUs\\)"
+        ) as raised:
+            slots.assign_slots(wanted, "fp32", [None])
+        assert raised.value.at[0] == "resources"
+    needed = [3 << 30]
+    slots.check_memory(needed, "cpu", 6 << 30, devices=2)
+    with pytest.raises(ResourceError):
+        slots.check_memory(needed, "cpu", 4 << 30, devices=2)
 
 
 def test_a_broken_candidate_does_not_end_the_others_and_is_tried_again(

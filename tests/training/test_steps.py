@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lagsearch.data.objectives.base import IGNORED
 from lagsearch.errors import ModelError
 from lagsearch.models.attention import leave_out_masks
 from lagsearch.models.build import empty_model, fresh_model, n_parameters
@@ -16,7 +17,8 @@ from lagsearch.models.configs import build_config, plain_config
 from lagsearch.models.layers import find_layers, recomputed_layers
 from lagsearch.planning.activations import activation_bytes
 from lagsearch.planning.memory import training_bytes
-from lagsearch.training.examples import Ahead, Batch
+from lagsearch.training.examples import Ahead, Batch, Pass
+from lagsearch.training.ranks import Ranks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -181,6 +183,25 @@ def test_shares_of_passes_are_those_of_predicted_tokens():
     predicted = np.array([4, 0, 2, 2, 8])
     batch = Batch(torch.arange(5)[:, None], torch.arange(5)[:, None] + 10, predicted)
     found = list(batch.passes(2))
-    assert [inputs.flatten().tolist() for inputs, _, _ in found] == [[0, 1, 2], [3, 4]]
-    assert [labels.flatten().tolist() for _, labels, _ in found] == [[10, 11, 12], [13, 14]]
-    assert [share for _, _, share in found] == [6 / 16, 10 / 16]
+    assert [each.inputs.flatten().tolist() for each in found] == [[0, 1, 2], [3, 4]]
+    assert [each.labels.flatten().tolist() for each in found] == [[10, 11, 12], [13, 14]]
+    assert [each.share for each in found] == [6 / 16, 10 / 16]
+
+
+def test_processes_divide_a_batch_and_fill_up_to_the_same_size():
+    """Sequences that are filled up count nothing; one without a predicted token is a number."""
+    predicted = np.array([4, 0, 2, 2, 8])
+    batch = Batch(torch.arange(5)[:, None], torch.arange(5)[:, None] + 10, predicted)
+    found = []
+    for number in range(2):
+        ranks = Ranks()
+        ranks.number, ranks.count = number, 2
+        found += list(batch.passes(2, ranks))
+    assert [each.number for each in found] == [0, 1, 2, 3]
+    assert [each.inputs.flatten().tolist() for each in found] == [[0, 1], [2, 0], [3, 0], [4, 0]]
+    assert [each.labels.flatten().tolist() for each in found] == [
+        [10, 11], [12, IGNORED], [13, IGNORED], [14, IGNORED]
+    ]  # fmt: skip
+    assert [each.share for each in found] == [4 / 16, 2 / 16, 2 / 16, 8 / 16]
+    nothing = Pass(0, torch.zeros(1, 2), torch.full((1, 2), IGNORED), 0.0)
+    assert nothing.filled_up(torch.zeros(1, 2)).labels.tolist() == [[0, IGNORED]]

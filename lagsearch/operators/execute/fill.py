@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from lagsearch.models.layers import LayerStack
+from lagsearch.models.shards import local, own, put, whole
 from lagsearch.operators.execute.places import new_entries
 from lagsearch.operators.execute.recipe import recipe
 from lagsearch.operators.execute.shapes import found_for
@@ -42,7 +43,7 @@ def fill(
             if made.is_zero:
                 is_gain = weight is not None and weight.role == "norm" and value.dim() > 0
                 if power or not is_gain:
-                    target[name].zero_()
+                    local(target[name]).zero_()
                     continue
                 # gains of new units stay: both they and what they scale at zero would never learn
                 value = torch.full_like(value, made.nothing)
@@ -50,8 +51,8 @@ def fill(
                 above = sources[made.above[0]].get(made.above[1]) if made.above else None
                 is_last_norm = name in stack.top and weight.role in ("norm", "shift")
                 what = Widened(weight, value, above, is_last_norm)
-                value = widen(plan.width, what, target[name], power)
-            target[name].copy_(value)
+                value = widen(plan.width, what, whole(target[name]), power)
+            put(value, target[name])
 
 
 def new_parameters(
@@ -118,4 +119,5 @@ def add_noise(
             variance = 1 / (width * len(plan.layers) ** 2) if is_writer else 2 / (5 * width)
             generator = torch.Generator().manual_seed(derive_seed(seed, "noise", name))
             noise = torch.randn(tensor.shape, generator=generator) * variance**0.5
-            tensor.mul_(1 - plan.noise).add_(noise.to(tensor), alpha=plan.noise)
+            held, noise = local(tensor), own(noise, tensor)
+            held.mul_(1 - plan.noise).add_(noise.to(held), alpha=plan.noise)

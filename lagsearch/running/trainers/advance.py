@@ -35,6 +35,7 @@ from lagsearch.records.logged_losses import Logged, LoggedLosses
 from lagsearch.running.growing import grow_to_folder
 from lagsearch.running.trainers.job import Call, TrainerJob, command_words
 from lagsearch.running.trainers.process import last_words, running_command
+from lagsearch.running.workers.team import train_together
 from lagsearch.storage.files import naming
 from lagsearch.training.examples import Examples, forward_options
 from lagsearch.training.job import Job
@@ -61,7 +62,7 @@ def advance(job: Job, until: int) -> Signs:
         LagsearchError: It cannot be trained; another try may end otherwise.
     """
     if not isinstance(job, TrainerJob):
-        yield from train(job, until)
+        yield from (train if job.compute.devices == 1 else train_together)(job, until)
         return
     yield Progress(job.name, 0, None, 0.0)
     try:

@@ -120,8 +120,8 @@ def started(slots: Slots, watch: Watch) -> Iterator[None]:
     """
     options = {
         "address": "local",
-        "num_cpus": slots.cpus * slots.number,
-        "num_gpus": math.ceil(slots.gpus * slots.number),
+        "num_cpus": slots.all_cpus * slots.number,
+        "num_gpus": math.ceil(slots.all_gpus * slots.number),
     }
     with _connected("this machine", watch, include_dashboard=False, **options):
         yield
@@ -174,7 +174,7 @@ def _working() -> dict[str, Mapping[str, float]]:
 def can_hold(slots: Slots) -> bool:
     """Return whether a node that is alive holds a candidate, were it free."""
     offers = [(int(each["CPU"]), int(each.get("GPU", 0))) for each in _working().values()]
-    return any(Node("", cpus, gpus).holds(slots.cpus, slots.gpus) for cpus, gpus in offers)
+    return any(slots.fit(Node("", cpus, gpus)) for cpus, gpus in offers)
 
 
 def _nodes() -> tuple[Node, ...]:

@@ -244,7 +244,7 @@ def _run(
     ):
         follow = _Follow(by_name, slots, watch, finished, noted)
         tuner = tune.Tuner(
-            tune.with_resources(worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
+            tune.with_resources(worker, {"cpu": slots.all_cpus, "gpu": slots.all_gpus}),
             param_space={"candidate": tune.grid_search(list(by_name))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(

@@ -1,12 +1,13 @@
 """How many candidates run at a time, and on what: on this machine, or on the nodes of a cluster."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lagsearch.errors import ResourceError
 from lagsearch.running.workers.nodes import Node, machine_bytes, n_cpus, this_machine
-from lagsearch.space import Resources
+from lagsearch.space import Placement, Resources
 from lagsearch.training.job import Compute
 from lagsearch.training.saving import Interval
 
@@ -22,18 +23,34 @@ class Slots:
     """Where candidates run.
 
     Attributes:
-        cpus: CPUs of one candidate.
-        gpus: GPUs of one candidate, a share or several.
+        cpus: CPUs of one candidate, or of each of its devices.
+        gpus: GPUs of the same, a share or several.
         number: Candidates at a time.
+        devices: Devices of one candidate.
     """
 
     cpus: int
     gpus: float
     number: int
+    devices: int = 1
+
+    @property
+    def all_cpus(self) -> int:
+        """CPUs of one candidate."""
+        return self.cpus * self.devices
+
+    @property
+    def all_gpus(self) -> float:
+        """GPUs of one candidate."""
+        return self.gpus * self.devices
 
     def __str__(self) -> str:
         """Return what one candidate takes, in words."""
-        return f"{self.cpus} CPUs, {self.gpus:g} GPUs"
+        return f"{self.all_cpus} CPUs, {self.all_gpus:g} GPUs"
+
+    def fit(self, node: Node) -> int:
+        """Return how many candidates a node holds at a time."""
+        return node.holds(self.all_cpus, self.all_gpus)
 
 
 def assign_slots(
@@ -56,45 +73,80 @@ def assign_slots(
     nodes = [this_machine()] if cluster is None else cluster
     if cluster is not None and wanted.gpus_per_candidate:
         _check_cards(nodes)
-    share = wanted.gpus_per_candidate
+    place, share = wanted.of_candidates, wanted.gpus_per_candidate
     gpus = gpu_share(memory_bytes, nodes) if share == "auto" else float(share)
+    gpus = math.ceil(gpus) if place.devices > 1 else gpus
     if gpus and not any(each.cards for each in nodes):
         what = "this machine has no" if cluster is None else "no node of the cluster has a"
         more = "" if cluster is None else f": {_named(nodes)}"
         at = ("resources", "gpus_per_candidate")
         raise ResourceError(f"{what} usable GPU{more}", at)
-    device, cpus = "cuda" if gpus else "cpu", wanted.cpus_per_candidate
-    used = nodes_for(nodes, cpus, gpus)
+    device, one = (
+        "cuda" if gpus else "cpu",
+        Slots(wanted.cpus_per_candidate, gpus, 0, place.devices),
+    )
+    used = nodes_for(nodes, one)
     if not used and cluster is None:
-        message = f"one candidate needs more than this machine has ({n_cpus()} CPUs)"
+        message = f"one candidate needs more than this machine has ({_offered(nodes[0], gpus)})"
         raise ResourceError(message, ("resources",))
     if not used:
-        one = f"one candidate ({Slots(cpus, gpus, 0)})"
-        message = f"no node of the cluster holds {one}: {_named(nodes)}"
+        message = f"no node of the cluster holds one candidate ({one}): {_named(nodes)}"
         raise ResourceError(message, ("resources",))
+    for key, each in (("winner", wanted.of_winner), ("sources", wanted.of_sources)):
+        if not nodes_for(nodes, replace(one, gpus=gpus and math.ceil(gpus), devices=each.devices)):
+            has = f"this machine has ({_offered(nodes[0], gpus)})"
+            has = has if cluster is None else f"any node of the cluster has: {_named(nodes)}"
+            raise ResourceError(f"are more than {has}", ("resources", key, "devices"))
     if cluster is not None and not wanted.mix_devices:
         _check_alike(used, device)
     if precision == "auto":
         has_bf16 = device == "cuda" and all(each.has_bf16 for each in used)
         precision = "bf16" if has_bf16 else "fp32"
-    number = sum(each.holds(cpus, gpus) for each in used)
-    compute = Compute(cpus, device, precision, Interval(every_s=wanted.save_every))
-    return compute, Slots(cpus, gpus, number)
+    number = sum(one.fit(each) for each in used)
+    saving = Interval(every_s=wanted.save_every)
+    compute = placed(Compute(one.cpus, device, precision, saving), place)
+    return compute, replace(one, number=number)
 
 
-def slots_of_sources(slots: Slots, cluster: Sequence[Node] | None = None) -> Slots:
-    """Return where sources are pretrained: each has a machine's CPUs for itself, or a GPU's share.
+def _offered(machine: Node, gpus: float) -> str:
+    return f"{machine.cpus} CPUs" + (f", {machine.gpus} GPUs" if gpus else "")
+
+
+def slots_alone(wanted: Resources, slots: Slots) -> Slots:
+    """Return where the winner runs, with what candidates have of CPUs and GPUs on each device."""
+    return _on(wanted.of_winner.devices, slots)
+
+
+def _on(devices: int, slots: Slots) -> Slots:
+    gpus = math.ceil(slots.gpus) if devices > 1 else slots.gpus
+    return Slots(slots.cpus, gpus, 1, devices)
+
+
+def placed(compute: Compute, place: Placement) -> Compute:
+    """Return what a model may use on some devices."""
+    return replace(compute, devices=place.devices, parallel=place.parallel or "ddp")
+
+
+def slots_of_sources(
+    wanted: Resources, slots: Slots, cluster: Sequence[Node] | None = None
+) -> Slots:
+    """Return where sources are pretrained: on one device each has a machine's CPUs for itself.
 
     Args:
+        wanted: What the space says of resources.
         slots: Those of candidates.
         cluster: The nodes that they run on; None is this machine.
     """
-    if slots.gpus:
-        return Slots(1, slots.gpus, slots.number)
-    if cluster is None:
-        return Slots(slots.cpus * slots.number, 0.0, 1)
-    threads = slots.cpus * max(each.holds(slots.cpus, 0) for each in cluster)
-    return Slots(threads, 0.0, sum(each.holds(threads, 0) for each in cluster))
+    nodes = [this_machine()] if cluster is None else cluster
+    devices = wanted.of_sources.devices
+    one = _on(devices, slots)
+    if devices == 1 and slots.gpus:
+        one = replace(one, cpus=1)
+    elif devices == 1 and cluster is None:
+        return Slots(slots.all_cpus * slots.number, 0.0, 1)
+    elif devices == 1:
+        one = replace(one, cpus=slots.cpus * max(each.holds(slots.cpus, 0) for each in nodes))
+    return replace(one, number=sum(one.fit(each) for each in nodes))
 
 
 def compute_here(compute: Compute) -> Compute:
@@ -105,15 +157,14 @@ def compute_here(compute: Compute) -> Compute:
     return replace(compute, threads=n_cpus(), device=compute.device if has_device else "cpu")
 
 
-def nodes_for(nodes: Iterable[Node], cpus: int, gpus: float) -> list[Node]:
-    """Return the nodes that hold a candidate.
+def nodes_for(nodes: Iterable[Node], slots: Slots) -> list[Node]:
+    """Return the nodes that hold a candidate, all its devices on one node.
 
     Args:
         nodes: All.
-        cpus: CPUs of one candidate.
-        gpus: GPUs of one candidate.
+        slots: What one candidate takes.
     """
-    return [each for each in nodes if each.holds(cpus, gpus)]
+    return [each for each in nodes if slots.fit(each)]
 
 
 def _named(nodes: Sequence[Node]) -> str:
@@ -163,18 +214,25 @@ def as_far_as_here(wanted: Resources) -> Resources:
     import torch
 
     has_gpu = torch.cuda.is_available()
-    own = {"cpus_per_candidate": min(wanted.cpus_per_candidate, n_cpus())}
+    own: dict[str, Any] = {"cpus_per_candidate": min(wanted.cpus_per_candidate, n_cpus())}
+    own |= {"devices_per_candidate": None, "parallel": None, "winner": None, "sources": None}
     return wanted.model_copy(update=own if has_gpu else {**own, "gpus_per_candidate": 0})
 
 
 def check_memory(
-    memory_bytes: Sequence[int | None], device: str, there: int | None, node: str = ""
+    memory_bytes: Sequence[int | None],
+    device: str,
+    there: int | None,
+    node: str = "",
+    *,
+    devices: int = 1,
 ) -> None:
     """Check that one candidate at a time can fit at all.
 
     Args:
         memory_bytes: Estimate of each candidate's training, None where there is none.
         device: `cpu` or `cuda`.
+        devices: Devices of one candidate, which have a machine's memory together, but a GPU each.
         there: Bytes that the device has; None where that is not known.
         node: The node of a cluster that is meant; nothing for this machine.
 
@@ -182,6 +240,7 @@ def check_memory(
         ResourceError: One surely cannot, however far off the estimate is.
     """
     needed = max((each for each in memory_bytes if each is not None), default=0)
+    needed *= devices if device == "cpu" else 1
     if there is None or needed * _SURELY[device] <= there:
         return
     noun = "GPU" if device == "cuda" else "machine"

@@ -81,7 +81,7 @@ class Profile:
         """
         self._job, self._path = job, path
         device = job.compute.device
-        self._peak = peak_flops_per_s(job.compute)
+        self._peak = peak_flops_per_s(job.compute) * job.compute.devices
         self._clock = clock_of(device)
         self._trace = Trace(path.with_suffix(".trace.json.gz"), device)
         self._is_gpu = device == "cuda"
