@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -63,6 +64,9 @@ def _listen(connection: Any, jobs: Any) -> None:
             jobs.put(connection.recv())
     except (EOFError, OSError):
         os._exit(0)
+    except Exception:  # a job that this process cannot read: what it is of cannot be imported, say
+        traceback.print_exc()
+        os._exit(1)
 
 
 @contextmanager
@@ -87,6 +91,8 @@ def in_group(job: Any, number: int, count: int, store: str) -> Iterator[None]:
 
 def spoken(number: int, job: Any, until: int) -> Iterator[Any]:
     """Train a job; yield how far it is, if this is the first process, and how it ended."""
+    import torch
+
     from lagsearch.training.group import RankGroup
     from lagsearch.training.loop import train
 
@@ -102,6 +108,8 @@ def spoken(number: int, job: Any, until: int) -> Iterator[Any]:
     else:
         yield ENDED
     gc.collect()  # a model is full of cycles; the next one needs its memory
+    if job.compute.device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def begin() -> None:
