@@ -173,3 +173,13 @@ def test_a_mistake_in_a_command_is_said_without_torch(write, tmp_path, words, sa
         (tmp_path / folder / "config.json").write_text(json.dumps(CONFIG))
     more = ("--out", "x.yaml") if words[0] == "init" else ()
     assert said in said_without_torch(tmp_path, *words, *more)
+
+
+def test_a_tokenizer_of_the_hub_that_is_not_here_yet_is_left_to_the_run(write):
+    """Where no configuration says how many tokens there are, a plan would need it."""
+    config = {key: value for key, value in CONFIG.items() if key != "vocab_size"}
+    path = write(source=f"pretrain: {{config: {json.dumps(config)}, steps: 10}}")
+    overrides = ["data.tokenizer=some-one/tokenizer"]
+    with pytest.raises(LagsearchError, match="not in the cache of the hub"):
+        plan(path, overrides=overrides)
+    check_first(load_space(path, overrides))

@@ -43,10 +43,10 @@ def test_a_checkpoint_that_does_not_fit_says_so(tmp_path):
     assert caught.value.filename == str(tmp_path / "winner")
 
 
-def test_a_checkpoint_can_be_read_by_other_users(tmp_path):
+def test_weights_can_be_read_by_whom_the_configuration_can_be(tmp_path):
     save_checkpoint(small_llama(), tmp_path / "winner")
     modes = {each.name: each.stat().st_mode & 0o777 for each in (tmp_path / "winner").iterdir()}
-    assert modes == dict.fromkeys(modes, 0o644)
+    assert set(modes.values()) == {modes["config.json"]}
     assert "model.safetensors" in modes
 
 

@@ -51,7 +51,9 @@ def test_a_run_under_ray_says_what_it_does_and_is_that_of_one_process(write_spac
     space, folder, open_to = write_space(), tmp_path / "run", set()
 
     def listen(terminal):
-        while not any(b"ray::" in command_of(each) for each in descendants(terminal.pid)):
+        while there := descendants(terminal.pid):
+            if any(b"ray::" in command_of(each) for each in there):
+                break
             time.sleep(0.02)
         open_to.update(listening(descendants(terminal.pid)))
 

@@ -70,6 +70,27 @@ def test_what_was_trained_before_does_not_make_it_short():
         assert said == pytest.approx(is_left, abs=1.2)
 
 
+@pytest.mark.parametrize("begun", [600, 900])
+def test_what_was_trained_before_says_nothing_of_those_to_come(begun):
+    found = list(estimates({"a": (1000, 5.0, begun), "b": (1000, 5.0, 0)}, 1))
+    shown = [(said, is_left) for said, is_left in found if said is not None and is_left > 20]
+    assert shown
+    for said, is_left in shown:
+        assert 0.8 < said / is_left < 1.3
+
+
+def test_one_that_failed_early_does_not_make_it_short():
+    left = TimeLeft({"bad": 1000, "good": 1000, "next": 1000})
+    left.hear("bad", 0.0, 0, None, 2)
+    for step in range(1, 6):
+        left.hear("bad", float(step), step, 5.0, 2)
+    left.end("bad", 6.0)  # a second each: two of 1,000 are to come
+    left.hear("good", 6.0, 0, None, 2)
+    for step in range(1, 6):
+        left.hear("good", 6.0 + step, step, 5.0, 2)
+    assert left.seconds(11.0) == pytest.approx(1995, rel=0.01)
+
+
 def test_the_longest_one_sets_the_time_where_nothing_else_is_left():
     found = list(estimates({"a": (100, 0.0, 0), "b": (1000, 0.0, 0)}, 2))
     for said, is_left in found[-40:]:

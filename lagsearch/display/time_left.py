@@ -31,36 +31,40 @@ class _Training:
 
     def __init__(self, began: float) -> None:
         self.began = began
-        self.signs: list[_Sign] = []  # from the first one behind start-up on
+        self.first: _Sign | None = None  # behind start-up
+        self.last: _Sign | None = None
         self.pure_s, self.pure_steps = 0.0, 0
+        self.evaluated: tuple[float, int] | None = None  # seconds and steps up to the newest one
         self.ended: float | None = None
 
     def hear(self, sign: _Sign) -> None:
         if sign.step == 0:
             return
-        if self.signs and self.signs[-1].val_loss == sign.val_loss:
-            self.pure_s += sign.at - self.signs[-1].at
-            self.pure_steps += sign.step - self.signs[-1].step
-        self.signs.append(sign)
+        if self.last is not None:
+            took, steps = sign.at - self.last.at, sign.step - self.last.step
+            if self.last.val_loss == sign.val_loss:
+                self.pure_s += took
+                self.pure_steps += steps
+            else:
+                self.evaluated = took, steps
+        self.first, self.last = self.first or sign, sign
 
     @property
     def step_s(self) -> float | None:
         """Seconds of a step: of those without an evaluation between, once there are enough."""
         if self.pure_s >= _FEWEST_S and self.pure_steps:
             return self.pure_s / self.pure_steps
-        if not self.signs or self.signs[-1].step == self.signs[0].step:
+        if self.first is None or self.last is None or self.last.step == self.first.step:
             return None
-        took = self.signs[-1].at - self.signs[0].at
+        took = self.last.at - self.first.at
         if self.ended is None and took < _WITH_EVALUATIONS_S:
             return None
-        return took / (self.signs[-1].step - self.signs[0].step)
+        return took / (self.last.step - self.first.step)
 
     def evaluation_s(self, step_s: float) -> float:
         """Return the seconds of the newest evaluation, beyond those of the steps before it."""
-        for before, sign in reversed(list(zip(self.signs, self.signs[1:], strict=False))):
-            if sign.val_loss != before.val_loss:
-                return max(0.0, sign.at - before.at - step_s * (sign.step - before.step))
-        return 0.0
+        took, steps = self.evaluated or (0.0, 0)
+        return max(0.0, took - step_s * steps)
 
 
 class TimeLeft:
@@ -102,15 +106,18 @@ class TimeLeft:
         if not paces:
             return None
         mean_s = fmean(paces)
+        evaluation_s = _mean(
+            each.evaluation_s(each.step_s or mean_s) for each in self._known.values()
+        )
         free_in = [
-            max(0.0, self._left(name, mean_s) - (now - self._heard(name)))
+            max(0.0, self._left(name, mean_s, evaluation_s) - (now - self._heard(name)))
             for name in self._running()
         ]
         free_in += [0.0] * (self._slots - len(free_in))
         heapify(free_in)
         for name in self._ends:
             if name not in self._known:
-                heapreplace(free_in, free_in[0] + self._whole(name, mean_s))
+                heapreplace(free_in, free_in[0] + self._whole(name, mean_s, evaluation_s))
         return max(free_in)
 
     def _running(self) -> Collection[str]:
@@ -118,35 +125,24 @@ class TimeLeft:
 
     def _heard(self, name: str) -> float:
         training = self._known[name]
-        return training.signs[-1].at if training.signs else training.began
+        return training.last.at if training.last else training.began
 
-    def _left(self, name: str, mean_s: float) -> float:
+    def _left(self, name: str, mean_s: float, evaluation_s: float) -> float:
         """Return what a running training still takes."""
         training = self._known[name]
-        if not training.signs:
-            return self._whole(name, mean_s)
-        last, step_s = training.signs[-1], training.step_s or mean_s
-        evaluation_s = training.evaluation_s(step_s) or self._evaluation_s(mean_s)
-        return (self._ends[name] - last.step) * step_s + last.to_evaluate * evaluation_s
+        if training.last is None:
+            return self._whole(name, mean_s, evaluation_s)
+        step_s = training.step_s or mean_s
+        own_s = training.evaluation_s(step_s) or evaluation_s
+        steps = self._ends[name] - training.last.step
+        return steps * step_s + training.last.to_evaluate * own_s
 
-    def _whole(self, name: str, mean_s: float) -> float:
-        """Return what a training takes that begins now, as others did."""
-        begun = [each for each in self._known.values() if each.signs]
-        per_step = [
-            (each.ended - each.began) / self._ends[other]
-            for other, each in self._known.items()
-            if each.ended is not None and each.signs
-        ]
-        if per_step:
-            return fmean(per_step) * self._ends[name]
-        firsts = [each.signs[0] for each in begun]
-        start = _mean(sign.at - each.began for sign, each in zip(firsts, begun, strict=True))
-        steps = self._ends[name] - _mean(sign.step for sign in firsts)
-        evaluations = _mean(sign.to_evaluate for sign in firsts)
-        return start + steps * mean_s + evaluations * self._evaluation_s(mean_s)
-
-    def _evaluation_s(self, mean_s: float) -> float:
-        return _mean(each.evaluation_s(each.step_s or mean_s) for each in self._known.values())
+    def _whole(self, name: str, mean_s: float, evaluation_s: float) -> float:
+        """Return what a training takes that begins now, with the start-up of others."""
+        begun = [(each.began, each.first) for each in self._known.values() if each.first]
+        start = _mean(max(0.0, first.at - began - first.step * mean_s) for began, first in begun)
+        evaluations = max((first.to_evaluate for _, first in begun), default=0)
+        return start + self._ends[name] * mean_s + evaluations * evaluation_s
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -191,8 +191,12 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
 
 def _duration(budget_s: float) -> str:
     """Write what a run may take."""
-    hours = budget_s >= 5400
-    return f"{budget_s / 3600:.2g} hours" if hours else counted(round(budget_s / 60), "minute")
+    if budget_s >= 5400:
+        return f"{budget_s / 3600:.4g} hours"
+    is_short = budget_s < 90
+    return (
+        counted(round(budget_s), "second") if is_short else counted(round(budget_s / 60), "minute")
+    )
 
 
 def most_steps(shape: Shape, tokens: int) -> int:

@@ -81,15 +81,16 @@ def write_tensors(
 
 
 def save_checkpoint(model: Any, folder: Path) -> None:
-    """Write a model as a Hugging Face checkpoint that every user of this machine may read.
+    """Write a model as a Hugging Face checkpoint, its weights as readable as its configuration.
 
     Raises:
         OSError: It cannot be written: the disk is full, say.
     """
     with _as_system_errors(folder):
         model.save_pretrained(folder)
+    mode = (folder / "config.json").stat().st_mode & 0o777
     for each in folder.glob("*.safetensors"):
-        each.chmod(0o644)  # safetensors makes them its owner's alone
+        each.chmod(mode)  # safetensors makes them its owner's alone
 
 
 @contextmanager

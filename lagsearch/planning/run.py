@@ -129,16 +129,17 @@ def plan(
 def check_first(file: SpaceFile) -> None:
     """Check what takes no torch and no hub to be checked, so that mistakes are said at once.
 
-    What is right is not planned where a checkpoint's tokenizer would have to be loaded for it.
+    What is right is not planned where a checkpoint's or a hub's tokenizer would have to be loaded.
 
     Raises:
         LagsearchError: Something in the space cannot be; planning finds all that is wrong.
     """
-    names = [each.checkpoint for each in file.stages[0].space.sources if each.checkpoint]
+    space = file.stages[0].space
+    is_built_in = space.tokenizer in ("bytes", "characters") or not isinstance(space.tokenizer, str)
     for each in file.stages:
         check_files(each)
         check_texts(each)
-    if not names:
+    if is_built_in and all(each.checkpoint is None for each in space.sources):
         plan(file)
 
 

@@ -298,6 +298,10 @@ def make_plan(file: StageFile, vocabulary: Vocabulary | None) -> StagePlan:
     listing.check()
     if not listing.candidates:
         raise file.error(("candidates",), "lists nothing to rank: continue grows nothing")
+    is_wider = any(each.candidate.plan.width is not None for each in listing.candidates)
+    if file.space.training.optimizer.lr_tuned_for is not None and not is_wider:
+        at = ("training", "optimizer", "lr_tuned_for")
+        raise file.error(at, "has no effect: no candidate is wider than its source")
     _check_new_parameters(file, listing.candidates)
     _check_whole(file, listing.candidates)
     planned = tuple(

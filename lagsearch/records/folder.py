@@ -552,17 +552,24 @@ def _versions() -> dict[str, str]:
 def no_run(path: Path) -> RunFolderError:
     """Return the error of a folder that no run left; runs in it are named."""
     inside = sorted(each.parent for each in path.glob("*/space.yaml"))
-    way = f"it holds some, e.g. {inside[0]}" if inside else "`lagsearch run` leaves reports/NAME"
+    way = f"runs are in it, e.g. {inside[0]}" if inside else "`lagsearch run` leaves reports/NAME"
     return RunFolderError(f"{path}: not a run folder, it has no space.yaml; {way}")
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the code, where it runs from a git checkout."""
+    """Return the commit of the code, where it runs from a git checkout of its own."""
     here = Path(__file__).parent
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    said = []
+    for words in (["ls-files", "--error-unmatch", __file__], ["rev-parse", "HEAD"]):
+        command = ["git", "-C", str(here), *words]  # an environment may lie in another project's
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode:
+            return None
+        said.append(done.stdout.strip())
+    return said[-1] or None

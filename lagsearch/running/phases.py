@@ -34,7 +34,7 @@ from lagsearch.running.workers.serial import (
     Runner,
 )
 from lagsearch.selection import Order
-from lagsearch.storage.files import appearing
+from lagsearch.storage.files import UNFINISHED, appearing
 from lagsearch.training.interrupted import told_where
 from lagsearch.training.job import Compute, Job
 from lagsearch.training.sources import CachedSource, is_cached, pretrained
@@ -198,6 +198,8 @@ class Phases:
         stopped = found.choice.stopped
         best = [name for name in found.ranking if name in found.table.candidates]
         best = [name for name in best if name not in stopped]
+        for path in folder.kept.glob(f".*{UNFINISHED}"):  # of a process that was killed
+            shutil.rmtree(path, ignore_errors=True)
         wanted = [
             name
             for name in best[: space.search.keep_checkpoints]

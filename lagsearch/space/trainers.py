@@ -150,5 +150,7 @@ def _ignored(space: Space) -> Iterator[Broken]:
     if space.training.new_parameters is not None:
         message = "has no effect with a trainer of your own"
         yield ("training", "new_parameters"), message
+    if space.training.optimizer.lr_tuned_for is not None:
+        yield ("training", "optimizer", "lr_tuned_for"), "has no effect with a trainer of your own"
     if space.resources.profile:
         yield ("resources", "profile"), "has no effect with a trainer of your own"

@@ -41,10 +41,9 @@ def where_they_go_on(jobs: Sequence[Job], until: int | None = None) -> str:
         are = "is" if len(over) == 1 else "are"
         there = f"at step {until:,}" if until else "over"
         parts.append(f"{len(over)} of {counted(len(jobs), 'training')} {are} {there}")
-    froms = [f"from step {job.goes_on_from():,}" for job in begun]
-    named = [f"{job.name} {step}" for job, step in zip(begun, froms, strict=True)][:_NAMED]
+    named = [f"{job.name} from step {job.goes_on_from():,}" for job in begun[:_NAMED]]
     if len(begun) == 1:
-        parts.append(f"{begun[0].name} goes on {froms[0]}")
+        parts.append(named[0].replace(" from", " goes on from", 1))
     elif begun:
         more = [f"{len(begun) - _NAMED:,} more"] if len(begun) > _NAMED else []
         *first, last = named + more

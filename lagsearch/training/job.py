@@ -120,10 +120,9 @@ class Job:
 
     def goes_on_from(self) -> int:
         """Return the step from which it goes on, were it trained now: that of its saved state."""
-        from lagsearch.training.state import saved_at
+        from lagsearch.training.state import step_of
 
-        saved = saved_at(self.state)
-        return saved.step if saved else 0
+        return step_of(self.state)
 
     @property
     def operator_record(self) -> Path:

@@ -68,6 +68,14 @@ def save_moments(state: Path, out: Path) -> None:
     write_tensors(out, moments, words)
 
 
+def step_of(path: Path) -> int:
+    """Return the step that a state's file names, 0 without one; its tensors are not looked at."""
+    try:
+        return int(json.loads(TensorFile(path).metadata["step"]))
+    except (OSError, ModelError, KeyError, ValueError):
+        return 0
+
+
 def saved_at(path: Path) -> SavedAt | None:
     """Return when the state was saved; None where there is none, or one that is damaged."""
     if not path.is_file():

@@ -155,11 +155,14 @@ AHEAD = "the winner, c0, ends 0.1000 nats below the source trained on without gr
             "the two would end there is not known (search.baselines: [continue, {operator: "
             "continue, steps: matched}]).",
         ),
-        (  # a baseline of twice the growth's compute is on its way where the growth ends
-            8e6,
-            "continue is known only in mid-schedule, at 1.0000 against the 1.2000 of c0: how "
-            "the two would end there is not known (search.baselines: [continue, {operator: "
-            "continue, steps: 25}]).",
+        *(
+            (  # a baseline of more compute than the growth's is on its way where the growth ends
+                more,
+                "continue is known only in mid-schedule, at 1.0000 against the 1.2000 of c0: how "
+                "the two would end there is not known (search.baselines: [continue, {operator: "
+                f"continue, steps: {steps}}}]).",
+            )
+            for more, steps in [(8e6, 25), (7e6, 29)]  # 4e6 are 28.6 steps of 50: 28 are too few
         ),
     ],
 )
@@ -183,6 +186,12 @@ def test_what_was_not_measured_at_equal_flops_is_said_to_be_so():
 NEVER = at_end(1.1, 1.0, 0.001, is_fair=False)
 
 
+def test_of_a_target_from_scratch_in_mid_schedule_nothing_is_said():
+    scratch = beside("scratch-matched") | {"operator": "scratch", "source": None}
+    never = compared("c0", NEVER, at_flops(1.2, 1.0, 0.001, is_fair=False), scratch["name"])
+    assert judge_growing(with_growing(never, baselines=(scratch,))) == []
+
+
 def test_known_in_mid_schedule_only_nothing_is_concluded():
     made = with_growing(compared("c0", NEVER, at_flops(1.2, 1.0, 0.001, is_fair=False)))
     (found,) = judge_growing(made)
@@ -203,7 +212,7 @@ def test_known_in_mid_schedule_only_nothing_is_concluded():
             0.9,
             0.001,
             "paid",
-            "Growing paid off at equal training FLOPs: the winner, c0, ends 0.1000 nats below the "
+            "Growing paid off: the winner, c0, ends 0.1000 nats below the "
             f"source trained on without growing at equal training FLOPs (4.00e+06) ({TEST} 0.001)",
         ),
         (

@@ -9,6 +9,7 @@ from lagsearch.data.objectives.ul2 import make_ul2, sizes_too_small
 from lagsearch.data.tokens.tokenizers import byte_tokenizer
 from lagsearch.errors import SpaceError
 from lagsearch.planning.names import check_names
+from lagsearch.planning.run import plan
 from lagsearch.space import (
     Corpus,
     Data,
@@ -225,6 +226,12 @@ def test_a_rate_for_the_sources_width_is_for_optimizers_whose_steps_have_its_siz
         return
     with pytest.raises(SpaceError, match=f"has no effect with the optimizer {name}"):
         load_space(write_space(), [override])
+
+
+def test_a_rate_for_the_sources_width_is_for_wider_candidates(write_space):
+    path = write_space(("lr: 3e-3", "lr: 3e-3, lr_tuned_for: source"))
+    with pytest.raises(SpaceError, match=r"yaml:\d+: .*lr_tuned_for .* has no effect: no"):
+        plan(path)
 
 
 def test_a_rate_for_the_sources_width_is_no_sources_own(write_space):

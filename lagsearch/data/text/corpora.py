@@ -150,7 +150,9 @@ class CorpusText:
         Raises:
             DataError: It cannot.
         """
-        paths = [path for each in _named(self.origin) if each.exists() for path in files_in(each)]
+        if not all(each.exists() for each in _named(self.origin)):
+            return
+        paths = [path for each in _named(self.origin) for path in files_in(each)]
         if not paths:
             return
         named, sizes = _listed([str(each) for each in _named(self.origin)]), _sizes(paths)
@@ -158,7 +160,7 @@ class CorpusText:
             raise DataError(f"{named}: no text at all", self.at)
         documents = sum(sizes) if self.origin.documents == "lines" else len(paths)
         most = sum(sizes) + _BESIDE_TEXT * documents
-        if most < tokens and all(is_plain(each) and each.suffix != ".gz" for each in paths):
+        if most < tokens and all(is_plain(each) and each.suffix.lower() != ".gz" for each in paths):
             way = "give more text, or a smaller data.sequence_length"
             message = f"{counted(sum(sizes), 'byte')}, but {why}: {way}"
             raise DataError(f"{named}: {message}", self.at)

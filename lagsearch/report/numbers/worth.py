@@ -1,5 +1,6 @@
 """Whether growing paid, in a sentence: the best growth beside what was trained on without it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,6 +67,8 @@ def _against(report: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Wor
         ("equal_flops", _is_fair),
         ("equal_steps", bool),
     ):
+        if is_wanted is bool and all(each["source"] is None for each in baselines):
+            return None  # from scratch it has a source's compute as well, and no schedule to share
         points = [(each, each[at]) for each in known if is_wanted(each[at])]
         if points:
             break
@@ -113,7 +116,8 @@ class _Spent:
         """What would train the baseline for the whole compute of the growth."""
         spent, operator = self.baseline["flops_by_step"], self.baseline["operator"]
         last = max(map(int, spent))
-        steps = "matched" if self.is_short else round(last * self.point["flops"] / spent[str(last)])
+        enough = math.ceil(last * self.point["flops"] / spent[str(last)])
+        steps = "matched" if self.is_short else enough
         return f"{{operator: {operator}, steps: {steps}}}"
 
 
@@ -191,7 +195,7 @@ class _Telling:
             line = f"{spent} {self.other} cannot be told apart from {self.best}, {told}{test}"
             return Worth("not shown", f"Growing is not shown to pay off: {line}; {left}.")
         below = f"{self.best}, ends {-point['difference']:.4f} nats below {self.other}"
-        line = f"Growing paid off at equal training FLOPs: {below} {spent}{test}; {left}."
+        line = f"Growing paid off: {below} {spent}{test}; {left}."
         return Worth("paid", line)
 
     def unknown(self, at_steps: dict[str, Any], at_flops: _Spent | None) -> Worth:
