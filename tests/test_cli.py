@@ -169,7 +169,7 @@ def test_runs_in_a_folder_are_named(call, tmp_path, verb):
     (tmp_path / "mine" / "space.yaml").touch()
     code, _, error = call(verb, tmp_path)
     assert code == 2
-    assert error.strip().endswith(f"it has no space.yaml; it holds some, e.g. {tmp_path}/mine")
+    assert error.strip().endswith(f"it has no space.yaml; runs are in it, e.g. {tmp_path}/mine")
 
 
 def test_report_of_something_else_is_one_line(call, tmp_path):

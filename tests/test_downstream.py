@@ -238,10 +238,10 @@ def test_a_candidate_that_failed_is_left_out(write_space, tmp_path, measure, mon
 
     grow = loop.grow_job
 
-    def failing(job, model, optimizer):
+    def failing(job, model, optimizer, ranks):
         if job.name == NAMES[0]:
             raise loop.CandidateFailed(0, "the loss is nan")
-        return grow(job, model, optimizer)
+        return grow(job, model, optimizer, ranks)
 
     monkeypatch.setattr(loop, "grow_job", failing)
     path = write_space(harness('{tasks: [one], candidates: ["*"]}'))
