@@ -9,6 +9,7 @@ from lagsearch.models.configs import shape_of, target_shape
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import spell_indices
+from lagsearch.planning.names import check_names
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan, make_plan
 from lagsearch.planning.texts import check_texts
@@ -118,6 +119,7 @@ def plan(
     """
     file = opened(space, said(overrides, lag=lag, skip_unfit=skip_unfit))
     for each in file.stages:
+        check_names(each)
         check_texts(each)
     vocabulary, notes = vocabulary_without_data(file.stages[0])
     found = plan_stages(file, vocabulary)

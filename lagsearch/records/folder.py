@@ -392,7 +392,8 @@ class RunFolder:
         shown = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, old, new in found[:3])
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
         raise RunFolderError(
-            f"{self.path} holds another run: {shown}{more}; choose another folder with --out"
+            f"{self.path} holds another run: {shown}{more}; choose another folder with --out, or "
+            f"go on with that one: lagsearch run {self.space_file} --out {self.path}"
         )
 
     def begin(
@@ -529,6 +530,12 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
             for key in {**old, **new}
             for found in differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
         ]
+    if _are_alike(old) and _are_alike(new) and len(old) == len(new):
+        return [
+            found
+            for number, (there, here) in enumerate(zip(old, new, strict=True))
+            for found in differences(there, here, f"{at}[{number}]")
+        ]
     if (
         old == new
         or (at in ("search.oracle", "resources.mix_devices") and new)
@@ -537,6 +544,10 @@ def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     ):
         return []
     return [(at, old, new)]
+
+
+def _are_alike(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, dict) for x in value)
 
 
 def _versions() -> dict[str, str]:

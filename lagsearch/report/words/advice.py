@@ -10,6 +10,8 @@ from lagsearch.report.numbers.worth import judge_growing
 from lagsearch.selection.outlook import EARLIEST
 
 KEPT = "finished training is kept"
+BEGINS_AGAIN = "the winner's training is kept, the others' begins again"
+"""Their weights at K are let go when the winner is chosen."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,12 @@ def _without_scores(report: dict[str, Any], commands: _Commands, trust: Trust) -
     if lag < steps and (trust == "unsettled" or lag < EARLIEST):
         if (later := max(2 * lag, EARLIEST)) < steps:
             return Advice(f"Rank later, at step {later:,}.", commands.rank_at(later))
-        line = f"Train every candidate to the final step, to see which is best; {KEPT}."
+        line = f"Train every candidate to the final step, to see which is best; {BEGINS_AGAIN}."
         return Advice(line, commands.again("--oracle"))
     if trust == "settled":
         line = (
             "The winner can be used. To see how good such a ranking is, train every candidate to "
-            "the final step; finished training is kept."
+            f"the final step; {BEGINS_AGAIN}."
         )
         return Advice(line, commands.again("--oracle"))
     line = f"Train every candidate under more seeds, to decide the first places; {KEPT}."
