@@ -28,7 +28,7 @@ from lagsearch.data.text.documents import (
 from lagsearch.data.text.files import FileUnit
 from lagsearch.data.tokens.boundaries import Boundaries
 from lagsearch.data.tokens.encoding import Encoder
-from lagsearch.errors import DataError
+from lagsearch.errors import DataError, counted
 from lagsearch.storage.files import naming, replacing, write_json
 
 STRETCH = 8192
@@ -271,7 +271,7 @@ class _Writing:
         for file in self.files:
             file.flush()
             os.fsync(file.fileno())
-        counts = f"{state.documents:,} documents, {state.tokens:,} tokens"
+        counts = f"{counted(state.documents, 'document')}, {state.tokens:,} tokens"
         self.how.tell(f"tokenized {name}: {counts}, {time.monotonic() - self.began:,.0f} s")
 
     def save(self, state: _State) -> None:
