@@ -5,24 +5,11 @@ import math
 
 import pytest
 from finished import finished
+from interrupting import Interrupt
 
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
-
-
-class Interrupt(Watch):
-    """Raises at the first sign of life of a phase."""
-
-    def __init__(self, phase):
-        self.phase, self.is_there = phase, False
-
-    def begin(self, phase, ends):
-        self.is_there = phase.startswith(self.phase)
-
-    def progress(self, progress):
-        if self.is_there and progress.step > 0:
-            raise KeyboardInterrupt
 
 
 def run(path, folder, watch=None, **options):

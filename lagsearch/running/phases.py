@@ -51,8 +51,7 @@ class Phases:
         open_runner: Gives what trains several at a time.
         open_alone: Gives what trains one alone.
         open_source: Gives what pretrains one source.
-        open_sources: Gives what pretrains several sources.
-        sources_at_once: Whether that is several at a time.
+        open_sources: Gives what pretrains several at a time; None where that is one by one.
         compute_here: What this process may use.
         watch: Follows.
         brought: Sources that are checkpoints, by their names.
@@ -66,8 +65,7 @@ class Phases:
     open_runner: OpenRunner
     open_alone: OpenRunner
     open_source: OpenRunner
-    open_sources: OpenRunner
-    sources_at_once: bool
+    open_sources: OpenRunner | None
     compute_here: Compute
     watch: Watch
     brought: Mapping[str, CachedSource]
@@ -112,7 +110,7 @@ class Phases:
             for each in self.plan.sources
             if each.source.name not in self.brought
         ]
-        groups = [wanted] if self.sources_at_once else [[each] for each in wanted]
+        groups = [wanted] if self.open_sources else [[each] for each in wanted]
         found: dict[tuple[int, str], CachedSource] = {}
         for group in groups:
             sources = self._pretrained([job for *_, job in group])
@@ -144,7 +142,7 @@ class Phases:
             jobs = [replace(job, name=trial(job.name, job.text.seed)) for job in jobs]
         ends = {job.name: job.training.steps for job in jobs}
         title = "sources" if len(jobs) > 1 else f"source {jobs[0].name}"
-        opened = self.open_sources if len(jobs) > 1 else self.open_source
+        opened = (self.open_sources if len(jobs) > 1 else None) or self.open_source
         with self.watch.during(title, ends), opened() as runner:
             outcome = runner(jobs, max(ends.values()), self.watch, lambda job: None)
         for job in jobs:

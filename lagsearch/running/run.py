@@ -221,8 +221,7 @@ def prepared(
         open_runner=open_serial if serial else _open_ray(slots),
         open_alone=_open_alone(slots_alone(first.space.resources, slots), nodes),
         open_source=_open_alone(for_sources, nodes),
-        open_sources=_open_ray(for_sources),
-        sources_at_once=not serial and for_sources.number > 1,
+        open_sources=None if serial or for_sources.number == 1 else _open_ray(for_sources),
         compute_here=(
             replace(compute, threads=for_sources.all_cpus)
             if nodes is None

@@ -52,8 +52,7 @@ class Shared:
         open_runner: Gives what trains several at a time.
         open_alone: Gives what trains one alone: a worker of a cluster, or this process.
         open_source: Gives what pretrains one source.
-        open_sources: Gives what pretrains several sources.
-        sources_at_once: Whether that is several at a time.
+        open_sources: Gives what pretrains several at a time; None where that is one by one.
         compute_here: What this process may use.
         devices: What the run uses, for its record.
         brought: Sources that are checkpoints, by their names.
@@ -70,8 +69,7 @@ class Shared:
     open_runner: OpenRunner
     open_alone: OpenRunner
     open_source: OpenRunner
-    open_sources: OpenRunner
-    sources_at_once: bool
+    open_sources: OpenRunner | None
     compute_here: Compute
     devices: Mapping[str, Any]
     brought: Mapping[str, CachedSource]
@@ -195,7 +193,6 @@ class StageRun:
             shared.open_alone,
             shared.open_source,
             shared.open_sources,
-            shared.sources_at_once,
             shared.compute_here,
             shared.watch,
             {**shared.brought, **self._brought()},

@@ -414,7 +414,10 @@ def _without_effect(space: Space) -> Iterator[Broken]:
         if pretrain.optimizer is not None:
             chosen.append(((*at, "optimizer"), pretrain.optimizer, of_optimizers))
             if pretrain.optimizer.lr_tuned_for is not None:
-                yield (*at, "optimizer", "lr_tuned_for"), "has no effect: a source is no wider"
+                yield (
+                    (*at, "optimizer", "lr_tuned_for"),
+                    "has no effect on a source: it is for wider models that grow from it",
+                )
     is_later = any(source.before is not None for source in space.sources)
     if is_later and space.training.optimizer.lr_tuned_for is not None:
         at = ("training", "optimizer", "lr_tuned_for")

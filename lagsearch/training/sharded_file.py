@@ -20,7 +20,7 @@ from torch import distributed
 
 from lagsearch.models.shards import is_divided, local
 from lagsearch.models.tensors import DIGEST, TensorFile, content_digest
-from lagsearch.storage.files import replacing
+from lagsearch.storage.files import naming, replacing
 
 _TYPES = {
     torch.float64: "F64",
@@ -84,7 +84,7 @@ def write_together(
     """
     is_first = distributed.get_rank() == 0
     agreed: list[Any] = [None, None]  # words, such as seconds, and so places are the first one's
-    with ExitStack() as stack:
+    with naming(path), ExitStack() as stack:
         if is_first:
             temporary = stack.enter_context(replacing(path))
             layout = _Layout.of(tensors, {**words, DIGEST: "0" * 64})

@@ -236,7 +236,7 @@ def test_a_rate_for_the_sources_width_is_for_wider_candidates(write_space):
 
 def test_a_rate_for_the_sources_width_is_no_sources_own(write_space):
     override = "sources[0].pretrain.optimizer={lr_tuned_for: source}"
-    with pytest.raises(SpaceError, match=r"lr_tuned_for .*: has no effect: a source is no wider"):
+    with pytest.raises(SpaceError, match=r"lr_tuned_for .*: has no effect on a source"):
         load_space(write_space(), [override])
 
 

@@ -156,6 +156,7 @@ def test_a_growth_is_trained_alike(write_space, tmp_path, name):
         ("target: {num_hidden_layers: 4}", f"target: {{{target}}}"),
         ("{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}", growth),
         ("steps: 24", f"steps: 6\n{settings}"),
+        ("lr: 3e-3", "lr: 3e-3" + ", lr_tuned_for: source" * (WIDER in target)),
         ("search: {lag: 10}", "search: {lag: 4, baselines: [], signal: annealed}"),
         ("batches: 4", "batches: 4, ema: 0.9, annealed: {fraction: 0.5}"),
     )

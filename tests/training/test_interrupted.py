@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from interrupting import Interrupt
 
 import lagsearch
-from lagsearch.display.watch import Watch
 from lagsearch.errors import InterruptedRunError
 from lagsearch.records.curve import Evaluation, Failure, append
 from lagsearch.running.interrupts import continued_by_the_same_command
@@ -95,20 +95,6 @@ def test_the_last_word_of_a_command(job):
     assert str(told.value) == "interrupted; the same command continues where this stopped"
 
 
-class StopIn(Watch):
-    """Interrupts at the first step of a phase."""
-
-    def __init__(self, phase):
-        self.phase, self.is_on = phase, False
-
-    def begin(self, phase, ends):
-        self.is_on = phase.startswith(self.phase)
-
-    def progress(self, progress):
-        if self.is_on and progress.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize(
     ("phase", "said"),
     [
@@ -120,6 +106,6 @@ class StopIn(Watch):
 )
 def test_each_phase_tells_from_where_it_goes_on(write_space, tmp_path, phase, said):
     with pytest.raises(KeyboardInterrupt) as told:
-        lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=StopIn(phase))
+        lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Interrupt(phase))
     [note] = told.value.__notes__
     assert re.fullmatch(said, note)

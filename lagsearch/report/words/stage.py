@@ -5,6 +5,7 @@ from typing import Any
 
 from lagsearch.display.layer_blocks import legend
 from lagsearch.display.watch import clock
+from lagsearch.errors import counted
 from lagsearch.report.numbers.view import (
     behind,
     beside,
@@ -449,7 +450,7 @@ def _nodes(report: dict[str, Any]) -> str:
         return ""
     nodes = len({each["node"] for each in places})
     kinds = sorted({each["device"] for each in places})
-    return f", on {nodes} node{'s' * (nodes > 1)} with {', '.join(kinds)}"
+    return f", on {counted(nodes, 'node')} with {', '.join(kinds)}"
 
 
 def _cost_elsewhere(report: dict[str, Any]) -> Section:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from lagsearch.errors import counted
 from lagsearch.storage.files import digest, replacing
 
 _CGROUP_LIMITS = (
@@ -68,8 +69,8 @@ class Node:
 
     def __str__(self) -> str:
         """Return its name and what it offers, in words."""
-        gpus = f", {self.gpus} GPU{'s' * (self.gpus > 1)}" if self.gpus else ""
-        return f"{self.name} ({self.cpus} CPU{'s' * (self.cpus != 1)}{gpus})"
+        gpus = f", {counted(self.gpus, 'GPU')}" if self.gpus else ""
+        return f"{self.name} ({counted(self.cpus, 'CPU')}{gpus})"
 
 
 def this_machine(name: str = "", cpus: int | None = None, gpus: int | None = None) -> Node:

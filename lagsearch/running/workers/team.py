@@ -7,18 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lagsearch.display.watch import Progress
 from lagsearch.errors import CandidateFailed, LagsearchError, brief
 from lagsearch.running.trainers.process import last_words
 from lagsearch.running.workers.rank import Mishap
-from lagsearch.training.job import Compute, Job
+from lagsearch.training.job import Job
 
 _TRIES = 3
 """How often a job is tried again at once when a process dies; it goes on from its state."""
@@ -35,51 +35,8 @@ class RankDied(LagsearchError):
     """One of the processes that train a model together is gone."""
 
 
-class Team(Protocol):
-    """Processes that train one model after the other, each model together."""
-
-    def suits(self, job: Job) -> bool:
-        """Return whether a job may be trained by these processes."""
-        ...
-
-    def begin(self, job: Job, until: int) -> None:
-        """Have each process train a job up to a step.
-
-        Raises:
-            RankDied: One is gone.
-        """
-        ...
-
-    def said(self) -> Iterator[tuple[int, Any]]:
-        """Yield what processes say, with their numbers, until each has said that it ended.
-
-        Raises:
-            RankDied: One is gone.
-        """
-        ...
-
-    def check_alive(self, grace_s: float) -> None:
-        """Check that no process has ended, nor does in a while.
-
-        Raises:
-            RankDied: One has.
-        """
-        ...
-
-    def close(self) -> None:
-        """End the processes."""
-        ...
-
-
-def suit(own: Compute, wanted: Compute) -> bool:
-    """Return whether processes that were started for one model are right for another one."""
-    return all(
-        getattr(own, each) == getattr(wanted, each) for each in ("devices", "threads", "device")
-    )
-
-
-class LocalTeam:
-    """Processes of this machine.
+class Team:
+    """Processes of this machine that train one model after the other, each model together.
 
     They find each other by a file and talk through the loopback interface alone.
     """
@@ -101,7 +58,10 @@ class LocalTeam:
 
     def suits(self, job: Job) -> bool:
         """Return whether a job may be trained by these processes."""
-        return suit(self._compute, job.compute)
+        own, wanted = self._compute, job.compute
+        return all(
+            getattr(own, each) == getattr(wanted, each) for each in ("devices", "threads", "device")
+        )
 
     def _start(self, number: int, job: Job) -> None:
         own, other = Pipe()
@@ -132,13 +92,21 @@ class LocalTeam:
         return self._folder / f"{number}.log"
 
     def begin(self, job: Job, until: int) -> None:
-        """Have each process train a job up to a step; see `Team`."""
+        """Have each process train a job up to a step.
+
+        Raises:
+            RankDied: One is gone.
+        """
         for number, connection in enumerate(self._connections):
             with self._seen(number):
                 connection.send((job, until))
 
     def said(self) -> Iterator[tuple[int, Any]]:
-        """Yield what processes say; see `Team`."""
+        """Yield what processes say, with their numbers, until each has said that it ended.
+
+        Raises:
+            RankDied: One is gone.
+        """
         waiting = {each: number for number, each in enumerate(self._connections)}
         while waiting:
             ready: list[Any] = wait(list(waiting))
@@ -211,7 +179,6 @@ class _Kept:
     """The team of this process, which stays for the next job that it suits."""
 
     team: Team | None = None
-    start: Callable[[Job], Team] = LocalTeam
 
 
 def train_together(job: Job, until: int) -> Generator[Progress, None, None]:
@@ -259,14 +226,8 @@ def _team_for(job: Job) -> Team:
     if _Kept.team is not None and not _Kept.team.suits(job):
         dismiss()
     if _Kept.team is None:
-        _Kept.team = _Kept.start(job)
+        _Kept.team = Team(job)
     return _Kept.team
-
-
-def start_with(start: Callable[[Job], Team]) -> None:
-    """Have teams of this process started in another way from now on."""
-    dismiss()
-    _Kept.start = start
 
 
 def dismiss() -> None:
