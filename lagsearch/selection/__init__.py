@@ -10,7 +10,7 @@ from lagsearch.selection.doubt import (
     stability,
     standard_errors,
 )
-from lagsearch.selection.forecast import ExpectedRegret, expected_regret
+from lagsearch.selection.forecast import ExpectedRegret, expected_regret, regret_after
 from lagsearch.selection.importance import EVALUATOR, Dimension, importance
 from lagsearch.selection.intervals import mean_interval
 from lagsearch.selection.outlook import Outlook, outlook
@@ -79,6 +79,7 @@ __all__ = [
     "rank_candidates",
     "rank_correlation",
     "ranked_by_signal",
+    "regret_after",
     "saving",
     "score_step",
     "speed_up",

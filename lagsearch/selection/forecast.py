@@ -45,16 +45,16 @@ def forecasts(table: LossTable, step: int, completion: int) -> dict[str, Forecas
     Returns:
         By candidate; None with fewer than three evaluations to fit or fewer than two candidates.
     """
-    fitted = _fit(table, step, completion)
-    if fitted is None:
+    lines = _fit(table, step)
+    if lines is None:
         return None
-    gap_C = fitted.ends_C - fitted.ends_C.min()
-    error = np.sqrt(2) * fitted.error
+    ends_C = lines.at(completion)
+    gap_C, error = ends_C - ends_C.min(), np.sqrt(2) * lines.error(completion)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(gap_C > 0, 2 * t_above(gap_C / error, fitted.freedom), 1.0)
+        found = np.where(gap_C > 0, 2 * t_above(gap_C / error, lines.freedom), 1.0)
     return {
         name: Forecast(float(end), float(p_value))
-        for name, end, p_value in zip(table.candidates, fitted.ends_C, found, strict=True)
+        for name, end, p_value in zip(table.candidates, ends_C, found, strict=True)
     }
 
 
@@ -90,42 +90,108 @@ def expected_regret(
     Returns:
         None where `forecasts` has none.
     """
-    fitted = _fit(table, step, completion)
-    if fitted is None:
+    lines = _fit(table, step)
+    if lines is None:
         return None
     now_C = table.at(step)
     noise_RC = resampled([table.batches_at(step)], generator, DRAWS)[0] - now_C
     if step < completion:
-        off_RC = fitted.error * generator.standard_t(fitted.freedom, size=noise_RC.shape)
-        ends_RC = fitted.ends_C + noise_RC + off_RC
+        off_RC = lines.error(completion) * generator.standard_t(lines.freedom, noise_RC.shape)
+        ends_RC = lines.at(completion) + noise_RC + off_RC
     else:
         ends_RC = now_C + noise_RC
     regret_R = ends_RC[:, table.candidates.index(leader)] - ends_RC.min(axis=1)
     return ExpectedRegret(float(regret_R.mean()), float(np.quantile(regret_R, 0.95)))
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """Forecast losses, what each is wrong by (standard deviation), and the freedom of that."""
+def regret_after(
+    table: LossTable, step: int, completion: int, later: int, generator: np.random.Generator
+) -> float | None:
+    """Return the regret that is to be expected of the leader at a later step.
 
-    ends_C: Array
-    error: float
+    Lines are drawn as far about the fitted ones as those can be wrong: the leader is the one with
+    the least loss at the later step, and its regret is read at completion.
+
+    Args:
+        table: Losses of the candidates that are compared; none after `step` is looked at.
+        step: The last step that is known.
+        completion: The step to forecast.
+        later: From `step` to `completion`.
+        generator: Draws.
+
+    Returns:
+        In nats; None where `forecasts` has none.
+    """
+    lines = _fit(table, step)
+    if lines is None:
+        return None
+    noise_RC = resampled([table.batches_at(step)], generator, DRAWS)[0] - table.at(step)
+    off_PRC = generator.standard_normal((2, *noise_RC.shape))
+    off_PRC /= np.sqrt(generator.chisquare(lines.freedom, (DRAWS, 1)) / lines.freedom)
+    later_RC, ends_RC = np.einsum("qp,prc->qrc", lines.root(later, completion), off_PRC)
+    later_RC, ends_RC = later_RC + lines.at(later), ends_RC + lines.at(completion) + noise_RC
+    leaders_R1 = later_RC.argmin(axis=1)[:, None]
+    return float(
+        (np.take_along_axis(ends_RC, leaders_R1, axis=1)[:, 0] - ends_RC.min(axis=1)).mean()
+    )
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Lines of losses over -1 / step, one for each candidate.
+
+    Attributes:
+        mean_C: Losses where `over` is at its mean.
+        slope_C: Their slopes.
+        over: Mean of -1 / step over the evaluations.
+        spread: Sum of squares of its distances from that mean.
+        n: Evaluations.
+        noise: Variance of one evaluation about a line.
+        freedom: Of that variance.
+    """
+
+    mean_C: Array
+    slope_C: Array
+    over: float
+    spread: float
+    n: int
+    noise: float
     freedom: int
 
+    def at(self, step: int) -> Array:
+        """Return the losses that lines lead to at a step: (C,)."""
+        return self.mean_C + (-1 / step - self.over) * self.slope_C
 
-def _fit(table: LossTable, step: int, completion: int) -> _Fitted | None:
+    def error(self, step: int) -> float:
+        """Return the standard deviation of what an evaluation at a step is off."""
+        return float(self.root(step)[0, 0])
+
+    def root(self, *steps: int) -> Array:
+        """Return the Cholesky root of the covariance of what evaluations at steps are off."""
+        far_P = np.array([-1 / step - self.over for step in steps])
+        of_line = 1 / self.n + np.outer(far_P, far_P) / self.spread
+        found: Array = np.sqrt(self.noise) * np.linalg.cholesky(of_line + np.eye(len(steps)))
+        return found
+
+
+def _fit(table: LossTable, step: int) -> _Lines | None:
     steps = [each for each in table.steps if max(1, step / WINDOW) <= each <= step]
     if len(steps) < 3 or len(table.candidates) < 2:
         return None
     losses_CW = np.stack([table.at(each) for each in steps], axis=1)
     over_W = -1 / np.array(steps, np.float64)
-    centred_W, target = over_W - over_W.mean(), -1 / completion - over_W.mean()
+    centred_W = over_W - over_W.mean()
     spread = float((centred_W**2).sum())
-    ends_C = losses_CW.mean(axis=1) + target * (losses_CW @ centred_W) / spread
     own_CW = losses_CW - losses_CW.mean(axis=0)
     own_CW = own_CW - own_CW.mean(axis=1, keepdims=True)
     left_CW = own_CW - np.outer(own_CW @ centred_W / spread, centred_W)
     freedom = (len(losses_CW) - 1) * (len(steps) - 2)
-    noise = float((left_CW**2).sum()) / freedom
-    error = float(np.sqrt(noise * (1 + 1 / len(steps) + target**2 / spread)))
-    return _Fitted(ends_C, error, freedom)
+    return _Lines(
+        mean_C=losses_CW.mean(axis=1),
+        slope_C=losses_CW @ centred_W / spread,
+        over=float(over_W.mean()),
+        spread=spread,
+        n=len(steps),
+        noise=float((left_CW**2).sum()) / freedom,
+        freedom=freedom,
+    )

@@ -206,6 +206,20 @@ def test_the_expected_regret_is_told_where_it_is_known(found):
     assert (told in judge(made).lines[-1]) == bool(found)
 
 
+def test_what_a_later_choice_would_be_expected_to_lose_is_told():
+    losses = [1.5, 1.6, 1.7, 1.8, 1.9]
+    made = report(losses, losses, oracle=False)
+    later = {"step": 1360, "share": 0.0972, "value": 0.0078}
+    made["doubt"]["expected_regret"] = {"value": 0.0123, "high": 0.0456, "later": later}
+    told = (
+        "if curves go on as they did since K / 4; 0.0078 if the choice waited until step 1,360, "
+        "for a further 10% of the compute to train every candidate. Only"
+    )
+    assert told in judge(made).lines[-1]
+    made["doubt"]["expected_regret"]["later"]["step"] = made["lag"]
+    assert "waited" not in judge(made).lines[-1]
+
+
 @pytest.mark.parametrize("kind", ["pretrained", "stage"])
 def test_that_growing_was_not_compared_is_said(kind):
     losses = [1.5, 1.6, 1.7, 1.8, 1.9]

@@ -208,9 +208,15 @@ def _expected(report: dict[str, Any]) -> str:
     found = report["doubt"].get("expected_regret")
     if found is None:
         return ""
-    return (
+    told = (
         f" Expected regret of the winner: {found['value']:.4f} nats, at most {found['high']:.4f} "
-        "with 95 % probability, if curves go on as they did since K / 4."
+        "with 95 % probability, if curves go on as they did since K / 4"
+    )
+    if (later := found.get("later")) is None or later["step"] <= report["lag"]:
+        return f"{told}."
+    return (
+        f"{told}; {later['value']:.4f} if the choice waited until step {later['step']:,}, for a "
+        f"further {later['share']:.0%} of the compute to train every candidate."
     )
 
 
