@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lagsearch.display.watch import Watch, make_watch
 from lagsearch.loggers import find_loggers, following
+from lagsearch.planning.run import budgeted
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
 from lagsearch.running.run import run_space
@@ -127,6 +128,7 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     space: Written | SpaceFile,
     *,
     lag: int | Literal["auto"] | None = None,
+    budget: float | None = None,
     oracle: bool = False,
     out: str | Path | None = None,
     serial: bool = False,
@@ -144,6 +146,8 @@ def run(  # noqa: PLR0913 (each is an option of the command)
     Args:
         space: A space file, with stages or without; one that is loaded, a dictionary or a `Space`.
         lag: K, in place of the space's `search.lag`.
+        budget: What search and winner may cost, as a share of the compute to train every candidate:
+            strategy and K follow from it.
         oracle: Train all candidates to the final step and score the ranking.
         out: The run folder, in place of `reports/<name>`.
         serial: Train one candidate after the other in this process, without Ray.
@@ -171,7 +175,7 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         keep=keep,
     )
     folder, report = run_space(
-        opened(space, flags),
+        budgeted(opened(space, flags), budget),
         out,
         watch,
         write_report,

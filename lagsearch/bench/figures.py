@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.bench.design import Design, designs
+from lagsearch.operators.labels import label_of
 from lagsearch.records.benchmark import Benchmark
 from lagsearch.records.search import Searched
 from lagsearch.replay.replay import Recording, lag_outcome, recordings_of
@@ -165,28 +166,6 @@ def _at(recordings: Sequence[Recording], step: int, noise: float | None) -> AtSh
         else float(np.mean([each.regret <= limit for each in found])),
         correlation=float(np.nanmean(correlations)) if np.isfinite(correlations).any() else 0.0,
     )
-
-
-def label_of(operator: str, settings: Mapping[str, object], also: Sequence[str]) -> str:
-    """Return what a candidate is, in a word or two.
-
-    Args:
-        operator: The operator's name.
-        settings: Its settings.
-        also: Names of others that come to the same growth: a plain one is the better name.
-    """
-    if plain := [name for name in ("stack", "interleave") if name in also]:
-        return plain[0]
-    if operator == "combined":
-        parts = [settings[key] for key in ("width", "depth")]
-        names = [each["operator"] if isinstance(each, Mapping) else each for each in parts]
-        return " + ".join(map(str, names))
-    more = [
-        settings.get("init") if operator == "lag" else None,
-        "faded in" if settings.get("ramp_steps") else None,
-        "with noise" if operator in ("stack", "net2net") and settings.get("noise") else None,
-    ]
-    return " ".join(str(each) for each in (operator, *more) if each)
 
 
 def _against_last(searched: Searched, final: Mapping[str, float], spread: float) -> float | None:

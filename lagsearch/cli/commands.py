@@ -14,6 +14,7 @@ from lagsearch.cli.export import export_command
 from lagsearch.cli.grow import grow_command
 from lagsearch.cli.log import check_log, log_command
 from lagsearch.cli.options import (
+    BudgetOption,
     ColumnOption,
     HiddenOption,
     HoursOption,
@@ -24,6 +25,7 @@ from lagsearch.cli.options import (
     SetOption,
     SkipOption,
     SpaceArgument,
+    check_budget,
     operator_names,
     read_lag,
     read_seeds,
@@ -84,6 +86,7 @@ def _before_all(
 def plan_command(
     space: SpaceArgument,
     lag: LagOption = None,
+    budget: BudgetOption = None,
     skip_unfit: SkipOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write all of it as JSON, for other programs.")
@@ -95,12 +98,13 @@ def plan_command(
     from lagsearch.space.arguments import space_of
 
     options = said(set_ or (), lag=read_lag(lag), skip_unfit=skip_unfit)
+    check_budget(budget, lag, set_ or ())
     loaded = opened(space_of("plan", space), options)
     watch = make_waiting_watch()
     with watch.doing("planning"):
         from lagsearch.planning.run import plan
 
-        planned = plan(loaded)
+        planned = plan(loaded, budget=budget)
     if as_json:
         from lagsearch.cli.plan_json import dump_plan
 
@@ -150,6 +154,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         ),
     ],
     lag: LagOption = None,
+    budget: BudgetOption = None,
     oracle: Annotated[
         bool,
         typer.Option(
@@ -207,16 +212,18 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         skip_unfit=skip_unfit,
         keep=keep,
     )
+    check_budget(budget, lag, set_ or ())
     watch = make_watch()
     check_log(log)
     space = _space_for(what, (layers, hidden, hours, column), watch)
     loaded = opened(space, options)
     with watch.doing("checking the space", is_brief=True):
-        from lagsearch.planning.run import check_baselines, check_first
+        from lagsearch.planning.run import budgeted, check_baselines, check_first
 
         if baselines:
             check_baselines(loaded)
         check_first(loaded)
+        loaded = budgeted(loaded, budget)
     with _loading(watch):
         from lagsearch.api import run
 

@@ -1,5 +1,6 @@
 """Options that several verbs share, and what their words are read as."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -16,6 +17,15 @@ LagOption = Annotated[
         "--lag",
         metavar="K",
         help="Rank after this many training steps; or auto: once the ranking is stable.",
+    ),
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        metavar="SHARE",
+        help="Choose strategy and K so that search and winner cost this share of the compute to "
+        "train every candidate, e.g. 0.3: the search that the benchmark speaks for.",
     ),
 ]
 SetOption = Annotated[
@@ -73,6 +83,27 @@ def read_lag(text: str | None) -> int | Literal["auto"] | None:
     if not text.isdecimal() or len(text) > MOST_DIGITS:
         raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
     return int(text)
+
+
+def check_budget(budget: float | None, lag: str | None, overrides: Sequence[str]) -> None:
+    """Check that nothing beside a budget says what the budget decides.
+
+    Raises:
+        LagsearchError: Something does.
+    """
+    if budget is None:
+        return
+    from lagsearch.planning.budget import CHOSEN
+
+    given = [f"--lag {lag}"] if lag is not None else []
+    given += [
+        f"--set {each}"
+        for each in overrides
+        if each.partition("=")[0] in {f"search.{key}" for key in CHOSEN}
+    ]
+    if given:
+        message = "strategy and K follow from the budget: give one of them"
+        raise LagsearchError(f"--budget {budget:g} does not go with {given[0]}: {message}")
 
 
 def read_seeds(text: str | None) -> list[int]:

@@ -9,6 +9,7 @@ from lagsearch.models.configs import shape_of, target_shape
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import spell_indices
+from lagsearch.planning.budget import within_budget
 from lagsearch.planning.names import check_names
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
 from lagsearch.planning.stage import StagePlan, make_plan
@@ -103,6 +104,7 @@ def plan(
     space: Written | SpaceFile,
     *,
     lag: int | Literal["auto"] | None = None,
+    budget: float | None = None,
     skip_unfit: bool = False,
     overrides: Sequence[str] = (),
 ) -> Plan:
@@ -111,6 +113,8 @@ def plan(
     Args:
         space: A space file, one that is loaded, a dictionary or a `Space`.
         lag: K, in place of the space's `search.lag`.
+        budget: What search and winner may cost, as a share of the compute to train every candidate:
+            strategy and K follow from it.
         skip_unfit: Leave out candidates that do not fit, and name them.
         overrides: `key.path=value` texts, as `--set` takes them.
 
@@ -121,11 +125,28 @@ def plan(
     for each in file.stages:
         check_names(each)
         check_texts(each)
+    file = budgeted(file, budget)
     vocabulary, notes = vocabulary_without_data(file.stages[0])
     found = plan_stages(file, vocabulary)
     documents = vocabulary.documents if vocabulary else ""
     notes = (*file.notes, *found.stages[0].read_notes, *notes)
     return replace(found, notes=notes, documents=documents)
+
+
+def budgeted(file: SpaceFile, budget: float | None) -> SpaceFile:
+    """Return a space with strategy and K from a budget; as it is where there is none.
+
+    Args:
+        file: The space.
+        budget: What search and winner may cost, as a share of the compute to train every candidate.
+
+    Raises:
+        LagsearchError: It pays for no search, or something in the space cannot be.
+    """
+    if budget is None:
+        return file
+    vocabulary, _ = vocabulary_without_data(file.stages[0])
+    return within_budget(file, budget, plan_stages(file, vocabulary).stages)
 
 
 def check_first(file: SpaceFile) -> None:

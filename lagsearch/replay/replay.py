@@ -172,7 +172,7 @@ def lag_outcome(recording: Recording, step: int, until: str, signal: str = "loss
     settings = replace(
         recording.settings, strategy="lag", rungs=(step,), signal=signal, first=None, evidence=None
     )
-    return _outcome(recording, settings, "LAG", until)
+    return outcome_of(recording, settings, "LAG", until)
 
 
 def search_outcome(
@@ -208,12 +208,20 @@ def search_outcome(
         cut=max((step for step in rungs if step <= latest // 2), default=rungs[0]),
         keep="half",
     )
-    return _outcome(recording, replace(settings, **search.settings), search.title, until)
+    return outcome_of(recording, replace(settings, **search.settings), search.title, until)
 
 
-def _outcome(
+def outcome_of(
     recording: Recording, settings: SearchSettings, name: str, until: str
 ) -> ReplayOutcome:
+    """Return what a search comes to.
+
+    Args:
+        recording: The recorded curves.
+        settings: The search's.
+        name: What it is called.
+        until: What its last step is, in a word.
+    """
     choice = decide(recording.measured, settings)
     assert isinstance(choice, Choice), name
     spent = 0

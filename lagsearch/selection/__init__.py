@@ -19,6 +19,7 @@ from lagsearch.selection.ranking import rank_candidates
 from lagsearch.selection.savings import Spending, saving, speed_up
 from lagsearch.selection.scores import METRICS, Score, rank_correlation, score_step
 from lagsearch.selection.signals import SIGNALS, Measured, Signal, find_signal
+from lagsearch.selection.strategies.budgets import BudgetedSearch
 from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
 from lagsearch.selection.strategies.finalists import n_finalists
 from lagsearch.selection.strategies.registry import (
@@ -40,6 +41,7 @@ __all__ = [
     "METRICS",
     "SIGNALS",
     "STRATEGIES",
+    "BudgetedSearch",
     "Choice",
     "Dimension",
     "ExpectedRegret",

@@ -89,6 +89,7 @@ class SpaceFile:
         lines: Line of each key, by its path; an override has its own words instead.
         stages: The space of each stage, under the first seed; one where there is no `stages`.
         seeds: Seeds under which all is gone through.
+        remarks: What was chosen that the file leaves open, in lines.
     """
 
     path: Path
@@ -96,6 +97,7 @@ class SpaceFile:
     lines: Lines
     stages: tuple[StageFile, ...]
     seeds: tuple[int, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def has_stages(self) -> bool:
@@ -175,7 +177,7 @@ class SpaceFile:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is taken where the file leaves out what decides the cost, in lines."""
-        found = []
+        found = [*self.remarks]
         steps = self.stages[0].space.training.steps
         if not self.has_stages and _is_left_out(self.plain, "training", "steps"):
             found.append(f"training.steps is left out: {steps:,} steps are trained")

@@ -7,6 +7,7 @@ import numpy as np
 
 from lagsearch.selection.posterior import Ends, ends_of
 from lagsearch.selection.signals import Measured
+from lagsearch.selection.strategies.budgets import EARLIEST, lag_keys
 from lagsearch.selection.strategies.rungs import ranked_by_signal
 from lagsearch.selection.strategies.settings import Choice, Order, Reason, SearchSettings, Stop
 
@@ -29,6 +30,16 @@ def check_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 key,
                 f"{value:g}: must be above {_RANGES[key][0]:g} and at most {_RANGES[key][1]:g}",
             )
+
+
+def budgeted_expected_regret(
+    share: float, n_candidates: int, completion: int
+) -> Mapping[str, Any] | None:
+    """Return a search that spends a share, up to half of the final step at the latest."""
+    by_lag = lag_keys(share, n_candidates, completion)
+    if by_lag is None or by_lag["lag"] < EARLIEST * completion:
+        return None
+    return {"lag": max(1, completion // 2), "settings": {"budget": share}}
 
 
 def decide_by_expected_regret(measured: Measured, settings: SearchSettings) -> Order | Choice:

@@ -1,8 +1,16 @@
 """The strategies of this package."""
 
+from functools import partial
+
 from lagsearch.selection.signals import Measured
+from lagsearch.selection.strategies.budgets import (
+    BudgetedSearch,
+    budgeted_finalists,
+    lag_keys,
+)
 from lagsearch.selection.strategies.evidence import EVIDENCE, find_evidence
 from lagsearch.selection.strategies.expected_regret import (
+    budgeted_expected_regret,
     check_settings,
     decide_by_expected_regret,
 )
@@ -17,6 +25,10 @@ LAG = Strategy(
     words="trains all candidates to K, and ranks them there",
     decide=decide_at_rungs,
     replays=lambda: [ReplayedSearch("LAG, K auto", is_auto=True)],
+    budgeted=lambda: [
+        BudgetedSearch("LAG", lag_keys),
+        BudgetedSearch("LAG by trend", partial(lag_keys, signal="trend")),
+    ],
 )
 
 
@@ -56,6 +68,7 @@ FINALISTS = Strategy(
     replays=lambda: [
         ReplayedSearch(f"finalists: {keep}", {"keep": keep}) for keep in ("half", "quarter")
     ],
+    budgeted=budgeted_finalists,
 )
 
 EXPECTED_REGRET = Strategy(
@@ -71,6 +84,7 @@ EXPECTED_REGRET = Strategy(
     lag_share=0.5,
     is_by_loss=True,
     check=check_settings,
+    budgeted=lambda: [BudgetedSearch("expected regret", budgeted_expected_regret)],
 )
 
 OPTUNA = Strategy(

@@ -7,6 +7,7 @@ from typing import Any
 from lagsearch.errors import LagsearchError
 from lagsearch.registry import Registry
 from lagsearch.selection.signals import Measured
+from lagsearch.selection.strategies.budgets import BudgetedSearch
 from lagsearch.selection.strategies.evidence import find_evidence
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings
 
@@ -58,6 +59,7 @@ class Strategy:
         check: Yields what is wrong in `search.settings`: key and message.
         replays: Gives its searches that are replayed; left out, it is replayed once if it stops
             candidates. LAG at each step is replayed anyway.
+        budgeted: Gives its searches that make the most of a budget.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Strategy:
     samples: bool = False
     check: Callable[[Mapping[str, Any]], Iterator[Broken]] = _no_settings
     replays: Callable[[], Sequence[ReplayedSearch]] | None = None
+    budgeted: Callable[[], Sequence[BudgetedSearch]] = tuple
 
     @property
     def replayed(self) -> Sequence[ReplayedSearch]:

@@ -1,0 +1,158 @@
+"""What the benchmark has taught: which search is best at a budget, and how growths like these fare.
+
+All of it comes from the benchmark's half `choice`, written by `tests/benchmarks/taught.py`.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from lagsearch.selection.strategies.budgets import BudgetedSearch
+from lagsearch.selection.strategies.registry import STRATEGIES
+
+STANDARD = "LAG"
+"""The search that others are compared with."""
+NEIGHBOURS = 3
+"""Budgets around one whose figures are averaged: one alone is as much luck as knowledge."""
+
+
+@dataclass(frozen=True)
+class AtBudget:
+    """What a search came to at a budget.
+
+    Attributes:
+        runs: In how many runs it can be had.
+        cost: What it spent there, as a share of training all.
+        regret: Mean relative regret.
+        low: Of its interval over runs, 95 %.
+        high: The same.
+        gain: Relative regret of `STANDARD` at that budget less its own, the mean over these runs.
+        p_value: Of that gain, two-sided, by flips of signs over runs, for itself.
+    """
+
+    runs: int
+    cost: float
+    regret: float
+    low: float
+    high: float
+    gain: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Fares:
+    """How a kind of growth fared.
+
+    Attributes:
+        runs: Runs in which it was a candidate.
+        early: Its mean place at 5 % of the final step, from 0, best, to 1, worst.
+        final: The same at the final step.
+        leads_early: Runs in which a form of it was among the best quarter there.
+        ends_behind: Of those, runs in which that form ended in the worse half.
+    """
+
+    runs: int
+    early: float
+    final: float
+    leads_early: int
+    ends_behind: int
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the benchmark has taught.
+
+    Attributes:
+        runs: How many runs.
+        budgets: By search and budget.
+        growths: By label (`label_of`).
+    """
+
+    runs: int
+    budgets: Mapping[str, Mapping[float, AtBudget]]
+    growths: Mapping[str, Fares]
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """The search that a budget pays for.
+
+    Attributes:
+        strategy: Its strategy's name.
+        title: What tables call it.
+        keys: What it puts into a space's `search`.
+        at: What it came to at the nearest budget of the benchmark.
+        budget: That budget.
+    """
+
+    strategy: str
+    title: str
+    keys: Mapping[str, Any]
+    at: AtBudget
+    budget: float
+
+
+@cache
+def taught() -> Taught:
+    """Return what the benchmark has taught."""
+    found = json.loads(files("lagsearch.selection").joinpath("taught.json").read_bytes())
+    return Taught(
+        found["runs"],
+        {
+            title: {float(budget): AtBudget(**at) for budget, at in row.items()}
+            for title, row in found["budgets"].items()
+        },
+        {label: Fares(**fares) for label, fares in found["growths"].items()},
+    )
+
+
+def best_within(
+    share: float,
+    n_candidates: int,
+    completion: int,
+    *,
+    signal: str = "loss",
+    among: Collection[str] | None = None,
+) -> Budgeted | None:
+    """Return the search within a budget that the benchmark's runs speak for.
+
+    Args:
+        share: Of the compute to train every candidate, the winner's own training included.
+        n_candidates: How many there are.
+        completion: The final step.
+        signal: What candidates are judged by; another than `loss` is not changed.
+        among: Titles of the searches that are looked at; all when left out.
+
+    Returns:
+        None where a share does not even pay for a step of search.
+    """
+    found = [
+        (gain, Budgeted(strategy, search.title, keys, at, budget))
+        for strategy, search in _searches(signal)
+        if among is None or search.title in among
+        if (keys := search.keys(share, n_candidates, completion)) is not None
+        and (signal == "loss" or "signal" not in keys)
+        for gain, budget, at in [_near(search.title, share)]
+    ]
+    return max(found, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def _searches(signal: str) -> list[tuple[str, BudgetedSearch]]:
+    return [
+        (strategy.name, search)
+        for strategy in STRATEGIES.all()
+        if signal == "loss" or not strategy.is_by_loss
+        for search in strategy.budgeted()
+        if search.title in taught().budgets
+    ]
+
+
+def _near(title: str, share: float) -> tuple[float, float, AtBudget]:
+    """Return the mean gain over the nearest budgets; the nearest one, and what is known of it."""
+    row = taught().budgets[title]
+    near = sorted(row, key=lambda budget: abs(budget - share))[:NEIGHBOURS]
+    gain = sum(row[budget].gain for budget in near) / len(near)
+    return gain, near[0], row[near[0]]
