@@ -15,8 +15,8 @@ EVERYWHERE = {"errors", "registry", "storage"}
 MAY_IMPORT = {
     "cli": "api bench loggers hub init grow replay report records planning running data operators "
     "selection space display",
-    "bench": "report replay running records selection space display",
-    "api": "loggers running report records space display",
+    "bench": "report replay running records operators selection space display",
+    "api": "loggers running report planning records space display",
     "loggers": "records display",
     "init": "running planning training data operators models selection space display",
     "running": "grow planning training data records models selection space display",

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lagsearch.bench.figures import RunFigures, figures_of, why_left_out
 from lagsearch.bench.strategies import max_t
 from lagsearch.records.benchmark import Benchmark
-from lagsearch.replay.budgets import BUDGETS, budgeted_searches, within_budget
+from lagsearch.replay.budgets import BUDGETS, budgeted_searches, replay_within
 from lagsearch.replay.replay import Recording, recordings_of
 from lagsearch.selection import BudgetedSearch, mean_interval
 from lagsearch.selection.taught import STANDARD, AtBudget, Fares, Taught
@@ -55,7 +55,7 @@ def budgets_of(every: Sequence[Sequence[Recording]]) -> dict[str, dict[float, At
 def _mean_of_seeds(
     run: Sequence[Recording], strategy: str, search: BudgetedSearch, budget: float
 ) -> tuple[float, float] | None:
-    outcomes = [within_budget(each, strategy, search, budget) for each in run]
+    outcomes = [replay_within(each, strategy, search, budget) for each in run]
     if any(each is None for each in outcomes):
         return None
     rows = [(each.cost, each.relative_regret) for each in outcomes if each is not None]

@@ -8,7 +8,7 @@ from typing import Any
 from lagsearch.errors import LagsearchError
 from lagsearch.planning.stage import StagePlan
 from lagsearch.selection import find_strategy
-from lagsearch.selection.taught import STANDARD, Budgeted, best_within, taught
+from lagsearch.selection.taught import STANDARD, Budgeted, search_within, taught
 from lagsearch.space import SpaceFile, check_file
 
 CHOSEN = ("strategy", "lag", "min_lag", "max_lag", "evidence", "keep", "cut", "settings")
@@ -48,7 +48,9 @@ def _search(stage: StagePlan, share: float) -> Budgeted:
     space, count = stage.space, stage.n_searched
     samples = find_strategy(space.search.strategy).samples  # candidates: only K is open then
     among = (STANDARD,) if samples else None
-    found = best_within(share, count, space.training.steps, signal=space.search.signal, among=among)
+    found = search_within(
+        share, count, space.training.steps, signal=space.search.signal, among=among
+    )
     if found is not None:
         return replace(found, strategy=space.search.strategy) if samples else found
     message = (

@@ -29,6 +29,7 @@ from lagsearch.planning.listing import (
 from lagsearch.planning.names import check_names, tell_signal
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource, training_flops_of
 from lagsearch.planning.planner import Planner, baseline_names, is_ungrown, make_planner
+from lagsearch.planning.prior import expected_place, tell_prior
 from lagsearch.planning.sampling_domain import Domain, make_domain
 from lagsearch.planning.vocabulary import (
     Vocabulary,
@@ -88,6 +89,7 @@ class StagePlan:
     def remarks(self) -> tuple[str, ...]:
         """What is left out of the space's candidates and why, what ranks them, how layers run."""
         told = (*tell_left_out(self.left_out), *tell_signal(self.space))
+        told = (*told, *tell_prior(self.space, self.candidates))
         return (*told, *_tell_layers(self.space.training), *self._tell_devices())
 
     def _tell_devices(self) -> Iterator[str]:
@@ -426,6 +428,7 @@ def recorded(plan: StagePlan) -> dict[str, Any]:
     """Return what `plans.json` holds: the growth and cost of every candidate and baseline."""
 
     def record(planned: PlannedCandidate) -> dict[str, Any]:
+        place = None if plan.space.search.prior is None else expected_place(planned)
         return {
             "name": planned.name,
             "also": list(planned.also),
@@ -437,6 +440,7 @@ def recorded(plan: StagePlan) -> dict[str, Any]:
             "steps": planned.steps,
             **asdict(planned.cost),
             "evaluation_flops": plan.evaluated(planned.cost),
+            **({} if place is None else {"prior": place}),
         }
 
     return {

@@ -48,6 +48,7 @@ class _Planned(TypedDict):
     parameters: int
     also: list[str]
     kind: str
+    prior: NotRequired[float]
 
 
 class _Recorded(TypedDict):
@@ -143,7 +144,11 @@ class Benchmark:
         space = self.space(name)
         kinds = {each["name"]: each["kind"] for each in recorded["candidates"]}
         found = conclude(
-            terms_of(space, [each for each, kind in kinds.items() if kind == "ranked baseline"]),
+            terms_of(
+                space,
+                [each for each, kind in kinds.items() if kind == "ranked baseline"],
+                {each["name"]: each["prior"] for each in recorded["candidates"] if "prior" in each},
+            ),
             {
                 candidate: curves
                 for candidate, curves in _curves(table, recorded["failures"], space).items()
@@ -299,7 +304,7 @@ def _recorded(run: RunFolder) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "space": _published(run.file().written_out()),
         "candidates": [
             {
-                **{key: plan[key] for key in keys},
+                **{key: plan[key] for key in (*keys, "prior") if key in plan},
                 "also": plan.get("also", []),
                 "kind": kinds[name],
             }

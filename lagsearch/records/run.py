@@ -65,18 +65,31 @@ class Recorded(Searched):
     devices: Mapping[str, list[TrainedOn]] = field(default_factory=dict)
 
 
-def terms_of(space: Space, baselines: Iterable[str]) -> Terms:
-    """Return the terms on which a space compares its candidates."""
+def terms_of(
+    space: Space, baselines: Iterable[str], prior: Mapping[str, float] | None = None
+) -> Terms:
+    """Return the terms on which a space compares its candidates.
+
+    Args:
+        space: What is run.
+        baselines: Candidates that are no growths.
+        prior: Where candidates like these ended in other runs, by name.
+    """
     return Terms(
         name=space.name,
         seed=space.seed,
         seeds=space.seeds,
-        settings=search_settings(space),
+        settings=search_settings(space, prior),
         asked_lag=space.search.lag,
         has_oracle=space.search.oracle,
         baselines=frozenset(baselines),
         annealed=annealed_steps(space),
     )
+
+
+def prior_of(plans: Mapping[str, Any]) -> dict[str, float]:
+    """Return what `plans.json` holds of where candidates like these ended in other runs."""
+    return {each["name"]: each["prior"] for each in plans["candidates"] if "prior" in each}
 
 
 def read_run(folder: RunFolder) -> Recorded:
@@ -88,7 +101,8 @@ def read_run(folder: RunFolder) -> Recorded:
     space = folder.space()
     recorded = folder.plans()
     plans = {entry["name"]: entry for entry in recorded["candidates"]}
-    terms = terms_of(space, [name for name, plan in plans.items() if plan["is_baseline"]])
+    own = [name for name, plan in plans.items() if plan["is_baseline"]]
+    terms = terms_of(space, own, prior_of(recorded))
     by_seed = {name: folder.curves_of(space, name) for name in plans}
     found = conclude(terms, by_seed, folder.path)
     if space.search.oracle and (late := _late(by_seed, space.training.steps)):

@@ -45,6 +45,7 @@ class _Planned(TypedDict):
     plan: dict[str, Any]
     parameters: int
     flops_per_step: int
+    prior: NotRequired[float]
 
 
 class Plans(TypedDict):

@@ -7,8 +7,13 @@ from lagsearch.selection import LossTable, Measured, SearchSettings, find_signal
 from lagsearch.space import Space, annealed_steps, rungs
 
 
-def search_settings(space: Space) -> SearchSettings:
-    """Return the settings of the search that a space asks for."""
+def search_settings(space: Space, prior: Mapping[str, float] | None = None) -> SearchSettings:
+    """Return the settings of the search that a space asks for.
+
+    Args:
+        space: What is run.
+        prior: Where candidates like these ended in other runs, by name.
+    """
     search = space.search
     heeds = find_strategy(search.strategy).heeds
     needs_decay = find_signal(search.signal).needs == "annealed"
@@ -26,6 +31,7 @@ def search_settings(space: Space) -> SearchSettings:
         margin=search.stability.margin,
         left=search.stability.left,
         own=search.settings or {},
+        prior=prior or {},
     )
 
 

@@ -31,7 +31,7 @@ def budgeted_searches() -> Iterator[tuple[str, BudgetedSearch]]:
             yield strategy.name, search
 
 
-def within_budget(
+def replay_within(
     recording: Recording, strategy: str, search: BudgetedSearch, budget: float
 ) -> BudgetOutcome | None:
     """Return what a search within a budget comes to; None where there is none within it.

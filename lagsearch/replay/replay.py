@@ -158,11 +158,10 @@ def recordings_of(run: Searched, path: Path) -> list[Recording]:
         raise RunFolderError(f"{path}: has {message}")
     measured = run.measured.only(names)
     measured = replace(measured, loss=measured.loss.shared())
+    settings = replace(terms.settings, prior={})  # what all runs have is compared
     final = dict(zip(names, measured.loss.at(run.completion).tolist(), strict=True))
     return [
-        Recording(
-            terms.name, seed, measured.under(place), final, terms.settings, dict(terms.annealed)
-        )
+        Recording(terms.name, seed, measured.under(place), final, settings, dict(terms.annealed))
         for place, seed in enumerate(terms.seeds)
     ]
 

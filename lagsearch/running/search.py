@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from lagsearch.display.watch import DoneBefore, Watch
 from lagsearch.errors import RunFolderError, counted
@@ -13,6 +13,7 @@ from lagsearch.records.curve import (
     append,
 )
 from lagsearch.records.folder import RunFolder
+from lagsearch.records.run import prior_of
 from lagsearch.records.strategy_input import measured_of, search_settings
 from lagsearch.running.states import BestStatesOnly, Keeps, drop_state
 from lagsearch.running.workers.serial import Runner
@@ -56,9 +57,14 @@ class Searching:
     baselines: frozenset[str] = frozenset()
     stops_at_lag: bool = False
 
+    @cached_property
+    def settings(self) -> SearchSettings:
+        """The search's."""
+        return search_settings(self.space, prior_of(self.folder.plans()))
+
     def search(self) -> None:
         """Train candidates until the strategy can choose; with an oracle all to completion."""
-        space, settings = self.space, search_settings(self.space)
+        space, settings = self.space, self.settings
         if space.search.oracle and not self.stops_at_lag:
             end = space.training.steps
             self._say_unprofiled(end)
@@ -104,7 +110,7 @@ class Searching:
                 drop_state(self.folder.state_file(trial))
         if new:
             step = max(stopped[name].step for name in new)
-            settings = search_settings(self.space)
+            settings = self.settings
             why = why_stopped(settings.strategy, settings.evidence)
             self.watch.say(f"step {step:,}: stopped {counted(len(new), 'candidate')}, {why}")
         told |= set(new)
@@ -169,8 +175,8 @@ class Searching:
 
     def _keep(self) -> Keeps:
         """Return what decides which states stay: the best ones' where K is known, else all."""
-        space, settings = self.space, search_settings(self.space)
-        if len(settings.rungs) > 1 or (space.search.oracle and self.stops_at_lag):
+        space, settings = self.space, self.settings
+        if settings.prior or len(settings.rungs) > 1 or (space.search.oracle and self.stops_at_lag):
             return Keeps()
         judge = partial(_judged, self.folder, space)
         first = {*self._names, *self.baselines}

@@ -18,7 +18,9 @@ from lagsearch.selection.student import t_above, t_quantile
 from lagsearch.selection.table import LossTable
 
 
-def indistinguishable(table: LossTable, step: int, level: float = 0.05) -> list[str]:
+def indistinguishable(
+    table: LossTable, step: int, level: float = 0.05, winner: str | None = None
+) -> list[str]:
     """Return the candidates whose loss at a step cannot be told apart from the winner's.
 
     Paired t-tests (`p_values`), corrected for the number of candidates by Holm's step-down rule.
@@ -29,8 +31,9 @@ def indistinguishable(table: LossTable, step: int, level: float = 0.05) -> list[
         table: All losses.
         step: The step of the ranking.
         level: Probability of telling any two apart that are equal.
+        winner: The one that was chosen; the one with the least loss when left out.
     """
-    found = p_values(table, step)
+    found = p_values(table, step, winner)
     apart = holm(found, level)
     return [name for name in found if name not in apart]
 
@@ -44,7 +47,7 @@ def holm(found: Mapping[str, float], level: float = 0.05) -> set[str]:
     return set(found)
 
 
-def p_values(table: LossTable, step: int) -> dict[str, float]:
+def p_values(table: LossTable, step: int, winner: str | None = None) -> dict[str, float]:
     """Return the p-value of each candidate's difference from the winner, best candidates first.
 
     Two-sided paired t-tests. With one seed they are over the validation batches, and know the
@@ -57,12 +60,15 @@ def p_values(table: LossTable, step: int) -> dict[str, float]:
     Args:
         table: All losses.
         step: The step; candidates without a loss there are left out.
+        winner: The one that was chosen; the one with the least loss when left out.
     """
-    names, differences_CEN, seeds = _differences(table, step)
+    names, differences_CEN, seeds = _differences(table, step, winner)
     return dict(zip(names, _tested(differences_CEN, seeds).tolist(), strict=True))
 
 
-def noise_floor(table: LossTable, step: int, level: float = 0.05) -> float | None:
+def noise_floor(
+    table: LossTable, step: int, level: float = 0.05, winner: str | None = None
+) -> float | None:
     """Return how far behind the winner, in nats, a candidate must be to be told apart at all.
 
     The median over the candidates of the half-width of the interval of their difference from the
@@ -72,20 +78,25 @@ def noise_floor(table: LossTable, step: int, level: float = 0.05) -> float | Non
         table: All losses.
         step: The step of the ranking.
         level: Of the test.
+        winner: The one that was chosen; the one with the least loss when left out.
 
     Returns:
         None where there is one candidate, or each loss was measured once.
     """
-    names, differences_CEN, seeds = _differences(table, step)
+    names, differences_CEN, seeds = _differences(table, step, winner)
     if not names or differences_CEN[0].size == 1:
         return None
     variance, freedom = _uncertainty(differences_CEN, seeds)
     return float(np.median(-t_quantile(level / 2, freedom) * np.sqrt(variance)))
 
 
-def _differences(table: LossTable, step: int) -> tuple[list[str], Array, tuple[float, int]]:
+def _differences(
+    table: LossTable, step: int, winner: str | None
+) -> tuple[list[str], Array, tuple[float, int]]:
     """Return who is behind the winner, by what (C, E, N), and what varies with the seed."""
     order = rank_candidates(table, step)
+    if winner in order:
+        order = [winner, *(name for name in order if name != winner)]
     place = {name: row for row, name in enumerate(table.candidates)}
     losses_CEN = table.batches_at(step)[[place[name] for name in order]]
     present = np.flatnonzero(~np.isnan(losses_CEN).any(axis=(1, 2)))

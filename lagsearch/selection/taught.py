@@ -109,7 +109,7 @@ def taught() -> Taught:
     )
 
 
-def best_within(
+def search_within(
     share: float,
     n_candidates: int,
     completion: int,

@@ -439,6 +439,9 @@ class Search(StrictModel):
     """Seeds under which every candidate is trained; the space's `seed` comes first, and is the only
     one when left out. The order of the training data, dropout and random weights vary, the
     validation batches do not. The winner that is trained on and saved is that of the first."""
+    prior: Literal["bench"] | None = None
+    """Break ties at K by where growths like these ended in the benchmark's runs, and warn of those
+    that lead early and end behind; nothing of it when left out."""
     vary_sources: bool = False
     """Train the sources anew under each seed, too."""
     keep_checkpoints: PositiveInt | None = None

@@ -55,6 +55,7 @@ def statistics(run: Searched) -> dict[str, Any]:
             "evidence": run.terms.settings.evidence,
             "asked_lag": run.terms.asked_lag,
             "reason": run.choice.reason,
+            **_preferred(run),
             "stable_since": run.choice.stable_since,
         },
         "seeds": list(run.terms.seeds),
@@ -167,19 +168,30 @@ def _standard_errors(by_seed: tuple[Curve, ...], mean: Curve) -> dict[str, float
     return found
 
 
-def _tied(table: LossTable, step: int) -> list[str] | None:
-    """Return who cannot be told apart from the best, None where nothing tells noise."""
-    return indistinguishable(table, step) if table.is_repeated else None
+def _tied(table: LossTable, step: int, winner: str | None = None) -> list[str] | None:
+    """Return who cannot be told apart from the winner or best, None where nothing tells noise."""
+    return indistinguishable(table, step, winner=winner) if table.is_repeated else None
+
+
+def _noise_floor(run: Searched) -> float | None:
+    is_known = run.table.is_repeated
+    return noise_floor(run.judged, run.lag, winner=run.winner) if is_known else None
+
+
+def _preferred(run: Searched) -> dict[str, Any]:
+    """Return who led, where a prior broke the tie."""
+    over = run.choice.preferred_to
+    return {} if over is None else {"preferred_to": over}
 
 
 def _doubt(run: Searched) -> dict[str, Any]:
     """How far the ranking at K can be trusted, known without an oracle."""
     settled = stability(run.table, run.lag)
     return {
-        "indistinguishable_from_winner": _tied(run.judged, run.lag),
+        "indistinguishable_from_winner": _tied(run.judged, run.lag, run.winner),
         "stability": None if settled is None else {"since": settled[0], "spearman": settled[1]},
         "outlook": _outlook(run),
-        "noise_floor": noise_floor(run.judged, run.lag) if run.table.is_repeated else None,
+        "noise_floor": _noise_floor(run),
         "expected_regret": _expected_regret(run),
     }
 

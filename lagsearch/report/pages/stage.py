@@ -193,6 +193,8 @@ def _ahead(report: dict[str, Any]) -> tuple[str, str, str]:
     floor = report["doubt"].get("noise_floor")
     noise = "" if floor is None else f"; noise floor {floor:.4f} nats"
     told = f"nats ahead of {found[1]['name']}{by}{noise}{ties}{also}"
+    if gap < 0:  # a prior broke a tie
+        return ("Behind by", f"{-gap:.4f}", told.replace(" ahead of ", " behind ", 1))
     return ("Ahead by", f"{gap:.4f}", told)
 
 

@@ -65,7 +65,13 @@ def _winner(report: dict[str, Any]) -> str:
     if str(steps) in losses and steps != lag:
         told += f", and {losses[str(steps)]:.4f} at the final step ({steps:,})"
         told += of_seed(report, best, str(steps)).replace("(", "for ").rstrip(")")
-    return f"Winner at step {lag:,}: {best['name']}, {told}."
+    found = f"Winner at step {lag:,}: {best['name']}, {told}."
+    if (over := report["search"].get("preferred_to")) is None:
+        return found
+    return (
+        f"{found} {over} had the lowest loss there, but cannot be told apart from it; growths like "
+        f"{best['name']} ended better in other runs (search.prior)."
+    )
 
 
 def _not_compared(report: dict[str, Any]) -> list[str]:

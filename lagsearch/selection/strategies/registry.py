@@ -9,6 +9,7 @@ from lagsearch.registry import Registry
 from lagsearch.selection.signals import Measured
 from lagsearch.selection.strategies.budgets import BudgetedSearch
 from lagsearch.selection.strategies.evidence import find_evidence
+from lagsearch.selection.strategies.prior import break_ties
 from lagsearch.selection.strategies.settings import Choice, Order, SearchSettings
 
 Broken = tuple[str, str]
@@ -117,4 +118,5 @@ def decide(measured: Measured, settings: SearchSettings) -> Order | Choice:
         measured: Of all candidates that did not fail; only what a rung can know is looked at.
         settings: The search's.
     """
-    return find_strategy(settings.strategy).decide(measured, settings)
+    found = find_strategy(settings.strategy).decide(measured, settings)
+    return break_ties(found, measured, settings) if isinstance(found, Choice) else found

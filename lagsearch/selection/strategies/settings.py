@@ -32,6 +32,8 @@ class SearchSettings:
         level: `batches`: probability of stopping any candidate that is as good as the leader.
         doubt: `forecast`: probability of stopping one that will end as well as the leader.
         own: What the strategy was given as `search.settings`.
+        prior: Where candidates like these ended in other runs, from 0, best, to 1, worst: ties at
+            the choice are broken by it. Those that are not named are not known.
     """
 
     rungs: tuple[int, ...]
@@ -49,6 +51,7 @@ class SearchSettings:
     level: float = 0.05
     doubt: float = 0.2
     own: Mapping[str, Any] = field(default_factory=dict)
+    prior: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Choice:
         stopped: Those that were stopped.
         stable_since: The phase transition; None where there was none.
         reason: Why it chose there.
+        preferred_to: Who led, where a prior broke a tie in another's favour.
     """
 
     step: int
@@ -101,3 +105,4 @@ class Choice:
     stopped: Mapping[str, Stop] = field(default_factory=dict)
     stable_since: int | None = None
     reason: Reason = "lag"
+    preferred_to: str | None = None
