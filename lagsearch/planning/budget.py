@@ -36,28 +36,31 @@ def within_budget(file: SpaceFile, share: float, stages: Sequence[StagePlan]) ->
     for number, (part, stage) in enumerate(zip(parts, stages, strict=True), start=1):
         if stage.n_searched < 2 and file.has_stages:
             continue  # its one candidate is no choice
-        found = _search(stage, share)
-        _put(part, stage, found, own_lag=file.has_stages)
         where = f"stage {number}: " if file.has_stages else ""
+        found = _search(stage, share, where)
+        _put(part, stage, found, own_lag=file.has_stages)
         said.append(f"{where}--budget {share:g}: {_told(found)}")
     checked = check_file(file.path, tree, dict(file.lines))
     return replace(checked, remarks=tuple(said))
 
 
-def _search(stage: StagePlan, share: float) -> Budgeted:
+def _search(stage: StagePlan, share: float, where: str) -> Budgeted:
     space, count = stage.space, stage.n_searched
     samples = find_strategy(space.search.strategy).samples  # candidates: only K is open then
-    among = (STANDARD,) if samples else None
     found = search_within(
-        share, count, space.training.steps, signal=space.search.signal, among=among
+        share,
+        count,
+        space.training.steps,
+        signal=space.search.signal,
+        among=(STANDARD,) if samples else None,
     )
     if found is not None:
         return replace(found, strategy=space.search.strategy) if samples else found
     message = (
-        f"is less than the least search costs: the winner's own training is {1 / count:.0%} "
-        f"of training all {count}"
+        f"{where}--budget {share:g} is less than any search costs: the winner's own training is "
+        f"{1 / count:.0%} of training all {count}"
     )
-    raise LagsearchError(f"--budget {share:g}: {message}")
+    raise LagsearchError(message)
 
 
 def _put(part: dict[str, Any], stage: StagePlan, found: Budgeted, *, own_lag: bool) -> None:
@@ -81,6 +84,6 @@ def _told(found: Budgeted) -> str:
         f"training all, its relative regret was {at.regret:.2f} ({at.low:.2f} to {at.high:.2f})"
     )
     if found.title == STANDARD:
-        return f"{known}, and that of no other search was less"
+        return known
     tried = f"p = {at.p_value:.2g}, before correction for {len(taught().budgets)} searches"
     return f"{known}, and that of LAG alone {at.regret + at.gain:.2f} ({tried})"

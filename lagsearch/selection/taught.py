@@ -15,8 +15,8 @@ from lagsearch.selection.strategies.registry import STRATEGIES
 
 STANDARD = "LAG"
 """The search that others are compared with."""
-NEIGHBOURS = 3
-"""Budgets around one whose figures are averaged: one alone is as much luck as knowledge."""
+FEWEST = 0.5
+"""Share of the runs in which a search must have been possible at a budget to be chosen there."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ def search_within(
         if among is None or search.title in among
         if (keys := search.keys(share, n_candidates, completion)) is not None
         and (signal == "loss" or "signal" not in keys)
-        for gain, budget, at in [_near(search.title, share)]
+        if (known := _near(search.title, share)) is not None
+        for gain, budget, at in [known]
     ]
     return max(found, key=lambda pair: pair[0], default=(0.0, None))[1]
 
@@ -150,9 +151,16 @@ def _searches(signal: str) -> list[tuple[str, BudgetedSearch]]:
     ]
 
 
-def _near(title: str, share: float) -> tuple[float, float, AtBudget]:
-    """Return the mean gain over the nearest budgets; the nearest one, and what is known of it."""
-    row = taught().budgets[title]
-    near = sorted(row, key=lambda budget: abs(budget - share))[:NEIGHBOURS]
-    gain = sum(row[budget].gain for budget in near) / len(near)
-    return gain, near[0], row[near[0]]
+def _near(title: str, share: float) -> tuple[float, float, AtBudget] | None:
+    """Return the gain, the nearest budget, and what is known of it.
+
+    The gain is the mean over that budget and its two neighbours: that of one alone is as much luck
+    as knowledge.
+    """
+    grid, row = sorted(taught().budgets[STANDARD]), taught().budgets[title]
+    nearest = min(grid, key=lambda budget: abs(budget - share))
+    if nearest not in row or row[nearest].runs < FEWEST * taught().runs:
+        return None
+    place = grid.index(nearest)
+    near = [row[each].gain for each in grid[max(0, place - 1) : place + 2] if each in row]
+    return sum(near) / len(near), nearest, row[nearest]
