@@ -1,13 +1,17 @@
 """Strategies compared over the runs of a benchmark, with what was tried corrected for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.records.benchmark import Benchmark
-from lagsearch.replay.replay import recordings_of, replay_runs
+from lagsearch.replay.replay import recordings, replay_runs
 from lagsearch.selection import mean_interval
 from lagsearch.storage.files import derive_seed
 
@@ -18,6 +22,8 @@ STANDARD: Key = ("LAG", "K", "loss")
 """What all others are compared with."""
 FLIPS = 10_000
 """Flips of signs of the runs' differences."""
+FEW = 4
+"""Runs from which on they are replayed in several processes."""
 TIE = 1e-9
 """Relative regrets that differ by less are equal."""
 
@@ -64,31 +70,50 @@ def compare_strategies(
     """
     costs: dict[Key, list[float]] = {}
     regrets: dict[Key, list[float]] = {}
-    for number, name in enumerate(benchmark.runs, start=1):
-        tell(f"replaying {number} of {len(benchmark.runs)}")
-        path = benchmark.path / name
-        recording = recordings_of(benchmark.searched(name), path)[0]
-        whole = len(recording.names) * recording.completion
-        rows = replay_runs([path])
-        rows = rows[rows["until"].isin(["0", "K", "half", "end"])]
-        rows["cost"] = (rows["steps"] + recording.completion - rows["lag"]) / whole
-        means = rows.groupby(["strategy", "until", "signal"])[["cost", "relative_regret"]].mean()
-        for row in means.itertuples():
-            strategy, until, signal = map(str, row.Index)  # type: ignore[arg-type]
-            costs.setdefault((strategy, until, signal), []).append(float(row.cost))  # type: ignore[arg-type]
-            regrets.setdefault((strategy, until, signal), []).append(float(row.relative_regret))  # type: ignore[arg-type]
+    paths = [benchmark.path / name for name in benchmark.runs]
+    with _replaying(len(paths)) as replay_all:
+        for number, found in enumerate(replay_all(_replayed, paths), start=1):
+            tell(f"replayed {number} of {len(paths)}")
+            for key, (cost, regret) in found.items():
+                costs.setdefault(key, []).append(cost)
+                regrets.setdefault(key, []).append(regret)
     keys = [key for key, found in regrets.items() if len(found) == len(benchmark.runs)]
     matrix = np.array([regrets[key] for key in keys])
     differences = matrix - matrix[keys.index(STANDARD)]
     p_values = max_t(differences)
     floor = np.array([np.nan if floors[name] is None else floors[name] for name in benchmark.runs])
-    found = [
+    rows = [
         _figures(key, float(np.mean(costs[key])), regrets_R, floor, difference_R, p_value)
         for key, regrets_R, difference_R, p_value in zip(
             keys, matrix, differences, p_values.tolist(), strict=True
         )
     ]
-    return sorted(found, key=lambda each: each.regret)
+    return sorted(rows, key=lambda each: each.regret)
+
+
+@contextmanager
+def _replaying(n_runs: int) -> Iterator[Callable[..., Iterator[dict[Key, tuple[float, float]]]]]:
+    """Yield what maps runs to replays: in several processes where that is worth their start."""
+    if n_runs < FEW:
+        yield map
+        return
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _replayed(path: Path) -> dict[Key, tuple[float, float]]:
+    """Return the cost and the relative regret of each strategy on a run."""
+    recording = recordings(path)[0]
+    whole = len(recording.names) * recording.completion
+    rows = replay_runs([path])
+    rows = rows[rows["until"].isin(["0", "K", "half", "end"])]
+    rows["cost"] = (rows["steps"] + recording.completion - rows["lag"]) / whole
+    means = rows.groupby(["strategy", "until", "signal"])[["cost", "relative_regret"]].mean()
+    found = {}
+    for row in means.itertuples():
+        strategy, until, signal = map(str, row.Index)  # type: ignore[arg-type]
+        found[strategy, until, signal] = (float(row.cost), float(row.relative_regret))  # type: ignore[arg-type]
+    return found
 
 
 def _figures(
@@ -99,8 +124,7 @@ def _figures(
     difference_R: NDArray[np.float64],
     p_value: float,
 ) -> StrategyFigures:
-    generator = np.random.default_rng(derive_seed(0, "bench", "interval"))
-    low, high = mean_interval(regrets_R.tolist(), generator) or (np.nan, np.nan)
+    low, high = interval_over_runs(regrets_R.tolist())
     is_known = np.isfinite(floor_R)
     has_floor = is_known.any() and floor_R[is_known].mean() > 0
     in_noise = regrets_R[is_known].mean() / floor_R[is_known].mean() if has_floor else np.nan
@@ -108,6 +132,12 @@ def _figures(
     return StrategyFigures(
         key, cost, float(regrets_R.mean()), low, high, float(in_noise), wins, losses, p_value
     )
+
+
+def interval_over_runs(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of a mean over runs; NaN for one run."""
+    generator = np.random.default_rng(derive_seed(0, "bench", "interval"))
+    return mean_interval([*values], generator) or (np.nan, np.nan)
 
 
 def max_t(differences: NDArray[np.float64]) -> NDArray[np.float64]:

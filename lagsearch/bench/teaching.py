@@ -1,23 +1,57 @@
 """What a benchmark teaches: which search is best at a budget, and how kinds of growths fare."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lagsearch.bench.figures import RunFigures, figures_of, why_left_out
-from lagsearch.bench.strategies import max_t
+from lagsearch.bench.strategies import TIE, interval_over_runs, max_t
 from lagsearch.records.benchmark import Benchmark
 from lagsearch.replay.budgets import BUDGETS, budgeted_searches, replay_within
-from lagsearch.replay.replay import Recording, recordings_of
-from lagsearch.selection import BudgetedSearch, mean_interval
-from lagsearch.selection.taught import STANDARD, AtBudget, Fares, Taught
-from lagsearch.storage.files import derive_seed
+from lagsearch.replay.replay import Recording, lag_outcome, recordings_of
+from lagsearch.selection import BudgetedSearch
+from lagsearch.selection.taught import STANDARD, AtBudget, Fares, Taught, search_within
 
 DIGITS = 4
 """Of figures."""
 QUARTER, HALF = 0.25, 0.5
 """Places: those up to the first lead, those above the second are behind."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a rule comes to over runs, beside LAG.
+
+    Attributes:
+        cost: Mean cost, as a share of training all.
+        regret: Mean relative regret.
+        low: Of its interval over runs, 95 %.
+        high: The same.
+        in_noise: Regret over the noise floor, over the runs of several seeds; NaN without any.
+        standard: LAG's mean relative regret.
+        gain_low: Of the interval of what LAG gives away more, 95 %.
+        gain_high: The same.
+        wins: Runs in which the rule gives away less.
+        losses: Runs in which it gives away more.
+        p_value: Of the difference, two-sided, by flips of signs.
+        chosen: How often each search was chosen, where the rule chooses among them.
+    """
+
+    cost: float
+    regret: float
+    low: float
+    high: float
+    in_noise: float
+    standard: float
+    gain_low: float
+    gain_high: float
+    wins: int
+    losses: int
+    p_value: float
+    chosen: Mapping[str, int]
 
 
 def taught_by(benchmark: Benchmark) -> Taught:
@@ -67,11 +101,95 @@ def _at_budget(both: Sequence[tuple[tuple[float, float], tuple[float, float]]]) 
     own_R2, other_R2 = np.array(both).swapaxes(0, 1)
     regrets_R = own_R2[:, 1]
     gains_R = other_R2[:, 1] - regrets_R
-    generator = np.random.default_rng(derive_seed(0, "bench", "interval"))
-    low, high = mean_interval(regrets_R.tolist(), generator) or (np.nan, np.nan)
+    low, high = interval_over_runs(regrets_R.tolist())
     p_value = float(max_t(-gains_R[None])[0])
     numbers = (own_R2[:, 0].mean(), regrets_R.mean(), low, high, gains_R.mean(), p_value)
     return AtBudget(len(both), *(round(float(each), DIGITS) for each in numbers))
+
+
+def asked_for(
+    every: Sequence[Sequence[Recording]], runs: Sequence[RunFigures], share: float
+) -> Beside | None:
+    """Return what `--budget` comes to, beside LAG within that budget; None where no run can.
+
+    Args:
+        every: The recordings of each run.
+        runs: What each shows.
+        share: The budget.
+    """
+    searches = {search.title: (name, search) for name, search in budgeted_searches()}
+    rows, able, chosen = [], [], Counter[str]()
+    for run, figures in zip(every, runs, strict=True):
+        found = search_within(share, len(run[0].names), run[0].completion)
+        if found is None:
+            continue
+        own = _mean_of_seeds(run, *searches[found.title], share)
+        other = _mean_of_seeds(run, *searches[STANDARD], share)
+        if own is not None and other is not None:
+            rows.append((*own, other[1]))
+            able.append(figures)
+            chosen[found.title] += 1
+    return _beside(rows, able, chosen) if rows else None
+
+
+def with_prior(
+    every: Sequence[Sequence[Recording]],
+    runs: Sequence[RunFigures],
+    growths: Mapping[str, Fares] | None = None,
+) -> Beside:
+    """Return what LAG at each run's K comes to where a prior breaks ties.
+
+    Args:
+        every: The recordings of each run.
+        runs: What each shows.
+        growths: How kinds of growths fare; those of all other runs here when left out.
+    """
+    rows = []
+    for recordings, figures in zip(every, runs, strict=True):
+        known = growths or fares_of([each for each in runs if each is not figures])
+        prior = {
+            name: known[label].final for name, label in figures.labels.items() if label in known
+        }
+        end, lag = recordings[0].completion, recordings[0].settings.rungs[-1]
+        count = len(recordings[0].names)
+        regrets = [
+            [
+                lag_outcome(each, lag, "K", prior=given).given_away.relative_regret
+                for each in recordings
+            ]
+            for given in (prior, {})
+        ]
+        own, other = np.mean(regrets, axis=1).tolist()
+        rows.append(((count * lag + end - lag) / (count * end), own, other))
+    return _beside(rows, runs, {})
+
+
+def _beside(
+    rows: Sequence[tuple[float, float, float]],
+    runs: Sequence[RunFigures],
+    chosen: Mapping[str, int],
+) -> Beside:
+    cost_R, regret_R, standard_R = np.array(rows).T
+    gain_R = standard_R - regret_R
+    floors = [(each.floor, regret) for each, regret in zip(runs, regret_R, strict=True)]
+    known = np.array([pair for pair in floors if pair[0] is not None]).reshape(-1, 2)
+    floor, of_known = known.mean(axis=0) if len(known) else (0.0, 0.0)
+    low, high = interval_over_runs(regret_R.tolist())
+    least, most = interval_over_runs(((gain_R + 1) / 2).tolist())  # gains are from -1 to 1
+    return Beside(
+        cost=float(cost_R.mean()),
+        regret=float(regret_R.mean()),
+        low=low,
+        high=high,
+        in_noise=float(of_known / floor) if floor > 0 else np.nan,
+        standard=float(standard_R.mean()),
+        gain_low=2 * least - 1,
+        gain_high=2 * most - 1,
+        wins=int((gain_R > TIE).sum()),
+        losses=int((gain_R < -TIE).sum()),
+        p_value=float(max_t(-gain_R[None])[0]),
+        chosen=dict(chosen),
+    )
 
 
 def fares_of(runs: Sequence[RunFigures]) -> dict[str, Fares]:

@@ -1,7 +1,8 @@
 """What a benchmark shows, as a page in Markdown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,14 +16,22 @@ from lagsearch.bench.figures import (
     transitions,
     why_left_out,
 )
-from lagsearch.bench.strategies import StrategyFigures, best_within, compare_strategies
+from lagsearch.bench.pictures import draw_bench
+from lagsearch.bench.strategies import (
+    StrategyFigures,
+    best_within,
+    compare_strategies,
+    interval_over_runs,
+)
+from lagsearch.bench.teaching import Beside, asked_for, budgets_of, with_prior
 from lagsearch.errors import RunFolderError, counted
 from lagsearch.records.benchmark import Benchmark
+from lagsearch.replay.budgets import BUDGETS
+from lagsearch.replay.replay import Recording, recordings_of
 from lagsearch.report.pages.markdown import escape_markdown, write_markdown
 from lagsearch.report.words.parts import Grid, Section, code
-from lagsearch.selection import mean_interval
 from lagsearch.selection.spread import Mean
-from lagsearch.storage.files import derive_seed
+from lagsearch.selection.taught import AtBudget, taught
 
 BUDGET = 0.3
 """The share of training all at which strategies are compared."""
@@ -35,6 +44,7 @@ def page_of(
     title: str,
     tell: Callable[[str], None],
     chosen_on: Benchmark | None = None,
+    figures: Path | None = None,
 ) -> str:
     """Return what the runs of a benchmark show, as Markdown.
 
@@ -44,6 +54,7 @@ def page_of(
         tell: Is told how far it is.
         chosen_on: Other runs, on which the strategy is chosen that the page judges: the best one
             of many is too good on the runs that it is the best on.
+        figures: The folder that figures are drawn into; none are when left out.
 
     Raises:
         RunFolderError: There are no runs to show, or none to choose on.
@@ -59,11 +70,23 @@ def page_of(
         "regret: final loss of the choice less the least one, as a share of the range of final "
         "losses. Intervals are over runs, 95 %."
     )
-    sections = [
+    every = [
+        recordings_of(benchmark.searched(name), benchmark.path / name) for name in benchmark.runs
+    ]
+    budgets = budgets_of(every)
+    drawn = [] if figures is None else draw_bench(runs, budgets, figures)
+    growths = None if chosen_on is None else taught().growths
+    sections: list[Section | tuple[str, str]] = [
+        *drawn[:1],
+        _budgets(budgets),
+        _asked(every, runs, is_chosen_here=chosen_on is None),
         _strategies(found, _goal(found, best, is_chosen_here=chosen_on is None)),
+        _prior(with_prior(every, runs, growths), is_chosen_here=chosen_on is None),
         _noise(runs),
         _shares(runs),
+        *drawn[2:],
         _transitions(runs),
+        *drawn[1:2],
         _operators(runs),
         _claims(claims_of(runs)),
     ]
@@ -92,6 +115,81 @@ def _compared(
 ) -> tuple[list[RunFigures], list[StrategyFigures]]:
     runs = [figures_of(benchmark, name) for name in benchmark.runs]
     return runs, compare_strategies(benchmark, {each.name: each.floor for each in runs}, tell)
+
+
+def _budgets(found: Mapping[str, Mapping[float, AtBudget]]) -> Section:
+    rows = [
+        [title, *(_at_budget(row.get(budget)) for budget in BUDGETS)]
+        for title, row in found.items()
+    ]
+    words = (
+        "Relative regret, and in parentheses what was spent, as each search makes the most of a "
+        "budget: the share of training all that search and winner may cost. With fewer runs in "
+        "which it is possible, their number behind a colon."
+    )
+    n_runs = max(at.runs for row in found.values() for at in row.values())
+    rows = [[cell.removesuffix(f": {n_runs}") for cell in row] for row in rows]
+    return Section(
+        "Within a budget", (words, _grid(("search", *(f"{b:.0%}" for b in BUDGETS)), rows))
+    )
+
+
+def _at_budget(at: AtBudget | None) -> str:
+    return "" if at is None else f"{at.regret:.3f} ({at.cost:.0%}): {at.runs}"
+
+
+def _asked(
+    every: Sequence[Sequence[Recording]], runs: Sequence[RunFigures], *, is_chosen_here: bool
+) -> Section:
+    head = (
+        "--budget", "chooses", "cost", "relative regret", "95 %", "of the noise floor",
+        "LAG within it", "gain, 95 %", "wins, losses", "p",
+    )  # fmt: skip
+    rows: list[list[str]] = []
+    lines: list[str] = []
+    for share in BUDGETS:
+        if (found := asked_for(every, runs, share)) is None:
+            continue
+        chosen = ", ".join(f"{title} {count}" for title, count in found.chosen.items())
+        rows.append([f"{share:.0%}", chosen, *_cells(found)])
+        if share == BUDGET and not np.isnan(found.in_noise):
+            is_met = "met" if found.in_noise <= GOAL else "missed"
+            lines.append(
+                f"At {BUDGET:.0%} its relative regret is {found.in_noise:.2f} times the noise floor"
+                + ("." if is_chosen_here else f": the goal of {GOAL:g} is {is_met}.")
+            )
+    where = "chosen on these runs, so rather too good" if is_chosen_here else "on the half choice"
+    words = (
+        f"What `--budget` chooses, for the candidates and steps of each run ({where}), beside LAG "
+        "alone within the same budget; p by flips of signs over runs, for each budget by itself."
+    )
+    return Section("What --budget chooses", (words, _grid(head, rows), *lines))
+
+
+def _cells(found: Beside) -> list[str]:
+    return [
+        f"{found.cost:.0%}",
+        f"{found.regret:.3f}",
+        _interval(found.low, found.high),
+        "" if np.isnan(found.in_noise) else f"{found.in_noise:.2f}",
+        f"{found.standard:.3f}",
+        f"{found.standard - found.regret:+.3f} ({_interval(found.gain_low, found.gain_high)})",
+        f"{found.wins}, {found.losses}",
+        f"{found.p_value:.3f}",
+    ]
+
+
+def _prior(found: Beside, *, is_chosen_here: bool) -> Section:
+    head = (
+        "cost", "relative regret", "95 %", "of the noise floor", "without the prior", "gain, 95 %",
+        "wins, losses", "p",
+    )  # fmt: skip
+    where = "all other runs here" if is_chosen_here else "the half choice"
+    words = (
+        "LAG at each run's K, where ties go to the kind of growth that ended best in "
+        f"{where} (`search.prior`)."
+    )
+    return Section("A prior that breaks ties", (words, _grid(head, [_cells(found)])))
 
 
 def _strategies(found: Sequence[StrategyFigures], goal: str) -> Section:
@@ -166,8 +264,7 @@ def _shares(runs: Sequence[RunFigures]) -> Section:
     for share in (0.0, *SHARES):
         found = [each.at[share] for each in runs]
         regrets = [each.relative_regret for each in found]
-        generator = np.random.default_rng(derive_seed(0, "bench", "interval"))
-        low, high = mean_interval(regrets, generator) or (np.nan, np.nan)
+        low, high = interval_over_runs(regrets)
         within = [each.is_within_noise for each in found if each.is_within_noise is not None]
         rows.append(
             (

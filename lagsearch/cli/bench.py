@@ -125,7 +125,10 @@ def show_command(
     folder: FolderArgument = DEFAULT,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write it as Markdown to this file, not to the terminal."),
+        typer.Option(
+            "--out",
+            help="Write it as Markdown to this file, with figures beside it, not to the terminal.",
+        ),
     ] = None,
 ) -> None:
     """Say what the runs show, those of the half `test` left out: rules are chosen on this.
@@ -183,7 +186,8 @@ def _page(
         raise LagsearchError(f"{folder}: {message}; `lagsearch bench make` makes them")
     watch = make_watch()
     with watch.doing("replaying the searches"):
-        page = page_of(benchmark, title, watch.passing, others)
+        figures = None if out is None else out.parent / "figures"
+        page = page_of(benchmark, title, watch.passing, others, figures)
     if out is None:
         write(page.rstrip())
         return

@@ -1,6 +1,6 @@
 """Searches on recorded curves: what a strategy would have chosen, and what it would have spent."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
@@ -166,10 +166,30 @@ def recordings_of(run: Searched, path: Path) -> list[Recording]:
     ]
 
 
-def lag_outcome(recording: Recording, step: int, until: str, signal: str = "loss") -> ReplayOutcome:
-    """Return what LAG at a step comes to."""
+def lag_outcome(
+    recording: Recording,
+    step: int,
+    until: str,
+    signal: str = "loss",
+    prior: Mapping[str, float] | None = None,
+) -> ReplayOutcome:
+    """Return what LAG at a step comes to.
+
+    Args:
+        recording: The recorded curves.
+        step: K.
+        until: What that is, in a word.
+        signal: What it judges by.
+        prior: Where candidates like these ended in other runs, by name: breaks ties.
+    """
     settings = replace(
-        recording.settings, strategy="lag", rungs=(step,), signal=signal, first=None, evidence=None
+        recording.settings,
+        strategy="lag",
+        rungs=(step,),
+        signal=signal,
+        first=None,
+        evidence=None,
+        prior=prior or {},
     )
     return outcome_of(recording, settings, "LAG", until)
 

@@ -6,10 +6,10 @@ import pytest
 from lagsearch.bench.figures import (
     Claim,
     interaction,
-    label_of,
     seed_floor,
 )
 from lagsearch.bench.strategies import max_t
+from lagsearch.operators.labels import label_of
 from lagsearch.selection.spread import mean_of
 
 
