@@ -36,6 +36,16 @@ def bench_sheets(
     """Return the figures of a benchmark's page."""
     floors = [each.floor for each in runs if each.floor is not None]
     floor = float(np.mean(floors)) if floors else None
+    designed = {each.name for each in designs()}
+    transitions = Sheet(
+        "transitions",
+        "The phase transition of each run, as a share of the final step; at the top the runs "
+        "that have none. In parentheses: how many have one, of how many.",
+        [_transitions(runs, title) for title in GROUPS],
+        height=2.3,
+        columns=3,
+        has_one_y=True,
+    )
     return [
         Sheet(
             "choice",
@@ -51,15 +61,7 @@ def bench_sheets(
             [_operators(runs)],
             height=3.4,
         ),
-        Sheet(
-            "transitions",
-            "The phase transition of each run, as a share of the final step; at the top the runs "
-            "that have none. In parentheses: how many have one, of how many.",
-            [_transitions(runs, title) for title in GROUPS],
-            height=2.3,
-            columns=3,
-            has_one_y=True,
-        ),
+        *([transitions] if any(each.name in designed for each in runs) else []),
     ]
 
 
