@@ -21,7 +21,7 @@ from lagsearch.errors import (
 from lagsearch.planning.stage import StagePlan
 from lagsearch.records.curve import Failure, append, read_curve
 from lagsearch.records.folder import RunFolder
-from lagsearch.records.run import read_run, terms_of
+from lagsearch.records.run import prior_of, read_run, terms_of
 from lagsearch.records.search import conclude
 from lagsearch.running.evaluation.downstream import Downstream
 from lagsearch.running.jobs import JobMaker, made_of
@@ -191,7 +191,8 @@ class Phases:
         by_seed = {name: folder.curves_of(space, name) for name in self._names()}
         if all(any(curve.failure for curve in curves) for curves in by_seed.values()):
             return
-        found = conclude(terms_of(space, ()), by_seed, folder.path)
+        terms = terms_of(space, (), prior_of(folder.plans()))
+        found = conclude(terms, by_seed, folder.path)
         assert not isinstance(found, Order), folder.path
         stopped = found.choice.stopped
         best = [name for name in found.ranking if name in found.table.candidates]

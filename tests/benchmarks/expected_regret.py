@@ -2,9 +2,10 @@
 
     python tests/benchmarks/expected_regret.py [RUNS ...]
 
-By default the committed runs with an oracle. Every evaluated step K from 20 on is a search that
-ends there. For each run: the mean over K of the expected regret, of its 95 % bound, of the regret
-that came and of that of a random choice, in nats, and how often the bound held. No test calls it.
+By default the committed runs with an oracle; `reports/bench` stands for its runs. Every evaluated
+step K from 20 on is a search that ends there. For each run: the mean over K of the expected regret,
+of its 95 % bound, of the regret that came and of that of a random choice, in nats, and how often
+the bound held. No test calls it.
 """
 
 import argparse
@@ -14,8 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lagsearch.records.folder import RunFolder
-from lagsearch.records.run import read_run
+from lagsearch.records.imported_curves import read_searched, searches_in
 from lagsearch.selection import expected_regret, rank_candidates
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -23,7 +23,7 @@ REPORTS = Path(__file__).parents[2] / "reports"
 
 def judged(path: Path) -> list[list[float]]:
     """Return a row for each K: expected, bound, regret, a random choice's, whether it held."""
-    run = read_run(RunFolder(path))
+    run = read_searched(path)
     table = run.table.only(run.complete_growths)
     finals = table.at(run.completion)
     rows = []
@@ -45,7 +45,7 @@ def main() -> None:
     paths = parser.parse_args().runs or sorted(path.parent for path in REPORTS.glob("*/plans.json"))
     heads = ("run", "K", "expected", "95 % bound", "regret", "random choice", "bound held")
     shown, means = Table(*heads, box=None), []
-    for path in paths:
+    for path in (search for each in paths for search in searches_in(each)):
         rows = judged(path)
         if rows:
             means.append(np.mean(rows, axis=0))
