@@ -426,7 +426,7 @@ def _cost(report: dict[str, Any]) -> Section:
     rows = [
         ["source", _flops(spending["source_flops"]), clock(wall["sources"])],
         [_search_row(report), _flops(spending["search_flops"]), _search(report)],
-        ["evaluations of the search", _flops(spending["evaluation_flops"]), "in the row above"],
+        ["evaluations of the search", _flops(spending["evaluation_flops"]), _evaluations(report)],
         [f"winner, on to step {end}", _flops(spending["winner_flops"]), _winner(report)],
         *further,
         [f"every candidate to step {end}", _flops(spending["oracle_flops"]), _oracle_wall(report)],
@@ -434,9 +434,9 @@ def _cost(report: dict[str, Any]) -> Section:
     more = spent + spending["evaluation_flops"]
     counted, slots = _COUNTED[spending["counting"]], spending["slots"]
     note = (
-        f"Search and winner took {spent / spending['oracle_flops']:.0%} of the compute to train "
-        f"every candidate, {more / spending['oracle_flops']:.0%} with the evaluations of the "
-        f"search. FLOPs of training ({counted}), but for the row of evaluations. Up to {slots} "
+        f"{_compared_cost(report)} {spent / spending['oracle_flops']:.0%} of the last row's FLOPs, "
+        f"{more / spending['oracle_flops']:.0%} with the evaluations of the search. FLOPs of "
+        f"training ({counted}), but for the row of evaluations. Up to {slots} "
         f"candidate{'s' * (slots > 1)} trained at a time{_nodes(report)}. "
         "A source from the cache takes no time."
     )
@@ -479,12 +479,26 @@ def _as_far(report: dict[str, Any]) -> str:
     return ", or to where it was stopped" if stops else ""
 
 
+_IN_LAST = "in the last row"
+
+
 def _search(report: dict[str, Any]) -> str:
-    return "in the row below" if report["oracle"] else clock(report["cost"]["wall_s"]["search"])
+    return _IN_LAST if report["oracle"] else clock(report["cost"]["wall_s"]["search"])
+
+
+def _evaluations(report: dict[str, Any]) -> str:
+    return _IN_LAST if report["oracle"] else "in the search's time"
 
 
 def _winner(report: dict[str, Any]) -> str:
-    return "in the row below" if report["oracle"] else clock(report["cost"]["wall_s"]["winner"])
+    return _IN_LAST if report["oracle"] else clock(report["cost"]["wall_s"]["winner"])
+
+
+def _compared_cost(report: dict[str, Any]) -> str:
+    """Say what is compared with the training of every candidate, done or not."""
+    if report["oracle"]:
+        return "The last row was trained to score the ranking. Search and winner alone take"
+    return "The last row is what it would take to know the best candidate. Search and winner took"
 
 
 def _oracle_wall(report: dict[str, Any]) -> str:
