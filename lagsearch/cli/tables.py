@@ -156,6 +156,7 @@ def _show_candidates(plan: "StagePlan", console: Any, *, has_memory: bool) -> No
     from rich.table import Table
 
     from lagsearch.display.console import print_rows
+    from lagsearch.display.layer_blocks import widths_once
 
     table = Table(box=None, pad_edge=False)
     table.add_column("candidate", no_wrap=True)
@@ -164,12 +165,15 @@ def _show_candidates(plan: "StagePlan", console: Any, *, has_memory: bool) -> No
     memory_heading = "memory" if place.devices == 1 else "memory/device"
     for heading in ("parameters", "FLOPs/step", *([memory_heading] if has_memory else [])):
         table.add_column(heading, justify="right", no_wrap=True)
-    for each in plan.candidates:
+    maps, widths = widths_once([each.layer_map for each in plan.candidates])
+    for each, layers in zip(plan.candidates, maps, strict=True):
         cost = each.cost
         memory = f"{cost.memory_bytes / 2**20:,.0f} MiB" if cost.memory_bytes else "not known"
         numbers = [f"{cost.parameters:,}", f"{cost.flops_per_step:.2e}"]
-        table.add_row(each.title, each.layer_map, *numbers, *([memory] if has_memory else []))
+        table.add_row(each.title, layers, *numbers, *([memory] if has_memory else []))
     print_rows(console, table)
+    if widths:
+        console.print(widths)
 
 
 def _show_domain(plan: "StagePlan", console: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from lagsearch.display.layer_blocks import legend
+from lagsearch.display.layer_blocks import legend, widths_once
 from lagsearch.display.watch import clock
 from lagsearch.errors import counted
 from lagsearch.report.numbers.view import (
@@ -71,12 +71,15 @@ def ranking(report: dict[str, Any]) -> Section:
     """Return the best candidates and all baselines, best at K first."""
     lag, steps, first = str(report["lag"]), str(report["steps"]), first_step(report)
     shown, is_tied, signal = _shown(report), tied(report), signal_column(report)
+    every = [*shown, *beside(report)]
+    maps, widths = widths_once([each["layer_map"] or "" for each in every])
+    layers = {each["name"]: layers for each, layers in zip(every, maps, strict=True)}
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "rank": _rank,
         "candidate": lambda each: titled(each, "`") + (" (baseline)" * each["is_baseline"]),
     }
     if has(report, "layer_map"):
-        columns["layers"] = lambda each: str(each["layer_map"])
+        columns["layers"] = lambda each: layers[each["name"]]
     if first != lag:
         columns[f"loss at {first}"] = lambda each: loss_cell(each["val_loss"].get(first))
     columns[f"loss at {lag}"] = lambda each: _at_lag(each, lag)
@@ -91,9 +94,9 @@ def ranking(report: dict[str, Any]) -> Section:
         )
     if report["oracle"]:
         columns[f"loss at {steps}"] = lambda each: loss_cell(each["val_loss"].get(steps))
-    rows = [[tell(each) for tell in columns.values()] for each in (*shown, *beside(report))]
+    rows = [[tell(each) for tell in columns.values()] for each in every]
     grid = Grid(list(columns), rows)
-    note = _ranking_note(report, shown)
+    note = " ".join(filter(None, [_ranking_note(report, shown), widths and f"{widths}."]))
     return Section(f"Ranking at step {lag}", (grid, note) if note else (grid,))
 
 

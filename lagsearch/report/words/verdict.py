@@ -7,6 +7,7 @@ from typing import Any
 
 from lagsearch.display.watch import clock
 from lagsearch.errors import counted
+from lagsearch.operators.plan.growth import tell_fading
 from lagsearch.report.numbers.trust import (
     HEADLINES,
     NAMED,
@@ -42,6 +43,7 @@ def judge(report: dict[str, Any]) -> Verdict:
     lines = [each.line for each in worth if not each.pays]
     lines += [_winner(report), *(each.line for each in worth if each.pays)]
     lines += [*_not_compared(report), *_searched(report), *_ranked_by(report), *_too_early(report)]
+    lines += _fading(report)
     if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
@@ -86,6 +88,13 @@ def _too_early(report: dict[str, Any]) -> list[str]:
         f"K = {report['lag']:,} is early: on recorded runs, rankings before step {EARLIEST} told "
         "little."
     ]
+
+
+def _fading(report: dict[str, Any]) -> list[str]:
+    """Warn of candidates that were ranked before all of them counted in full."""
+    ends = {each["name"]: each.get("fades_until", 0) for each in report["candidates"]}
+    line = tell_fading(ends, report["lag"])
+    return [f"{line[0].upper()}{line[1:]}"] if line else []
 
 
 def _searched(report: dict[str, Any]) -> list[str]:
