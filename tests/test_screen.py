@@ -141,6 +141,38 @@ def test_a_live_table_of_long_names_fits_the_window(monkeypatch, columns):
     assert more + sum(each in shown for each in names) >= 29
 
 
+def live_lines(monkeypatch, columns, progress, before=None):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    watch = LiveWatch()
+    stream = io.StringIO()
+    watch.console = make_console(stream)
+    with watch.during("search", {progress.name: 20_000}, before):
+        watch.progress(progress)
+        stream.truncate(0)
+        stream.seek(0)
+        watch.console.print(watch._shown())
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_loss_says_of_which_step_it_is(monkeypatch, columns):
+    """The loss is that of the newest evaluation, which lies behind the row's step."""
+    sign = Progress("stack", 11_260, 1.4606, 0.0, evaluated_at=10_000)
+    lines = live_lines(monkeypatch, columns, sign, DoneBefore({"zero": 1.5}, 20_000))
+    [row] = [line for line in lines if "stack" in line]
+    assert re.search(r"11,260\W+1\.4606 \(10,000\)", row)
+    assert "1.5000 (20,000)" in "".join(lines)
+    assert "loss (step)" in "".join(lines)
+    if columns == 80:  # names, and what stood beside them before the step did
+        assert max(map(len, lines[1:])) == len("candidate") + len("11,260") + 8 + 11 + 13
+    stream = io.StringIO()
+    plain = PlainWatch(stream)
+    with plain.during("search", {"stack": 20_000}):
+        plain.wrote = -1e9
+        plain.progress(sign)
+    assert "stack, step 11,260, val loss 1.4606 (of step 10,000)" in stream.getvalue()
+
+
 def test_what_came_there_before_keeps_its_rank_and_a_baseline_has_none():
     stream = io.StringIO()
     watch = PlainWatch(stream)

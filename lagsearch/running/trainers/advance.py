@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import fsum, isfinite
 from pathlib import Path
@@ -390,16 +390,16 @@ class _Elsewhere:
     def _sign(self, logged: Logged, begun: _Begun, wall_s: float) -> Progress:
         """Return how far the trainer says that it is."""
         step = max(begun.step, logged.last)
-        loss = logged.losses.get(step, self._newest)
-        return Progress(self.job.name, step, loss, begun.wall_s + wall_s)
-
-    @property
-    def _newest(self) -> float | None:
-        return self.evaluations[-1].val_loss if self.evaluations else None
+        sign = replace(self._progress(step), wall_s=begun.wall_s + wall_s)
+        if step not in logged.losses:
+            return sign
+        return replace(sign, val_loss=logged.losses[step], evaluated_at=step)
 
     def _progress(self, step: int) -> Progress:
-        wall_s = self.evaluations[-1].wall_s if self.evaluations else 0.0
-        return Progress(self.job.name, step, self._newest, wall_s)
+        if not self.evaluations:
+            return Progress(self.job.name, step, None, 0.0)
+        last = self.evaluations[-1]
+        return Progress(self.job.name, step, last.val_loss, last.wall_s, evaluated_at=last.step)
 
 
 def load_function(name: str) -> Any:
