@@ -4,6 +4,10 @@ import io
 import os
 import re
 import signal
+import subprocess
+import sys
+import types
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from rich.table import Table
@@ -14,8 +18,9 @@ from lagsearch.display.screen import (
     printable,
     write,
 )
-from lagsearch.display.watch import DoneBefore, LiveWatch, PlainWatch, Progress
+from lagsearch.display.watch import DoneBefore, LiveWatch, PlainWatch, Progress, Watch
 from lagsearch.running import interrupts
+from lagsearch.running.run import _open_ray
 
 HOSTILE = "a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
 HARMLESS = r"a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
@@ -185,3 +190,31 @@ def test_what_came_there_before_keeps_its_rank_and_a_baseline_has_none():
     lines = stream.getvalue().splitlines()
     assert lines[0] == "search: 2 trainings to step 10; 2 came there before"
     assert lines[-1].startswith("  [4/4] last, step 10, val loss 1.2000, rank 2 so far")
+
+
+def test_a_command_that_is_over_does_not_look_for_garbage():
+    """Everything that is alive is out of the collector's sight when Python ends."""
+    program = (
+        "import atexit, gc\n"
+        "from lagsearch.running import interrupts\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"  # the first is called last
+        "interrupts.heed()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert int(done.stdout) > 1000
+
+
+def test_what_takes_seconds_before_the_first_table_is_said(monkeypatch):
+    said = []
+
+    class Listen(Watch):
+        @contextmanager
+        def doing(self, what, *, is_brief=False):
+            said.append(what)
+            yield
+
+    stub = types.ModuleType("ray_tune")
+    stub.open_ray = lambda slots: nullcontext("runner")
+    monkeypatch.setitem(sys.modules, "lagsearch.running.workers.ray_tune", stub)
+    with _open_ray(None, Listen())() as runner:
+        assert (runner, said) == ("runner", ["loading Ray"])
