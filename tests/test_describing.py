@@ -18,6 +18,7 @@ from lagsearch.operators.described import (
     small_growth,
     type_in_words,
 )
+from lagsearch.report.words.stage import ranking
 from lagsearch.space import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -246,6 +247,18 @@ def test_a_plan_as_json(call, write_space):
     }
     forward = per_step // (3 * 4 * 16)  # of a token
     assert told["flops"]["evaluations"] == 4 * 5 * 256 * forward
+
+
+def test_a_plan_and_a_report_say_widths_once(call):
+    code, out, _ = call("plan", ROOT / "search_spaces" / "shakespeare_depth_width.yaml")
+    assert code == 0
+    widths = "residual 32-64, heads 2-4, ffn 128-256"
+    assert " ".join(out.split()).count(widths) == 1
+    assert out.count("[wider]") > 10
+    folder = ROOT / "reports" / "shakespeare-depth-width"
+    grid, note = ranking(json.loads((folder / "report.json").read_text())).parts
+    assert not any(widths in cell for row in grid.rows for cell in row)
+    assert note.count(widths) == 1
 
 
 def test_a_plan_says_on_how_much_losses_are_measured(call, write_space):

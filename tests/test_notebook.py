@@ -7,7 +7,7 @@ import pytest
 from finished import finished
 
 import lagsearch
-from lagsearch.display.layer_blocks import drawn_blocks, palette_of
+from lagsearch.display.layer_blocks import drawn_blocks, palette_of, widths_once
 from lagsearch.display.notebook import Row, table_html
 from lagsearch.errors import SpaceError
 from lagsearch.report.pages.notebook import result_html
@@ -121,6 +121,18 @@ def test_blocks_can_be_told_apart_without_colour():
     heights = [float(group[0].get("height")) for group in groups]
     assert heights == [17, 22, 20.5, 15.5, 20.5]
     assert root.find("div/small").text == "residual 32-64"
+
+
+def test_widths_that_rows_share_are_said_once():
+    wide, other = "0 1 0* [ffn 2-4, heads 1-2]", "0 1 1* [ffn 2-4, heads 1-2]"
+    shared = (["0 1 0* [wider]", "0 1 1* [wider]"], "[wider]: ffn 2-4, heads 1-2 (source-target)")
+    assert widths_once([wide, other]) == shared
+    assert widths_once([wide, "R R R", other]) == (
+        ["0 1 0* [wider]", "R R R", "0 1 1* [wider]"],
+        shared[1],
+    )
+    for apart in ([wide], [wide, "0 1 0* [ffn 2-8]"], ["0 1", "0 0*"], []):
+        assert widths_once(apart) == (apart, "")
 
 
 def test_the_same_layer_has_one_colour_in_all_maps():

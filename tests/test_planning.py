@@ -16,6 +16,7 @@ from lagsearch.planning.vocabulary import (
     vocabulary_of,
     vocabulary_without_data,
 )
+from lagsearch.report.words.verdict import judge
 from lagsearch.running import run
 
 CONFIG = "sources.0.pretrain.config="
@@ -335,6 +336,24 @@ def test_an_optimizer_that_torch_lacks_is_refused(write_space):
         planned(write_space, "training.optimizer.name=lion")
     with pytest.raises(SpaceError, match=r"sources\[0\]\.pretrain\.optimizer\.name.*has no Lion"):
         planned(write_space, "sources.0.pretrain.optimizer={name: lion}")
+
+
+def test_what_still_fades_in_at_k_is_said_in_plan_and_report(write_space, tmp_path):
+    """The space's K is 10; one ramp ends there, one a step later."""
+    ramps = "candidates:\n  - {operator: random, ramp_steps: [0, 10, 11]}\n"
+    path = write_space(("candidates:\n", ramps))
+    (line,) = lagsearch.plan(path).stages[0].remarks
+    assert line == (
+        "still fading in at K = 10, so that what is new does not count in full there yet: "
+        "random-ramp11 (until step 11)."
+    )
+    report = finished(path, tmp_path / "run").report
+    ends = {each["name"]: each.get("fades_until") for each in report["candidates"]}
+    assert {name: end for name, end in ends.items() if end} == {
+        "random-ramp10": 10,
+        "random-ramp11": 11,
+    }
+    assert f"S{line[1:]}" in judge(report).lines
 
 
 def test_how_layers_are_computed_is_said_and_counted(write_space):

@@ -4,6 +4,10 @@ import io
 import os
 import re
 import signal
+import subprocess
+import sys
+import types
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from rich.table import Table
@@ -14,8 +18,9 @@ from lagsearch.display.screen import (
     printable,
     write,
 )
-from lagsearch.display.watch import DoneBefore, LiveWatch, PlainWatch, Progress
+from lagsearch.display.watch import DoneBefore, LiveWatch, PlainWatch, Progress, Watch
 from lagsearch.running import interrupts
+from lagsearch.running.run import _open_ray
 
 HOSTILE = "a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
 HARMLESS = r"a\x1b[2J\x9b1m\rb\x07\u202ec\ud800"
@@ -141,6 +146,38 @@ def test_a_live_table_of_long_names_fits_the_window(monkeypatch, columns):
     assert more + sum(each in shown for each in names) >= 29
 
 
+def live_lines(monkeypatch, columns, progress, before=None):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    watch = LiveWatch()
+    stream = io.StringIO()
+    watch.console = make_console(stream)
+    with watch.during("search", {progress.name: 20_000}, before):
+        watch.progress(progress)
+        stream.truncate(0)
+        stream.seek(0)
+        watch.console.print(watch._shown())
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_loss_says_of_which_step_it_is(monkeypatch, columns):
+    """The loss is that of the newest evaluation, which lies behind the row's step."""
+    sign = Progress("stack", 11_260, 1.4606, 0.0, evaluated_at=10_000)
+    lines = live_lines(monkeypatch, columns, sign, DoneBefore({"zero": 1.5}, 20_000))
+    [row] = [line for line in lines if "stack" in line]
+    assert re.search(r"11,260\W+1\.4606 \(10,000\)", row)
+    assert "1.5000 (20,000)" in "".join(lines)
+    assert "loss (step)" in "".join(lines)
+    if columns == 80:  # names, and what stood beside them before the step did
+        assert max(map(len, lines[1:])) == len("candidate") + len("11,260") + 8 + 11 + 13
+    stream = io.StringIO()
+    plain = PlainWatch(stream)
+    with plain.during("search", {"stack": 20_000}):
+        plain.wrote = -1e9
+        plain.progress(sign)
+    assert "stack, step 11,260, val loss 1.4606 (of step 10,000)" in stream.getvalue()
+
+
 def test_what_came_there_before_keeps_its_rank_and_a_baseline_has_none():
     stream = io.StringIO()
     watch = PlainWatch(stream)
@@ -153,3 +190,31 @@ def test_what_came_there_before_keeps_its_rank_and_a_baseline_has_none():
     lines = stream.getvalue().splitlines()
     assert lines[0] == "search: 2 trainings to step 10; 2 came there before"
     assert lines[-1].startswith("  [4/4] last, step 10, val loss 1.2000, rank 2 so far")
+
+
+def test_a_command_that_is_over_does_not_look_for_garbage():
+    """Everything that is alive is out of the collector's sight when Python ends."""
+    program = (
+        "import atexit, gc\n"
+        "from lagsearch.running import interrupts\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"  # the first is called last
+        "interrupts.heed()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert int(done.stdout) > 1000
+
+
+def test_what_takes_seconds_before_the_first_table_is_said(monkeypatch):
+    said = []
+
+    class Listen(Watch):
+        @contextmanager
+        def doing(self, what, *, is_brief=False):
+            said.append(what)
+            yield
+
+    stub = types.ModuleType("ray_tune")
+    stub.open_ray = lambda slots: nullcontext("runner")
+    monkeypatch.setitem(sys.modules, "lagsearch.running.workers.ray_tune", stub)
+    with _open_ray(None, Listen())() as runner:
+        assert (runner, said) == ("runner", ["loading Ray"])

@@ -64,8 +64,14 @@ def test_a_run_under_ray_says_what_it_does_and_is_that_of_one_process(write_spac
     said = [
         plain.index(what)
         for what in (
-            *("loading torch and transformers", "planning", "source small", "starting Ray"),
-            *("starting the workers", "stopping Ray", "winner lag-", "writing the report"),
+            *("loading torch and transformers", "planning", "source small", "loading Ray"),
+            *(
+                "starting Ray",
+                "starting the workers",
+                "stopping Ray",
+                "winner lag-",
+                "writing the report",
+            ),
             "Winner at step 10: lag-",
         )
     ]

@@ -14,7 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from lagsearch.records.curve import read_curve
+from lagsearch.running.trainers import TrainerJob
+from lagsearch.running.trainers.advance import _Elsewhere
 from lagsearch.running.trainers.process import running_command
+from lagsearch.space import Trainer
 
 TRAINER = Path(__file__).with_name("small_trainer.py")
 COMMAND = (
@@ -620,9 +623,6 @@ def test_a_killed_search_leaves_no_process_and_goes_on(call, write, tmp_path, nu
     ],
 )
 def test_steps_are_read_off_the_names_of_checkpoints(tmp_path, pattern, names):
-    from lagsearch.running.trainers import TrainerJob
-    from lagsearch.space import Trainer
-
     folder = tmp_path / "run-1[x]" / "states"  # what would be a pattern, and a number
     job = object.__new__(TrainerJob)
     trainer = Trainer.model_validate({"command": "x", "checkpoints": {"path": pattern}})
@@ -633,6 +633,37 @@ def test_steps_are_read_off_the_names_of_checkpoints(tmp_path, pattern, names):
     for name in names:
         (folder / "a-1.trainer" / "out" / name).mkdir(parents=True)
     assert job.written() == [5, 10]
+
+
+@pytest.mark.parametrize(
+    ("logged", "until", "resume", "step"),
+    [
+        ([], 30, True, 5),  # the last checkpoint may be half written
+        ([5, 12], 30, True, 10),  # a later loss says that it is whole
+        ([5, 12], 8, True, 5),  # it is to come no further than that
+        ([5, 12], 30, False, 0),
+    ],
+)
+def test_a_checkpoint_is_gone_on_from_where_it_is_surely_whole(
+    tmp_path, logged, until, resume, step
+):
+    """By hand: `goes_on_from` is what the trainer gets, and what an interrupt says."""
+    words = {"command": "x", "losses": {"format": "jsonl"}}
+    words |= {"checkpoints": {"path": "{out}/checkpoint-{step}"}}
+    words |= {"resume": "x {last}"} if resume else {}
+    job = object.__new__(TrainerJob)
+    given = {"trainer": Trainer.model_validate(words), "where": tmp_path}
+    given |= {"state": tmp_path / "a.safetensors", "curve": tmp_path / "a.jsonl"}
+    for key, value in given.items():
+        object.__setattr__(job, key, value)
+    out = tmp_path / "a.trainer" / "out"
+    for each in (5, 10):
+        (out / f"checkpoint-{each}").mkdir(parents=True)
+    rows = [json.dumps({"step": each, "val_loss": 2.0}) for each in logged]
+    (out / "losses.jsonl").write_text("".join(f"{row}\n" for row in rows))
+    assert job.goes_on_from(until) == step
+    begun = _Elsewhere(job)._begun(until, None)
+    assert (begun.step, begun.path) == (step, out / f"checkpoint-{step}" if step else None)
 
 
 def test_stages_have_no_trainer_of_their_own(call, write_stages):

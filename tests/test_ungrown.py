@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import lagsearch
 from lagsearch.errors import LagsearchError, OperatorError, SpaceError
 from lagsearch.grow import GrowRequest, find_growth
 from lagsearch.records.folder import RunFolder
+from lagsearch.report.words.advice import advise
 from lagsearch.report.write import write_report
 from lagsearch.space import read_yaml
 from lagsearch.storage.files import cache_root, write_json
@@ -63,6 +65,25 @@ def test_every_space_has_it_and_it_is_no_candidate(write_space, tmp_path):
     assert not (result.folder / "states").exists()
     schedule, _ = read_yaml((result.folder / "schedule.yaml").read_text())
     assert schedule["search"]["baselines"] == []
+
+
+def test_the_command_that_is_offered_trains_what_is_lacking_and_nothing_else(
+    write_space, tmp_path, call
+):
+    result = finished(write_space(OFF), tmp_path / "run")
+    curves = {each.name: each.read_bytes() for each in (result.folder / "curves").iterdir()}
+    [advice] = advise(result.report, result.folder)[1:]
+    code, written, error = call(*shlex.split(advice.command)[1:], "--serial")
+    assert code == 0, error
+    report = json.loads((result.folder / "report.json").read_text())
+    assert [each["name"] for each in report["growing"]["baselines"]] == [
+        "continue",
+        "continue-matched",
+    ]
+    assert advise(report, result.folder)[1:] == []
+    assert "\nAlso: " not in written
+    for name, before in curves.items():
+        assert (result.folder / "curves" / name).read_bytes() == before
 
 
 def test_it_begins_as_the_source_with_its_optimizer(write_space, tmp_path):

@@ -156,6 +156,7 @@ def _show_candidates(plan: "StagePlan", console: Any, *, has_memory: bool) -> No
     from rich.table import Table
 
     from lagsearch.display.console import print_rows
+    from lagsearch.display.layer_blocks import widths_once
 
     table = Table(box=None, pad_edge=False)
     table.add_column("candidate", no_wrap=True)
@@ -164,12 +165,15 @@ def _show_candidates(plan: "StagePlan", console: Any, *, has_memory: bool) -> No
     memory_heading = "memory" if place.devices == 1 else "memory/device"
     for heading in ("parameters", "FLOPs/step", *([memory_heading] if has_memory else [])):
         table.add_column(heading, justify="right", no_wrap=True)
-    for each in plan.candidates:
+    maps, widths = widths_once([each.layer_map for each in plan.candidates])
+    for each, layers in zip(plan.candidates, maps, strict=True):
         cost = each.cost
         memory = f"{cost.memory_bytes / 2**20:,.0f} MiB" if cost.memory_bytes else "not known"
         numbers = [f"{cost.parameters:,}", f"{cost.flops_per_step:.2e}"]
-        table.add_row(each.title, each.layer_map, *numbers, *([memory] if has_memory else []))
+        table.add_row(each.title, layers, *numbers, *([memory] if has_memory else []))
     print_rows(console, table)
+    if widths:
+        console.print(widths)
 
 
 def _show_domain(plan: "StagePlan", console: Any) -> None:
@@ -232,16 +236,15 @@ def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
 
 def show_result(folder: Path, report: dict[str, Any]) -> None:
     """Write what a report comes to, what to do next, and where its files are."""
-    from lagsearch.report.words.advice import advise_next
+    from lagsearch.report.words.advice import advise
     from lagsearch.report.words.verdict import judge
 
-    advice = advise_next(report, folder)
     lines = list(judge(report).lines)
     if report["cost"]:
         lines += _cost(report)
+    for word, advice in zip(("Next", "Also"), advise(report, folder), strict=False):
+        lines += [f"{word}: {advice.line}", *([f"  {advice.command}"] if advice.command else [])]
     lines += [
-        f"Next: {advice.line}",
-        *([f"  {advice.command}"] if advice.command else []),
         f"Report: {folder / 'report.html'}, {folder / 'report.md'}",
     ]
     if report["winner"]["checkpoint"] is not None:
@@ -257,13 +260,14 @@ def _cost(report: dict[str, Any]) -> list[str]:
     spent = cost["search_flops"] + cost["winner_flops"]
     share = spent / cost["oracle_flops"]
     more = f", and {cost['evaluation_flops']:.2e} for the evaluations of the search; {wall}"
-    lines = [
-        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of the compute to "
-        f"train every candidate{more if report['curves'] is None else ''}."
-    ]
+    more = more if report["curves"] is None else ""
     if report["oracle"]:
-        every = f"{cost['oracle_flops']:.2e} training FLOPs"
-        lines.append(
-            f"To score the ranking, every candidate was trained to the final step: {every}."
-        )
-    return lines
+        return [
+            f"Cost: {cost['oracle_flops']:.2e} training FLOPs to train every candidate to the "
+            f"final step, which scores the ranking; search and winner alone take {spent:.2e} of "
+            f"them, {share:.0%}{more}."
+        ]
+    return [
+        f"Cost: {spent:.2e} training FLOPs for search and winner, {share:.0%} of the compute to "
+        f"train every candidate{more}."
+    ]

@@ -6,7 +6,7 @@ the colour of the text around it, so that it shows by day and by night.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -118,6 +118,24 @@ def _draw(block: _Block, x: float, width: float, palette: Palette, *, has_text: 
             f'font-family="sans-serif" text-anchor="middle">{escape(block.token)}</text>'
         )
     return f"<g>{body}</g>"
+
+
+def widths_once(layer_maps: Sequence[str]) -> tuple[list[str], str]:
+    """Return maps without what several repeat of their widths, and what says it once.
+
+    Args:
+        layer_maps: E.g. `0 1 0* 1* [ffn 32-64]`, twice: then `0 1 0* 1* [wider]`.
+
+    Returns:
+        The maps, and e.g. `[wider]: ffn 32-64 (source-target)`; that is empty where nothing is
+        repeated, or widths differ.
+    """
+    wider = [each.partition("[")[1:] for each in layer_maps if "[" in each]
+    if len(wider) < 2 or len(set(wider)) > 1:
+        return list(layer_maps), ""
+    width = wider[0][1].rstrip("]")
+    said = f"[wider]: {width} (source-target)"
+    return [each.replace(f"[{width}]", "[wider]") for each in layer_maps], said
 
 
 def legend(layer_maps: Iterable[str], quote: str = "") -> str:

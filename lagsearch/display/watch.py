@@ -16,7 +16,7 @@ from lagsearch.display.time_left import TimeLeft
 
 _PLAIN_EVERY_S = 15.0
 _WIDE = 72  # columns from which a table has lines around it, and ranks
-_COLUMNS_BESIDE = (17, 38)  # of the table, beside names: in a narrow terminal, in a wide one
+_COLUMNS_BESIDE = (22, 38)  # of the table, beside names: in a narrow terminal, in a wide one
 _LINES_BESIDE = 8  # of the terminal, beside rows
 
 
@@ -31,6 +31,7 @@ class Progress:
         wall_s: Seconds of training and evaluation so far.
         learned: Steps so far of learning its operator, while that goes on.
         to_evaluate: Evaluations that are still to come on the way.
+        evaluated_at: The step that this loss is of; its own where left out.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Progress:
     wall_s: float
     learned: int | None = None
     to_evaluate: int = 0
+    evaluated_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class _Phase(Watch):
         self.title, self.ends, self.unranked = phase, {**there, **ends}, before.unranked
         self.steps = dict.fromkeys(ends, 0) | there
         self.losses = dict(before.losses)
+        self.evaluated_at = dict(there)
         self.state = dict.fromkeys(ends, "") | dict.fromkeys(there, "done")
         self.learned: dict[str, int] = {}
         self.pace = TimeLeft(ends)
@@ -133,6 +136,8 @@ class _Phase(Watch):
         self.steps[name] = progress.step
         if progress.val_loss is not None:
             self.losses[name] = progress.val_loss
+            at = progress.evaluated_at
+            self.evaluated_at[name] = progress.step if at is None else at
         if progress.learned is not None:
             self.learned[name] = progress.learned
         else:
@@ -233,7 +238,9 @@ class PlainWatch(_Phase):
         ended = sum(state in ("done", "failed") for state in self.state.values())
         parts = [f"  [{ended}/{len(self.ends)}] {name}", f"step {self.step(name)}"]
         if name in self.losses:
-            parts.append(f"val loss {self.losses[name]:.4f}")
+            at = self.evaluated_at[name]
+            of = f" (of step {at:,})" if at != self.steps[name] else ""
+            parts.append(f"val loss {self.losses[name]:.4f}{of}")
         if (rank := self.rank(name)) and len(self.ends) > 1:
             parts.append(f"rank {rank} so far")
         left = self.time_left() if ended < len(self.ends) else ""
@@ -349,11 +356,14 @@ class LiveWatch(_Phase):
         is_wide = self.console.width >= _WIDE
         table = Table(box=box.ROUNDED if is_wide else None, pad_edge=is_wide)
         table.add_column("candidate", overflow="fold")
-        for heading in ("step", "val loss", *(["rank so far"] if is_wide else [])):
+        headings = ("val loss (step)", "rank") if is_wide else ("loss (step)",)
+        for heading in ("step", *headings):
             table.add_column(heading, justify="right", no_wrap=heading != "step")
         names = self._rows()
         for name in names:
-            loss = f"{self.losses[name]:.4f}" if name in self.losses else ""
+            loss = ""
+            if name in self.losses:
+                loss = f"{self.losses[name]:.4f} ({self.evaluated_at[name]:,})"
             state = self.state[name]
             step = "failed" if state == "failed" else self.step(name)
             ranks = [str(self.rank(name) or "")] if is_wide else []

@@ -11,18 +11,20 @@ from lagsearch.init.growths import Growths, Plain, deeper, find_growths, wider
 from lagsearch.init.sizes import (
     FEWEST_STEPS,
     FEWEST_TOKENS,
+    MOST_STEPS,
     TELLING_STEPS,
     Length,
     Shape,
     Work,
-    hours_needed,
     lag_of,
     longest,
     most_steps,
+    seconds,
     shapes,
 )
 from lagsearch.init.speed import Load, Speed, seconds_per_step
 from lagsearch.init.text import MeasuredText
+from lagsearch.init.wording import about
 from lagsearch.models.build import empty_model, usable_positions
 from lagsearch.models.configs import stored_name
 from lagsearch.running.workers.slots import assign_slots
@@ -110,8 +112,7 @@ def make_draft(
     warnings = _warnings(length, hours, is_measured=is_measured)
     more = min(TELLING_STEPS, most_steps(shape, text.tokens))
     if length.steps < more and length.is_hurried:
-        enough_hours = hours_needed(more, shape, work, speed)
-        warnings += (_too_few(length, more, enough_hours),)
+        warnings += (_too_few(length, more, seconds(more, shape, work, speed)),)
     return Draft(_sized(plain, shape, length, training), notes, growths, length, warnings)
 
 
@@ -233,10 +234,11 @@ def _now(checkpoint: SourceCheckpoint, target: Plain) -> str:
     return ", ".join(f"{own.get(key)}" for key in target) + " now"
 
 
-def _too_few(length: Length, steps: int, hours: float) -> str:
+def _too_few(length: Length, steps: int, took_s: float) -> str:
     return (
         f"K = {length.lag} of {length.steps} steps is so early that a ranking there tells little: "
-        f"give --hours {hours:g} for {steps} steps and K = {lag_of(steps)}."
+        f"run it with --set training.steps={steps} --lag {lag_of(steps)}, {about(took_s)} on this "
+        "machine as it is now."
     )
 
 
@@ -248,9 +250,10 @@ def _warnings(length: Length, hours: float, *, is_measured: bool) -> tuple[str, 
             "what memory it needs."
         )
     if not length.is_hurried and length.seconds < hours * 1800:
+        more = " More text would use more of the time." if length.steps < MOST_STEPS else ""
         found.append(
-            f"The text is short for --hours {hours:g}: {length.steps:,} steps, {length.why}. More "
-            "text would use more of the time."
+            f"This takes less than half of --hours {hours:g}: {length.steps:,} steps, "
+            f"{length.why}.{more}"
         )
     if length.seconds > hours * 3600 * 1.05:
         found.append(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil
 
 from lagsearch.data.tokens.store import ValidationSize, size_within
 from lagsearch.data.tokens.writing import STRETCH, held_out_tokens
@@ -17,6 +17,9 @@ MOST_PASSES = 8
 
 FEWEST_STEPS = 60
 """Steps below which a ranking says nothing."""
+
+MOST_STEPS = 800_000
+"""Steps beyond which nothing is chosen, however long the text and the time."""
 
 
 FEWEST_TOKENS = 3200
@@ -182,7 +185,7 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
         why = f"limited by the time, {_duration(budget_s)}"
     elif passes > MOST_PASSES:
         why = f"the fewest that can rank; they are {passes:.0f} passes over the text"
-    elif best == every[-1]:
+    elif best == MOST_STEPS:
         why = "the most that init chooses"
     else:
         why = f"limited by {MOST_PASSES} passes over the text"
@@ -203,13 +206,6 @@ def most_steps(shape: Shape, tokens: int) -> int:
     """Return the most steps that a text is enough for."""
     train = tokens * (1 - shape.fraction)
     return max(FEWEST_STEPS, int(MOST_PASSES * train / shape.tokens))
-
-
-def hours_needed(steps: int, shape: Shape, work: Work, speed: Speed) -> float:
-    """Return hours that are enough for a run, rounded up to two digits."""
-    hours = 1.05 * seconds(steps, shape, work, speed) / 3600
-    unit = 10.0 ** (floor(log10(hours)) - 1)
-    return float(f"{ceil(hours / unit) * unit:.2g}")
 
 
 def seconds(steps: int, shape: Shape, work: Work, speed: Speed) -> float:
@@ -245,7 +241,7 @@ def _round_numbers() -> Iterator[int]:
     """Yield 60, 80, 100, 120, 160, 200, 240, 320, 400, 500, 600, 800, 1000 and so on."""
     yield from (60, 80)
     power = 100
-    while power <= 100_000:
+    while power <= MOST_STEPS:
         yield from (power * factor // 100 for factor in (100, 120, 160, 200, 240, 320, 400))
         yield from (power * factor // 100 for factor in (500, 600, 800))
         power *= 10

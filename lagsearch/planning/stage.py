@@ -18,6 +18,7 @@ from lagsearch.operators import (
     alternatives,
     sampled_settings,
 )
+from lagsearch.operators.plan.growth import tell_fading
 from lagsearch.planning.cost import ModelCost
 from lagsearch.planning.guideline import advise_growth
 from lagsearch.planning.listing import (
@@ -88,9 +89,15 @@ class StagePlan:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is left out of the space's candidates and why, what ranks them, how layers run."""
-        told = (*tell_left_out(self.left_out), *tell_signal(self.space))
+        told = (*tell_left_out(self.left_out), *tell_signal(self.space), *self._tell_fading())
         told = (*told, *tell_prior(self.space, self.candidates))
         return (*told, *_tell_layers(self.space.training), *self._tell_devices())
+
+    def _tell_fading(self) -> Iterator[str]:
+        """Say which candidates are ranked before all of them counts in full."""
+        ends = {each.name: each.candidate.plan.ramp_end for each in self.candidates}
+        if line := tell_fading(ends, self.lag):
+            yield line
 
     def _tell_devices(self) -> Iterator[str]:
         """Say what several devices train together, and what each of them must have."""

@@ -1,6 +1,7 @@
 """Ctrl-C, a wish to end, and a terminal that is closed: a command ends in order, and once."""
 
 import atexit
+import gc
 import os
 import signal
 import stat
@@ -81,9 +82,13 @@ def _silence_closed() -> None:
 
 
 def _end() -> None:
-    """Leave nothing to Python's own end, which would let a signal kill what has said its word."""
+    """Leave nothing to Python's own end, which would let a signal kill what has said its word.
+
+    Nor a second of looking for garbage in all that was imported: it goes with the process.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    gc.freeze()
 
 
 def _heed_nothing(number: int, frame: Any) -> None:

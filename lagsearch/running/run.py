@@ -218,10 +218,10 @@ def prepared(
         objective=objective,
         compute=compute,
         source_threads=for_sources.all_cpus,
-        open_runner=open_serial if serial else _open_ray(slots),
-        open_alone=_open_alone(slots_alone(first.space.resources, slots), nodes),
-        open_source=_open_alone(for_sources, nodes),
-        open_sources=None if serial or for_sources.number == 1 else _open_ray(for_sources),
+        open_runner=open_serial if serial else _open_ray(slots, watch),
+        open_alone=_open_alone(slots_alone(first.space.resources, slots), nodes, watch),
+        open_source=_open_alone(for_sources, nodes, watch),
+        open_sources=None if serial or for_sources.number == 1 else _open_ray(for_sources, watch),
         compute_here=(
             replace(compute, threads=for_sources.all_cpus)
             if nodes is None
@@ -326,16 +326,17 @@ def _check_compiling(file: StageFile, device: str) -> None:
         raise file.error(error.at, str(error)) from None
 
 
-def _open_alone(slots: Slots, nodes: Sequence[Node] | None) -> OpenRunner:
+def _open_alone(slots: Slots, nodes: Sequence[Node] | None, watch: Watch) -> OpenRunner:
     """Return what gives the runner of one model: on this machine it needs no worker."""
-    return open_serial if nodes is None else _open_ray(slots)
+    return open_serial if nodes is None else _open_ray(slots, watch)
 
 
-def _open_ray(slots: Slots) -> OpenRunner:
+def _open_ray(slots: Slots, watch: Watch) -> OpenRunner:
     """Return what gives the runner that trains candidates in Ray."""
 
     def opened() -> AbstractContextManager[Runner]:
-        from lagsearch.running.workers.ray_tune import open_ray
+        with watch.doing("loading Ray", is_brief=True):  # seconds, the first time
+            from lagsearch.running.workers.ray_tune import open_ray
 
         return open_ray(slots)
 

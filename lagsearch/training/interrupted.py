@@ -41,7 +41,7 @@ def where_they_go_on(jobs: Sequence[Job], until: int | None = None) -> str:
         are = "is" if len(over) == 1 else "are"
         there = f"at step {until:,}" if until else "over"
         parts.append(f"{len(over)} of {counted(len(jobs), 'training')} {are} {there}")
-    named = [f"{job.name} from step {job.goes_on_from():,}" for job in begun[:_NAMED]]
+    named = [f"{job.name} from step {job.goes_on_from(ends[job.name]):,}" for job in begun[:_NAMED]]
     if len(begun) == 1:
         parts.append(named[0].replace(" from", " goes on from", 1))
     elif begun:

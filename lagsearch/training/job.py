@@ -118,8 +118,12 @@ class Job:
     profile: Path | None = None
     tuned_for: dict[str, Any] | None = None
 
-    def goes_on_from(self) -> int:
-        """Return the step from which it goes on, were it trained now: that of its saved state."""
+    def goes_on_from(self, until: int) -> int:
+        """Return the step from which it goes on, were it trained now: that of its saved state.
+
+        Args:
+            until: The step that it is to reach.
+        """
         from lagsearch.training.state import step_of
 
         return step_of(self.state)

@@ -331,10 +331,19 @@ class _Run:
                 raise CandidateFailed(first + number, f"the training loss is {loss}")
 
     def _progress(self) -> Progress:
-        val_loss = self.evaluations[-1].val_loss if self.evaluations else None
+        loss, at = None, None
+        if self.evaluations:
+            loss, at = self.evaluations[-1].val_loss, self.evaluations[-1].step
         until = self.job.training.steps if self.until is None else self.until
         to_evaluate = sum(self.step < each <= until for each in self.job.evaluate_at)
-        return Progress(self.job.name, self.step, val_loss, self.wall_s, to_evaluate=to_evaluate)
+        return Progress(
+            self.job.name,
+            self.step,
+            loss,
+            self.wall_s,
+            to_evaluate=to_evaluate,
+            evaluated_at=at,
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from lagsearch.data.tokens.writing import held_out_tokens
 from lagsearch.init.sizes import (
     FEWEST_STEPS,
     MOST_PASSES,
+    MOST_STEPS,
     OVERHEAD_S,
     Shape,
     Work,
@@ -92,7 +93,8 @@ def test_the_fewest_and_the_most_steps_have_a_reason_of_their_own():
     assert (tiny.steps, tiny.is_hurried) == (FEWEST_STEPS, False)
     assert tiny.why == "the fewest that can rank; they are 13 passes over the text"  # 60 * 512/2400
     endless = longest(shape, 10**15, WORK, Speed(1e30, 2), 10**6)
-    assert (endless.steps, endless.why) == (80_000_000 // 100, "the most that init chooses")
+    assert (endless.steps, endless.why) == (MOST_STEPS, "the most that init chooses")
+    assert MOST_STEPS == 80_000_000 // 100
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from test_checkpoint import BERT, LLAMA
 import lagsearch
 from lagsearch.errors import ResourceError
 from lagsearch.init import InitRequest, draft, init_space, speed
+from lagsearch.init.sizes import MOST_STEPS, Length
 from lagsearch.init.speed import Load, seconds_per_step
 from lagsearch.models.configs import build_config, plain_config
 from lagsearch.running.workers.slots import Slots
@@ -83,16 +84,28 @@ def test_a_speed_that_cannot_be_measured_is_a_guess_and_said(
     assert any("could not be measured here: the time is a guess" in line for line in written.lines)
 
 
-def test_too_few_steps_come_with_the_hours_that_are_enough(
+def test_too_few_steps_come_with_those_that_are_enough_whatever_the_machine_does(
     monkeypatch, checkpoint, corpus, tmp_path
 ):
-    monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once: 5.0)
-    written = init_space(InitRequest(checkpoint, (str(corpus),)), tmp_path / "space.yaml")
-    [line] = [each for each in written.lines if each.startswith("K = 15 of 60 steps")]
-    hours = float(line.partition("--hours ")[2].split()[0])
-    assert line.endswith(f"give --hours {hours:g} for 200 steps and K = 50.")
-    again = init_space(
-        InitRequest(checkpoint, (str(corpus),), hours=hours), tmp_path / "other.yaml"
-    )
-    assert again.file.space.training.steps >= 200
-    assert not any(each.startswith("K = ") for each in again.lines)
+    advices = {}
+    for seconds in (5.0, 8.0):
+        monkeypatch.setattr(draft, "seconds_per_step", lambda load, at_once, s=seconds: s)
+        path = tmp_path / f"space-{seconds:g}.yaml"
+        written = init_space(InitRequest(checkpoint, (str(corpus),)), path)
+        [line] = [each for each in written.lines if each.startswith("K = 15 of 60 steps")]
+        advices[seconds], _, took = line.partition(", about ")
+        assert took.endswith(" on this machine as it is now.")
+    assert len({*advices.values()}) == 1, "only the estimate of the time moves with the machine"
+    options = advices[5.0].partition("run it with --set ")[2]
+    assert options == "training.steps=200 --lag 50"
+    planned = lagsearch.plan(path, lag=50, overrides=[options.split()[0]])
+    assert (planned.stages[0].lag, planned.stages[0].space.training.steps) == (50, 200)
+
+
+@pytest.mark.parametrize("is_most", [True, False])
+def test_more_text_is_asked_for_only_where_it_would_help(is_most):
+    steps = MOST_STEPS if is_most else 800
+    length = Length(steps, steps // 4, 60.0, "why", is_hurried=False)
+    [line] = draft._warnings(length, 5.0, is_measured=True)
+    assert ("More text" in line) == (not is_most)
+    assert line.startswith(f"This takes less than half of --hours 5: {steps:,} steps, why.")

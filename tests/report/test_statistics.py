@@ -1,6 +1,7 @@
 """What curves alone say: chance, ties, and what a test supposes."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from made_up import made_importance, made_report
 from scipy import stats
 
+from lagsearch.cli.tables import show_result
 from lagsearch.records.imported_curves import Asked, read_curves
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.view import varied
@@ -79,10 +81,37 @@ def test_the_cost_tells_evaluations_apart_from_training():
     assert rows["evaluations of the search"][1] == f"{spent['evaluation_flops']:.2e}"
     training = spent["search_flops"] + spent["winner_flops"]
     whole = training + spent["evaluation_flops"]
-    assert (
-        f"took {training / spent['oracle_flops']:.0%} of the compute to train" in section.parts[1]
-    )
+    share = f"{training / spent['oracle_flops']:.0%} of the last row's FLOPs"
+    assert f"Search and winner alone take {share}" in section.parts[1]
     assert (
         f"{whole / spent['oracle_flops']:.0%} with the evaluations of the search"
         in section.parts[1]
     )
+
+
+@pytest.mark.parametrize("oracle", [True, False])
+def test_no_row_of_the_cost_sends_to_another_that_has_no_time(oracle):
+    grid, note = stage_sections(made_report(oracle=oracle))["cost"].parts
+    times = {row[0]: row[2] for row in grid.rows}
+    own = [row[0] for row in grid.rows if re.fullmatch(r"[\d:]+", row[2])]
+    last = grid.rows[-1][0]
+    assert last == "every candidate to step 50"
+    if oracle:
+        assert own == ["source", last]
+        assert {times[each] for each in times if each not in own} == {"in the last row"}
+        assert note.startswith("The last row was trained to score the ranking.")
+    else:
+        assert times[last] == "not done"
+        assert times["evaluations of the search"] == "in the search's time"
+        assert "search: every candidate to step 10" in own
+        assert note.startswith("The last row is what it would take to know the best candidate.")
+
+
+@pytest.mark.parametrize("oracle", [True, False])
+def test_the_last_lines_say_what_the_compute_is_compared_with(oracle, tmp_path, capsys):
+    report = made_report(oracle=oracle)
+    show_result(tmp_path, report)
+    [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("Cost: ")]
+    every = f"{report['cost']['oracle_flops']:.2e} training FLOPs to train every candidate"
+    assert line.startswith(f"Cost: {every}") == oracle
+    assert ("search and winner alone take" in line) == oracle

@@ -1,11 +1,14 @@
 """What the verdict says of growing at all, on made-up numbers whose meaning is plain."""
 
+import shlex
+
 import pytest
 from test_verdict import report
 
 from lagsearch.report.numbers.worth import judge_growing
-from lagsearch.report.words.advice import advise_next
-from lagsearch.report.words.verdict import judge
+from lagsearch.report.words.advice import advise, advise_next
+from lagsearch.report.words.growing import tell_growing
+from lagsearch.report.words.verdict import judge, judge_courses
 
 
 def point(growth, other, p_value, **more):
@@ -13,8 +16,8 @@ def point(growth, other, p_value, **more):
     return {**told, "p_value": p_value, "seeds": 1, "is_fair": True, **more}
 
 
-def beside(name="continue", operator="continue", source="small", spent=4e6):
-    spent = {"flops_by_step": {"0": 0, "50": spent}}
+def beside(name="continue", operator="continue", source="small", spent=4e6, steps=50):
+    spent = {"flops_by_step": {"0": 0, "50": spent}, "steps": steps}
     return {"name": name, "operator": operator, "source": source, "status": "ok", **spent}
 
 
@@ -143,6 +146,7 @@ def test_the_longest_training_says_what_equal_compute_comes_to():
     assert "(6.00e+06)" in found.line
 
 
+NOT_KNOWN = "Growing is ahead at equal steps, but whether it pays off at equal compute is not known"
 AHEAD = "the winner, c0, ends 0.1000 nats below the source trained on without growing at step 50"
 
 
@@ -151,16 +155,14 @@ AHEAD = "the winner, c0, ends 0.1000 nats below the source trained on without gr
     [
         (  # the cheaper baseline ends where the growth is on its way
             4e6,
-            "c0 is known only in mid-schedule, at 1.2000 against the 1.0000 of continue: how "
-            "the two would end there is not known (search.baselines: [continue, {operator: "
-            "continue, steps: matched}]).",
+            "c0 is known only in mid-schedule, at 1.2000 against the 1.0000 of continue (to find "
+            "out: search.baselines: [continue, {operator: continue, steps: matched}]).",
         ),
         *(
             (  # a baseline of more compute than the growth's is on its way where the growth ends
                 more,
-                "continue is known only in mid-schedule, at 1.0000 against the 1.2000 of c0: how "
-                "the two would end there is not known (search.baselines: [continue, {operator: "
-                f"continue, steps: {steps}}}]).",
+                "continue is known only in mid-schedule, at 1.0000 against the 1.2000 of c0 (to "
+                f"find out: search.baselines: [continue, {{operator: continue, steps: {steps}}}]).",
             )
             for more, steps in [(8e6, 25), (7e6, 29)]  # 4e6 are 28.6 steps of 50: 28 are too few
         ),
@@ -171,16 +173,87 @@ def test_where_the_rate_had_not_fallen_alike_a_loss_in_mid_schedule_is_said_to_b
     baselines = (beside(spent=spent),)
     made = with_growing(compared("c0", at_end(0.9, 1.0, 0.001), unfair), baselines=baselines)
     (found,) = judge_growing(made)
-    line = f"Growing paid off at equal steps: {AHEAD} ({TEST} 0.001); at equal training FLOPs "
-    assert (found.outcome, found.line) == ("paid", f"{line}(4.00e+06) {said}")
+    line = f"{NOT_KNOWN}: {AHEAD} ({TEST} 0.001); at equal training FLOPs (4.00e+06) {said}"
+    assert (found.outcome, found.line) == ("ahead at equal steps", line)
+    assert judge(made).lines[1] == line
 
 
 def test_what_was_not_measured_at_equal_flops_is_said_to_be_so():
     (found,) = judge_growing(with_growing(compared("c0", at_end(0.9, 1.0, 0.001), None)))
+    assert found.outcome == "ahead at equal steps"
     assert found.line == (
-        f"Growing paid off at equal steps: {AHEAD} ({TEST} 0.001); not measured at equal training "
-        "FLOPs (search.baselines: [continue, {operator: continue, steps: matched}])."
+        f"{NOT_KNOWN}: {AHEAD} ({TEST} 0.001); not measured at equal training FLOPs (to find out: "
+        "search.baselines: [continue, {operator: continue, steps: matched}])."
     )
+
+
+def added(made, folder):
+    """Return the baselines that a report says to train next; None where it names none."""
+    commands = [shlex.split(each.command) for each in advise(made, folder)[1:]]
+    for words in commands:
+        there = [str(folder / "space.yaml"), "--out", str(folder)]
+        assert [words[2], *words[-2:]] == there
+        assert words[:2] + words[3:4] == ["lagsearch", "run", "--set"]
+    return [words[4] for words in commands] or None
+
+
+LONGER = "{operator: continue, steps: matched}"
+
+
+@pytest.mark.parametrize(
+    ("growing", "baselines"),
+    [
+        (with_growing(compared("c0", at_end(0.9, 1.0, 0.001), None)), f"continue, {LONGER}"),
+        (  # of what is there nothing is dropped
+            with_growing(
+                compared("c0", at_end(0.9, 1.0, 0.001), None),
+                baselines=(beside(), beside("scratch", "scratch", None)),
+            ),
+            f"continue, scratch, {LONGER}",
+        ),
+        (with_growing(baselines=()), f"continue, {LONGER}"),
+        (with_growing(CASES["paid"][0]), None),
+        (with_growing(CASES["did not pay"][0]), None),
+    ],
+)
+def test_what_would_tell_whether_growing_pays_off_is_what_to_run_next(growing, baselines, tmp_path):
+    expected = baselines and [f"search.baselines=[{baselines}]"]
+    assert added(growing, tmp_path / "it's mine") == expected
+
+
+def failed(name="continue", **more):
+    return {**beside(name), "status": "failed", "failure": "step 3: the loss is nan", **more}
+
+
+def test_a_baseline_that_failed_is_not_asked_for_again(tmp_path):
+    longer = failed("continue-matched", steps=90)
+    ahead = compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.2, 1.0, 0.001, is_fair=False))
+    made = with_growing(ahead, baselines=(beside(), longer))
+    (found,) = judge_growing(made)
+    assert found.line.endswith(
+        "c0 is known only in mid-schedule, at 1.2000 against the 1.0000 of continue, as "
+        "continue-matched failed."
+    )
+    other = with_growing(
+        compared("c0", NEVER, at_flops(0.9, 1.0, 0.001), "continue-matched"),
+        baselines=(failed(), beside("continue-matched", steps=90)),
+    )
+    (found,) = judge_growing(other)
+    assert found.line.endswith("; not measured at equal steps, as continue failed.")
+    for each in (made, other, with_growing(baselines=(failed(),))):
+        lines = judge(each).lines
+        assert any(line.startswith("Baseline continue") for line in lines)
+        assert not any("search.baselines" in line for line in lines)
+        assert added(each, tmp_path) is None
+
+
+def test_the_page_does_not_ask_for_a_baseline_that_failed():
+    made = with_growing(baselines=(failed(),))
+    for each in made["candidates"]:
+        each["flops_by_step"] = dict.fromkeys(each["val_loss"], 1e6)
+    note = tell_growing(made).parts[-1]
+    assert note.startswith("Baseline continue failed")
+    assert "search:" not in note
 
 
 NEVER = at_end(1.1, 1.0, 0.001, is_fair=False)
@@ -199,8 +272,8 @@ def test_known_in_mid_schedule_only_nothing_is_concluded():
         "not known",
         "Whether growing pays off is not known: at step 50 continue is known only in mid-schedule, "
         "at 1.0000 against the 1.1000 of c0; at equal training FLOPs (4.00e+06) c0 is known only "
-        "in mid-schedule, at 1.2000 against the 1.0000 of continue: how the two would end "
-        "there is not known (search.baselines: [continue, {operator: continue, steps: matched}]).",
+        "in mid-schedule, at 1.2000 against the 1.0000 of continue (to find out: search.baselines: "
+        "[continue, {operator: continue, steps: matched}]).",
     )
     assert judge(made).lines[1] == found.line
 
@@ -264,8 +337,7 @@ def test_the_next_thing_to_run_is_a_longer_training(tmp_path):
 
 
 def test_a_baseline_that_failed_is_named():
-    broken = {**beside(), "status": "failed", "failure": "step 3: the loss is nan"}
-    made = with_growing(baselines=(broken,))
+    made = with_growing(baselines=(failed(),))
     assert judge_growing(made) == []
     line = "Baseline continue failed, so nothing is compared with it: step 3: the loss is nan."
     assert line in judge(made).lines
@@ -274,3 +346,33 @@ def test_a_baseline_that_failed_is_named():
 @pytest.mark.parametrize("growing", [None, {"sources": [], "baselines": [], "comparisons": []}])
 def test_without_baselines_nothing_is_said(growing):
     assert judge_growing({**with_growing(), "growing": growing}) == []
+
+
+def interval(low, high):
+    return {"value": (low + high) / 2, "low": low, "high": high}
+
+
+@pytest.mark.parametrize(
+    ("at_steps", "at_flops", "headline"),
+    [
+        ((0.1, 0.2), (0.1, 0.2), "Growing paid off: "),
+        ((0.1, 0.2), (-0.1, 0.1), "Growing is ahead at equal steps, and not shown to pay off at "),
+        ((0.1, 0.2), (-0.2, -0.1), "Growing is ahead at equal steps, and not shown to pay off at "),
+        ((-0.1, 0.2), (0.1, 0.2), "Growing is not shown to pay off at equal steps: "),
+        ((-0.2, -0.1), (0.1, 0.2), "Growing did not pay off at equal steps: "),
+    ],
+)
+def test_with_stages_too_no_more_is_said_to_pay_off_than_is_known(at_steps, at_flops, headline):
+    row = {"course": "continue", "val_loss": {"value": 1.5}, "behind": interval(*at_steps)}
+    row["behind_at_equal_flops"] = interval(*at_flops)
+    adaptive = {"course": "adaptive", "val_loss": {"value": 1.4, "n": 3}}
+    lines = judge_courses({"table": [adaptive, row], "missing": {}})
+    assert lines[0].startswith(headline)
+
+
+@pytest.mark.parametrize("missing", [{}, {"continue": "step 3: the loss is nan"}])
+def test_with_stages_a_baseline_that_failed_is_not_asked_for_again(missing):
+    adaptive = {"course": "adaptive", "val_loss": {"value": 1.4, "n": 3}}
+    line = judge_courses({"table": [adaptive], "missing": missing})[0]
+    assert ("--baselines" in line) == (not missing)
+    assert ("continue did not finish" in line) == bool(missing)

@@ -22,7 +22,7 @@ class Stub:
     curve: Path
     saved: int
 
-    def goes_on_from(self):
+    def goes_on_from(self, until):
         return self.saved
 
 

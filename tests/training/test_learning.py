@@ -294,8 +294,8 @@ def test_trainings_of_several_lengths_have_no_ranks_and_their_own_ends():
     stream = io.StringIO()
     watch = PlainWatch(stream)
     watch.begin("stages", {"a": 10, "b": 40})
-    for name, loss in (("a", 3.0), ("b", 2.0)):
-        watch.progress(loop.Progress(name, 5, loss, 0.0))
+    for name, loss, end in (("a", 3.0, 10), ("b", 2.0, 40)):
+        watch.progress(loop.Progress(name, end, loss, 0.0))
         watch.finished(name)
     assert stream.getvalue().splitlines() == [
         "stages: 2 trainings to steps 10 to 40",

@@ -1,6 +1,6 @@
 """A growth as data: where every tensor of the target comes from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ residual stream to zero (`zero_output`); leave the `random` ones of a fresh mode
 random ones and fade the layer in while training begins (`masked`); or make each a mix of many
 layers' that is learned before training begins (`learned`)."""
 
+_NAMED = 10  # growths, in a sentence
 _FRESH = ("random", "masked")  # treatments that take nothing from a source
 
 
@@ -180,6 +181,21 @@ class GrowthPlan:
             Learned.from_dict(plain["learned"]) if plain.get("learned") else None,
             plain.get("steps"),
         )
+
+
+def tell_fading(ends: Mapping[str, int], step: int) -> str:
+    """Say which growths are not yet faded in where they are ranked; empty where all are.
+
+    Args:
+        ends: The step from which on all of it counts in full (`GrowthPlan.ramp_end`), by name.
+        step: K.
+    """
+    late = [f"{name} (until step {end:,})" for name, end in ends.items() if end > step]
+    if not late:
+        return ""
+    more = f" and {len(late) - _NAMED:,} more" if len(late) > _NAMED else ""
+    said = f"still fading in at K = {step:,}, so that what is new does not count in full there yet"
+    return f"{said}: {', '.join(late[:_NAMED])}{more}."
 
 
 def layers_of(plain: dict[str, Any]) -> tuple[LayerOrigin, ...]:

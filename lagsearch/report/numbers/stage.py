@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lagsearch.operators.plan.growth import layers_of
+from lagsearch.operators.plan.growth import GrowthPlan, layers_of
 from lagsearch.records.curve import Evaluation
 from lagsearch.records.run import Recorded
 from lagsearch.report.numbers.growing import growing
@@ -55,6 +55,8 @@ def _facts(run: Recorded, name: str) -> dict[str, Any]:
         "flops": last.flops if last else 0,
         "flops_by_step": {str(each.step): each.flops for each in evaluations},
     }
+    ramp_end = GrowthPlan.from_dict(plan["plan"]).ramp_end
+    known |= {"fades_until": ramp_end} if ramp_end else {}
     known |= {"learned": run.operators[name]} if name in run.operators else {}
     return known | ({"devices": run.devices[name]} if name in run.devices else {})
 

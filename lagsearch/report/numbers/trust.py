@@ -249,8 +249,8 @@ def _still_to_move(report: dict[str, Any]) -> str:
         return f"{why}: too little to say whether the ranking still changes"
     told = (
         f"losses differ by {found['apart']:.4f} nats at step {lag:,} (standard deviation) and "
-        f"would still change by {found['to_come']:.4f} against one another up to step {steps:,}, "
-        f"if each doubling of the steps changed them as steps {found['since']:,} to {lag:,} did"
+        f"should still move against one another by {found['to_come']:.4f} up to step {steps:,} "
+        f"(their movement from step {found['since']:,} to {lag:,}, extrapolated in log(step))"
     )
     if found["forecast"] is None:
         return (

@@ -11,10 +11,13 @@ LEVEL = 0.05
 """Largest p-value at which two trainings are told apart."""
 
 
-Outcome = Literal["paid", "at equal steps alone", "not shown", "did not pay", "not known"]
-"""The best growth is ahead, at equal steps and, where that is known, at equal training FLOPs; at
-equal steps only; it cannot be told apart there; it is behind there; or one of the two is known in
-mid-schedule only. Where equal steps are known in mid-schedule only, equal FLOPs decide."""
+Outcome = Literal[
+    "paid", "ahead at equal steps", "at equal steps alone", "not shown", "did not pay", "not known"
+]
+"""The best growth is ahead at equal steps and at equal training FLOPs; at equal steps, and nothing
+fair is known at equal FLOPs; at equal steps only; it cannot be told apart there; it is behind
+there; or one of the two is known in mid-schedule only. Where equal steps are known in mid-schedule
+only, equal FLOPs decide."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,17 @@ class Worth:
     Attributes:
         outcome: In a word.
         line: In a sentence.
+        asks: What `search.baselines` has to list for what is not known, as YAML.
     """
 
     outcome: Outcome
     line: str
+    asks: tuple[str, ...] = ()
 
     @property
     def pays(self) -> bool:
         """Whether nothing speaks against growing."""
-        return self.outcome in ("paid", "not known")
+        return self.outcome in ("paid", "ahead at equal steps", "not known")
 
 
 def judge_growing(report: dict[str, Any]) -> list[Worth]:
@@ -56,6 +61,39 @@ def failed_baselines(report: dict[str, Any]) -> list[str]:
         for each in every
         if each["status"] == "failed"
     ]
+
+
+def was_not_compared(report: dict[str, Any]) -> bool:
+    """Return whether no baseline was there to tell whether growing pays off."""
+    growing = report.get("growing")
+    if growing is None or growing["baselines"] or report["savings"] or report["curves"]:
+        return False
+    return not _is_stage(report)  # of a stage, the report of the whole run says it
+
+
+def baselines_to_add(report: dict[str, Any]) -> tuple[str, ...]:
+    """Return all that `search.baselines` has to list to tell whether growing pays off, as YAML.
+
+    Those that are there are among them; empty where nothing is to be added, or where what would
+    tell was there and failed.
+    """
+    if report["curves"] or _is_stage(report):
+        return ()
+    asked = [item for each in judge_growing(report) for item in each.asks]
+    if was_not_compared(report):
+        asked = ["continue", "{operator: continue, steps: matched}"]
+    there = [_listed(each) for each in beside(report)]
+    return tuple(dict.fromkeys([*there, *asked])) if asked else ()
+
+
+def _listed(baseline: dict[str, Any]) -> str:
+    steps = baseline.get("settings", {}).get("steps")
+    operator = str(baseline["operator"])
+    return operator if steps is None else f"{{operator: {operator}, steps: {steps}}}"
+
+
+def _is_stage(report: dict[str, Any]) -> bool:
+    return any(each["kind"] == "stage" for each in report.get("sources", ()))
 
 
 def _against(report: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Worth | None:
@@ -170,8 +208,9 @@ class _Telling:
         )
         line = f"{below} {self.other} {where}{test}"
         if at_flops is None or not at_flops.point["is_fair"]:
-            line = f"Growing paid off at equal steps: {line}; {self._open(at_flops)}."
-            return Worth("paid", line)
+            head = "Growing is ahead at equal steps, but whether it pays off at equal compute is"
+            line = f"{head} not known: {line}; {self._open(at_flops)}."
+            return Worth("ahead at equal steps", line, self._asks(at_flops))
         point = at_flops.point
         spent = _flops(point)
         if self.is_ahead(point):
@@ -187,16 +226,18 @@ class _Telling:
     def worth_alone(self, point: dict[str, Any]) -> Worth:
         """Judge at equal training FLOPs, where equal steps are known in mid-schedule only."""
         spent, told, test = _flops(point), self._told(point), self.test(point)
-        left = f"not measured at equal steps (add {self.baseline['operator']} to search.baselines)"
+        operator, failed = self.baseline["operator"], self._failed(is_longer=False)
+        why = f", as {failed} failed" if failed else f" (add {operator} to search.baselines)"
+        left, asks = f"not measured at equal steps{why}", () if failed else (operator,)
         if self.is_behind(point):
             line = f"{self.other} ends lower than {self.best}, {told} {spent}{test}"
-            return Worth("did not pay", f"Growing did not pay off: {line}; {left}.")
+            return Worth("did not pay", f"Growing did not pay off: {line}; {left}.", asks)
         if not self.is_ahead(point):
             line = f"{spent} {self.other} cannot be told apart from {self.best}, {told}{test}"
-            return Worth("not shown", f"Growing is not shown to pay off: {line}; {left}.")
+            return Worth("not shown", f"Growing is not shown to pay off: {line}; {left}.", asks)
         below = f"{self.best}, ends {-point['difference']:.4f} nats below {self.other}"
         line = f"Growing paid off: {below} {spent}{test}; {left}."
-        return Worth("paid", line)
+        return Worth("paid", line, asks)
 
     def unknown(self, at_steps: dict[str, Any], at_flops: _Spent | None) -> Worth:
         """Say what is known where one of the two is in mid-schedule in every comparison."""
@@ -206,23 +247,39 @@ class _Telling:
             f"{point['baseline_val_loss']:.4f} against the {point['val_loss']:.4f} of {self.growth}"
         )
         line = f"Whether growing pays off is not known: {known}; {self._open(at_flops)}."
-        return Worth("not known", line)
+        return Worth("not known", line, self._asks(at_flops))
 
     def _open(self, at_flops: _Spent | None) -> str:
         """Say what is known at equal training FLOPs, and what is not, where nothing fair is."""
-        operator, where = self.baseline["operator"], "at equal training FLOPs"
+        failed, asks = self._failed(is_longer=True), ", ".join(self._asks(at_flops))
+        way = f", as {failed} failed" if failed else f" (to find out: search.baselines: [{asks}])"
         if at_flops is None:
-            asked = f"search.baselines: [{operator}, {{operator: {operator}, steps: matched}}]"
-            return f"not measured {where} ({asked})"
+            return f"not measured at equal training FLOPs{way}"
         point, sides = at_flops.point, (self.growth, at_flops.baseline["name"])
         losses = (point["val_loss"], point["baseline_val_loss"])
         if not at_flops.is_short:
             sides, losses = sides[::-1], losses[::-1]
         return (
             f"{_flops(point)} {sides[0]} is known only in mid-schedule, at {losses[0]:.4f} against "
-            f"the {losses[1]:.4f} of {sides[1]}: how the two would end there is not known "
-            f"(search.baselines: [{operator}, {at_flops.wanted}])"
+            f"the {losses[1]:.4f} of {sides[1]}{way}"
         )
+
+    def _asks(self, at_flops: _Spent | None) -> tuple[str, ...]:
+        """Return the baselines that would tell at equal training FLOPs; none where one failed."""
+        if self._failed(is_longer=True):
+            return ()
+        operator = self.baseline["operator"]
+        longer = f"{{operator: {operator}, steps: matched}}"
+        return operator, longer if at_flops is None else at_flops.wanted
+
+    def _failed(self, *, is_longer: bool) -> str | None:
+        """Return the baseline of this kind that failed, of as many steps as growths or of more."""
+        steps, operator = self.report["steps"], self.baseline["operator"]
+        for each in self.report["growing"]["baselines"]:
+            is_it = each["status"] == "failed" and each["operator"] == operator
+            if is_it and (each["steps"] > steps) == is_longer:
+                return str(each["name"])
+        return None
 
     def _told(self, point: dict[str, Any]) -> str:
         return f"{point['baseline_val_loss']:.4f} against its {point['val_loss']:.4f}"

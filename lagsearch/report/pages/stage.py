@@ -37,7 +37,7 @@ from lagsearch.report.pages.markdown import (
 )
 from lagsearch.report.pictures.as_plotly import Chart, chart
 from lagsearch.report.pictures.stage import stage_pictures
-from lagsearch.report.words.advice import advise_next
+from lagsearch.report.words.advice import Advice, advise
 from lagsearch.report.words.stage import ranking, ranking_notes, stage_sections, tell_source
 from lagsearch.report.words.verdict import judge
 
@@ -61,12 +61,11 @@ def stage_markdown(report: dict[str, Any], figures: list[Figure], folder: Path) 
         figures: File name and caption of each figure.
         folder: The run folder, as in commands.
     """
-    advice, told = advise_next(report, folder), stage_sections(report)
-    command = f"\n\n```sh\n{advice.command}\n```" if advice.command else ""
+    advices, told = advise(report, folder), stage_sections(report)
     scored = [told.pop(name) for name in ("strategies", "scores") if name in told]
     blocks: list[Passage] = [
         bold(judge(report).lines),
-        f"Next: {escape_markdown(advice.line)}{command}",
+        *(_advised(*each) for each in zip(("Next", "Also"), advices, strict=False)),
         *(["\n".join(map(tell_source, report["sources"]))] if report["sources"] else []),
         ranking(report),
         *figures[:1],
@@ -75,6 +74,11 @@ def stage_markdown(report: dict[str, Any], figures: list[Figure], folder: Path) 
         *told.values(),
     ]
     return write_markdown(report["name"], blocks)
+
+
+def _advised(word: str, advice: Advice) -> str:
+    command = f"\n\n```sh\n{advice.command}\n```" if advice.command else ""
+    return f"{word}: {escape_markdown(advice.line)}{command}"
 
 
 def stage_html(report: dict[str, Any], folder: Path) -> str:
@@ -101,7 +105,7 @@ def stage_html(report: dict[str, Any], folder: Path) -> str:
         layer_map=best["layer_map"],
         tiles=_tiles(report),
         lines=[line for line in verdict.lines if line not in doubts],
-        advice=advise_next(report, folder),
+        advices=advise(report, folder),
         lag=f"{report['lag']:,}",
         filters="name, operator, layers" if has(report, "layer_map") else "name",
         kinds=_kinds(report),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.report.numbers.trust import ENOUGH, Trust, good_from, judge_ranking
-from lagsearch.report.numbers.worth import judge_growing
+from lagsearch.report.numbers.worth import baselines_to_add, judge_growing
 from lagsearch.selection.outlook import EARLIEST
 
 KEPT = "finished training is kept"
@@ -27,8 +27,23 @@ class Advice:
     command: str | None
 
 
+def advise(report: dict[str, Any], folder: Path) -> list[Advice]:
+    """Say what to run next: for the ranking, then for what is not known of growing.
+
+    Args:
+        report: As `report.json`.
+        folder: The run folder.
+    """
+    found = [advise_next(report, folder)]
+    if baselines := baselines_to_add(report):
+        line = "To know whether growing pays off, train these baselines too; the rest is kept."
+        setting = f"search.baselines=[{', '.join(baselines)}]"
+        found.append(Advice(line, _Commands(report, folder).again("--set", setting)))
+    return found
+
+
 def advise_next(report: dict[str, Any], folder: Path) -> Advice:
-    """Say what to run next.
+    """Say what to run next for the ranking.
 
     Args:
         report: As `report.json`.

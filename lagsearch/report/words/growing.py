@@ -9,6 +9,7 @@ from lagsearch.report.numbers.view import (
     own_losses,
     varied,
 )
+from lagsearch.report.numbers.worth import baselines_to_add, failed_baselines
 from lagsearch.report.words.parts import SHOWN, Grid, Part, Section, code, loss_cell
 
 
@@ -70,6 +71,8 @@ def _point(point: dict[str, Any]) -> list[str]:
 
 
 def _note(report: dict[str, Any]) -> str:
+    if not beside(report) and (failed := failed_baselines(report)):
+        return " ".join(failed)
     if not beside(report):
         return (
             "Nothing was trained on without growing: `search: {baselines: [continue]}` does that, "
@@ -93,9 +96,10 @@ def _note(report: dict[str, Any]) -> str:
     if any(point and not point["is_fair"] for point in points):
         notes.append(
             "Mid-schedule: the learning rate of only one of the two had decayed, so the difference "
-            "says little; `search.baselines: [continue, {operator: continue, steps: matched}]` "
-            "compares at equal FLOPs, too."
+            "says little."
         )
+    if asked := baselines_to_add(report):
+        notes.append(f"`search.baselines: [{', '.join(asked)}]` compares what is not known.")
     return " ".join(notes)
 
 

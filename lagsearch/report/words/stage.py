@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from lagsearch.display.layer_blocks import legend
+from lagsearch.display.layer_blocks import legend, widths_once
 from lagsearch.display.watch import clock
 from lagsearch.errors import counted
 from lagsearch.report.numbers.view import (
@@ -71,12 +71,15 @@ def ranking(report: dict[str, Any]) -> Section:
     """Return the best candidates and all baselines, best at K first."""
     lag, steps, first = str(report["lag"]), str(report["steps"]), first_step(report)
     shown, is_tied, signal = _shown(report), tied(report), signal_column(report)
+    every = [*shown, *beside(report)]
+    maps, widths = widths_once([each["layer_map"] or "" for each in every])
+    layers = {each["name"]: layers for each, layers in zip(every, maps, strict=True)}
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "rank": _rank,
         "candidate": lambda each: titled(each, "`") + (" (baseline)" * each["is_baseline"]),
     }
     if has(report, "layer_map"):
-        columns["layers"] = lambda each: str(each["layer_map"])
+        columns["layers"] = lambda each: layers[each["name"]]
     if first != lag:
         columns[f"loss at {first}"] = lambda each: loss_cell(each["val_loss"].get(first))
     columns[f"loss at {lag}"] = lambda each: _at_lag(each, lag)
@@ -91,9 +94,9 @@ def ranking(report: dict[str, Any]) -> Section:
         )
     if report["oracle"]:
         columns[f"loss at {steps}"] = lambda each: loss_cell(each["val_loss"].get(steps))
-    rows = [[tell(each) for tell in columns.values()] for each in (*shown, *beside(report))]
+    rows = [[tell(each) for tell in columns.values()] for each in every]
     grid = Grid(list(columns), rows)
-    note = _ranking_note(report, shown)
+    note = " ".join(filter(None, [_ranking_note(report, shown), widths and f"{widths}."]))
     return Section(f"Ranking at step {lag}", (grid, note) if note else (grid,))
 
 
@@ -426,7 +429,7 @@ def _cost(report: dict[str, Any]) -> Section:
     rows = [
         ["source", _flops(spending["source_flops"]), clock(wall["sources"])],
         [_search_row(report), _flops(spending["search_flops"]), _search(report)],
-        ["evaluations of the search", _flops(spending["evaluation_flops"]), "in the row above"],
+        ["evaluations of the search", _flops(spending["evaluation_flops"]), _evaluations(report)],
         [f"winner, on to step {end}", _flops(spending["winner_flops"]), _winner(report)],
         *further,
         [f"every candidate to step {end}", _flops(spending["oracle_flops"]), _oracle_wall(report)],
@@ -434,9 +437,9 @@ def _cost(report: dict[str, Any]) -> Section:
     more = spent + spending["evaluation_flops"]
     counted, slots = _COUNTED[spending["counting"]], spending["slots"]
     note = (
-        f"Search and winner took {spent / spending['oracle_flops']:.0%} of the compute to train "
-        f"every candidate, {more / spending['oracle_flops']:.0%} with the evaluations of the "
-        f"search. FLOPs of training ({counted}), but for the row of evaluations. Up to {slots} "
+        f"{_compared_cost(report)} {spent / spending['oracle_flops']:.0%} of the last row's FLOPs, "
+        f"{more / spending['oracle_flops']:.0%} with the evaluations of the search. FLOPs of "
+        f"training ({counted}), but for the row of evaluations. Up to {slots} "
         f"candidate{'s' * (slots > 1)} trained at a time{_nodes(report)}. "
         "A source from the cache takes no time."
     )
@@ -479,12 +482,26 @@ def _as_far(report: dict[str, Any]) -> str:
     return ", or to where it was stopped" if stops else ""
 
 
+_IN_LAST = "in the last row"
+
+
 def _search(report: dict[str, Any]) -> str:
-    return "in the row below" if report["oracle"] else clock(report["cost"]["wall_s"]["search"])
+    return _IN_LAST if report["oracle"] else clock(report["cost"]["wall_s"]["search"])
+
+
+def _evaluations(report: dict[str, Any]) -> str:
+    return _IN_LAST if report["oracle"] else "in the search's time"
 
 
 def _winner(report: dict[str, Any]) -> str:
-    return "in the row below" if report["oracle"] else clock(report["cost"]["wall_s"]["winner"])
+    return _IN_LAST if report["oracle"] else clock(report["cost"]["wall_s"]["winner"])
+
+
+def _compared_cost(report: dict[str, Any]) -> str:
+    """Say what is compared with the training of every candidate, done or not."""
+    if report["oracle"]:
+        return "The last row was trained to score the ranking. Search and winner alone take"
+    return "The last row is what it would take to know the best candidate. Search and winner took"
 
 
 def _oracle_wall(report: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """The first lines of a report: who won, by how much, and whether to believe it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lagsearch.display.watch import clock
 from lagsearch.errors import counted
+from lagsearch.operators.plan.growth import tell_fading
 from lagsearch.report.numbers.trust import (
     HEADLINES,
     NAMED,
@@ -13,12 +15,11 @@ from lagsearch.report.numbers.trust import (
     judge_ranking,
 )
 from lagsearch.report.numbers.view import (
-    beside,
     mean_of_seeds,
     of_seed,
     stopped,
 )
-from lagsearch.report.numbers.worth import failed_baselines, judge_growing
+from lagsearch.report.numbers.worth import failed_baselines, judge_growing, was_not_compared
 from lagsearch.selection import find_signal, find_strategy, why_stopped
 from lagsearch.selection.outlook import EARLIEST
 
@@ -42,6 +43,7 @@ def judge(report: dict[str, Any]) -> Verdict:
     lines = [each.line for each in worth if not each.pays]
     lines += [_winner(report), *(each.line for each in worth if each.pays)]
     lines += [*_not_compared(report), *_searched(report), *_ranked_by(report), *_too_early(report)]
+    lines += _fading(report)
     if failed := [each for each in report["candidates"] if each["status"] == "failed"]:
         named = "; ".join(f"{each['name']} ({each['failure']})" for each in failed[:NAMED])
         named += f"; and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
@@ -76,10 +78,8 @@ def _winner(report: dict[str, Any]) -> str:
 
 def _not_compared(report: dict[str, Any]) -> list[str]:
     """Say so where nothing tells whether growing pays off."""
-    if report.get("growing") is None or beside(report) or report["savings"] or report["curves"]:
+    if not was_not_compared(report):
         return []
-    if any(each["kind"] == "stage" for each in report["sources"]):
-        return []  # the report of the whole run says it
     return [
         "Whether growing pays off was not measured: search.baselines: [continue] trains the source "
         "on beside the candidates."
@@ -94,6 +94,13 @@ def _too_early(report: dict[str, Any]) -> list[str]:
         f"K = {report['lag']:,} is early: on recorded runs, rankings before step {EARLIEST} told "
         "little."
     ]
+
+
+def _fading(report: dict[str, Any]) -> list[str]:
+    """Warn of candidates that were ranked before all of them counted in full."""
+    ends = {each["name"]: each.get("fades_until", 0) for each in report["candidates"]}
+    line = tell_fading(ends, report["lag"])
+    return [f"{line[0].upper()}{line[1:]}"] if line else []
 
 
 def _searched(report: dict[str, Any]) -> list[str]:
@@ -118,19 +125,19 @@ def _searched(report: dict[str, Any]) -> list[str]:
         lines.append(strategy.verdict)
     if search["reason"] == "alone":
         lines.append(f"K = {lag:,}: no other candidate was left.")
-    elif search["asked_lag"] == "auto" and search["reason"] == "stable":
-        lines.append(
-            f"K = {lag:,}: the ranking {_has(report)} been stable since step "
-            f"{search['stable_since']:,}."
-        )
     elif search["asked_lag"] == "auto":
-        lines.append(f"K = {lag:,}, the largest allowed: no phase transition showed by then.")
+        lines.append(f"K = {lag:,}{_found_at(report)}.")
     return lines
 
 
-def _has(report: dict[str, Any]) -> str:
-    """Return the tense: with an oracle, K is not the last that is known."""
-    return "had" if report["oracle"] else "has"
+def _found_at(report: dict[str, Any]) -> str:
+    """Say why the search ended at its K and, with an oracle, what all steps say of that."""
+    search, known = report["search"], report["oracle"] and report["phase_transition"]
+    if search["reason"] == "stable":
+        has, later = ("had", f"; over all steps, {_transition(known)}") if known else ("has", "")
+        return f": the ranking {has} been stable since step {search['stable_since']:,}{later}"
+    told = _transition(known) if known else "no phase transition showed by then"
+    return f", the largest allowed: {told}"
 
 
 def _ranked_by(report: dict[str, Any]) -> list[str]:
@@ -147,10 +154,8 @@ def _scratch_ahead(report: dict[str, Any]) -> list[str]:
     winner, lag = report["winner"]["name"], str(report["lag"])
     for each in report["candidates"]:
         if each["is_baseline"] and each["name"] == winner:
-            return [
-                f"No grown candidate is better than {winner} at step {lag}: growing does not pay "
-                "off."
-            ]
+            ahead = f"No grown candidate is better than {winner} at step {lag}"
+            return [f"{ahead}: there growing is behind."]
     return []
 
 
@@ -179,34 +184,33 @@ def _saved(report: dict[str, Any]) -> list[str]:
 
 
 def _stable(report: dict[str, Any], trust: Trust) -> list[str]:
-    """Say since when the ranking is stable.
-
-    Where it is not, that is said so that it does not seem to contradict a ranking that has settled.
-    """
+    """Say since when the ranking is stable, so that it does not seem to contradict the trust."""
     found = report["phase_transition"]
-    if found is None or (report["search"]["asked_lag"] == "auto" and not report["oracle"]):
-        return []  # the search has said so, by the space's own measure
-    until, agree = found["until"], f"correlate by at least {found['threshold']:g}"
+    if found is None or report["search"]["asked_lag"] == "auto":
+        return []  # the line of K has it
+    told = _transition(found)
+    seems_good = found["step"] is not None
+    is_good = trust in ("useful", "settled", "open")
+    apart = "" if seems_good == is_good else "; the next line does not depend on that"
+    return [f"{told[0].upper()}{told[1:]}{apart}."]
+
+
+def _transition(found: dict[str, Any]) -> str:
+    """Say whether there was a phase transition, in a clause."""
+    until, pairs = (
+        found["until"],
+        f"every two rankings correlate by at least {found['threshold']:g}",
+    )
     if found["step"] is not None:
-        return [
-            f"The ranking has been stable since step {found['step']:,}: every two rankings from "
-            f"there to step {until:,} {agree}."
-        ]
+        since = f"the ranking has been stable since step {found['step']:,}"
+        return f"{since} ({pairs} from there to step {until:,})"
+    never = f"no phase transition by step {until:,}"
     if found.get("agree_since") is not None:
-        return [
-            f"The ranking has been stable since step {found['agree_since']:,}: every two rankings "
-            f"from there to step {until:,} {agree}. But it still resembles the initial ranking: "
-            f"at some of these steps the two correlate by {found['left']:g} or more. So this is no "
-            "phase transition; and a stable ranking need not be a good one."
-        ]
-    why = f"every two rankings {agree}, over steps that grow by a factor of {found['margin']:g}"
-    if trust in ("settled", "open"):
-        return [
-            f"Rankings at earlier steps still differed (no phase transition by step {until:,}: not "
-            f"{why}). That alone says nothing against the ranking at K, which the next line judges "
-            "by its losses."
-        ]
-    return [f"No phase transition by step {until:,}: it would take that {why}."]
+        return (
+            f"{never}: from step {found['agree_since']:,} on {pairs}, but some still correlate by "
+            f"{found['left']:g} or more with the initial one"
+        )
+    return f"{never} (not {pairs}, over steps that grow by a factor of {found['margin']:g})"
 
 
 def tell_courses(report: dict[str, Any], folder: Path) -> list[str]:
@@ -223,7 +227,7 @@ def judge_courses(report: dict[str, Any]) -> list[str]:
     adaptive = rows["adaptive"]["val_loss"]
     over = f", the mean of {adaptive['n']} seeds" if adaptive["n"] > 1 else ""
     lines = [f"Adaptive stacking: validation loss {adaptive['value']:.4f}{over}."]
-    lines = [*_worth_it(rows), *lines]
+    lines = [*_worth_it(rows, report["missing"]), *lines]
     if "last" in rows:
         lines.append(claim(rows["last"]))
     lines += [
@@ -241,26 +245,34 @@ _UNGROWN = {
 """The courses that tell whether growing pays off."""
 
 
-def _worth_it(rows: dict[str, dict[str, Any]]) -> list[str]:
+def _worth_it(rows: dict[str, dict[str, Any]], missing: Collection[str]) -> list[str]:
     """Say whether growing paid off against each course without it, at equal steps and FLOPs."""
     found = [
-        f"{_PAID[side(rows[name]['behind'])]} at equal steps: {other} ends at "
+        f"{_paid(rows[name])}: {other} ends at "
         f"{rows[name]['val_loss']['value']:.4f}, {compared(rows[name]['behind'])}; at equal "
         f"training FLOPs, search included, {compared(rows[name]['behind_at_equal_flops'])}."
         for name, other in _UNGROWN.items()
         if name in rows and "behind" in rows[name]
     ]
+    failed = [name for name in missing if name.partition("@")[0] in _UNGROWN]
+    if not found and failed:
+        return [f"Whether growing pays off is not known: {', '.join(failed)} did not finish."]
     return found or [
-        "Whether growing pays off was not measured: the baselines continue and scratch train "
-        "without it (search.baselines)."
+        "Whether growing pays off was not measured: with --baselines, `lagsearch run` trains "
+        "without it, too."
     ]
 
 
-_PAID = {
-    "below": "Growing paid off",
-    "above": "Growing did not pay off",
-    "open": "Growing is not shown to pay off",
-}
+def _paid(row: dict[str, Any]) -> str:
+    """Say what of a course without growing is known: paid off is what is below it in both ways."""
+    at_steps, at_flops = side(row["behind"]), side(row["behind_at_equal_flops"])
+    if at_steps == "above":
+        return "Growing did not pay off at equal steps"
+    if at_steps == "open":
+        return "Growing is not shown to pay off at equal steps"
+    if at_flops == "below":
+        return "Growing paid off"
+    return "Growing is ahead at equal steps, and not shown to pay off at equal compute"
 
 
 def claim(row: dict[str, Any]) -> str:

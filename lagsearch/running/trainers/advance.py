@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import fsum, isfinite
 from pathlib import Path
@@ -103,11 +103,6 @@ class _Elsewhere:
         """The grown model."""
         return self.job.own / "checkpoint"
 
-    @property
-    def _kept(self) -> Path:
-        """A copy of the last step's checkpoint, where all steps have one path."""
-        return self.job.own / "last"
-
     def reach(self, until: int) -> Signs:
         """Bring curve and state to a step.
 
@@ -140,29 +135,14 @@ class _Elsewhere:
         yield self._progress(until)
 
     def _begun(self, until: int, saved: SavedAt | None) -> _Begun:
-        """Return from where to go on: the trainer's own last checkpoint that is surely whole.
-
-        One that a killed trainer was writing may not be: a later loss or checkpoint must say that
-        it went on behind it; that of the saved state was read.
-        """
-        job, step = self.job, saved.step if saved else 0
-        wall_s = saved.wall_s if saved else 0.0
-        can_resume = job.trainer.resume is not None or job.trainer.python is not None
-        if not can_resume:
+        """Return from where to go on."""
+        if not (step := self.job.goes_on_from(until)):
             return _Begun()
-        if job.has_steps and step < until:
-            written = job.written()
-            seen = max([*written, self._logged().last], default=0)
-            whole = [each for each in written if step < each < min(seen, until)]
-            step = max(whole, default=step)
-        path = job.path_at(step)
-        is_there = path.exists() if job.has_steps else self._kept.exists()
-        return _Begun(step, wall_s, path) if step and is_there else _Begun()
+        return _Begun(step, saved.wall_s if saved else 0.0, self.job.path_at(step))
 
     @cached_property
     def _losses(self) -> LoggedLosses | None:
-        asked = self.job.trainer.losses
-        return None if asked is None else LoggedLosses(asked, self.job.out, self.job.output)
+        return self.job.losses()
 
     def _logged(self) -> Logged:
         """Return what the trainer has logged.
@@ -196,7 +176,7 @@ class _Elsewhere:
         for step in (each for each in job.written() if each > begun.step):
             _remove(job.path_at(step))  # of a trainer that was killed
         if begun.path is not None and not job.has_steps:
-            _copy(self._kept, begun.path)  # a killed trainer may have been writing it
+            _copy(job.kept, begun.path)  # a killed trainer may have been writing it
         job.out.mkdir(parents=True, exist_ok=True)
         call = Call(
             name=job.name,
@@ -298,7 +278,7 @@ class _Elsewhere:
         if not self.is_measured_here:
             self._note(end, self._loss_at(end.step))  # before it counts as trained
         if not job.has_steps:
-            _copy(job.path_at(end.step), self._kept)
+            _copy(job.path_at(end.step), job.kept)
         save_state(job.state, model, None, end)
         shutil.rmtree(job.own / "exported", ignore_errors=True)
 
@@ -410,16 +390,16 @@ class _Elsewhere:
     def _sign(self, logged: Logged, begun: _Begun, wall_s: float) -> Progress:
         """Return how far the trainer says that it is."""
         step = max(begun.step, logged.last)
-        loss = logged.losses.get(step, self._newest)
-        return Progress(self.job.name, step, loss, begun.wall_s + wall_s)
-
-    @property
-    def _newest(self) -> float | None:
-        return self.evaluations[-1].val_loss if self.evaluations else None
+        sign = replace(self._progress(step), wall_s=begun.wall_s + wall_s)
+        if step not in logged.losses:
+            return sign
+        return replace(sign, val_loss=logged.losses[step], evaluated_at=step)
 
     def _progress(self, step: int) -> Progress:
-        wall_s = self.evaluations[-1].wall_s if self.evaluations else 0.0
-        return Progress(self.job.name, step, self._newest, wall_s)
+        if not self.evaluations:
+            return Progress(self.job.name, step, None, 0.0)
+        last = self.evaluations[-1]
+        return Progress(self.job.name, step, last.val_loss, last.wall_s, evaluated_at=last.step)
 
 
 def load_function(name: str) -> Any:

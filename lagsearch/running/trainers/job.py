@@ -9,9 +9,11 @@ from pathlib import Path
 from typing_extensions import override
 
 from lagsearch.grow import Growth
+from lagsearch.records.logged_losses import LoggedLosses
 from lagsearch.running.growing import Beside
 from lagsearch.space import Trainer, filled_in, has_step, words_of_command
 from lagsearch.training.job import Job
+from lagsearch.training.state import saved_at
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,30 @@ class TrainerJob(Job):
     where: Path = Path()
 
     @override
-    def goes_on_from(self) -> int:
-        step = super().goes_on_from()
+    def goes_on_from(self, until: int) -> int:
+        """Return the step of the trainer's own last checkpoint that is surely whole; 0 for none.
+
+        One that a killed trainer was writing may not be: a later loss or checkpoint must say that
+        it went on behind it; that of the saved state was read.
+
+        Raises:
+            CurvesError: To read its losses needs a library that is not installed.
+        """
         if self.trainer.resume is None and self.trainer.python is None:
             return 0
-        written = self.written()
-        return max([step, *written[:-1]])  # the last one may not be whole
+        saved = saved_at(self.state)
+        step = saved.step if saved else 0
+        if self.has_steps and step < until:
+            written, losses = self.written(), self.losses()
+            seen = max([*written, losses.read().last if losses else 0], default=0)
+            step = max((each for each in written if step < each < min(seen, until)), default=step)
+        is_there = self.path_at(step).exists() if self.has_steps else self.kept.exists()
+        return step if is_there else 0
+
+    def losses(self) -> LoggedLosses | None:
+        """Return what reads the losses that the trainer logs; None where none are asked for."""
+        asked = self.trainer.losses
+        return None if asked is None else LoggedLosses(asked, self.out, self.output)
 
     @property
     def own(self) -> Path:
@@ -87,6 +107,11 @@ class TrainerJob(Job):
     def out(self) -> Path:
         """The trainer's folder."""
         return self.own / "out"
+
+    @property
+    def kept(self) -> Path:
+        """A copy of the last step's checkpoint, where all steps have one path."""
+        return self.own / "last"
 
     @property
     def output(self) -> Path:

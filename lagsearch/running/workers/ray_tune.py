@@ -257,7 +257,7 @@ def _run(
             ),
         )
         with follow.waiting, follow.cause.heard():
-            follow.waiting.enter_context(watch.doing("starting the workers", is_brief=True))
+            follow.waiting.enter_context(watch.doing("starting the workers"))
             tuner.fit()
         if noted:
             raise KeyboardInterrupt

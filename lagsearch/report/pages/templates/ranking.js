@@ -261,11 +261,11 @@
     drawRows();
   });
 
-  document.querySelector(".copy")?.addEventListener("click", async (event) => {
-    const code = document.querySelector(".next code");
+  for (const button of document.querySelectorAll(".copy")) button.addEventListener("click", async () => {
+    const code = button.parentElement.querySelector("code");
     try {
       await navigator.clipboard.writeText(code.textContent);
-      event.target.textContent = "Copied";
+      button.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren(code);
     }
