@@ -1,9 +1,11 @@
 import os
 import random
+import shutil
 import sys
 from itertools import count
 from pathlib import Path
 
+import finished
 import pytest
 from hypothesis import settings
 from staged import STAGED, as_list
@@ -53,8 +55,8 @@ search: {{lag: 10}}
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """Every test has a cache of its own, and no way to a hub."""
-    folder = tmp_path_factory.getbasetemp() / f"cache-{next(NUMBERS)}"  # mktemp looks at all others
-    folder.mkdir()
+    folder = tmp_path_factory.getbasetemp() / "caches" / str(next(NUMBERS))  # tmp_path looks at all
+    folder.mkdir(parents=True)
     monkeypatch.setenv("LAGSEARCH_CACHE", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return folder
@@ -75,8 +77,18 @@ def unsynced():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory):
+    """The folder that the processes of this session share, for what is made once for all."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "for-all"
+    folder.mkdir(exist_ok=True)
+    finished.HOME = folder
+    return folder
+
+
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory):
+def corpus(home):
     """A text of 60 kB with something to learn in it."""
     words = [
         "the",
@@ -98,9 +110,35 @@ def corpus(tmp_path_factory):
     ]
     draw = random.Random(0)
     lines = (" ".join(draw.choices(words, k=9)) + ".\n" for _ in range(1400))
-    path = tmp_path_factory.mktemp("text") / "corpus.txt"
-    path.write_text("".join(lines))
-    return path
+    text = "".join(lines)
+    folder = finished.once("text", lambda folder: (folder / "corpus.txt").write_text(text))
+    return folder / "corpus.txt"
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Have sources trained once for all tests, and copied to where a run looks for them.
+
+    For tests of what comes behind: a run neither trains a source then nor says so.
+    """
+    from lagsearch.running import phases
+    from lagsearch.storage.files import cache_root
+    from lagsearch.training.loop import train
+    from lagsearch.training.sources import is_cached, pretrained
+
+    def train_alone(jobs):
+        for job in jobs:
+            list(train(job, job.training.steps))
+
+    def copied(jobs, made_of, train_them, tell):
+        missing, own = [each for each in jobs if not is_cached(made_of(each))], cache_root()
+        with finished.cache_at(finished.HOME / "sources"):
+            found = pretrained(missing, made_of, train_alone, lambda line: None)
+        for folder in (each.state.parent for each in found):
+            shutil.copytree(folder, own / "sources" / folder.name, dirs_exist_ok=True)
+        return pretrained(jobs, made_of, train_them, tell)
+
+    monkeypatch.setattr(phases, "pretrained", copied)
 
 
 @pytest.fixture
@@ -152,6 +190,14 @@ def undrawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save)
         yield patch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def undrawn_elsewhere():
+    """Have processes that tests start write them empty, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("undrawn")), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(autouse=True)

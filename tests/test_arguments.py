@@ -1,9 +1,7 @@
 """What the words of a command are, and what is said of those that are something else."""
 
-import subprocess
-import sys
-
 import pytest
+from processes import in_one_process
 
 from lagsearch.space.arguments import argument_kind, is_hub_name
 
@@ -171,28 +169,27 @@ def test_other_words_are_answered_with_the_command_that_takes_them(call, words, 
     assert call(*words.split()) == (2, "", f"lagsearch: {message}\n")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("init mine text.txt --out space.yaml", "space.yaml is there already"),
-        ("init mine text.txt --hours 0", "--hours 0: give a number above 0, e.g. 0.5"),
-        ("init mine text.txt --hours -1", "--hours -1: give a number above 0"),
-        ("run mine text.txt --hours nan", "--hours nan: give a number above 0"),
-        ("run mine text.txt --hours inf", "--hours inf: give a number above 0"),
-        ("init mine gone.txt", "gone.txt: no such file or folder"),
-        ("init text.txt mine", "text.txt is a file"),
-        ("run text.txt", "text.txt is a text"),
-    ],
-)
-def test_what_needs_no_torch_is_refused_without_it(words, message):
-    code = (
-        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "from lagsearch import cli; cli.main()"
-    )
-    command = [sys.executable, "-c", code, *words.split()]
-    if "--out" not in words and words.startswith("init"):
-        command += ["--out", "other.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"lagsearch: {message}"), done.stderr
-    assert len(done.stderr.splitlines()) == 1
+REFUSED = [
+    ("init mine text.txt --out space.yaml", "space.yaml is there already"),
+    ("init mine text.txt --hours 0", "--hours 0: give a number above 0, e.g. 0.5"),
+    ("init mine text.txt --hours -1", "--hours -1: give a number above 0"),
+    ("run mine text.txt --hours nan", "--hours nan: give a number above 0"),
+    ("run mine text.txt --hours inf", "--hours inf: give a number above 0"),
+    ("init mine gone.txt", "gone.txt: no such file or folder"),
+    ("init text.txt mine", "text.txt is a file"),
+    ("run text.txt", "text.txt is a text"),
+]
+
+
+def test_what_needs_no_torch_is_refused_without_it():
+    commands = [words.split() for words, _ in REFUSED]
+    for command in commands:
+        if "--out" not in command and command[0] == "init":
+            command += ["--out", "other.yaml"]
+    without = "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+    for (words, message), ended in zip(
+        REFUSED, in_one_process(*commands, first=without), strict=True
+    ):
+        assert ended.code == 2, words
+        assert ended.err.startswith(f"lagsearch: {message}"), words
+        assert len(ended.err.splitlines()) == 1, words

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import in_one_process
 
 HEAVY = ["torch", "ray", "transformers", "datasets", "matplotlib", "scipy", "pandas", "pydantic"]
 TRAINERS = ["torch", "ray", "transformers", "datasets"]
@@ -20,34 +21,29 @@ def test_importing_loads_nothing_heavy(module):
 
 REPORTS = Path(__file__).parents[1] / "reports"
 RUNS = {"RUN": REPORTS / "quickstart-oracle", "OTHER": REPORTS / "shakespeare-6to9"}
+LIGHT = [each for each in HEAVY if each != "pydantic"]
+UNNEEDED = {
+    "--help": HEAVY,
+    "--version": HEAVY,
+    "run --help": LIGHT,
+    "operators": LIGHT,
+    "operators lag": LIGHT,
+    "schema": LIGHT,
+    "compare RUN OTHER": [*TRAINERS, "matplotlib", "plotly", "pandas"],
+    "replay RUN --strategy lag": [*TRAINERS, "matplotlib"],
+    "report RUN": TRAINERS,
+    "cache list": TRAINERS,
+}
+"""What commands do not import. They run in one process: those that import least come first."""
 
 
-@pytest.mark.parametrize(
-    ("words", "unneeded"),
-    [
-        ("--help", HEAVY),
-        ("--version", HEAVY),
-        ("run --help", [each for each in HEAVY if each != "pydantic"]),
-        ("operators", [each for each in HEAVY if each != "pydantic"]),
-        ("operators lag", [each for each in HEAVY if each != "pydantic"]),
-        ("schema", [each for each in HEAVY if each != "pydantic"]),
-        ("report RUN", TRAINERS),
-        ("compare RUN OTHER", [*TRAINERS, "matplotlib", "plotly", "pandas"]),
-        ("replay RUN --strategy lag", [*TRAINERS, "matplotlib"]),
-        ("cache list", TRAINERS),
-    ],
-)
-def test_a_command_imports_what_it_needs(tmp_path, words, unneeded):
-    for name in {*RUNS} & {*words.split()}:
-        shutil.copytree(RUNS[name], tmp_path / name)
-    code = (
-        "import atexit, sys\n"
-        f"atexit.register(lambda: print([m for m in {unneeded} if m in sys.modules]))\n"
-        "from lagsearch import cli; cli.main()"
-    )
-    command = [sys.executable, "-c", code, *words.split()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == "[]"
+def test_a_command_imports_what_it_needs(tmp_path):
+    for name, run in RUNS.items():
+        shutil.copytree(run, tmp_path / name)
+    found = in_one_process(("cd", tmp_path), *(words.split() for words in UNNEEDED))
+    for (words, unneeded), ended in zip(UNNEEDED.items(), found, strict=True):
+        assert ended.code == 0, ended.err
+        assert not ended.modules & {*unneeded}, words
 
 
 def test_planning_does_not_load_ray(write_space):

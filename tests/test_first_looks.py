@@ -1,10 +1,10 @@
 """Simple mistakes are said before torch is imported; a plan sees that a text is too short."""
 
 import json
-import subprocess
-import sys
+import shutil
 
 import pytest
+from processes import in_one_process
 
 from lagsearch.errors import LagsearchError
 from lagsearch.planning.run import check_first, plan
@@ -106,16 +106,6 @@ def test_a_text_that_cannot_be_read_is_said_to_be_so(write, monkeypatch):
         check_first(load_space(write()))
 
 
-PROBE = """\
-import sys
-from lagsearch import cli
-sys.argv = ["lagsearch", *sys.argv[1:]]
-try:
-    cli.main()
-finally:
-    heavy = [name for name in ("torch", "transformers", "ray") if name in sys.modules]
-    print(heavy, file=sys.stderr)
-"""
 NO_CHECKPOINT = "checkpoint: ./nowhere"
 MISTAKES = {
     "missing text": ({"text": "nowhere.txt"}, ("run",), "nowhere.txt: no such file"),
@@ -128,51 +118,60 @@ MISTAKES = {
 }
 
 
-def said_without_torch(tmp_path, *words):
-    command = [sys.executable, "-c", PROBE, *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    *lines, heavy = done.stderr.splitlines()
-    assert (done.returncode, heavy) == (2, "[]"), done.stderr
-    return lines[-1]
+def check_said(cases):
+    """Check what commands, each in its folder, say in their last lines, all before torch is there.
+
+    Args:
+        cases: Folder, words, and what is said.
+    """
+    commands = [each for folder, words, _ in cases for each in (("cd", folder), words)]
+    for (_, words, said), ended in zip(cases, in_one_process(*commands), strict=True):
+        assert ended.code == 2, words
+        assert said in ended.err.splitlines()[-1], words
+        assert not {"torch", "transformers", "ray"} & ended.modules, words
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_a_space_is_said_without_torch(write, tmp_path, mistake):
-    changes, (verb, *options), said = MISTAKES[mistake]
-    (tmp_path / "empty.txt").touch()
-    write(**changes)
-    assert said in said_without_torch(tmp_path, verb, "space.yaml", *options)
+def test_mistakes_in_a_space_are_said_without_torch(write, tmp_path):
+    cases = []
+    for number, (changes, (verb, *options), said) in enumerate(MISTAKES.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "empty.txt").touch()
+        shutil.copy("good.txt", folder)
+        write(**changes).rename(folder / "space.yaml")
+        cases.append((folder, (verb, "space.yaml", *options), said))
+    check_said(cases)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("init", "folder", "good.txt"), "folder has no config.json: not a Hugging Face"),
-        (("init", "run", "good.txt"), "it is a run folder: give run/winner"),
-        (("init", "model", "empty.txt"), "empty.txt: there is no text in it"),
-        (("init", "model", "good.txt", "--layers", "3"), "model has 3 layers already; give more"),
-        (("init", "model", "good.txt", "--layers", "99"), "give 48 at most"),
-        (
-            ("grow", "good.txt", "--operator", "stack", "--out", "x"),
-            "good.txt: is a file: give the folder of a checkpoint",
-        ),
-        (("grow", "folder", "--operator", "stack", "--out", "x"), "folder has no config.json"),
-        (
-            ("grow", "model", "--operator", "stack", "--set", "factr=2", "--out", "x"),
-            "stack has no setting 'factr'; did you mean 'factor'?",
-        ),
-        (("schedule", "scale", "nowhere.yaml", "--layers", "3"), "nowhere.yaml: no such file"),
-    ],
-)
-def test_a_mistake_in_a_command_is_said_without_torch(write, tmp_path, words, said):
+WRONG_WORDS = [
+    (("init", "folder", "good.txt"), "folder has no config.json: not a Hugging Face"),
+    (("init", "run", "good.txt"), "it is a run folder: give run/winner"),
+    (("init", "model", "empty.txt"), "empty.txt: there is no text in it"),
+    (("init", "model", "good.txt", "--layers", "3"), "model has 3 layers already; give more"),
+    (("init", "model", "good.txt", "--layers", "99"), "give 48 at most"),
+    (
+        ("grow", "good.txt", "--operator", "stack", "--out", "x"),
+        "good.txt: is a file: give the folder of a checkpoint",
+    ),
+    (("grow", "folder", "--operator", "stack", "--out", "x"), "folder has no config.json"),
+    (
+        ("grow", "model", "--operator", "stack", "--set", "factr=2", "--out", "x"),
+        "stack has no setting 'factr'; did you mean 'factor'?",
+    ),
+    (("schedule", "scale", "nowhere.yaml", "--layers", "3"), "nowhere.yaml: no such file"),
+]
+
+
+def test_mistakes_in_a_command_are_said_without_torch(write, tmp_path):
     write()
     (tmp_path / "empty.txt").touch()
     (tmp_path / "folder").mkdir()
     for folder in ("model", "run/winner"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "config.json").write_text(json.dumps(CONFIG))
-    more = ("--out", "x.yaml") if words[0] == "init" else ()
-    assert said in said_without_torch(tmp_path, *words, *more)
+    more = {"init": ("--out", "x.yaml")}
+    cases = [(tmp_path, (*words, *more.get(words[0], ())), said) for words, said in WRONG_WORDS]
+    check_said(cases)
 
 
 def test_a_tokenizer_of_the_hub_that_is_not_here_yet_is_left_to_the_run(write):

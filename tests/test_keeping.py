@@ -18,6 +18,8 @@ from lagsearch.data.tokens.store import TokenStore
 from lagsearch.display.watch import Watch
 from lagsearch.space import load_space
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 
 class Lines(Watch):
     """Keeps what is said, and stops the run where a phase begins."""

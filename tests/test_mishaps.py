@@ -9,6 +9,7 @@ from random import Random
 import mishaps
 import pytest
 from conftest import SPACE
+from finished import made_run
 from mishaps import BOMB, CACHE, CURVES, RECORDS, SMALL, mutated
 from reported import without_times
 from staged import STAGED, as_list
@@ -54,22 +55,16 @@ def call(call):
     return called
 
 
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory, corpus):
+@pytest.fixture
+def whole(write_space, tmp_path):
     """A small run, its space and its cache; they are copied before anything happens to them."""
-    folder = tmp_path_factory.mktemp("whole")
-    text = SPACE.format(corpus=corpus)
-    for old, new in SMALL:
-        assert old in text, old
-        text = text.replace(old, new)
-    (folder / "space.yaml").write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAGSEARCH_CACHE", str(folder / "cache"))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        result = lagsearch.run(
-            folder / "space.yaml", out=folder / "run", serial=True, watch=Watch()
-        )
-    (folder / "report.json").write_text(json.dumps(without_times(result.report)))
+    made = made_run(write_space(*SMALL, name="whole.yaml").read_text())
+    report = json.loads((made / "run" / "report.json").read_text())
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps(without_times(report)))
+    for name in ("space.yaml", "run", "cache"):
+        (folder / name).symlink_to(made / name)
     return folder
 
 

@@ -1,20 +1,17 @@
 """What another package adds in one place each is known to every command (tests/plugins)."""
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from processes import in_one_process
 
 from lagsearch.errors import PluginError
 from lagsearch.report.write import write_report
 from lagsearch.running.baselines import BaselineCourse
 
 PLUGINS = Path(__file__).parent / "plugins"
-ROOT = Path(__file__).parents[1]
 
 CHANGES = [
     ("objective: {{name: causal}}", "objective: {{name: ahead, settings: {{places: 3}}}}"),
@@ -49,37 +46,10 @@ def garden(tmp_path_factory):
     return install(tmp_path_factory.mktemp("installed"))
 
 
-EACH = """
-import contextlib, io, json, os, sys
-from lagsearch import cli
-found = []
-for words in json.loads(sys.argv[1]):
-    if words[0] == "mv":
-        os.rename(*words[1:])
-        continue
-    code, out, err = 0, io.StringIO(), io.StringIO()
-    sys.argv = ["lagsearch", *words]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-    found.append((code, out.getvalue(), err.getvalue()))
-print(json.dumps(found))
-"""
-
-
 def lagsearch(site, *commands):
-    """Run commands in a process where the package is installed: (exit code, stdout, stderr)s.
-
-    `mv` between them moves a file.
-    """
-    paths = map(str, (site, PLUGINS, ROOT))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    words = json.dumps([[str(word) for word in command] for command in commands])
-    command = [sys.executable, "-c", EACH, words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    return json.loads(done.stdout)
+    """Run commands in a process where the package is installed: (exit code, stdout, stderr)s."""
+    found = in_one_process(*commands, path=(site, PLUGINS))
+    return [(each.code, each.out, each.err) for each in found]
 
 
 @pytest.fixture
@@ -88,17 +58,39 @@ def space(write_space):
     return write_space(*changes)
 
 
-def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
-    folder = tmp_path / "run"
-    options = ("--serial", "--oracle", "--log", "jotter", "--out", folder)
-    (code, out, err), ran, again, replayed = lagsearch(
+def test_all_commands_know_what_it_adds(garden, space, write_space, write_stages, tmp_path):
+    """In one process: most of what they take is the start of torch."""
+    known, course = tmp_path / "known", tmp_path / "course"
+    listed = tmp_path / "listed"
+    asked = "search: {{{{lag: 20, strategy: podium, settings: {{{{places: {}}}}}}}}}"
+    one, four = (
+        write_space(("search: {lag: 10}", asked.format(places).format()), name=f"{places}.yaml")
+        for places in (1, 4)
+    )
+    none = write_space(("{lag: 10}", "{lag: 10, settings: {places: 1}}"), name="none.yaml")
+    lag = "{operator: lag, index: every, block_size: 1, init: [duplicate, random]}"
+    stages = write_stages((lag, "{operator: tail, layer: every}"))
+    short = ("[20, 20, 24]", "[6, 6, 6]"), ("{lag: 10}", "{lag: 3}"), ("batches: 4", "batches: 2")
+    courses = write_stages(*short, name="courses.yaml")
+    found = lagsearch(
         garden,
         ("plan", space),
-        ("run", space, *options),
-        ("mv", folder / "report.md", folder / "first.md"),
-        ("report", folder),
-        ("replay", folder, "--signal", "level"),
+        ("run", space, "--serial", "--oracle", "--log", "jotter", "--out", known),
+        ("mv", known / "report.md", known / "first.md"),
+        ("report", known),
+        ("replay", known, "--signal", "level"),
+        ("run", one, "--serial", "--out", listed),
+        *(("plan", each) for each in (stages, four, none)),
+        ("run", courses, "--serial", "--baselines", "--out", course),
     )
+    check_run(known, *found[:4])
+    check_strategy(listed, *found[4:8])
+    check_baseline(course, found[8])
+
+
+def check_run(folder, planned, ran, again, replayed):
+    """Check that plan, run, report and replay know what the package adds."""
+    code, out, err = planned
     assert code == 0, err
     rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     assert "0 1 2 0*" in rows["tail-layer0"] and "0 1 2 2*" in rows["tail-layer2"]
@@ -148,26 +140,15 @@ def test_plan_run_report_and_replay_know_them(garden, space, tmp_path):
     assert "level" in out and "race of halves" in out
 
 
-def test_a_strategy_has_settings_and_a_stage_words_for_an_operators_layers(
-    garden, write_space, write_stages, tmp_path
-):
-    asked = "search: {{{{lag: 20, strategy: podium, settings: {{{{places: {}}}}}}}}}"
-    one = write_space(("search: {lag: 10}", asked.format(1).format()))
-    four = write_space(("search: {lag: 10}", asked.format(4).format()), name="four.yaml")
-    none = write_space(("{lag: 10}", "{lag: 10, settings: {places: 1}}"), name="none.yaml")
-    lag = "{operator: lag, index: every, block_size: 1, init: [duplicate, random]}"
-    stages = write_stages((lag, "{operator: tail, layer: every}"))
-    (code, _, err), staged, *wrong = lagsearch(
-        garden,
-        ("run", one, "--serial", "--out", tmp_path / "run"),
-        *(("plan", each) for each in (stages, four, none)),
-    )
+def check_strategy(folder, ran, staged, *wrong):
+    """Check that a strategy has settings, and a stage words for the layers of an operator."""
+    code, _, err = ran
     assert code == 0, err
-    found = json.loads((tmp_path / "run" / "report.json").read_text())["candidates"]
+    found = json.loads((folder / "report.json").read_text())["candidates"]
     alive = [each["name"] for each in found if each["status"] != "stopped"]
     first = min(found, key=lambda each: each["val_loss"]["1"])
     assert alive == [first["name"]]
-    said = (tmp_path / "run" / "report.md").read_text()
+    said = (folder / "report.md").read_text()
     assert f"Podium: {len(found) - 1} of {len(found)} candidates were stopped" in said
     assert "behind the best few there" in said
 
@@ -178,6 +159,26 @@ def test_a_strategy_has_settings_and_a_stage_words_for_an_operators_layers(
     assert [code for code, *_ in wrong] == [2, 2]
     assert "search.settings.places 4: must be 1, 2 or 3" in wrong[0][2]
     assert "search.settings.places 1: unknown key; this strategy has no settings" in wrong[1][2]
+
+
+def check_baseline(folder, ran):
+    """Check that a baseline is a course whose words stay in the folder."""
+    code, _, err = ran
+    assert code == 0, err
+    report = json.loads((folder / "report.json").read_text())
+    assert [row["course"] for row in report["table"]][-2:] == ["continue", "alternating"]
+    row, words = report["table"][-1], "copies the last layers and the first one in turn"
+    assert row["says"] == words
+    courses = {each["name"]: each for each in report["courses"]}
+    own = courses["alternating"]
+    assert [each["layer_map"] for each in own["stages"]] == ["R", "0 0*", "0 1 0*"]
+    assert own["stages"][1]["folder"] == courses["last"]["stages"][1]["folder"]
+    behind = own["val_loss"] - courses["adaptive"]["val_loss"]
+    assert row["behind"]["value"] == pytest.approx(behind)
+    (folder / "report.md").unlink()
+    write_report(folder)  # here the package is not installed
+    assert words in (folder / "report.md").read_text()
+    assert json.loads((folder / "report.json").read_text())["table"] == report["table"]
 
 
 def test_schema_and_operators_know_them(garden):
@@ -260,28 +261,6 @@ def test_the_package_adds_to_every_table():
     groups = ["operators", "signals", "evidence", "strategies", "objectives", "families", "loggers"]
     groups.append("baselines")
     assert set(project["entry-points"]) == {f"lagsearch.{group}" for group in groups}
-
-
-def test_a_baseline_is_a_course_and_its_words_stay_in_the_folder(garden, write_stages, tmp_path):
-    folder = tmp_path / "run"
-    options = ("--serial", "--baselines", "--out", folder)
-    short = ("[20, 20, 24]", "[6, 6, 6]"), ("{lag: 10}", "{lag: 3}"), ("batches: 4", "batches: 2")
-    [(code, _, err)] = lagsearch(garden, ("run", write_stages(*short), *options))
-    assert code == 0, err
-    report = json.loads((folder / "report.json").read_text())
-    assert [row["course"] for row in report["table"]][-2:] == ["continue", "alternating"]
-    row, words = report["table"][-1], "copies the last layers and the first one in turn"
-    assert row["says"] == words
-    courses = {each["name"]: each for each in report["courses"]}
-    own = courses["alternating"]
-    assert [each["layer_map"] for each in own["stages"]] == ["R", "0 0*", "0 1 0*"]
-    assert own["stages"][1]["folder"] == courses["last"]["stages"][1]["folder"]
-    behind = own["val_loss"] - courses["adaptive"]["val_loss"]
-    assert row["behind"]["value"] == pytest.approx(behind)
-    (folder / "report.md").unlink()
-    write_report(folder)  # here the package is not installed
-    assert words in (folder / "report.md").read_text()
-    assert json.loads((folder / "report.json").read_text())["table"] == report["table"]
 
 
 @pytest.mark.parametrize("name", ["adaptive", "../last", "Last", ""])

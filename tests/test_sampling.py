@@ -77,6 +77,7 @@ def summary(folder):
     return plans, study, {name: loss_at_lag(folder, name) for name in names}
 
 
+@pytest.mark.usefixtures("trained")
 def test_as_many_as_asked_for_and_none_twice(write_space, tmp_path):
     result = run(write_space((LISTED, MANY), asked(6, at_a_time=2)), tmp_path / "run")
     plans = RunFolder(result.folder).plans()
@@ -114,13 +115,11 @@ class Interrupt(Watch):
 
 
 FOUR = (LISTED, MANY), asked(4, at_a_time=2)
-WHOLE = []  # what the run that was not interrupted came to, once for all moments
 
 
 def whole(path, folder):
-    if not WHOLE:
-        WHOLE.append(summary(run(path, folder).folder))
-    return WHOLE[0]
+    """Return what the run that was not interrupted came to."""
+    return summary(finished(path, folder).folder)
 
 
 def test_interrupted_it_ends_as_if_it_had_not_been(write_space, tmp_path):
@@ -133,6 +132,7 @@ def test_interrupted_it_ends_as_if_it_had_not_been(write_space, tmp_path):
     assert len(result.candidates) == 4
 
 
+@pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize(
     ("moment", "nth"),
     [
@@ -171,6 +171,7 @@ def test_in_parallel_the_same_are_found(write_space, tmp_path):
     assert summary(result.folder) == whole(path, tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_study_that_says_otherwise_is_made_anew(write_space, tmp_path):
     path = write_space(asked(3))
     result = finished(path, tmp_path / "run")
@@ -184,6 +185,7 @@ def test_a_study_that_says_otherwise_is_made_anew(write_space, tmp_path):
     assert summary(result.folder) == before
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_small_space_is_exhausted(write_space, tmp_path):
     lines = []
 
@@ -204,6 +206,7 @@ def test_a_small_space_is_exhausted(write_space, tmp_path):
     assert summary(result.folder) == before
 
 
+@pytest.mark.usefixtures("trained")
 def test_with_an_oracle_and_with_seeds_that_come_later(write_space, tmp_path):
     path = write_space(asked(3, at_a_time=2))
     before = run(path, tmp_path / "run")
@@ -216,6 +219,7 @@ def test_with_an_oracle_and_with_seeds_that_come_later(write_space, tmp_path):
         assert trial.value == pytest.approx(expected, 1e-12)
 
 
+@pytest.mark.usefixtures("trained")
 def test_the_schedule_repeats_the_winner_without_sampling(write_space, tmp_path):
     whole = run(write_space((LISTED, LAYERS), asked(2, at_a_time=2)), tmp_path / "run")
     assert whole.winner.startswith("layers-")
@@ -224,6 +228,7 @@ def test_the_schedule_repeats_the_winner_without_sampling(write_space, tmp_path)
     assert replay.report["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
 
 
+@pytest.mark.usefixtures("trained")
 def test_baselines_are_not_sampled_and_always_there(write_space, tmp_path):
     path = write_space((LISTED, LISTED + "  - {operator: scratch}\n"), asked(2))
     result = run(path, tmp_path / "run")
@@ -232,6 +237,7 @@ def test_baselines_are_not_sampled_and_always_there(write_space, tmp_path):
     assert "scratch" not in {each["candidate"] for each in trials_of(result.folder)}
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_failed_candidate_is_told_as_one(write_space, tmp_path, monkeypatch):
     from lagsearch.running.workers import serial
 

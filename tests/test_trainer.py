@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from finished import finished
 from safetensors.torch import load_file
 
 from lagsearch.records.curve import read_curve
@@ -18,6 +19,8 @@ from lagsearch.running.trainers import TrainerJob
 from lagsearch.running.trainers.advance import _Elsewhere
 from lagsearch.running.trainers.process import running_command
 from lagsearch.space import Trainer
+
+pytestmark = pytest.mark.usefixtures("trained")
 
 TRAINER = Path(__file__).with_name("small_trainer.py")
 COMMAND = (
@@ -58,14 +61,12 @@ def says(out, pattern):
 
 
 @pytest.fixture
-def ran(call, write, tmp_path):
-    code, out, error = call("run", write(), "--serial", "--out", tmp_path / "run")
-    assert code == 0, error
-    return tmp_path / "run", out
+def ran(write, tmp_path):
+    return finished(write(), tmp_path / "run").folder
 
 
 def test_curves_states_and_the_winner_are_those_of_a_run(ran, call):
-    folder, out = ran
+    folder = ran
     report = json.loads((folder / "report.json").read_text())
     winner, loser = (each["name"] for each in report["candidates"])
     assert [each.step for each in curve(folder, winner).evaluations] == [0, 10, 24]
@@ -73,11 +74,12 @@ def test_curves_states_and_the_winner_are_those_of_a_run(ran, call):
     assert len(curve(folder, winner).at(24).val_loss_batches) == 4
     assert report["batches"] == 4
     assert not (folder / "states").exists(), "states and the trainer's files are let go"
-    says(out, "paired t-test")
     log = (folder / "curves" / f"{winner}.log").read_text()
     assert "--steps 24 --seed 3" in log and "--done 10" in log, "the winner is resumed from K"
     assert call("replay", folder)[0] == 2, "as without an oracle"
-    assert call("report", folder)[0] == 0
+    code, out, _ = call("report", folder)
+    assert code == 0
+    says(out, "paired t-test")
 
 
 def test_the_winner_is_what_the_trainer_left(call, write, tmp_path):
@@ -95,7 +97,7 @@ def test_the_winner_is_what_the_trainer_left(call, write, tmp_path):
 
 
 def test_the_loss_at_step_0_is_that_of_lagsearch(ran, call, write_space, tmp_path):
-    folder, _ = ran
+    folder = ran
     two = ("init: [duplicate, random]", "init: duplicate")
     space = write_space(("search: {lag: 10}\n", "search: {lag: 10, baselines: []}\n"), two)
     assert call("run", space, "--serial", "--out", tmp_path / "own")[0] == 0
@@ -105,14 +107,15 @@ def test_the_loss_at_step_0_is_that_of_lagsearch(ran, call, write_space, tmp_pat
 
 
 def test_a_second_call_trains_nothing(ran, call, write, tmp_path, monkeypatch):
-    folder, _ = ran
+    folder = ran
     monkeypatch.setattr("lagsearch.running.trainers.advance.running_command", None)
     assert call("run", write(), "--serial", "--out", folder)[0] == 0
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_rays_slots_come_to_the_same(ran, call, write, tmp_path):
-    folder, _ = ran
+    folder = ran
     code, _, error = call("run", write(), "--out", tmp_path / "ray")
     assert code == 0, error
     for name in ("lag-i0-b1-duplicate", "lag-i2-b1-duplicate"):

@@ -14,14 +14,22 @@ from lagsearch.cli.export import export_command
 from lagsearch.cli.grow import grow_command
 from lagsearch.cli.log import check_log, log_command
 from lagsearch.cli.options import (
+    BaselinesOption,
     BudgetOption,
     ColumnOption,
+    FigureWidthOption,
     HiddenOption,
     HoursOption,
     KeepOption,
     LagOption,
     LayersOption,
     LogOption,
+    OracleOption,
+    ProfileOption,
+    RunArgument,
+    RunFolderOption,
+    SeedsOption,
+    SerialOption,
     SetOption,
     SkipOption,
     SpaceArgument,
@@ -146,48 +154,15 @@ def init_command(
 
 @app.command("run")
 def run_command(  # noqa: PLR0913 (each is an option of the command line)
-    what: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SPACE | CHECKPOINT TEXT...",
-            help="The space file (YAML); or a checkpoint and texts, for which `init` writes one.",
-        ),
-    ],
+    what: RunArgument,
     lag: LagOption = None,
     budget: BudgetOption = None,
-    oracle: Annotated[
-        bool,
-        typer.Option(
-            "--oracle",
-            help="Train every candidate to the final step, and score the ranking by that.",
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Write the run folder here, not to reports/NAME."),
-    ] = None,
-    serial: Annotated[
-        bool, typer.Option("--serial", help="Train one candidate at a time, without Ray.")
-    ] = False,
-    profile: Annotated[
-        bool,
-        typer.Option(
-            "--profile", help="Report where the time goes, and trace a few steps of each candidate."
-        ),
-    ] = False,
-    seeds: Annotated[
-        str | None,
-        typer.Option(
-            "--seeds", metavar="0,1,2", help="Train every candidate under each of these seeds."
-        ),
-    ] = None,
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            "--baselines",
-            help="For a space with stages: train what adaptive stacking is compared with, too.",
-        ),
-    ] = False,
+    oracle: OracleOption = False,
+    out: RunFolderOption = None,
+    serial: SerialOption = False,
+    profile: ProfileOption = False,
+    seeds: SeedsOption = None,
+    baselines: BaselinesOption = False,
     layers: LayersOption = None,
     hidden: HiddenOption = None,
     hours: HoursOption = None,
@@ -305,16 +280,7 @@ def report_command(  # noqa: PLR0913 (each is an option of the command line)
             "--manifest", help="For curves of exported checkpoints: the manifest.json beside them."
         ),
     ] = None,
-    figure_width: Annotated[
-        float,
-        typer.Option(
-            "--figure-width",
-            metavar="INCHES",
-            min=2.5,
-            max=20,
-            help="Width of the figures for papers: 3.25 for one column, 6.75 for two.",
-        ),
-    ] = PAGE_WIDTH,
+    figure_width: FigureWidthOption = PAGE_WIDTH,
 ) -> None:
     """Build a run folder's report again, or that of the curves of another trainer."""
     if pack and not path.is_dir():

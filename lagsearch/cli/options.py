@@ -1,6 +1,7 @@
-"""Options that several verbs share, and what their words are read as."""
+"""Options of the verbs, and what their words are read as."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -65,6 +66,56 @@ LogOption = Annotated[
         "--log",
         metavar="NAME,NAME",
         help="Send all curves while the run goes on, to tensorboard, wandb, mlflow or optuna.",
+    ),
+]
+RunArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SPACE | CHECKPOINT TEXT...",
+        help="The space file (YAML); or a checkpoint and texts, for which `init` writes one.",
+    ),
+]
+OracleOption = Annotated[
+    bool,
+    typer.Option(
+        "--oracle",
+        help="Train every candidate to the final step, and score the ranking by that.",
+    ),
+]
+RunFolderOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write the run folder here, not to reports/NAME."),
+]
+SerialOption = Annotated[
+    bool, typer.Option("--serial", help="Train one candidate at a time, without Ray.")
+]
+ProfileOption = Annotated[
+    bool,
+    typer.Option(
+        "--profile", help="Report where the time goes, and trace a few steps of each candidate."
+    ),
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds", metavar="0,1,2", help="Train every candidate under each of these seeds."
+    ),
+]
+BaselinesOption = Annotated[
+    bool,
+    typer.Option(
+        "--baselines",
+        help="For a space with stages: train what adaptive stacking is compared with, too.",
+    ),
+]
+FigureWidthOption = Annotated[
+    float,
+    typer.Option(
+        "--figure-width",
+        metavar="INCHES",
+        min=2.5,
+        max=20,
+        help="Width of the figures for papers: 3.25 for one column, 6.75 for two.",
     ),
 ]
 

@@ -201,14 +201,8 @@ def prepared(
     if not only_grows:
         _check_downstream(plan, folder, watch)
         check_trainer(first, plan.stages[0], watch.say)
-    memory = [each.cost.memory_bytes for each in plan.candidates]
     nodes = join(plan)
-    compute, slots = _resources(first, memory, nodes, only_grows=only_grows)
-    trains = first.space.trainer is None and not only_grows
-    is_training = trains or any(each.checkpoint is None for each in plan.stages[0].sources)
-    if is_training and nodes is None:  # on a cluster that shows only later
-        for each in file.stages:
-            _check_compiling(each, compute.device)
+    compute, slots = _placed(plan, nodes, only_grows=only_grows)
     for_sources = slots_of_sources(first.space.resources, slots, nodes)
     store, objective = _open_data(file.stages, tokenizer, watch, opener)
     return plan, Shared(
@@ -232,6 +226,25 @@ def prepared(
         watch=watch,
         write_report=write_report,
     )
+
+
+def _placed(
+    plan: Plan, nodes: tuple[Node, ...] | None, *, only_grows: bool
+) -> tuple[Compute, Slots]:
+    """Return what candidates are computed with and how many at a time, where that can be compiled.
+
+    Raises:
+        LagsearchError: There is no room for one, or no compiler for what is to be compiled here.
+    """
+    first = plan.file.stages[0]
+    memory = [each.cost.memory_bytes for each in plan.candidates]
+    compute, slots = _resources(first, memory, nodes, only_grows=only_grows)
+    trains = first.space.trainer is None and not only_grows
+    is_training = trains or any(each.checkpoint is None for each in plan.stages[0].sources)
+    if is_training and nodes is None:  # on a cluster that shows only later
+        for each in plan.file.stages:
+            _check_compiling(each, compute.device)
+    return compute, slots
 
 
 def _check_downstream(plan: Plan, folder: RunFolder, watch: Watch) -> None:

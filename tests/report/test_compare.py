@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -219,23 +217,21 @@ def test_all_text_of_runs_is_escaped(tmp_path):
         (["one.csv", "none.csv"], "no such file"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(two, tmp_path, names, message):
+def test_what_cannot_be_compared_is_one_line(call, two, tmp_path, names, message):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "report.json").write_text("{}")  # of another program
-    command = [sys.executable, "-m", "lagsearch.cli", "compare", *(tmp_path / n for n in names)]
-    command += ["--out", tmp_path / "out"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    words = (*(tmp_path / name for name in names), "--out", tmp_path / "out")
+    code, out, error = call("compare", *words)
+    assert (code, out) == (2, "")
+    assert message in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_the_terminal_shows_what_the_page_holds(two, tmp_path):
+def test_the_terminal_shows_what_the_page_holds(call, two, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "lagsearch.cli", "compare", *two[:2], "--out", out]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
-    told, _, last = done.stdout.rpartition("\n\nComparison: ")
+    code, shown, error = call("compare", *two[:2], "--out", out)
+    assert code == 0, error
+    told, _, last = shown.rpartition("\n\nComparison: ")
     assert last.strip() == f"{out}/compare.html, {out}/compare.md"
     assert told in (out / "compare.md").read_text()

@@ -1,7 +1,5 @@
 """Curves as other tools write them: the same numbers whatever the form."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,14 +115,12 @@ def read_curves_of(path, name):
     return read_curves(path).by_seed[name]
 
 
-def test_bytes_that_are_no_text_are_said_to_be(tmp_path):
+def test_bytes_that_are_no_text_are_said_to_be(call, tmp_path):
     path = tmp_path / "curves.csv"
     path.write_bytes(b"candidate,step,val_loss\n\xff\xe9,1,2.0\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "lagsearch.cli", "report", str(path)], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert done.stderr == (
+    code, _, error = call("report", path)
+    assert code == 2
+    assert error == (
         f"lagsearch: {path}: byte 25 is neither UTF-8 nor UTF-16 text: save it as UTF-8\n"
     )
 
