@@ -22,7 +22,7 @@ QUARTER, HALF = 0.25, 0.5
 
 
 @dataclass(frozen=True)
-class Beside:
+class RuleFigures:
     """What a rule comes to over runs, beside LAG.
 
     Attributes:
@@ -109,7 +109,7 @@ def _at_budget(both: Sequence[tuple[tuple[float, float], tuple[float, float]]]) 
 
 def asked_for(
     every: Sequence[Sequence[Recording]], runs: Sequence[RunFigures], share: float
-) -> Beside | None:
+) -> RuleFigures | None:
     """Return what `--budget` comes to, beside LAG within that budget; None where no run can.
 
     Args:
@@ -136,7 +136,7 @@ def with_prior(
     every: Sequence[Sequence[Recording]],
     runs: Sequence[RunFigures],
     growths: Mapping[str, Fares] | None = None,
-) -> Beside:
+) -> RuleFigures:
     """Return what LAG at each run's K comes to where a prior breaks ties.
 
     Args:
@@ -168,7 +168,7 @@ def _beside(
     rows: Sequence[tuple[float, float, float]],
     runs: Sequence[RunFigures],
     chosen: Mapping[str, int],
-) -> Beside:
+) -> RuleFigures:
     cost_R, regret_R, standard_R = np.array(rows).T
     gain_R = standard_R - regret_R
     floors = [(each.floor, regret) for each, regret in zip(runs, regret_R, strict=True)]
@@ -176,7 +176,7 @@ def _beside(
     floor, of_known = known.mean(axis=0) if len(known) else (0.0, 0.0)
     low, high = interval_over_runs(regret_R.tolist())
     least, most = interval_over_runs(((gain_R + 1) / 2).tolist())  # gains are from -1 to 1
-    return Beside(
+    return RuleFigures(
         cost=float(cost_R.mean()),
         regret=float(regret_R.mean()),
         low=low,

@@ -23,7 +23,7 @@ from lagsearch.bench.strategies import (
     compare_strategies,
     interval_over_runs,
 )
-from lagsearch.bench.teaching import Beside, asked_for, budgets_of, with_prior
+from lagsearch.bench.teaching import RuleFigures, asked_for, budgets_of, with_prior
 from lagsearch.errors import RunFolderError, counted
 from lagsearch.records.benchmark import Benchmark
 from lagsearch.replay.budgets import BUDGETS
@@ -166,7 +166,7 @@ def _asked(
     return Section("What --budget chooses", (words, _grid(head, rows), *lines))
 
 
-def _cells(found: Beside) -> list[str]:
+def _cells(found: RuleFigures) -> list[str]:
     return [
         f"{found.cost:.0%}",
         f"{found.regret:.3f}",
@@ -179,7 +179,7 @@ def _cells(found: Beside) -> list[str]:
     ]
 
 
-def _prior(found: Beside, *, is_chosen_here: bool) -> Section:
+def _prior(found: RuleFigures, *, is_chosen_here: bool) -> Section:
     head = (
         "cost", "relative regret", "95 %", "of the noise floor", "without the prior", "gain, 95 %",
         "wins, losses", "p",
