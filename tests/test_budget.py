@@ -91,7 +91,7 @@ FARES = {"identity": Fares(9, 0.3, 0.2, 3, 0), "random": Fares(8, 0.1, 0.9, 6, 4
 @pytest.fixture
 def prior(monkeypatch):
     def know(growths):
-        found = Taught(9, taught().budgets, growths)
+        found = Taught(9, taught().budgets, taught().with_prior, growths)
         for room in ("planning.prior", "selection.taught"):
             monkeypatch.setattr(f"lagsearch.{room}.taught", lambda: found)
 
@@ -131,7 +131,7 @@ def test_a_tie_goes_to_the_prior_and_the_run_remembers_it(write_space, tmp_path,
         for each in json.loads((found.folder / "plans.json").read_text())["candidates"]
         if each["name"] == found.winner
     ]
-    assert entry["prior"] == 0.1
+    assert entry["prior"] == pytest.approx((9 * 0.1 + 2 * 0.5) / 11)
     prior({})  # another version has learned something else: the run stays what it was
     assert read_run(RunFolder(found.folder)).winner == found.winner
     [ended] = [each for each in found.candidates if each.name == found.winner]

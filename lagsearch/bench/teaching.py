@@ -15,6 +15,8 @@ from lagsearch.replay.replay import Recording, lag_outcome, recordings_of
 from lagsearch.selection import BudgetedSearch
 from lagsearch.selection.taught import STANDARD, AtBudget, Fares, Taught, search_within
 
+Prior = dict[str, float]
+"""Where candidates ended in other runs, by name."""
 DIGITS = 4
 """Of figures."""
 QUARTER, HALF = 0.25, 0.5
@@ -58,23 +60,54 @@ def taught_by(benchmark: Benchmark) -> Taught:
     """Return what the runs of a benchmark teach."""
     names = [each for each in benchmark.runs if why_left_out(benchmark.searched(each)) is None]
     every = [recordings_of(benchmark.searched(name), benchmark.path / name) for name in names]
-    figures = [figures_of(benchmark, name) for name in names]
-    return Taught(len(names), budgets_of(every), fares_of(figures))
+    runs = [figures_of(benchmark, name) for name in names]
+    return Taught(
+        len(names),
+        budgets_of(every),
+        budgets_of(every, priors_of(runs)),
+        fares_of(runs),
+    )
 
 
-def budgets_of(every: Sequence[Sequence[Recording]]) -> dict[str, dict[float, AtBudget]]:
-    """Return what each search comes to at each budget.
+def priors_of(
+    runs: Sequence[RunFigures], growths: Mapping[str, Fares] | None = None
+) -> list[Prior]:
+    """Return a prior for each run: where candidates are expected to end, by name.
+
+    Args:
+        runs: What they show.
+        growths: How kinds of growths fare; as in all other runs here when left out.
+    """
+    found = []
+    for run in runs:
+        known = growths or fares_of([each for each in runs if each is not run])
+        found.append(
+            {name: known[label].expected for name, label in run.labels.items() if label in known}
+        )
+    return found
+
+
+def budgets_of(
+    every: Sequence[Sequence[Recording]], priors: Sequence[Prior] | None = None
+) -> dict[str, dict[float, AtBudget]]:
+    """Return what each search comes to at each budget, beside LAG without a prior.
 
     Args:
         every: The recordings of each run, one for each seed.
+        priors: One for each run, if any.
     """
+    plain = [Prior()] * len(every)
     found: dict[str, dict[float, AtBudget]] = {}
     for budget in BUDGETS:
         rows = {
-            search.title: [_mean_of_seeds(run, strategy, search, budget) for run in every]
+            search.title: [
+                _mean_of_seeds(run, strategy, search, budget, prior)
+                for run, prior in zip(every, priors or plain, strict=True)
+            ]
             for strategy, search in budgeted_searches()
         }
-        standard = rows[STANDARD]
+        name, lag = _searches()[STANDARD]
+        standard = [_mean_of_seeds(run, name, lag, budget, Prior()) for run in every]
         for title, row in rows.items():
             both = [
                 (own, other)
@@ -86,10 +119,14 @@ def budgets_of(every: Sequence[Sequence[Recording]]) -> dict[str, dict[float, At
     return found
 
 
+def _searches() -> dict[str, tuple[str, BudgetedSearch]]:
+    return {search.title: (name, search) for name, search in budgeted_searches()}
+
+
 def _mean_of_seeds(
-    run: Sequence[Recording], strategy: str, search: BudgetedSearch, budget: float
+    run: Sequence[Recording], strategy: str, search: BudgetedSearch, budget: float, prior: Prior
 ) -> tuple[float, float] | None:
-    outcomes = [replay_within(each, strategy, search, budget) for each in run]
+    outcomes = [replay_within(each, strategy, search, budget, prior) for each in run]
     if any(each is None for each in outcomes):
         return None
     rows = [(each.cost, each.relative_regret) for each in outcomes if each is not None]
@@ -108,7 +145,10 @@ def _at_budget(both: Sequence[tuple[tuple[float, float], tuple[float, float]]]) 
 
 
 def asked_for(
-    every: Sequence[Sequence[Recording]], runs: Sequence[RunFigures], share: float
+    every: Sequence[Sequence[Recording]],
+    runs: Sequence[RunFigures],
+    share: float,
+    priors: Sequence[Prior] | None = None,
 ) -> RuleFigures | None:
     """Return what `--budget` comes to, beside LAG within that budget; None where no run can.
 
@@ -116,15 +156,18 @@ def asked_for(
         every: The recordings of each run.
         runs: What each shows.
         share: The budget.
+        priors: One for each run, where `search.prior` is given, too.
     """
-    searches = {search.title: (name, search) for name, search in budgeted_searches()}
+    searches = _searches()
     rows, able, chosen = [], [], Counter[str]()
-    for run, figures in zip(every, runs, strict=True):
-        found = search_within(share, len(run[0].names), run[0].completion)
+    for run, figures, prior in zip(every, runs, priors or [Prior()] * len(every), strict=True):
+        found = search_within(
+            share, len(run[0].names), run[0].completion, has_prior=priors is not None
+        )
         if found is None:
             continue
-        own = _mean_of_seeds(run, *searches[found.title], share)
-        other = _mean_of_seeds(run, *searches[STANDARD], share)
+        own = _mean_of_seeds(run, *searches[found.title], share, prior)
+        other = _mean_of_seeds(run, *searches[STANDARD], share, Prior())
         if own is not None and other is not None:
             rows.append((*own, other[1]))
             able.append(figures)
@@ -132,24 +175,18 @@ def asked_for(
     return _beside(rows, able, chosen) if rows else None
 
 
-def with_prior(
-    every: Sequence[Sequence[Recording]],
-    runs: Sequence[RunFigures],
-    growths: Mapping[str, Fares] | None = None,
+def ties_by_prior(
+    every: Sequence[Sequence[Recording]], runs: Sequence[RunFigures], priors: Sequence[Prior]
 ) -> RuleFigures:
     """Return what LAG at each run's K comes to where a prior breaks ties.
 
     Args:
         every: The recordings of each run.
         runs: What each shows.
-        growths: How kinds of growths fare; those of all other runs here when left out.
+        priors: One for each run.
     """
     rows = []
-    for recordings, figures in zip(every, runs, strict=True):
-        known = growths or fares_of([each for each in runs if each is not figures])
-        prior = {
-            name: known[label].final for name, label in figures.labels.items() if label in known
-        }
+    for recordings, prior in zip(every, priors, strict=True):
         end, lag = recordings[0].completion, recordings[0].settings.rungs[-1]
         count = len(recordings[0].names)
         regrets = [

@@ -23,7 +23,14 @@ from lagsearch.bench.strategies import (
     compare_strategies,
     interval_over_runs,
 )
-from lagsearch.bench.teaching import RuleFigures, asked_for, budgets_of, with_prior
+from lagsearch.bench.teaching import (
+    Prior,
+    RuleFigures,
+    asked_for,
+    budgets_of,
+    priors_of,
+    ties_by_prior,
+)
 from lagsearch.errors import RunFolderError, counted
 from lagsearch.records.benchmark import Benchmark
 from lagsearch.replay.budgets import BUDGETS
@@ -75,13 +82,15 @@ def page_of(
     ]
     budgets = budgets_of(every)
     drawn = [] if figures is None else draw_bench(runs, budgets, figures)
-    growths = None if chosen_on is None else taught().growths
+    priors = priors_of(runs, None if chosen_on is None else taught().growths)
     sections: list[Section | tuple[str, str]] = [
         *drawn[:1],
         _budgets(budgets),
-        _asked(every, runs, is_chosen_here=chosen_on is None),
+        _asked(every, runs, None, is_chosen_here=chosen_on is None),
+        _budgets(budgets_of(every, priors), has_prior=True),
+        _asked(every, runs, priors, is_chosen_here=chosen_on is None),
         _strategies(found, _goal(found, best, is_chosen_here=chosen_on is None)),
-        _prior(with_prior(every, runs, growths), is_chosen_here=chosen_on is None),
+        _prior(ties_by_prior(every, runs, priors), is_chosen_here=chosen_on is None),
         _noise(runs),
         _shares(runs),
         *drawn[2:],
@@ -117,7 +126,7 @@ def _compared(
     return runs, compare_strategies(benchmark, {each.name: each.floor for each in runs}, tell)
 
 
-def _budgets(found: Mapping[str, Mapping[float, AtBudget]]) -> Section:
+def _budgets(found: Mapping[str, Mapping[float, AtBudget]], *, has_prior: bool = False) -> Section:
     rows = [
         [title, *(_at_budget(row.get(budget)) for budget in BUDGETS)]
         for title, row in found.items()
@@ -129,9 +138,10 @@ def _budgets(found: Mapping[str, Mapping[float, AtBudget]]) -> Section:
     )
     n_runs = max(at.runs for row in found.values() for at in row.values())
     rows = [[cell.removesuffix(f": {n_runs}") for cell in row] for row in rows]
-    return Section(
-        "Within a budget", (words, _grid(("search", *(f"{b:.0%}" for b in BUDGETS)), rows))
-    )
+    if has_prior:
+        words = "The same, where what growths of their kinds came to in other runs counts, too."
+    title = "Within a budget, with a prior" if has_prior else "Within a budget"
+    return Section(title, (words, _grid(("search", *(f"{b:.0%}" for b in BUDGETS)), rows)))
 
 
 def _at_budget(at: AtBudget | None) -> str:
@@ -139,7 +149,11 @@ def _at_budget(at: AtBudget | None) -> str:
 
 
 def _asked(
-    every: Sequence[Sequence[Recording]], runs: Sequence[RunFigures], *, is_chosen_here: bool
+    every: Sequence[Sequence[Recording]],
+    runs: Sequence[RunFigures],
+    priors: Sequence[Prior] | None,
+    *,
+    is_chosen_here: bool,
 ) -> Section:
     head = (
         "--budget", "chooses", "cost", "relative regret", "95 %", "of the noise floor",
@@ -148,7 +162,7 @@ def _asked(
     rows: list[list[str]] = []
     lines: list[str] = []
     for share in BUDGETS:
-        if (found := asked_for(every, runs, share)) is None:
+        if (found := asked_for(every, runs, share, priors)) is None:
             continue
         chosen = ", ".join(f"{title} {count}" for title, count in found.chosen.items())
         rows.append([f"{share:.0%}", chosen, *_cells(found)])
@@ -163,7 +177,12 @@ def _asked(
         f"What `--budget` chooses, for the candidates and steps of each run ({where}), beside LAG "
         "alone within the same budget; p by flips of signs over runs, for each budget by itself."
     )
-    return Section("What --budget chooses", (words, _grid(head, rows), *lines))
+    title = "What --budget chooses"
+    if priors is not None:
+        title += ", with a prior"
+        known = "all other runs here" if is_chosen_here else "the half choice"
+        words = f"The same with `search.prior`, of {known}; LAG beside it has none."
+    return Section(title, (words, _grid(head, rows), *lines))
 
 
 def _cells(found: RuleFigures) -> list[str]:

@@ -39,7 +39,8 @@ def within_budget(file: SpaceFile, share: float, stages: Sequence[StagePlan]) ->
         where = f"stage {number}: " if file.has_stages else ""
         found = _search(stage, share, where)
         _put(part, stage, found, own_lag=file.has_stages)
-        said.append(f"{where}--budget {share:g}: {_told(found)}")
+        has_prior = stage.space.search.prior is not None
+        said.append(f"{where}--budget {share:g}: {_told(found, has_prior=has_prior)}")
     checked = check_file(file.path, tree, dict(file.lines))
     return replace(checked, remarks=tuple(said))
 
@@ -52,6 +53,7 @@ def _search(stage: StagePlan, share: float, where: str) -> Budgeted:
         count,
         space.training.steps,
         signal=space.search.signal,
+        has_prior=space.search.prior is not None,
         among=(STANDARD,) if samples else None,
     )
     if found is not None:
@@ -74,7 +76,7 @@ def _put(part: dict[str, Any], stage: StagePlan, found: Budgeted, *, own_lag: bo
         part["lag"] = part["search"].pop("lag")
 
 
-def _told(found: Budgeted) -> str:
+def _told(found: Budgeted, *, has_prior: bool) -> str:
     """Say what was chosen, and what the benchmark has to say for it."""
     named = {"cut": "cut", "lag": "K"}
     steps = [f"{word} {found.keys[key]:,}" for key, word in named.items() if key in found.keys]
@@ -82,8 +84,9 @@ def _told(found: Budgeted) -> str:
     known = (
         f"{found.title}, {', '.join(steps)}; in {at.runs} recorded runs, at {found.budget:.0%} of "
         f"training all, its relative regret was {at.regret:.2f} ({at.low:.2f} to {at.high:.2f})"
+        f"{' with the prior of the others' if has_prior else ''}"
     )
-    if found.title == STANDARD:
+    if found.title == STANDARD and not has_prior:
         return known
     tried = f"p = {at.p_value:.2g}, before correction for {len(taught().budgets)} searches"
     return f"{known}, and that of LAG alone {at.regret + at.gain:.2f} ({tried})"

@@ -19,7 +19,7 @@ def expected_place(planned: PlannedCandidate) -> float | None:
     if candidate.is_baseline:
         return None
     found = taught().growths.get(label_of(candidate.operator, candidate.settings, planned.also))
-    return None if found is None else found.final
+    return None if found is None else found.expected
 
 
 def tell_prior(space: Space, candidates: Sequence[PlannedCandidate]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Searches that cost a share of training all, on recorded curves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lagsearch.replay.replay import Recording, outcome_of
@@ -32,11 +32,22 @@ def budgeted_searches() -> Iterator[tuple[str, BudgetedSearch]]:
 
 
 def replay_within(
-    recording: Recording, strategy: str, search: BudgetedSearch, budget: float
+    recording: Recording,
+    strategy: str,
+    search: BudgetedSearch,
+    budget: float,
+    prior: Mapping[str, float] | None = None,
 ) -> BudgetOutcome | None:
     """Return what a search within a budget comes to; None where there is none within it.
 
     Its steps are the last evaluated ones up to those that the budget pays for.
+
+    Args:
+        recording: The recorded curves.
+        strategy: How it decides.
+        search: With which settings.
+        budget: What it may cost, as a share of training all.
+        prior: Where candidates like these ended in other runs, by name.
     """
     n_candidates, completion = len(recording.names), recording.completion
     keys = search.keys(budget, n_candidates, completion)
@@ -58,6 +69,7 @@ def replay_within(
         cut=cut,
         keep=keys.get("keep", "half"),
         own=keys.get("settings", {}),
+        prior=prior or {},
     )
     found = outcome_of(recording, settings, search.title, "budget")
     spent = found.steps + completion - found.lag

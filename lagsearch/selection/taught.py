@@ -15,6 +15,8 @@ from lagsearch.selection.strategies.registry import STRATEGIES
 
 STANDARD = "LAG"
 """The search that others are compared with."""
+DRAWN = 2
+"""Runs in the middle that are added to those of a kind of growth: few runs say little."""
 FEWEST = 0.5
 """Share of the runs in which a search must have been possible at a budget to be chosen there."""
 
@@ -60,6 +62,11 @@ class Fares:
     leads_early: int
     ends_behind: int
 
+    @property
+    def expected(self) -> float:
+        """Its place in another run: the mean, drawn to the middle as by `DRAWN` further runs."""
+        return (self.final * self.runs + 0.5 * DRAWN) / (self.runs + DRAWN)
+
 
 @dataclass(frozen=True)
 class Taught:
@@ -68,12 +75,18 @@ class Taught:
     Attributes:
         runs: How many runs.
         budgets: By search and budget.
+        with_prior: The same where what growths of a kind came to in the other runs is a prior.
         growths: By label (`label_of`).
     """
 
     runs: int
     budgets: Mapping[str, Mapping[float, AtBudget]]
+    with_prior: Mapping[str, Mapping[float, AtBudget]]
     growths: Mapping[str, Fares]
+
+    def known(self, *, has_prior: bool) -> Mapping[str, Mapping[float, AtBudget]]:
+        """Return what searches came to, with the prior or without."""
+        return self.with_prior if has_prior else self.budgets
 
 
 @dataclass(frozen=True)
@@ -99,12 +112,17 @@ class Budgeted:
 def taught() -> Taught:
     """Return what the benchmark has taught."""
     found = json.loads(files("lagsearch.selection").joinpath("taught.json").read_bytes())
-    return Taught(
-        found["runs"],
+    budgets, with_prior = (
         {
             title: {float(budget): AtBudget(**at) for budget, at in row.items()}
-            for title, row in found["budgets"].items()
-        },
+            for title, row in found[key].items()
+        }
+        for key in ("budgets", "with_prior")
+    )
+    return Taught(
+        found["runs"],
+        budgets,
+        with_prior,
         {label: Fares(**fares) for label, fares in found["growths"].items()},
     )
 
@@ -115,6 +133,7 @@ def search_within(
     completion: int,
     *,
     signal: str = "loss",
+    has_prior: bool = False,
     among: Collection[str] | None = None,
 ) -> Budgeted | None:
     """Return the search within a budget that the benchmark's runs speak for.
@@ -124,6 +143,7 @@ def search_within(
         n_candidates: How many there are.
         completion: The final step.
         signal: What candidates are judged by; another than `loss` is not changed.
+        has_prior: Whether what other runs came to is used as a prior, too.
         among: Titles of the searches that are looked at; all when left out.
 
     Returns:
@@ -135,7 +155,7 @@ def search_within(
         if among is None or search.title in among
         if (keys := search.keys(share, n_candidates, completion)) is not None
         and (signal == "loss" or "signal" not in keys)
-        if (known := _near(search.title, share)) is not None
+        if (known := _near(search.title, share, has_prior=has_prior)) is not None
         for gain, budget, at in [known]
     ]
     return max(found, key=lambda pair: pair[0], default=(0.0, None))[1]
@@ -151,13 +171,14 @@ def _searches(signal: str) -> list[tuple[str, BudgetedSearch]]:
     ]
 
 
-def _near(title: str, share: float) -> tuple[float, float, AtBudget] | None:
+def _near(title: str, share: float, *, has_prior: bool) -> tuple[float, float, AtBudget] | None:
     """Return the gain, the nearest budget, and what is known of it.
 
     The gain is the mean over that budget and its two neighbours: that of one alone is as much luck
     as knowledge.
     """
-    grid, row = sorted(taught().budgets[STANDARD]), taught().budgets[title]
+    known = taught().known(has_prior=has_prior)
+    grid, row = sorted(known[STANDARD]), known[title]
     nearest = min(grid, key=lambda budget: abs(budget - share))
     if nearest not in row or row[nearest].runs < FEWEST * taught().runs:
         return None

@@ -417,9 +417,9 @@ class Search(StrictModel):
     batches, once the ranking is stable; `forecast` those that are behind and whose curves lead to
     an end behind the leader's, without waiting for the ranking; or what an installed package
     adds."""
-    keep: Literal["half", "quarter"] | PositiveInt = "half"
+    keep: Literal["half", "third", "quarter"] | PositiveInt = "half"
     """`finalists` only: how many candidates are trained on from `cut` to K: `half` of them, a
-    `quarter`, or a number."""
+    `third`, a `quarter`, or a number."""
     cut: PositiveInt | None = None
     """`finalists` only: the step at which finalists are chosen; half of K when left out."""
     candidates: PositiveInt | None = None
@@ -440,8 +440,9 @@ class Search(StrictModel):
     one when left out. The order of the training data, dropout and random weights vary, the
     validation batches do not. The winner that is trained on and saved is that of the first."""
     prior: Literal["bench"] | None = None
-    """Break ties at K by where growths like these ended in the benchmark's runs, and warn of those
-    that lead early and end behind; nothing of it when left out."""
+    """Where growths like these ended in the benchmark's runs breaks ties at K, counts where
+    `finalists` are chosen, and warns of those that lead early and end behind; nothing of it when
+    left out."""
     vary_sources: bool = False
     """Train the sources anew under each seed, too."""
     keep_checkpoints: PositiveInt | None = None

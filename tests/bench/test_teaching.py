@@ -8,7 +8,7 @@ import pytest
 from lagsearch.bench.design import designs
 from lagsearch.bench.figures import RunFigures
 from lagsearch.bench.pictures import bench_sheets
-from lagsearch.bench.teaching import asked_for, budgets_of, fares_of, with_prior
+from lagsearch.bench.teaching import asked_for, budgets_of, fares_of, priors_of, ties_by_prior
 from lagsearch.replay.replay import Recording
 from lagsearch.report.pictures.picture import Points
 from lagsearch.selection import LossTable, Measured, SearchSettings
@@ -67,7 +67,7 @@ def test_at_each_budget_regret_and_gain_are_means_over_runs():
 def test_what_a_budget_chooses_is_counted_and_set_beside_lag(monkeypatch):
     grid = {0.3: AtBudget(5, 0.3, 0.1, 0, 1, 0.0, 1.0)}
     better = {0.3: AtBudget(5, 0.3, 0.1, 0, 1, 0.1, 1.0)}
-    known = Taught(5, {"LAG": grid, "finalists: quarter, to half": better}, {})
+    known = Taught(5, {"LAG": grid, "finalists: quarter, to half": better}, {}, {})
     monkeypatch.setattr("lagsearch.selection.taught.taught", lambda: known)
     every = [[random_run(seed)] for seed in range(5)]
     shown = [figures({}, {}, floor) for floor in (0.1, None, 0.2, 0.3, None)]
@@ -97,10 +97,11 @@ def test_a_prior_of_the_other_runs_breaks_ties():
         runs.append([replace(one, measured=Measured(table))])
         places = {"c0": (0.0, 1.0), "c1": (0.5, 0.0), "c2": (1.0, 0.5)}
         shown.append(figures(places, {"c0": "x", "c1": "y", "c2": "z"}))
-    found = with_prior(runs, shown)
+    found = ties_by_prior(runs, shown, priors_of(shown))
     assert (found.regret, found.standard) == pytest.approx((0.0, 1.0), abs=1e-9)
     assert (found.wins, found.losses) == (4, 0)
-    other = with_prior(runs, shown, {"x": Fares(9, 0.5, 0.1, 0, 0), "y": Fares(9, 0.5, 0.9, 0, 0)})
+    growths = {"x": Fares(9, 0.5, 0.1, 0, 0), "y": Fares(9, 0.5, 0.9, 0, 0)}
+    other = ties_by_prior(runs, shown, priors_of(shown, growths))
     assert (other.regret, other.wins, other.losses) == pytest.approx((1.0, 0, 0), abs=1e-9)
 
 

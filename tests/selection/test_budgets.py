@@ -17,7 +17,9 @@ SHARES = (0.12, 0.2, 0.3, 0.41, 0.75, 1.0)
 def cost(keys, n, end):
     """Return what is trained, step by step, as a share of training all."""
     lag, cut = keys["lag"], keys.get("cut", keys["lag"])
-    kept = {"half": ceil(n / 2), "quarter": ceil(n / 4)}.get(keys.get("keep"), n)
+    kept = {"half": ceil(n / 2), "third": ceil(n / 3), "quarter": ceil(n / 4)}.get(
+        keys.get("keep"), n
+    )
     return (n * cut + kept * (lag - cut) + (end - lag)) / (n * end)
 
 
@@ -89,7 +91,9 @@ def known(monkeypatch):
             }
             for title, row in gains.items()
         }
-        monkeypatch.setattr("lagsearch.selection.taught.taught", lambda: Taught(runs, rows, {}))
+        monkeypatch.setattr(
+            "lagsearch.selection.taught.taught", lambda: Taught(runs, rows, rows, {})
+        )
 
     return know
 

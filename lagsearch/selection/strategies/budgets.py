@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import floor
-from typing import Any, Literal
+from typing import Any
 
-from lagsearch.selection.strategies.finalists import n_finalists
+from lagsearch.selection.strategies.finalists import Keep, n_finalists
 
-EARLIEST = 0.05
+EARLIEST = 0.025
 """The least share of the final step at which any candidate is let go."""
 _ROUNDING = 1e-9
 
@@ -47,7 +47,7 @@ def finalists_keys(
     n_candidates: int,
     completion: int,
     *,
-    keep: Literal["half", "quarter"],
+    keep: Keep,
     until: float,
 ) -> Mapping[str, Any] | None:
     """Return finalists up to a share of the final step, with the latest cut that is paid for."""
@@ -61,12 +61,12 @@ def finalists_keys(
 
 
 def budgeted_finalists() -> list[BudgetedSearch]:
-    """Return the better half and the better quarter, to a third and to half of the final step."""
-    keeps: tuple[Literal["half", "quarter"], ...] = ("half", "quarter")
+    """Return finalists to half and to three quarters of the final step."""
+    keeps: tuple[Keep, ...] = ("half", "third", "quarter")
     return [
         BudgetedSearch(
             f"finalists: {keep}, to {word}", partial(finalists_keys, keep=keep, until=until)
         )
-        for until, word in ((1 / 2, "half"), (1 / 3, "a third"))
+        for until, word in ((1 / 2, "half"), (3 / 4, "three quarters"))
         for keep in keeps
     ]

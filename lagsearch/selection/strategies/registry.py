@@ -119,4 +119,6 @@ def decide(measured: Measured, settings: SearchSettings) -> Order | Choice:
         settings: The search's.
     """
     found = find_strategy(settings.strategy).decide(measured, settings)
-    return break_ties(found, measured, settings) if isinstance(found, Choice) else found
+    if isinstance(found, Order) or settings.cut is not None:
+        return found  # where finalists were chosen the prior has counted: once is enough
+    return break_ties(found, measured, settings)

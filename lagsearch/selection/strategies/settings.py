@@ -42,7 +42,7 @@ class SearchSettings:
     signal: str = "loss"
     first: int | None = None
     cut: int | None = None
-    keep: Literal["half", "quarter"] | int = "half"
+    keep: Literal["half", "third", "quarter"] | int = "half"
     evidence: str | None = None
     since: int = 20
     threshold: float = THRESHOLD
