@@ -321,8 +321,9 @@ def test_since_when_the_ranking_is_stable():
         assert judge(made).lines[-2] == said
     resembling = judge(report(losses, losses, phase={**none, "agree_since": 5})).lines[-2]
     assert resembling == (
-        "No phase transition by step 50: from step 5 on every two rankings correlate by at least "
-        f"0.8, but some still correlate by 0.6 or more with the initial one{apart}"
+        "The ranking has been stable since step 5 (every two rankings correlate by at least 0.8 "
+        "from there to step 50), but some of these correlate by 0.6 or more with the initial one, "
+        f"so this is no phase transition{apart}"
     )
     assert not any("stable" in each for each in judge(report(losses, losses)).lines)
 
