@@ -483,7 +483,12 @@ def test_a_later_step_that_ranks_well_is_named():
 
 
 def test_few_growths_ask_for_more_candidates():
-    assert advice(early=[1.5, 1.6], final=[1.0, 1.1]).command == "lagsearch operators"
+    losses = [1.5, 1.6], [1.0, 1.1]
+    assert advice(early=losses[0], final=losses[1]).command == "lagsearch operators"
+    made = report(*losses)
+    assert advise_next(made, Path(THERE)).line.startswith("Add candidates: ")
+    made["candidates"].append({"name": "bad", "status": "failed", "is_baseline": False})
+    assert advise_next(made, Path(THERE)).line.startswith("Mend the candidates that failed, or ")
 
 
 def test_of_many_failed_candidates_some_are_named():
