@@ -1,6 +1,6 @@
 """The first lines of a report: who won, by how much, and whether to believe it."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,7 @@ _UNGROWN = {
 """The courses that tell whether growing pays off."""
 
 
-def _worth_it(rows: dict[str, dict[str, Any]], missing: Collection[str]) -> list[str]:
+def _worth_it(rows: dict[str, dict[str, Any]], missing: Mapping[str, str]) -> list[str]:
     """Say whether growing paid off against each course without it, at equal steps and FLOPs."""
     found = [
         f"{_paid(rows[name])}: {other} ends at "
@@ -248,9 +248,13 @@ def _worth_it(rows: dict[str, dict[str, Any]], missing: Collection[str]) -> list
         for name, other in _UNGROWN.items()
         if name in rows and "behind" in rows[name]
     ]
-    failed = [name for name in missing if name.partition("@")[0] in _UNGROWN]
-    if not found and failed:
-        return [f"Whether growing pays off is not known: {', '.join(failed)} did not finish."]
+    lacking = [
+        f"{name} is missing ({why})"
+        for name, why in missing.items()
+        if name.partition("@")[0] in _UNGROWN
+    ]
+    if not found and lacking:
+        return [f"Whether growing pays off is not known: {', '.join(lacking)}."]
     return found or [
         "Whether growing pays off was not measured: with --baselines, `lagsearch run` trains "
         "without it, too."
