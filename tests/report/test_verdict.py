@@ -335,8 +335,9 @@ def test_since_when_the_ranking_is_stable():
         assert judge(made).lines[-2] == said
     resembling = judge(report(losses, losses, phase={**none, "agree_since": 5})).lines[-2]
     assert resembling == (
-        "No phase transition by step 50: from step 5 on every two rankings correlate by at least "
-        f"0.8, but some still correlate by 0.6 or more with the initial one{apart}"
+        "The ranking has been stable since step 5 (every two rankings correlate by at least 0.8 "
+        "from there to step 50), but some of these correlate by 0.6 or more with the initial one, "
+        f"so this is no phase transition{apart}"
     )
     assert not any("stable" in each for each in judge(report(losses, losses)).lines)
 
@@ -496,7 +497,12 @@ def test_a_later_step_that_ranks_well_is_named():
 
 
 def test_few_growths_ask_for_more_candidates():
-    assert advice(early=[1.5, 1.6], final=[1.0, 1.1]).command == "lagsearch operators"
+    losses = [1.5, 1.6], [1.0, 1.1]
+    assert advice(early=losses[0], final=losses[1]).command == "lagsearch operators"
+    made = report(*losses)
+    assert advise_next(made, Path(THERE)).line.startswith("Add candidates: ")
+    made["candidates"].append({"name": "bad", "status": "failed", "is_baseline": False})
+    assert advise_next(made, Path(THERE)).line.startswith("Mend the candidates that failed, or ")
 
 
 def test_of_many_failed_candidates_some_are_named():

@@ -49,8 +49,22 @@ def test_where_nothing_tells_noise_nothing_is_tied():
     assert decide(once, replace(SEARCH, prior={"c0": 1.0, "c1": 0.0})) == decide(once, SEARCH)
 
 
+def test_finalists_are_chosen_by_the_loss_and_by_the_prior():
+    """A place in other runs counts three times as much as one in the ranking; unknown is 0.5."""
+    finalists = SearchSettings((10, 20), 40, strategy="finalists", cut=10, keep=2)
+    plain = decide(CLOSE, finalists)
+    assert set(plain.stopped) == {"c2", "c3"}
+    # places 0, 1/3, 2/3, 1; scores 0 + 3, 1/3 + 0.9, 2/3 + 1.5 (unknown), 1 + 0
+    prior = {"c0": 1.0, "c1": 0.3, "c3": 0.0}
+    found = decide(CLOSE, replace(finalists, prior=prior))
+    assert set(found.stopped) == {"c0", "c2"}
+    assert found.ranking[0] == "c1"  # by the loss at K alone: the prior counts once
+    assert found.preferred_to is None
+
+
 def test_a_stopped_candidate_is_not_chosen():
-    found = SearchSettings((10, 20), 40, strategy="finalists", cut=10, keep=1)
-    choice = decide(CLOSE, replace(found, prior={"c0": 1.0, "c1": 0.0, "c2": 0.0, "c3": 0.0}))
-    assert set(choice.stopped) == {"c1", "c2", "c3"}
-    assert choice.ranking[0] == "c0"
+    race = SearchSettings(STEPS[1:3], 40, strategy="race", evidence="forecast", since=10)
+    apart = measured([2.0, 2.0005, 3.0], noise=1e-4)
+    choice = decide(apart, race)
+    found = decide(apart, replace(race, prior={"c0": 1.0, "c1": 0.9, "c2": 0.0}))
+    assert found.ranking[0] != "c2" and set(found.stopped) == set(choice.stopped)

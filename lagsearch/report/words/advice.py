@@ -63,7 +63,9 @@ def advise_next(report: dict[str, Any], folder: Path) -> Advice:
     if trust in ("settled", "open", "unsettled"):
         return _without_scores(report, commands, trust)
     if trust == "unknown":
-        line = f"Add candidates: fewer than {ENOUGH} say little of a ranking. All operators:"
+        failed = any(each["status"] == "failed" for each in report["candidates"])
+        what = "Mend the candidates that failed, or add others" if failed else "Add candidates"
+        line = f"{what}: fewer than {ENOUGH} say little of a ranking. All operators:"
         return Advice(line, "lagsearch operators")
     return _with_scores(report, commands, is_useful=trust == "useful")
 

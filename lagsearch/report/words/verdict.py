@@ -1,6 +1,6 @@
 """The first lines of a report: who won, by how much, and whether to believe it."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,28 +189,28 @@ def _stable(report: dict[str, Any], trust: Trust) -> list[str]:
     if found is None or report["search"]["asked_lag"] == "auto":
         return []  # the line of K has it
     told = _transition(found)
-    seems_good = found["step"] is not None
-    is_good = trust in ("useful", "settled", "open")
-    apart = "" if seems_good == is_good else "; the next line does not depend on that"
+    is_good, is_transition = trust in ("useful", "settled", "open"), found["step"] is not None
+    agrees = is_transition or found.get("agree_since") is not None
+    is_plain = is_good == is_transition == agrees
+    apart = "" if is_plain else "; the next line does not depend on that"
     return [f"{told[0].upper()}{told[1:]}{apart}."]
 
 
 def _transition(found: dict[str, Any]) -> str:
     """Say whether there was a phase transition, in a clause."""
-    until, pairs = (
-        found["until"],
-        f"every two rankings correlate by at least {found['threshold']:g}",
+    until, step, agree = found["until"], found["step"], found.get("agree_since")
+    since = agree if step is None else step
+    pairs = f"every two rankings correlate by at least {found['threshold']:g}"
+    if since is None:
+        over = f"over steps that grow by a factor of {found['margin']:g}"
+        return f"no phase transition by step {until:,} (not {pairs}, {over})"
+    stable = (
+        f"the ranking has been stable since step {since:,} ({pairs} from there to step {until:,})"
     )
-    if found["step"] is not None:
-        since = f"the ranking has been stable since step {found['step']:,}"
-        return f"{since} ({pairs} from there to step {until:,})"
-    never = f"no phase transition by step {until:,}"
-    if found.get("agree_since") is not None:
-        return (
-            f"{never}: from step {found['agree_since']:,} on {pairs}, but some still correlate by "
-            f"{found['left']:g} or more with the initial one"
-        )
-    return f"{never} (not {pairs}, over steps that grow by a factor of {found['margin']:g})"
+    if step is not None:
+        return stable
+    resembles = f"some of these correlate by {found['left']:g} or more with the initial one"
+    return f"{stable}, but {resembles}, so this is no phase transition"
 
 
 def tell_courses(report: dict[str, Any], folder: Path) -> list[str]:
@@ -245,7 +245,7 @@ _UNGROWN = {
 """The courses that tell whether growing pays off."""
 
 
-def _worth_it(rows: dict[str, dict[str, Any]], missing: Collection[str]) -> list[str]:
+def _worth_it(rows: dict[str, dict[str, Any]], missing: Mapping[str, str]) -> list[str]:
     """Say whether growing paid off against each course without it, at equal steps and FLOPs."""
     found = [
         f"{_paid(rows[name])}: {other} ends at "
@@ -254,9 +254,13 @@ def _worth_it(rows: dict[str, dict[str, Any]], missing: Collection[str]) -> list
         for name, other in _UNGROWN.items()
         if name in rows and "behind" in rows[name]
     ]
-    failed = [name for name in missing if name.partition("@")[0] in _UNGROWN]
-    if not found and failed:
-        return [f"Whether growing pays off is not known: {', '.join(failed)} did not finish."]
+    lacking = [
+        f"{name} is missing ({why})"
+        for name, why in missing.items()
+        if name.partition("@")[0] in _UNGROWN
+    ]
+    if not found and lacking:
+        return [f"Whether growing pays off is not known: {', '.join(lacking)}."]
     return found or [
         "Whether growing pays off was not measured: with --baselines, `lagsearch run` trains "
         "without it, too."
