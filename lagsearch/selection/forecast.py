@@ -107,10 +107,12 @@ def expected_regret(
 def regret_after(
     table: LossTable, step: int, completion: int, later: int, generator: np.random.Generator
 ) -> float | None:
-    """Return the regret that is to be expected of the leader at a later step.
+    """Return the regret that is to be expected of a choice at a later step.
 
-    Lines are drawn as far about the fitted ones as those can be wrong: the leader is the one with
-    the least loss at the later step, and its regret is read at completion.
+    Lines are drawn as far about the fitted ones as those can be wrong. The choice falls on the one
+    that is expected to end best once the loss at the later step is known, too, as by a line through
+    all evaluations; its regret is read at completion (a preposterior analysis: Raiffa and
+    Schlaifer 1961).
 
     Args:
         table: Losses of the candidates that are compared; none after `step` is looked at.
@@ -128,12 +130,14 @@ def regret_after(
     noise_RC = resampled([table.batches_at(step)], generator, DRAWS)[0] - table.at(step)
     off_PRC = generator.standard_normal((2, *noise_RC.shape))
     off_PRC /= np.sqrt(generator.chisquare(lines.freedom, (DRAWS, 1)) / lines.freedom)
-    later_RC, ends_RC = np.einsum("qp,prc->qrc", lines.root(later, completion), off_PRC)
-    later_RC, ends_RC = later_RC + lines.at(later), ends_RC + lines.at(completion) + noise_RC
-    leaders_R1 = later_RC.argmin(axis=1)[:, None]
-    return float(
-        (np.take_along_axis(ends_RC, leaders_R1, axis=1)[:, 0] - ends_RC.min(axis=1)).mean()
-    )
+    root = lines.root(later, completion)
+    later_RC, ends_RC = np.einsum("qp,prc->qrc", np.sqrt(lines.noise) * root, off_PRC)
+    # of an end's distance from its forecast, a later loss's tells so much
+    expected_RC = lines.at(completion) + root[1, 0] / root[0, 0] * later_RC
+    ends_RC = ends_RC + lines.at(completion) + noise_RC
+    chosen_R1 = expected_RC.argmin(axis=1)[:, None]
+    lost_R = np.take_along_axis(ends_RC, chosen_R1, axis=1)[:, 0] - ends_RC.min(axis=1)
+    return float(lost_R.mean())
 
 
 @dataclass(frozen=True)
@@ -164,14 +168,16 @@ class _Lines:
 
     def error(self, step: int) -> float:
         """Return the standard deviation of what an evaluation at a step is off."""
-        return float(self.root(step)[0, 0])
+        return float(np.sqrt(self.noise) * self.root(step)[0, 0])
 
     def root(self, *steps: int) -> Array:
-        """Return the Cholesky root of the covariance of what evaluations at steps are off."""
+        """Return the Cholesky root of the covariance of what evaluations at steps are off.
+
+        In units of the noise's standard deviation.
+        """
         far_P = np.array([-1 / step - self.over for step in steps])
         of_line = 1 / self.n + np.outer(far_P, far_P) / self.spread
-        found: Array = np.sqrt(self.noise) * np.linalg.cholesky(of_line + np.eye(len(steps)))
-        return found
+        return np.asarray(np.linalg.cholesky(of_line + np.eye(len(steps))), np.float64)
 
 
 def _fit(table: LossTable, step: int) -> _Lines | None:
