@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import shutil
@@ -74,6 +75,27 @@ def unsynced():
     """Leave it to the system when what is written reaches the disk; processes still sync."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tried_once():
+    """Models of one configuration are tried once in a process: they generate, are saved and loaded.
+
+    Nothing but the configuration decides how that ends; `models/test_checks.py` tries it.
+    """
+    from lagsearch.training import growth
+
+    check, known = growth.check_running, set()
+
+    def check_once(model, kind, *, saves=True):
+        key = json.dumps([model.config.to_dict(), kind, saves], sort_keys=True, default=str)
+        if key not in known:
+            check(model, kind, saves=saves)
+        known.add(key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growth, "check_running", check_once)
         yield
 
 

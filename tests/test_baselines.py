@@ -11,6 +11,8 @@ import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import SpaceError
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 
 def run(path, folder, watch=None, **options):
     return lagsearch.run(path, out=folder, serial=True, watch=watch or Watch(), **options)

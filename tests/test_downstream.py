@@ -5,7 +5,6 @@ Most tests have a measure of their own, so they need no lm-evaluation-harness.
 
 import json
 import sys
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -18,6 +17,8 @@ from lagsearch.errors import HarnessError, RunFolderError, SpaceError
 from lagsearch.records.folder import RunFolder
 from lagsearch.report.write import write_report
 from lagsearch.running.evaluation import downstream
+
+pytestmark = pytest.mark.usefixtures("trained")
 
 NAMES = [f"lag-i{index}-b1-{init}" for index in (0, 2) for init in ("duplicate", "random")]
 
@@ -183,6 +184,7 @@ def test_own_files_that_change_are_evaluated_anew(write_space, tmp_path, measure
     tasks = tmp_path / "tasks"
     tasks.mkdir()
     (tasks / "one.yaml").write_text("task: one\n")
+    finished(write_space(), tmp_path / "run")
     path = write_space(harness(f"{{tasks: [one], include_path: {tasks}}}"))
     run(path, tmp_path / "run")
     run(path, tmp_path / "run")
@@ -250,45 +252,8 @@ def test_a_candidate_that_failed_is_left_out(write_space, tmp_path, measure, mon
 
 
 def test_the_report_is_built_again_without_lm_eval(write_space, tmp_path, measure, monkeypatch):
+    finished(write_space(), tmp_path / "run")
     result = run(write_space(harness("{tasks: [one]}")), tmp_path / "run")
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     (result.folder / "report.json").unlink()
     assert write_report(result.folder)["harness"] == result.report["harness"]
-
-
-TASK = """\
-task: words
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder}/words.jsonl}}}}
-output_type: loglikelihood_rolling
-test_split: test
-doc_to_text: ""
-doc_to_target: "{{{{text}}}}"
-metric_list:
-  - {{metric: bits_per_byte, aggregation: bits_per_byte, higher_is_better: false}}
-"""
-
-
-@pytest.mark.harness
-@pytest.mark.skipif(
-    find_spec("lm_eval") is None, reason="needs the extra: pip install -e '.[eval]'"
-)
-def test_a_run_evaluates_with_lm_eval(write_space, tmp_path):
-    tasks = tmp_path / "tasks"
-    tasks.mkdir()
-    text = "the layer grows and the loss falls."
-    (tasks / "words.yaml").write_text(TASK.format(folder=tasks))
-    (tasks / "words.jsonl").write_text(json.dumps({"text": text[:30]}) + "\n")
-    path = write_space(harness(f"{{tasks: [words], include_path: {tasks}}}"))
-    result = run(path, tmp_path / "run")
-    [row] = result.report["harness"]["results"]
-    model = AutoModelForCausalLM.from_pretrained(result.checkpoint)
-    tokens = torch.tensor([[256, *text[:30].encode()]])
-    with torch.no_grad():
-        loss = model(tokens, labels=tokens).loss.item()
-    assert row["value"] == pytest.approx(loss / 0.6931471805599453, rel=1e-5)
-    assert row["samples"] == 1
-
-    misspelt = write_space(harness(f"{{tasks: [word], include_path: {tasks}}}"))
-    with pytest.raises(SpaceError, match=r'tasks\[0\] "word": .*know no task of this name'):
-        run(misspelt, tmp_path / "run")

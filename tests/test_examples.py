@@ -43,14 +43,11 @@ def ran(call, tmp_path, corpus, monkeypatch, request):
     return tmp_path / "run", out
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "ran",
-    [
-        pytest.param("hugging_face"),
-        pytest.param("nanogpt", marks=pytest.mark.slow),
-        pytest.param("torchtitan", marks=pytest.mark.slow),
-    ],
+    ["hugging_face", "nanogpt", "torchtitan"],
     indirect=True,
 )
 def test_an_example_searches(ran):

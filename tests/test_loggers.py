@@ -23,6 +23,8 @@ from lagsearch.loggers import (
 from lagsearch.records.curve import read_curve
 from lagsearch.records.trainings import RunReader
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 ALL = ("tensorboard", "wandb", "mlflow", "optuna")
 
 

@@ -13,6 +13,8 @@ from lagsearch.errors import SpaceError
 from lagsearch.report.pages.notebook import result_html
 from lagsearch.space import read_yaml
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 
 def plain_space(write_space):
     return read_yaml(write_space().read_text())[0]

@@ -54,7 +54,7 @@ class Interrupt(Watch):
 
 
 def test_a_run_leaves_what_the_design_says(write_space, tmp_path):
-    result = run(write_space(), tmp_path / "run")
+    result = finished(write_space(), tmp_path / "run")
     report = json.loads((result.folder / "report.json").read_text())
     names = {path.name for path in result.folder.iterdir()}
     assert names >= {
@@ -119,7 +119,7 @@ def test_training_helps_and_source_loss_is_kept_by_growth_with_random_layers_on_
 )
 def test_the_winner_loads_and_reproduces_its_loss(write_space, tmp_path, replacements, model_class):
     path = write_space(*replacements)
-    result = run(path, tmp_path / "run")
+    result = finished(path, tmp_path / "run")
     model = model_class.from_pretrained(result.checkpoint).eval()
     assert model.config.num_hidden_layers == 4
     file = lagsearch.load_space(path)
@@ -231,7 +231,7 @@ def test_a_curve_cut_off_in_the_middle_of_a_line_is_mended(write_space, tmp_path
 
 def test_an_oracle_on_top_of_a_run_agrees_with_it(write_space, tmp_path):
     path = write_space()
-    plain = run(path, tmp_path / "run")
+    plain = finished(path, tmp_path / "run")
     oracle = run(path, tmp_path / "run", oracle=True)
     assert oracle.winner == plain.winner
     assert oracle.report["winner"]["val_loss"] == plain.report["winner"]["val_loss"]
@@ -277,6 +277,7 @@ def test_the_schedule_repeats_the_winner(write_space, tmp_path):
     assert replay.report["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
 
 
+@pytest.mark.usefixtures("trained")
 def test_the_resolved_space_repeats_the_run(write_space, tmp_path):
     first = run(write_space(), tmp_path / "first", lag=5)
     again = run(tmp_path / "first" / "space.yaml", tmp_path / "again")
@@ -299,6 +300,7 @@ def test_a_changed_space_on_an_old_folder_is_refused(write_space, tmp_path):
 def test_two_processes_do_not_share_a_folder(write_space, tmp_path):
     from lagsearch.records.folder import RunFolder
 
+    finished(write_space(), tmp_path / "run")
     lock = RunFolder(tmp_path / "run").lock()
     with pytest.raises(RunFolderError, match="another process is running in it"):
         run(write_space(), tmp_path / "run")
@@ -306,6 +308,7 @@ def test_two_processes_do_not_share_a_folder(write_space, tmp_path):
     run(write_space(), tmp_path / "run")
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_diverged_candidate_is_ranked_last_and_named(write_space, tmp_path, monkeypatch):
     path = write_space()
     names = [each.name for each in lagsearch.plan(path).candidates]
@@ -318,15 +321,17 @@ def test_a_diverged_candidate_is_ranked_last_and_named(write_space, tmp_path, mo
     monkeypatch.undo()
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_winner_that_diverges_after_k_gives_way_to_the_next(write_space, tmp_path, monkeypatch):
     path = write_space()
-    order = [each.name for each in run(path, tmp_path / "first").candidates]
+    order = [each.name for each in finished(path, tmp_path / "first").candidates]
     _poison(monkeypatch, {order[0]: 15})
     result = run(path, tmp_path / "second")
     assert result.winner == order[1]
     assert [each.name for each in result.candidates] == [*order[1:], order[0]]
 
 
+@pytest.mark.usefixtures("trained")
 def test_no_survivor_has_exit_code_3(write_space, tmp_path, monkeypatch):
     path = write_space()
     _poison(monkeypatch, {each.name: 2 for each in lagsearch.plan(path).candidates})
@@ -359,7 +364,7 @@ def test_a_failing_loss_names_its_step(write_space, tmp_path):
 
 def test_scratch_is_ranked_but_left_out_of_the_scores(write_space, tmp_path):
     path = write_space(("candidates:\n", "candidates:\n  - {operator: scratch}\n"))
-    result = run(path, tmp_path / "run", oracle=True)
+    result = finished(path, tmp_path / "run", oracle=True)
     scratch = next(each for each in result.report["candidates"] if each["name"] == "scratch")
     assert scratch["is_baseline"]
     assert scratch["layer_map"] == "R R R R"
@@ -369,7 +374,7 @@ def test_scratch_is_ranked_but_left_out_of_the_scores(write_space, tmp_path):
 
 
 def test_a_brought_checkpoint_grows_with_its_own_tokenizer(write_space, tmp_path, capsys):
-    first = run(write_space(GPT2), tmp_path / "first")
+    first = finished(write_space(GPT2), tmp_path / "first")
     source = f"sources: [{{name: mine, checkpoint: {first.checkpoint}}}]\nunused: "
     path = write_space(name="second.yaml")
     text = path.read_text()
@@ -423,6 +428,7 @@ def test_characters_and_files_for_validation(write_space, tmp_path, corpus):
     assert tokenizer.decode(tokenizer("a step")["input_ids"]) == "a step"
 
 
+@pytest.mark.usefixtures("trained")
 def test_bf16_trains_in_bf16_and_is_measured_in_it_unless_fp32_is_asked_for(write_space, tmp_path):
     full = finished(write_space(), tmp_path / "full")
     path = write_space(("batch_size: 4", "batch_size: 4\n  precision: bf16"))
@@ -462,8 +468,8 @@ def test_early_steps_are_measured_on_fewer_batches(write_space, tmp_path):
     path = write_space(("batches: 4", "batches: 8"))
     plan = lagsearch.plan(path).stages[0]
     assert plan.evaluations == {0: 8, 1: 4, 2: 4, 5: 8, 10: 8}
-    thin = run(path, tmp_path / "thin", oracle=True)
-    whole = run(path, tmp_path / "whole", oracle=True, overrides=["evaluation.thin=false"])
+    thin = run(path, tmp_path / "thin")
+    whole = run(path, tmp_path / "whole", overrides=["evaluation.thin=false"])
     for name in [each.name for each in thin.candidates] + ["continue"]:
         few, all_of_them = (
             read_curve(each.folder / "curves" / f"{name}.jsonl").evaluations
@@ -520,6 +526,7 @@ def test_validation_batches_may_be_of_their_own_size(write_space, tmp_path):
     assert one["search_flops"] == two["search_flops"]
 
 
+@pytest.mark.usefixtures("trained")
 def test_reset_starts_the_optimizer_anew(write_space, tmp_path):
     keep = finished(write_space(), tmp_path / "keep")
     reset = run(

@@ -79,6 +79,7 @@ def test_ranked_by_the_mean_over_seeds(one_and_both):
     assert report["cost"]["search_flops"] == search
 
 
+@pytest.mark.usefixtures("trained")
 def test_seeds_are_added_to_a_run_and_stay(write_space, tmp_path):
     one = finished(write_space(), tmp_path / "run")
     before = {each.name: curve(one.folder, each.name) for each in one.candidates}
@@ -127,6 +128,7 @@ def test_killed_and_continued_it_is_the_same(write_space, tmp_path):
         assert losses(result.folder, file.stem) == losses(whole.folder, file.stem)
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_candidate_that_fails_under_one_seed_has_failed(write_space, tmp_path, monkeypatch):
     path = write_space(SEEDS)
     names = [each.name for each in lagsearch.plan(path).candidates]

@@ -20,14 +20,19 @@ from lagsearch.report.pictures.stage import stage_sheets
 from lagsearch.report.words.verdict import judge
 from lagsearch.selection import Choice, decide
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 PLAIN = "search: {lag: 10}"
 LISTED = ("evaluation: {batches: 4}", "evaluation: {batches: 4, steps: [1, 2, 4, 6, 8, 12, 16]}")
 SOON = "stability: {threshold: 0.01, margin: 1.0, left: 1.0}"
 
 
+ALONE = ("search.baselines=[]",)
+"""No baselines: a search is the same with them (`test_ungrown.py`)."""
+
+
 def run(path, folder, **options):
-    """Run a space without baselines: a search is the same with them (`test_ungrown.py`)."""
-    options = {"watch": Watch(), "overrides": ["search.baselines=[]"], **options}
+    options = {"watch": Watch(), "overrides": ALONE, **options}
     return lagsearch.run(path, out=folder, serial=True, **options)
 
 
@@ -67,7 +72,7 @@ def table(folder):
 
 def as_with_an_oracle(path, folder, tmp_path):
     """Return what the same strategy chooses on the curves of an oracle run."""
-    oracle = run(path, tmp_path / "oracle", oracle=True)
+    oracle = finished(path, tmp_path / "oracle", oracle=True, overrides=ALONE)
     recorded = read_run(RunFolder(oracle.folder))
     choice = decide(recorded.measured, search_settings(RunFolder(folder).space()))
     assert isinstance(choice, Choice)
@@ -207,7 +212,8 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
 
 
 def test_of_a_race_with_an_oracle_the_stopped_are_not_ranked_again(write_space, tmp_path):
-    result = run(write_space(RACE, LISTED), tmp_path / "run", oracle=True)
+    path = write_space(RACE, LISTED)
+    result = finished(path, tmp_path / "run", oracle=True, overrides=ALONE)
     stopped = {each["name"] for each in result.report["candidates"] if "stopped" in each}
     assert stopped
     assert stopped.isdisjoint(result.report["doubt"]["indistinguishable_from_winner"])
@@ -250,7 +256,7 @@ def test_interrupted_in_between_it_ends_as_if_it_had_not_been(
                 raise KeyboardInterrupt
 
     path = write_space(search, LISTED)
-    whole = finished(path, tmp_path / "whole", overrides=("search.baselines=[]",))
+    whole = finished(path, tmp_path / "whole", overrides=ALONE)
     for at in moments:
         with pytest.raises(KeyboardInterrupt):
             run(path, tmp_path / "run", watch=Interrupt(at))

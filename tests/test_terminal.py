@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from finished import finished
 from reported import without_times
 from terminals import (
     command_of,
@@ -20,9 +21,6 @@ from terminals import (
     processes_with,
     terminate,
 )
-
-import lagsearch
-from lagsearch.display.watch import Watch
 
 ERASED = re.compile(r"\x1b\[(?:2K|1A)")
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -81,8 +79,7 @@ def test_a_run_under_ray_says_what_it_does_and_is_that_of_one_process(write_spac
     if Path("/proc/net/tcp").exists():  # Linux
         assert open_to
         assert open_to <= LOOPBACK
-    serial = lagsearch.run(space, out=tmp_path / "serial", serial=True, watch=Watch()).report
-    alone = without_times(serial)
+    alone = without_times(finished(space, tmp_path / "serial").report)
     assert [each["cost"].pop("slots") for each in (report, alone)] == [2, 1]
     assert report == alone
 

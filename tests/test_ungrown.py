@@ -21,6 +21,8 @@ from lagsearch.report.write import write_report
 from lagsearch.space import read_yaml
 from lagsearch.storage.files import cache_root, write_json
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 PLAIN = "search: {lag: 10}"
 OFF = (PLAIN, "search: {lag: 10, baselines: []}")
 LISTED = "candidates:\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from finished import cache_at, finished, once
 from tiny_benchmark import DESIGNS, GROWTHS, tiny
 
 import lagsearch
@@ -64,20 +65,19 @@ def known():
 
 
 @pytest.fixture(scope="session")
-def given(tmp_path_factory, corpus):
-    folder = tmp_path_factory.mktemp("files")
-    shutil.copy(corpus, folder / "corpus.txt")
-    return folder
+def given(corpus):
+    return once("files", lambda folder: shutil.copy(corpus, folder / "corpus.txt"))
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory, given):
+def made(given):
     """A benchmark of the three runs; nobody may change it."""
-    folder = tmp_path_factory.mktemp("bench")
-    with tiny_spaces(), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAGSEARCH_CACHE", str(tmp_path_factory.mktemp("bench-cache")))
-        make(folder, DESIGNS, given, Watch(), serial=True)
-    return folder
+
+    def begin(folder):
+        with tiny_spaces(), cache_at(folder / "cache"):
+            make(folder / "bench", DESIGNS, given, Watch(), serial=True)
+
+    return once("benchmark", begin) / "bench"
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_a_kill_between_file_and_manifest_loses_nothing(copy, made, monkeypatch)
 
 
 def test_anyones_run_can_be_added(copy, write_space, tmp_path, monkeypatch, capsys):
-    lagsearch.run(write_space(), oracle=True, out=tmp_path / "my-run", serial=True, watch=Watch())
+    finished(write_space(), tmp_path / "my-run", oracle=True)
     command = ["bench", "add", str(tmp_path / "my-run"), "--to", str(copy)]
     for _ in range(2):  # written anew, not twice
         monkeypatch.setattr("sys.argv", ["lagsearch", *command])
@@ -291,7 +291,7 @@ def test_of_wheels_pip_runs_nothing(tmp_path, monkeypatch):
 
 
 def test_what_is_no_oracle_run_is_not_added(copy, write_space, tmp_path):
-    lagsearch.run(write_space(), out=tmp_path / "short", serial=True, watch=Watch())
+    finished(write_space(), tmp_path / "short")
     with pytest.raises(RunFolderError, match="replay needs --oracle runs"):
         add(copy, tmp_path / "short")
     with pytest.raises(RunFolderError, match="no such folder"):
@@ -470,7 +470,7 @@ def test_runs_that_cannot_be_compared_are_left_out_by_name(
     copy, write_space, tmp_path, monkeypatch, capsys
 ):
     at_end = write_space(("search: {lag: 10}", "search: {lag: 24}"))
-    lagsearch.run(at_end, oracle=True, out=tmp_path / "at_end", serial=True, watch=Watch())
+    finished(at_end, tmp_path / "at_end", oracle=True)
     add(copy, tmp_path / "at_end")
     run_main(monkeypatch, "report", str(copy))
     shown = capsys.readouterr().out

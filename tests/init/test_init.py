@@ -231,6 +231,7 @@ def test_run_writes_the_space_once_and_goes_on_with_it(
 ):
     words = ("run", checkpoint(), corpus, "--serial", "--set", "training.steps=8")
     words = (*words, "--set", "training.schedule.warmup_steps=1", "--lag", 2)
+    words = (*words, "--set", "candidates=[{operator: last}, {operator: random}]")
     code, out, err = call(*words)
     assert code == 0, err
     path = tmp_path / "mine-to-5.yaml"

@@ -18,6 +18,8 @@ from lagsearch.running.workers.nodes import Node
 from lagsearch.running.workers.slots import Slots
 from lagsearch.space import Placement, Resources
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 
 def test_a_candidate_of_several_devices_takes_them_on_one_node():
     two = Slots(1, 1, 1, devices=2)

@@ -111,9 +111,13 @@ def some(names, by_default):
     return [each if each in by_default else pytest.param(each, marks=slow) for each in names]
 
 
-@pytest.mark.parametrize("parallel", WAYS)
-@pytest.mark.parametrize("name", some(TRAININGS, ("masked", "passes", "uneven", "average")))
-def test_a_training_by_two_processes_is_that_of_one(job_of, parallel, name):
+BOTH = [(name, parallel) for name in TRAININGS for parallel in WAYS]
+BY_DEFAULT = [("masked", "ddp"), ("passes", "fsdp"), ("uneven", "fsdp"), ("average", "fsdp")]
+
+
+@pytest.mark.parametrize("case", some(BOTH, BY_DEFAULT), ids="-".join)
+def test_a_training_by_two_processes_is_that_of_one(job_of, case):
+    name, parallel = case
     objective, keys, more = TRAININGS[name]
     job = job_of(objective, keys, **{**MOSTLY, **more})
     check_equal(job, parallel)
@@ -173,7 +177,7 @@ SETTINGS = """\
 """
 
 
-@pytest.mark.parametrize("parallel", WAYS)
+@pytest.mark.parametrize("parallel", some(WAYS, ["fsdp"]))
 def test_a_training_that_goes_on_is_bit_equal_and_its_file_that_of_any_number(job_of, parallel):
     """It goes on from a state of two processes, and one process goes on from it, too."""
     job = job_of(steps=6, gradient_clip=0.5)

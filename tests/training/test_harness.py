@@ -4,16 +4,20 @@ import json
 import math
 import random
 import re
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from finished import finished
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+import lagsearch
 from lagsearch.data.tokens.tokenizers import byte_tokenizer
-from lagsearch.errors import HarnessError
+from lagsearch.display.watch import Watch
+from lagsearch.errors import HarnessError, SpaceError
 from lagsearch.space import AskedTask, Harness
 from lagsearch.training.job import Compute
 
@@ -396,3 +400,39 @@ def test_a_folder_that_is_not_there_is_named():
     with pytest.raises(HarnessError, match="no such folder") as caught:
         open_tasks(Harness(tasks=("a",), include_path="nowhere"), print)
     assert caught.value.at[-1] == "include_path"
+
+
+WORDS = """\
+task: words
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {folder}/words.jsonl}}}}
+output_type: loglikelihood_rolling
+test_split: test
+doc_to_text: ""
+doc_to_target: "{{{{text}}}}"
+metric_list:
+  - {{metric: bits_per_byte, aggregation: bits_per_byte, higher_is_better: false}}
+"""
+
+
+def test_a_run_evaluates_its_winner(write_space, write_tasks, tmp_path):
+    """Other tests of runs have a measure of their own: to import lm_eval takes longer."""
+    text = "the layer grows and the loss falls."
+    folder = write_tasks(WORDS, words=[{"text": text[:30]}])
+
+    def asked(task):
+        listed = f"{{batches: 4, harness: {{tasks: [{task}], include_path: {folder}}}}}"
+        return write_space(("evaluation: {batches: 4}", f"evaluation: {listed}"))
+
+    finished(write_space(), tmp_path / "run")
+    run = partial(lagsearch.run, out=tmp_path / "run", serial=True, watch=Watch())
+    result = run(asked("words"))
+    [row] = result.report["harness"]["results"]
+    model = AutoModelForCausalLM.from_pretrained(result.checkpoint)
+    tokens = torch.tensor([[BOS, *text[:30].encode()]])
+    with torch.no_grad():
+        loss = model(tokens, labels=tokens).loss.item()
+    assert row["value"] == pytest.approx(loss / math.log(2), rel=1e-5)
+    assert row["samples"] == 1
+    with pytest.raises(SpaceError, match=r'tasks\[0\] "word": .*know no task of this name'):
+        run(asked("word"))

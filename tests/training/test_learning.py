@@ -24,6 +24,8 @@ from lagsearch.training.growth import build, grow_job
 from lagsearch.training.loop import train
 from lagsearch.training.optimizer import make_optimizer, state_tensors
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 DEPTH = "  - {operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}\n"
 LIGO = (DEPTH, "  - {operator: ligo, steps: 20}\n  - {operator: stack}\n")
 BOTH = (

@@ -33,7 +33,7 @@ from lagsearch.training.optimizer import (
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from function_preservation import in_float64
 
-STEPS = 50
+STEPS = 16
 BETAS, MOMENTUM = (0.9, 0.99), 0.8
 LLAMA = {  # heads of 4; 2 query heads share a key and value
     "model_type": "llama", "num_hidden_layers": 2, "vocab_size": 32, "max_position_embeddings": 16,

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from finished import finished
 from reported import without_times
 from safetensors.torch import load_file
 
@@ -34,7 +35,6 @@ GPT2 = (
     "                num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}",
     "{model_type: gpt2, n_layer: 3, n_embd: 16, n_head: 2, n_positions: 32}",
 )
-RUNS = []
 LONGER = [("steps: 24", "steps: 40"), ("lag: 10", "lag: 20")]
 
 
@@ -94,11 +94,10 @@ def same(first, second):
 
 
 @pytest.fixture
-def profiled(write_space, tmp_path_factory):
+def profiled(write_space, tmp_path):
     """One profiled run for all that look at its files."""
-    if not RUNS:
-        RUNS.append(run(write_space(*LONGER), tmp_path_factory.mktemp("profiled"), profile=True))
-    return RUNS[0]
+    how = {"profile": True, "overrides": ("search.baselines=[]",)}
+    return finished(write_space(*LONGER), tmp_path / "profiled", **how)
 
 
 def test_figures_on_a_clock_turned_by_hand(tmp_path, monkeypatch):
