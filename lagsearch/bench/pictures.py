@@ -21,18 +21,19 @@ from lagsearch.report.pictures.picture import (
 )
 from lagsearch.selection.taught import STANDARD, AtBudget
 
+Budgets = Mapping[str, Mapping[float, AtBudget]]
+"""What searches came to, by budget."""
+
 _ROLES = ("picked", "best", "further", "baseline", "rest", "ink")
 _DASHES: tuple[Dash, ...] = ("solid", "dash")
 _REGRET = Axis("relative regret", from_zero=True)
 MOST = 16
 """Kinds of growths that are drawn."""
-NONE_AT = 1.1
+NONE_AT = 1.25
 """Where a run without a phase transition is drawn."""
 
 
-def bench_sheets(
-    runs: Sequence[RunFigures], budgets: Mapping[str, Mapping[float, AtBudget]]
-) -> list[Sheet]:
+def bench_sheets(runs: Sequence[RunFigures], budgets: Budgets, with_prior: Budgets) -> list[Sheet]:
     """Return the figures of a benchmark's page."""
     floors = [each.floor for each in runs if each.floor is not None]
     floor = float(np.mean(floors)) if floors else None
@@ -49,17 +50,29 @@ def bench_sheets(
     return [
         Sheet(
             "choice",
-            "Relative regret, the mean over runs. Left: of searches that make the most of a "
-            "budget. Right: of LAG at a share of the final step, with its 95 % interval over runs. "
-            "Dotted: the noise floor, what the final losses of one seed give away under another.",
-            [_budgets(budgets, floor), _shares(runs, floor)],
+            "Relative regret of searches that make the most of a budget, the mean over runs; right "
+            "where what growths of their kinds came to in other runs counts, too. Dotted: the "
+            "noise floor, what the final losses of one seed give away under another.",
+            [
+                _budgets(budgets, floor, "Within a budget"),
+                _budgets(with_prior, floor, "Within a budget, with a prior"),
+            ],
+            has_one_y=True,
+        ),
+        Sheet(
+            "earliness",
+            "Relative regret of LAG at a share of the final step, the mean over runs with its 95 % "
+            "interval. Dotted: the noise floor.",
+            [_shares(runs, floor)],
+            widest=4.0,
         ),
         Sheet(
             "operators",
             "Mean place of the kinds of growths that were in most runs, among all growths of a "
-            "run, from 0, best, to 1, worst.",
-            [_operators(runs)],
+            "run, from 0, best, to 1, worst. Right: width and depth at once.",
+            [_operators(runs, is_combined=combined) for combined in (False, True)],
             height=3.4,
+            has_one_y=True,
         ),
         *([transitions] if any(each.name in designed for each in runs) else []),
     ]
@@ -67,14 +80,15 @@ def bench_sheets(
 
 def draw_bench(
     runs: Sequence[RunFigures],
-    budgets: Mapping[str, Mapping[float, AtBudget]],
+    budgets: Budgets,
+    with_prior: Budgets,
     folder: Path,
 ) -> list[tuple[str, str]]:
     """Draw the figures as PNG, SVG and PDF; return file names and captions."""
     from lagsearch.report.pictures.as_matplotlib import draw_sheets
 
     folder.mkdir(parents=True, exist_ok=True)
-    return draw_sheets(bench_sheets(runs, budgets), folder)
+    return draw_sheets(bench_sheets(runs, budgets, with_prior), folder)
 
 
 def _floor(floor: float | None, until: float) -> list[Shape]:
@@ -83,16 +97,16 @@ def _floor(floor: float | None, until: float) -> list[Shape]:
     return [Line("noise floor", "ink", [0, until], [floor, floor], dash="dot", in_legend=True)]
 
 
-def _budgets(budgets: Mapping[str, Mapping[float, AtBudget]], floor: float | None) -> Picture:
+def _budgets(budgets: Budgets, floor: float | None, title: str) -> Picture:
     shapes: list[Shape] = _floor(floor, 0.5)
-    for place, (title, row) in enumerate(budgets.items()):
+    for place, (name, row) in enumerate(budgets.items()):
         role = _ROLES[place % len(_ROLES)]
         dash = _DASHES[place // len(_ROLES) % len(_DASHES)]
         x, y = [at.cost for at in row.values()], [at.regret for at in row.values()]
-        width = 2.4 if title == STANDARD else 1.5
-        shapes.append(Line(title, role, x, y, width=width, dash=dash, has_points=True))
+        width = 2.4 if name == STANDARD else 1.5
+        shapes.append(Line(name, role, x, y, width=width, dash=dash, has_points=True))
     cost = Axis("cost, as a share of training all", from_zero=True, numbers="share")
-    return Picture("budgets", "Within a budget", "", "budgets", cost, _REGRET, shapes)
+    return Picture(title, title, "", "budgets", cost, _REGRET, shapes)
 
 
 def _shares(runs: Sequence[RunFigures], floor: float | None) -> Picture:
@@ -109,17 +123,18 @@ def _shares(runs: Sequence[RunFigures], floor: float | None) -> Picture:
     return Picture("shares", "LAG at K", "", "shares", at, _REGRET, shapes)
 
 
-def _operators(runs: Sequence[RunFigures]) -> Picture:
-    found = operators_of(runs)
-    often = sorted((each.n_runs for each in found), reverse=True)[:MOST][-1]
-    found = [each for each in found if each.n_runs >= often][:MOST]
+def _operators(runs: Sequence[RunFigures], *, is_combined: bool) -> Picture:
+    every = [each for each in operators_of(runs) if (" + " in each.label) == is_combined]
+    often = {each.label for each in sorted(every, key=lambda each: -each.n_runs)[:MOST]}
+    found = [each for each in every if each.label in often]
     names = [each.label for each in found]
     place = Axis("mean place", span=(-0.04, 1.04))
     shapes: list[Shape] = [
         Points("at 5 % of the final step", "further", names, [each.early for each in found]),
         Points("at the final step", "picked", names, [each.final for each in found], size=8),
     ]
-    return Picture("operators", "", "", "operators", Axis("", "category"), place, shapes)
+    title = "Width and depth" if is_combined else "One operator"
+    return Picture(title, title, "", "operators", Axis("", "category"), place, shapes)
 
 
 def _transitions(runs: Sequence[RunFigures], title: str) -> Picture:
@@ -137,7 +152,7 @@ def _transitions(runs: Sequence[RunFigures], title: str) -> Picture:
     ]
     y = [NONE_AT if share is None else share for _, share in there]
     ticks = {0.0: "0 %", 0.5: "50 %", 1.0: "100 %", NONE_AT: "none"}
-    axis = Axis("", span=(-0.05, 1.2), ticks=ticks)
+    axis = Axis("", span=(-0.05, 1.35), ticks=ticks)
     points = Points("", "picked", [name for name, _ in there], y)
     return Picture(title, title, "", "transitions", Axis("", "category"), axis, [points])
 

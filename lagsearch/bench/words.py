@@ -80,22 +80,23 @@ def page_of(
     every = [
         recordings_of(benchmark.searched(name), benchmark.path / name) for name in benchmark.runs
     ]
-    budgets = budgets_of(every)
-    drawn = [] if figures is None else draw_bench(runs, budgets, figures)
     priors = priors_of(runs, None if chosen_on is None else taught().growths)
+    budgets, prior_budgets = budgets_of(every), budgets_of(every, priors)
+    drawn = [] if figures is None else draw_bench(runs, budgets, prior_budgets, figures)
     sections: list[Section | tuple[str, str]] = [
         *drawn[:1],
         _budgets(budgets),
         _asked(every, runs, None, is_chosen_here=chosen_on is None),
-        _budgets(budgets_of(every, priors), has_prior=True),
+        _budgets(prior_budgets, has_prior=True),
         _asked(every, runs, priors, is_chosen_here=chosen_on is None),
         _strategies(found, _goal(found, best, is_chosen_here=chosen_on is None)),
         _prior(ties_by_prior(every, runs, priors), is_chosen_here=chosen_on is None),
         _noise(runs),
-        _shares(runs),
-        *drawn[2:],
-        _transitions(runs),
         *drawn[1:2],
+        _shares(runs),
+        *drawn[3:],
+        _transitions(runs),
+        *drawn[2:3],
         _operators(runs),
         _claims(claims_of(runs)),
     ]

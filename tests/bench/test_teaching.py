@@ -115,12 +115,15 @@ def test_figures_show_every_search_and_the_kinds_that_were_in_most_runs():
     at = {share: type("At", (), {"relative_regret": 0.1})() for share in (0, 0.05, 0.1, 0.2, 1 / 3)}
     runs = [replace(each, at=at) for each in runs]
     budgets = budgets_of([[random_run(seed)] for seed in range(3)])
-    choice, operators = bench_sheets(runs, budgets)  # runs of no design: no settings to group by
+    choice, _, operators = bench_sheets(
+        runs, budgets, budgets
+    )  # runs of no design: no settings to group by
     names = {shape.name for shape in choice.pictures[0].shapes}
     assert names == {*budgets, "noise floor"}
     [early, final] = operators.pictures[0].shapes
     assert isinstance(early, Points) and set(early.x) == set(few.values()) == set(final.x)
     design = designs()[0]
-    *_, transitions = bench_sheets([replace(runs[0], name=design.name), *runs], budgets)
+    named = [replace(runs[0], name=design.name), *runs]
+    *_, transitions = bench_sheets(named, budgets, budgets)
     [points] = transitions.pictures[0].shapes
     assert [*points.x] == [f"{design.rate} (0 of 1)"]
