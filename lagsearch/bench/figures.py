@@ -266,12 +266,12 @@ def claims_of(runs: Sequence[RunFigures], lag_share: float = 0.2) -> list[Claim]
         ),
         Claim(
             "Boundary `same` is better than `average` (survey).",
-            "what `average` gives away less what `same` gives away, in spreads",
+            "relative regret of `average` less that of `same`",
             mean([gap(each, "average", "same") for each in runs]),
         ),
         Claim(
             "Boundary `average` is better than `attached` (survey).",
-            "what `attached` gives away less what `average` gives away, in spreads",
+            "relative regret of `attached` less that of `average`",
             mean([gap(each, "attached", "average") for each in runs]),
         ),
     ]

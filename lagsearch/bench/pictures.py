@@ -52,7 +52,7 @@ def bench_sheets(runs: Sequence[RunFigures], budgets: Budgets, with_prior: Budge
             "choice",
             "Relative regret of searches that make the most of a budget, the mean over runs; right "
             "where what growths of their kinds came to in other runs counts, too. Dotted: the "
-            "noise floor, what the final losses of one seed give away under another.",
+            "noise floor, the regret of choosing by the final losses of another seed.",
             [
                 _budgets(budgets, floor, "Within a budget"),
                 _budgets(with_prior, floor, "Within a budget, with a prior"),

@@ -13,6 +13,7 @@ from lagsearch.records.benchmark import Benchmark
 from lagsearch.replay.budgets import BUDGETS, budgeted_searches, replay_within
 from lagsearch.replay.replay import Recording, lag_outcome, recordings_of
 from lagsearch.selection import BudgetedSearch
+from lagsearch.selection.strategies.prior import UNKNOWN
 from lagsearch.selection.taught import STANDARD, AtBudget, Fares, Taught, search_within
 
 Prior = dict[str, float]
@@ -199,6 +200,21 @@ def ties_by_prior(
         own, other = np.mean(regrets, axis=1).tolist()
         rows.append(((count * lag + end - lag) / (count * end), own, other))
     return _beside(rows, runs, {})
+
+
+def prior_alone(every: Sequence[Sequence[Recording]], priors: Sequence[Prior]) -> float:
+    """Return the relative regret of the candidate that a prior expects most of, nothing trained.
+
+    Args:
+        every: The recordings of each run.
+        priors: One for each run.
+    """
+    regrets = []
+    for recordings, prior in zip(every, priors, strict=True):
+        places = {name: prior.get(name, UNKNOWN) for name in recordings[0].names}
+        best = [name for name, place in places.items() if place == min(places.values())]
+        regrets.append(recordings[0].given_away(best).relative_regret)
+    return float(np.mean(regrets))
 
 
 def _beside(

@@ -8,7 +8,14 @@ import pytest
 from lagsearch.bench.design import designs
 from lagsearch.bench.figures import RunFigures
 from lagsearch.bench.pictures import bench_sheets
-from lagsearch.bench.teaching import asked_for, budgets_of, fares_of, priors_of, ties_by_prior
+from lagsearch.bench.teaching import (
+    asked_for,
+    budgets_of,
+    fares_of,
+    prior_alone,
+    priors_of,
+    ties_by_prior,
+)
 from lagsearch.replay.replay import Recording
 from lagsearch.report.pictures.picture import Points
 from lagsearch.selection import LossTable, Measured, SearchSettings
@@ -100,6 +107,9 @@ def test_a_prior_of_the_other_runs_breaks_ties():
     found = ties_by_prior(runs, shown, priors_of(shown))
     assert (found.regret, found.standard) == pytest.approx((0.0, 1.0), abs=1e-9)
     assert (found.wins, found.losses) == (4, 0)
+    assert prior_alone(runs, priors_of(shown)) == pytest.approx(0.0)
+    assert prior_alone(runs, [{"c0": 0.1}] * 4) == pytest.approx(1.0)  # others: in the middle
+    assert prior_alone(runs, [{}] * 4) == pytest.approx(0.5)  # any of them
     growths = {"x": Fares(9, 0.5, 0.1, 0, 0), "y": Fares(9, 0.5, 0.9, 0, 0)}
     other = ties_by_prior(runs, shown, priors_of(shown, growths))
     assert (other.regret, other.wins, other.losses) == pytest.approx((1.0, 0, 0), abs=1e-9)
