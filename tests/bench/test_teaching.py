@@ -1,12 +1,13 @@
 """What a benchmark teaches, against computations by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lagsearch.bench.design import designs
-from lagsearch.bench.figures import RunFigures
+from lagsearch.bench.figures import RunFigures, figures_of
 from lagsearch.bench.pictures import bench_sheets
 from lagsearch.bench.teaching import (
     asked_for,
@@ -14,12 +15,14 @@ from lagsearch.bench.teaching import (
     fares_of,
     prior_alone,
     priors_of,
+    taught_by,
     ties_by_prior,
 )
+from lagsearch.records.benchmark import load_benchmark
 from lagsearch.replay.replay import Recording
 from lagsearch.report.pictures.picture import Points
 from lagsearch.selection import LossTable, Measured, SearchSettings
-from lagsearch.selection.taught import AtBudget, Fares, Taught
+from lagsearch.selection.taught import AtBudget, Fares, Taught, taught
 
 STEPS = (0, 6, 12, 24, 36, 60, 80, 120, 180, 240)
 END = STEPS[-1]
@@ -137,3 +140,22 @@ def test_figures_show_every_search_and_the_kinds_that_were_in_most_runs():
     *_, transitions = bench_sheets(named, budgets, budgets)
     [points] = transitions.pictures[0].shapes
     assert [*points.x] == [f"{design.rate} (0 of 1)"]
+
+
+COMMITTED = Path(__file__).parents[2] / "reports" / "bench"
+
+
+@pytest.mark.slow
+def test_what_is_packaged_is_what_the_half_choice_teaches():
+    assert taught_by(load_benchmark(COMMITTED, "choice")) == taught()
+
+
+def test_growths_fare_as_the_half_choice_has_them():
+    benchmark = load_benchmark(COMMITTED, "choice")
+    assert fares_of([figures_of(benchmark, name) for name in benchmark.runs]) == taught().growths
+
+
+def test_every_run_of_the_half_choice_is_recorded():
+    designed = {each.name for each in designs() if each.half == "choice"}
+    assert {*load_benchmark(COMMITTED, "choice").runs} == designed
+    assert taught().runs == len(designed)
