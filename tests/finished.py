@@ -50,6 +50,9 @@ def finished(space, folder, **options):
     """
     made = made_run(Path(space).read_text(), **options)
     shutil.copytree(made / "run", folder)
+    for page in (Path(folder) / "report.md", Path(folder) / "report.html"):
+        if page.is_file():  # commands in it name their own folder
+            page.write_text(page.read_text().replace(str(made / "run"), str(folder)))
     shutil.copytree(made / "cache", os.environ["LAGSEARCH_CACHE"], dirs_exist_ok=True)
     report = json.loads((Path(folder) / "report.json").read_text())
     return lagsearch.RunResult(Path(folder), report)

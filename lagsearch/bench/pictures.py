@@ -1,13 +1,13 @@
 """What a benchmark shows, as figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 
 import numpy as np
 
 from lagsearch.bench.design import designs
-from lagsearch.bench.figures import GROUPS, SHARES, RunFigures, operators_of
+from lagsearch.bench.figures import GROUPS, SHARES, OperatorFigures, RunFigures, operators_of
 from lagsearch.bench.strategies import interval_over_runs
 from lagsearch.report.pictures.picture import (
     Axis,
@@ -70,7 +70,7 @@ def bench_sheets(runs: Sequence[RunFigures], budgets: Budgets, with_prior: Budge
             "operators",
             "Mean place of the kinds of growths that were in most runs, among all growths of a "
             "run, from 0, best, to 1, worst. Right: width and depth at once.",
-            [_operators(runs, is_combined=combined) for combined in (False, True)],
+            [*_operators(runs)],
             height=3.4,
             has_one_y=True,
         ),
@@ -123,8 +123,18 @@ def _shares(runs: Sequence[RunFigures], floor: float | None) -> Picture:
     return Picture("shares", "LAG at K", "", "shares", at, _REGRET, shapes)
 
 
-def _operators(runs: Sequence[RunFigures], *, is_combined: bool) -> Picture:
-    every = [each for each in operators_of(runs) if (" + " in each.label) == is_combined]
+def _operators(runs: Sequence[RunFigures]) -> Iterator[Picture]:
+    found = operators_of(runs)
+    combined = [each for each in found if " + " in each.label]
+    for title, some in {
+        "One operator": [each for each in found if each not in combined],
+        "Width and depth": combined,
+    }.items():
+        if some:
+            yield _places(title, some)
+
+
+def _places(title: str, every: Sequence[OperatorFigures]) -> Picture:
     often = {each.label for each in sorted(every, key=lambda each: -each.n_runs)[:MOST]}
     found = [each for each in every if each.label in often]
     names = [each.label for each in found]
@@ -133,7 +143,6 @@ def _operators(runs: Sequence[RunFigures], *, is_combined: bool) -> Picture:
         Points("at 5 % of the final step", "further", names, [each.early for each in found]),
         Points("at the final step", "picked", names, [each.final for each in found], size=8),
     ]
-    title = "Width and depth" if is_combined else "One operator"
     return Picture(title, title, "", "operators", Axis("", "category"), place, shapes)
 
 

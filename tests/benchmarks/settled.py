@@ -2,7 +2,7 @@
 
     python tests/benchmarks/settled.py [RUNS OR CURVES ...]
 
-By default the committed runs. Every seed is a search of its own, and every evaluated step K from 20
+By default the committed runs; `reports/bench` stands for its half `choice`. Every seed is a search of its own, and every evaluated step K from 20
 on, with one at or before K / 2, a search that ends there. A choice is kept if what it gives away at
 completion is within the noise: twice the standard deviation of a candidate between seeds where
 there are several, else twice the standard error of a difference over the validation batches, else a
@@ -21,7 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lagsearch.records.benchmark import is_benchmark
 from lagsearch.records.folder import RunFolder
+from lagsearch.records.imported_curves import searches_in
 from lagsearch.replay.replay import Recording, recordings
 from lagsearch.selection import indistinguishable, outlook, stability
 from lagsearch.selection.outlook import LEAST
@@ -169,7 +171,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="*")
     given = parser.parse_args().runs or sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
-    every = [point for path in given if not RunFolder(path).has_stages for point in points(path)]
+    paths = [path for path in given if is_benchmark(path) or not RunFolder(path).has_stages]
+    every = [point for path in paths for each in searches_in(path) for point in points(each)]
     shakespeare = [each for each in every if "shakespeare" in each.run]
     others = [each for each in every if "shakespeare" not in each.run]
     heads = ("searches", "runs", "kept", "by run", "nats", "relative", "of best half", "worst")
