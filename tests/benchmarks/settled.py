@@ -2,14 +2,14 @@
 
     python tests/benchmarks/settled.py [RUNS OR CURVES ...]
 
-By default the committed runs; `reports/bench` stands for its half `choice`. Every seed is a search of its own, and every evaluated step K from 20
-on, with one at or before K / 2, a search that ends there. A choice is kept if what it gives away at
-completion is within the noise: twice the standard deviation of a candidate between seeds where
-there are several, else twice the standard error of a difference over the validation batches, else a
-tenth of the range of final losses. Runs on Shakespeare choose the least distance that `outlook`
-asks for, and the others judge it; then each run is judged by what all the others choose. The share
-kept stands there by search and as the mean over runs, since the steps of a run are not independent.
-No test calls it.
+By default the committed runs; `reports/bench` stands for its half `choice`. Every seed is a search
+of its own, and every evaluated step K from 20 on, with one at or before K / 2, a search that ends
+there. A choice is kept if what it gives away at completion is within the noise: twice the standard
+deviation of a candidate between seeds where there are several, else twice the standard error of a
+difference over the validation batches, else a tenth of the range of final losses. Runs on
+Shakespeare choose the least distance that `outlook` asks for, and the others judge it; then each
+run is judged by what all the others choose. The share kept stands there by search and as the mean
+over runs, since the steps of a run are not independent. No test calls it.
 """
 
 import argparse
