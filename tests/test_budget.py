@@ -104,7 +104,18 @@ def test_a_prior_is_told_and_warns_of_what_leads_early_and_ends_behind(write_spa
     space = write_space((listed, "  - {operator: identity}\n  - {operator: random}"))
     assert not any("prior" in line for line in lagsearch.plan(space).stages[0].remarks)
     lines = lagsearch.plan(space, overrides=["search.prior=bench"]).stages[0].remarks
-    assert any("ended best in 9 recorded runs wins; 2 of 2 are" in line for line in lines)
+    assert any("prior of 9 recorded runs" in line for line in lines)
+    assert any(
+        "told apart at K, the one whose kind ended best there wins; 2 of 2" in line
+        for line in lines
+    )
+    finalists = ["search.prior=bench", "search.strategy=finalists"]
+    [line] = [
+        line
+        for line in lagsearch.plan(space, overrides=finalists).stages[0].remarks
+        if line.startswith("prior of 9")
+    ]
+    assert "finalists are chosen by how their kinds ended there" in line
     [warning] = [line for line in lines if line.startswith("Warning (search.prior)")]
     assert "random led early in 6 of 8 recorded runs" in warning
     assert "ended in the worse half in 4 of those: random" in warning

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from lagsearch.operators.labels import label_of
 from lagsearch.planning.planned import PlannedCandidate
+from lagsearch.selection import find_strategy
 from lagsearch.selection.taught import taught
 from lagsearch.space import Space
 
@@ -27,9 +28,17 @@ def tell_prior(space: Space, candidates: Sequence[PlannedCandidate]) -> Iterator
     if space.search.prior is None:
         return
     known = sum(expected_place(each) is not None for each in candidates)
+    if "cut" in find_strategy(space.search.strategy).heeds:
+        use = (
+            "finalists are chosen by how their kinds ended there as well as by the loss at the cut"
+        )
+    else:
+        use = (
+            "of candidates that cannot be told apart at K, the one whose kind ended best there wins"
+        )
     yield (
-        "search.prior: of candidates that cannot be told apart at K, the one whose kind ended best "
-        f"in {taught().runs} recorded runs wins; {known} of {len(candidates)} are of a known kind"
+        f"prior of {taught().runs} recorded runs (search.prior): {use}; {known} of "
+        f"{len(candidates)} are of a known kind"
     )
     kinds: dict[str, list[str]] = {}
     for each in candidates:
