@@ -175,7 +175,7 @@ def run(  # noqa: PLR0913 (each is an option of the command)
         keep=keep,
     )
     folder, report = run_space(
-        budgeted(opened(space, flags), budget),
+        budgeted(opened(space, flags, has_budget=budget is not None), budget),
         out,
         watch,
         write_report,

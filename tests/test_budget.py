@@ -40,6 +40,16 @@ def test_what_the_space_says_of_the_search_else_is_kept():
     assert search.seeds == (0, 1) and search.strategy != "race" and search.evidence == "batches"
 
 
+def test_what_the_budget_decides_is_set_aside_before_it_is_judged(call):
+    """The K of the file, 300, would be beyond this final step."""
+    given = ["training.steps=120", "sources[0].pretrain.steps=20"]
+    plan = lagsearch.plan(QUICKSTART, budget=0.4, overrides=given)
+    assert plan.stages[0].lag <= 120 and cost(plan) <= 0.4
+    sets = [word for each in given for word in ("--set", each)]
+    code, out, errors = call("plan", QUICKSTART, "--budget", "0.4", *sets)
+    assert (code, errors) == (0, "") and "--budget 0.4: " in out
+
+
 def test_of_sampled_candidates_k_alone_follows():
     plan = lagsearch.plan(SPACES / "quickstart_optuna.yaml", budget=0.3)
     search, count = plan.stages[0].space.search, plan.stages[0].n_searched

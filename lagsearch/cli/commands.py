@@ -107,7 +107,7 @@ def plan_command(
 
     options = said(set_ or (), lag=read_lag(lag), skip_unfit=skip_unfit)
     check_budget(budget, lag, set_ or ())
-    loaded = opened(space_of("plan", space), options)
+    loaded = opened(space_of("plan", space), options, has_budget=budget is not None)
     watch = make_waiting_watch()
     with watch.doing("planning"):
         from lagsearch.planning.run import plan
@@ -191,7 +191,7 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
     watch = make_watch()
     check_log(log)
     space = _space_for(what, (layers, hidden, hours, column), watch)
-    loaded = opened(space, options)
+    loaded = opened(space, options, has_budget=budget is not None)
     with watch.doing("checking the space", is_brief=True):
         from lagsearch.planning.run import budgeted, check_baselines, check_first
 

@@ -144,13 +144,13 @@ def check_budget(budget: float | None, lag: str | None, overrides: Sequence[str]
     """
     if budget is None:
         return
-    from lagsearch.planning.budget import CHOSEN
+    from lagsearch.space import OF_BUDGET
 
     given = [f"--lag {lag}"] if lag is not None else []
     given += [
         f"--set {each}"
         for each in overrides
-        if each.partition("=")[0] in {f"search.{key}" for key in CHOSEN}
+        if each.partition("=")[0] in {f"search.{key}" for key in OF_BUDGET}
     ]
     if given:
         message = "strategy and K follow from the budget: give one of them"

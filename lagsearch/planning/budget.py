@@ -9,10 +9,7 @@ from lagsearch.errors import LagsearchError
 from lagsearch.planning.stage import StagePlan
 from lagsearch.selection import find_strategy
 from lagsearch.selection.taught import STANDARD, Budgeted, search_within, taught
-from lagsearch.space import SpaceFile, check_file
-
-CHOSEN = ("strategy", "lag", "min_lag", "max_lag", "evidence", "keep", "cut", "settings")
-"""The keys of `search` that a budget takes the place of."""
+from lagsearch.space import OF_BUDGET, SpaceFile, check_file
 
 
 def within_budget(file: SpaceFile, share: float, stages: Sequence[StagePlan]) -> SpaceFile:
@@ -70,7 +67,7 @@ def _put(part: dict[str, Any], stage: StagePlan, found: Budgeted, *, own_lag: bo
     keys: dict[str, Any] = {"strategy": found.strategy, **found.keys}
     search = part.get("search") or {}
     samples = find_strategy(stage.space.search.strategy).samples
-    kept = {key: value for key, value in search.items() if samples or key not in CHOSEN}
+    kept = {key: value for key, value in search.items() if samples or key not in OF_BUDGET}
     part["search"] = kept | keys
     if own_lag:
         part["lag"] = part["search"].pop("lag")

@@ -121,7 +121,8 @@ def plan(
     Raises:
         LagsearchError: Something in the space cannot be.
     """
-    file = opened(space, said(overrides, lag=lag, skip_unfit=skip_unfit))
+    flags = said(overrides, lag=lag, skip_unfit=skip_unfit)
+    file = opened(space, flags, has_budget=budget is not None)
     for each in file.stages:
         check_names(each)
         check_texts(each)

@@ -49,6 +49,7 @@ from lagsearch.space.schema import (
 )
 from lagsearch.space.space_file import (
     OF_ALL_STAGES,
+    OF_BUDGET,
     SpaceFile,
     StageFile,
     check_file,
@@ -72,6 +73,7 @@ from lagsearch.space.yaml_tree import (
 __all__ = [
     "MODELINE",
     "OF_ALL_STAGES",
+    "OF_BUDGET",
     "OPTIMIZERS",
     "SCHEMA_FILE",
     "STRIDES",

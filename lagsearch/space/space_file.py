@@ -223,23 +223,51 @@ def load_space(space: Written, overrides: Sequence[str] | Said = ()) -> SpaceFil
     return check_file(*read_written(space, overrides))
 
 
-def opened(space: Written | SpaceFile, said: Said | None = None) -> SpaceFile:
+OF_BUDGET = ("strategy", "lag", "min_lag", "max_lag", "evidence", "keep", "cut", "settings")
+"""The keys of `search` that follow from a budget."""
+
+
+def opened(
+    space: Written | SpaceFile, said: Said | None = None, *, has_budget: bool = False
+) -> SpaceFile:
     """Return a space with all that a command says beside it: it wins over what was said before.
 
     Args:
         space: A space file, one that is loaded, a dictionary or a `Space`.
         said: What the command says.
+        has_budget: Whether what follows from a budget is set aside, but for a strategy that
+            samples candidates.
 
     Raises:
         SpaceError: Anything in the file or in what is said is not as it must be.
     """
     if not isinstance(space, SpaceFile):
-        return load_space(space, said or {})
-    if not said:
+        path, plain, lines = read_written(space, said or {})
+    elif said or has_budget:
+        path, plain, lines = space.path, deepcopy(space.plain), dict(space.lines)
+        put_in(plain, lines, said or {})
+    else:
         return space
-    plain, lines = deepcopy(space.plain), dict(space.lines)
-    put_in(plain, lines, said)
-    return check_file(space.path, plain, lines)
+    if has_budget:
+        _set_aside(plain)
+    return check_file(path, plain, lines)
+
+
+def _set_aside(plain: Plain) -> None:
+    """Take out of a tree what follows from a budget; what is misshapen stays, to be refused."""
+    from lagsearch.selection import STRATEGIES
+
+    stages = plain.get("stages")
+    for part in (plain, *(stages if isinstance(stages, list) else [stages])):
+        search = part.get("search") if isinstance(part, dict) else None
+        if isinstance(part, dict) and part is not plain:
+            part.pop("lag", None)
+        if not isinstance(search, dict):
+            continue
+        strategy = STRATEGIES.get(str(search.get("strategy")))
+        kept = ("strategy",) if strategy is not None and strategy.samples else ()
+        for key in {*OF_BUDGET} - {*kept}:
+            search.pop(key, None)
 
 
 def check_file(path: Path, plain: Plain, lines: Lines | None = None) -> SpaceFile:
