@@ -1,6 +1,7 @@
 """A budget in place of strategy and K, and a prior of recorded runs: planned, run, and told."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,9 @@ def test_a_plan_costs_what_was_asked_for_and_says_why(budget):
 
 
 def test_what_the_space_says_of_the_search_else_is_kept():
-    given = ["search.seeds=[0,1]", "search.strategy=race", "search.evidence=forecast"]
-    plan = lagsearch.plan(QUICKSTART, budget=0.3, overrides=given)
+    space = deepcopy(lagsearch.load_space(QUICKSTART).plain)
+    space["search"] |= {"strategy": "race", "evidence": "forecast", "signal": "loss"}
+    plan = lagsearch.plan(space, budget=0.3, overrides=["search.seeds=[0,1]"])
     search = plan.stages[0].space.search
     assert search.seeds == (0, 1) and search.strategy != "race" and search.evidence == "batches"
 
@@ -71,10 +73,14 @@ def test_stages_have_each_their_own():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--budget", "0.3", "--lag", "20"], "--budget 0.3 does not go with --lag 20"),
+        (["--budget", "0.3", "--lag", "20"], "--lag 20 does not go with --budget"),
         (
             ["--budget", "0.3", "--set", "search.strategy=race"],
-            "--budget 0.3 does not go with --set search.strategy=race",
+            "--set search.strategy=race does not go with --budget",
+        ),
+        (
+            ["--budget", "0.3", "--set", "search={oracle: true}"],
+            "--set search={oracle: true} does not go with --budget",
         ),
         (["--budget", "0.1"], "is less than any search costs: the winner's own training is 14%"),
         (["--budget", "0"], "--budget 0: write a share"),
@@ -88,6 +94,14 @@ def test_what_cannot_be_is_one_line(words, message, call):
         assert code == 2
         [line] = errors.strip().splitlines()
         assert message in line
+
+
+def test_nor_can_it_from_python():
+    with pytest.raises(LagsearchError, match="--lag 20 does not go with --budget"):
+        lagsearch.plan(QUICKSTART, budget=0.3, lag=20)
+    stages = SPACES / "adaptive_decoder_laptop.yaml"
+    with pytest.raises(LagsearchError, match="lag=9 does not go with --budget"):
+        lagsearch.plan(stages, budget=0.6, overrides=["stages[1].lag=9"])
 
 
 def test_a_stage_that_a_budget_is_too_small_for_is_named():

@@ -1,7 +1,7 @@
 """Strategies compared over the runs of a benchmark, with what was tried corrected for."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -97,8 +97,9 @@ def _replaying(n_runs: int) -> Iterator[Callable[..., Iterator[dict[Key, tuple[f
     if n_runs < FEW:
         yield map
         return
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield pool.map
+    ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is this process's, which then ends them
+    with get_context("spawn").Pool(initializer=signal.signal, initargs=ignored) as pool:
+        yield pool.imap
 
 
 def _replayed(path: Path) -> dict[Key, tuple[float, float]]:

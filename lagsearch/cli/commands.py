@@ -33,7 +33,6 @@ from lagsearch.cli.options import (
     SetOption,
     SkipOption,
     SpaceArgument,
-    check_budget,
     operator_names,
     read_lag,
     read_seeds,
@@ -106,7 +105,6 @@ def plan_command(
     from lagsearch.space.arguments import space_of
 
     options = said(set_ or (), lag=read_lag(lag), skip_unfit=skip_unfit)
-    check_budget(budget, lag, set_ or ())
     loaded = opened(space_of("plan", space), options, has_budget=budget is not None)
     watch = make_waiting_watch()
     with watch.doing("planning"):
@@ -187,7 +185,6 @@ def run_command(  # noqa: PLR0913 (each is an option of the command line)
         skip_unfit=skip_unfit,
         keep=keep,
     )
-    check_budget(budget, lag, set_ or ())
     watch = make_watch()
     check_log(log)
     space = _space_for(what, (layers, hidden, hours, column), watch)

@@ -1,6 +1,5 @@
 """Options of the verbs, and what their words are read as."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -134,27 +133,6 @@ def read_lag(text: str | None) -> int | Literal["auto"] | None:
     if not text.isdecimal() or len(text) > MOST_DIGITS:
         raise LagsearchError(f"--lag {text}: write a number of steps, or auto")
     return int(text)
-
-
-def check_budget(budget: float | None, lag: str | None, overrides: Sequence[str]) -> None:
-    """Check that nothing beside a budget says what the budget decides.
-
-    Raises:
-        LagsearchError: Something does.
-    """
-    if budget is None:
-        return
-    from lagsearch.space import OF_BUDGET
-
-    given = [f"--lag {lag}"] if lag is not None else []
-    given += [
-        f"--set {each}"
-        for each in overrides
-        if each.partition("=")[0] in {f"search.{key}" for key in OF_BUDGET}
-    ]
-    if given:
-        message = "strategy and K follow from the budget: give one of them"
-        raise LagsearchError(f"--budget {budget:g} does not go with {given[0]}: {message}")
 
 
 def read_seeds(text: str | None) -> list[int]:

@@ -59,6 +59,8 @@ def replay_within(
         return None
     rungs = tuple(step for step in steps if step <= keys["lag"])
     cut = max((step for step in rungs if step <= keys.get("cut", 0)), default=None)
+    if "cut" in keys and cut is None:
+        return None
     settings = replace(
         recording.settings,
         strategy=strategy,

@@ -249,8 +249,22 @@ def opened(
     else:
         return space
     if has_budget:
+        _check_beside_budget(said or {})
         _set_aside(plain)
     return check_file(path, plain, lines)
+
+
+def _check_beside_budget(said: Said) -> None:
+    """Refuse what a command says beside a budget that follows from the budget.
+
+    Raises:
+        SpaceError: It says so.
+    """
+    for words, override in said.items():
+        *_, part, key = ("", *override.partition("=")[0].split("."))
+        if key in ("search", "lag") or (part == "search" and key in OF_BUDGET):
+            message = "does not go with --budget: strategy and K follow from it; give one of them"
+            raise SpaceError(f"{words} {message}")
 
 
 def _set_aside(plain: Plain) -> None:
