@@ -277,6 +277,21 @@ def test_the_schedule_repeats_the_winner(write_space, tmp_path):
     assert replay.report["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
 
 
+def test_who_ended_best_can_be_trained_again_alone(write_space, tmp_path):
+    folder = tmp_path / "run"
+    whole = finished(write_space(("search: {lag: 10}", "search: {lag: 1}")), folder, oracle=True)
+    best = min(whole.candidates, key=lambda each: each.val_loss[24])
+    assert best.name != whole.winner
+    assert "best.yaml" in (folder / "report.md").read_text()
+    alone = run(folder / "best.yaml", tmp_path / "alone")
+    assert [each.name for each in alone.candidates] == [best.name]
+    assert alone.candidates[0].val_loss[24] == best.val_loss[24]
+    assert (tmp_path / "alone" / "winner").is_dir()
+    later = finished(write_space(("search: {lag: 10}", "search: {lag: 24}")), tmp_path / "later")
+    assert later.winner == best.name
+    assert not (tmp_path / "later" / "best.yaml").exists()
+
+
 @pytest.mark.usefixtures("trained")
 def test_the_resolved_space_repeats_the_run(write_space, tmp_path):
     first = run(write_space(), tmp_path / "first", lag=5)

@@ -16,7 +16,7 @@ from lagsearch.records.imported_curves import (
     read_curves,
 )
 from lagsearch.records.manifest import read_with_manifest
-from lagsearch.records.run import read_run
+from lagsearch.records.run import Recorded, read_run
 from lagsearch.records.shapes import AnyReport
 from lagsearch.records.stage_result import ADAPTIVE, read_stage_result
 from lagsearch.records.trainings import RunReader
@@ -24,6 +24,7 @@ from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.tables import write_course_tables, write_tables
+from lagsearch.report.numbers.trust import ended_best
 from lagsearch.report.pictures.style import PAGE_WIDTH
 from lagsearch.selection import find_strategy
 from lagsearch.space import Space, SpaceFile, chosen_stages, dump_space, dump_yaml, with_stages
@@ -53,14 +54,25 @@ def _write_stage(path: Path, width: float) -> dict[str, Any]:
     run = read_run(folder)
     report = build_numbers(run)
     _write_pages(report, folder, width)
-    schedule = _alone(run.space, run.plans[run.winner])
+    schedule = _alone(run.space, run.plans[run.winner], "schedule")
     write_text(folder.path / "schedule.yaml", dump_space(schedule))
+    _write_best(report, run, folder)
     plain = schedule.model_dump(mode="json", exclude_defaults=True)
     taken = GrowthPlan.from_dict(run.plans[run.winner]["plan"]).sources
     _write_card(report, folder, run.space, taken, plain)
     report["cost"]["wall_s"]["report"] = round(time.monotonic() - began, 3)
     write_json(folder.report_file, report)
     return report
+
+
+def _write_best(report: dict[str, Any], run: Recorded, folder: RunFolder) -> None:
+    """Write the candidate that ended best as a space, where another was chosen."""
+    path = folder.path / "best.yaml"
+    best = ended_best(report)
+    if best is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_text(path, dump_space(_alone(run.space, run.plans[best], "best")))
 
 
 def _write_stages(path: Path, width: float) -> dict[str, Any]:
@@ -118,11 +130,17 @@ def _write_schedule(folder: RunFolder, file: SpaceFile, course: str) -> dict[str
     return made.plain
 
 
-def _alone(space: Space, winner: dict[str, Any]) -> Space:
-    """Return the space of one candidate: of a run without a search."""
+def _alone(space: Space, planned: dict[str, Any], name: str) -> Space:
+    """Return the space of one candidate: of a run without a search.
+
+    Args:
+        space: Of the search.
+        planned: What `plans.json` says of the candidate.
+        name: What the new space's name ends with.
+    """
     settings = {
         key: [value] if isinstance(value, list) else value  # a list alone would be several values
-        for key, value in winner["settings"].items()
+        for key, value in planned["settings"].items()
     }
     search: dict[str, Any] = {"oracle": False, "seeds": (), "vary_sources": False, "baselines": ()}
     search["keep_checkpoints"] = None
@@ -132,8 +150,8 @@ def _alone(space: Space, winner: dict[str, Any]) -> Space:
         search |= {key: fields[key].default for key in ("strategy", *strategy.heeds)}
     return space.model_copy(
         update={
-            "name": f"{space.name[:90]}-schedule",
-            "candidates": ({"operator": winner["operator"], **settings},),
+            "name": f"{space.name[:90]}-{name}",
+            "candidates": ({"operator": planned["operator"], **settings},),
             "search": space.search.model_copy(update=search),
             "resources": space.resources.model_copy(update={"profile": False}),
         }

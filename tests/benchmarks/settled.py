@@ -1,15 +1,16 @@
 """How often a ranking that is called settled keeps its choice to the end, on recorded runs.
 
-    python tests/benchmarks/settled.py [RUNS OR CURVES ...]
+    python tests/benchmarks/settled.py [--judge RUNS OR CURVES ...]
 
-By default the committed runs; `reports/bench` stands for its half `choice`. Every seed is a search
-of its own, and every evaluated step K from 20 on, with one at or before K / 2, a search that ends
-there. A choice is kept if what it gives away at completion is within the noise: twice the standard
-deviation of a candidate between seeds where there are several, else twice the standard error of a
-difference over the validation batches, else a tenth of the range of final losses. Runs on
-Shakespeare choose the least distance that `outlook` asks for, and the others judge it; then each
-run is judged by what all the others choose. The share kept stands there by search and as the mean
-over runs, since the steps of a run are not independent. No test calls it.
+Every seed is a search of its own, and every evaluated step K from 20 on, with one at or before
+K / 2, a search that ends there. A choice is kept if what it gives away at completion is within the
+noise: twice the standard deviation of a candidate between seeds where there are several, else
+twice the standard error of a difference over the validation batches, else a tenth of the range of
+final losses. The benchmark's half `choice` chooses the least distance that `outlook` asks for, and
+each of its runs is judged by what all the others choose. Other runs judge what they choose
+together: those that are named (`reports/bench/NAME` is one run of the benchmark), or else the
+committed ones. The share kept stands there by search and as the mean over runs, since the steps of
+a run are not independent. No test calls it.
 """
 
 import argparse
@@ -21,7 +22,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lagsearch.records.benchmark import is_benchmark
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.imported_curves import searches_in
 from lagsearch.replay.replay import Recording, recordings
@@ -169,36 +169,44 @@ def verdicts(some: list[Point], by: Mapping[str, float] | None = None) -> list[l
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="*")
-    given = parser.parse_args().runs or sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
-    paths = [path for path in given if is_benchmark(path) or not RunFolder(path).has_stages]
-    every = [point for path in paths for each in searches_in(path) for point in points(each)]
-    shakespeare = [each for each in every if "shakespeare" in each.run]
-    others = [each for each in every if "shakespeare" not in each.run]
+    parser.add_argument("--judge", type=Path, nargs="+", metavar="RUN")
+    committed = sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
+    given = parser.parse_args().judge
+    judges = searches(given or [path for path in committed if not RunFolder(path).has_stages])
+    choosing = searches([REPORTS / "bench"])
+    runs = sorted({each.run for each in choosing})
+    by_others = {run: chosen([each for each in choosing if each.run != run]) for run in runs}
+    name = "the runs that judge" if given else "other committed runs"
+    groups = {
+        "the half choice, each run by what the others choose": (choosing, by_others),
+        f"{name}, by {LEAST:g}": (judges, None),
+        f"{name}, by {LEAST:g}, K up to half": (
+            [each for each in judges if each.share <= 0.5],
+            None,
+        ),
+    }
     heads = ("searches", "runs", "kept", "by run", "nats", "relative", "of best half", "worst")
     table = Table("", *heads, box=None, pad_edge=False)
-    groups = {
-        f"Shakespeare (chooses {chosen(shakespeare):g})": shakespeare,
-        f"all others, by {LEAST:g}": others,
-        f"all others, by {LEAST:g}, K up to half": [each for each in others if each.share <= 0.5],
-    }
-    for name, some in groups.items():
-        table.add_row(name)
-        for cells in verdicts(some):
+    for title, (some, by) in groups.items():
+        table.add_row(title)
+        for cells in verdicts(some, by):
             table.add_row(*cells)
-    table.add_row("each run, by what the others choose")
-    runs = sorted({each.run for each in every})
-    by_others = {run: chosen([each for each in every if each.run != run]) for run in runs}
-    for cells in verdicts(every, by_others):
-        table.add_row(*cells)
-    table.add_row("agreement of K / 2 with K at least 0.8, no ties")
+    table.add_row("all, Spearman of K / 2 with K at least 0.8, no ties")
+    every = [*choosing, *judges]
     agree = [each for each in every if each.agrees >= 0.8 and not each.is_tied]
     table.add_row(*row("so", agree))
     table.add_row(*row("not so", [each for each in every if each not in agree]))
-    console = Console(highlight=False, width=120)
+    console = Console(highlight=False, width=130)
     console.print(table)
-    values = sorted(set(by_others.values()))
-    console.print(f"Chosen without one run: {', '.join(f'{each:g}' for each in values)}.")
+    values = ", ".join(f"{each:g}" for each in sorted(set(by_others.values())))
+    console.print(
+        f"The half choice chooses {chosen(choosing):g}; without one of its runs: {values}."
+    )
+
+
+def searches(paths: list[Path]) -> list[Point]:
+    """Return all searches of some runs that end early."""
+    return [point for path in paths for each in searches_in(path) for point in points(each)]
 
 
 if __name__ == "__main__":

@@ -243,8 +243,10 @@ def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():
     assert (
         "losses differ by 0.2000 nats at step 10 (standard deviation) and should still move "
         "against one another by 0.3000 up to step 50 (their movement from step 5 to 10, "
-        "extrapolated in log(step)); " in moving.lines[-1]
+        "extrapolated in log(step)); to look settled, they would have to differ by 0.6000, "
+        "2 times that movement; " in moving.lines[-1]
     )
+    assert "to look settled" not in judge(report(losses, losses, oracle=False)).lines[-1]
 
 
 def test_what_was_measured_once_is_never_called_settled():
@@ -454,10 +456,6 @@ def test_where_k_is_called_early_a_later_one_is_advised_and_none_that_is_early(c
         ),
         ({**AT_100, "oracle": False, "tied": ["c1"]}, ["--seeds", "0,1,2", "--out", THERE]),
         ({}, ["--seeds", "0,1,2", "--out", THERE]),
-        (
-            {"final": [1.4, 1.3, 1.2, 1.1, 1.0]},
-            ["--lag", "50", "--out", f"{THERE}-lag50"],
-        ),
     ],
 )
 def test_what_to_run_next_follows_from_the_verdict(changes, options):
@@ -486,14 +484,28 @@ def test_a_later_step_that_ranks_well_is_named():
         scores["regret"][step] = {"value": regret}
     scores["candidate"] = "c1"
     said = advise_next(made, Path("runs/x"))
-    assert said.command == "lagsearch run runs/x/space.yaml --lag 30 --out runs/x-lag30"
-    assert "c1 has the best final loss" in said.line
+    assert said.command == "lagsearch run runs/x/best.yaml"
+    assert said.line == (
+        "c1 ended best: to get its weights, train it again, alone. "
+        "In similar searches rank at step 30: from there on rankings are reliable."
+    )
     made["steps"] = 100  # then there is a later one that nobody calls early
     for each in made["candidates"]:
         each["val_loss"]["100"] = each["val_loss"]["50"]
     for score, value in (("spearman", 1.0), ("regret", 0.0)):
         scores[score]["100"] = {"value": value, "interval": None}
-    assert advise_next(made, Path("runs/x")).line.startswith("The ranking is good from step 50 on:")
+    assert "rank at step 50: from" in advise_next(made, Path("runs/x")).line
+
+
+def test_who_ended_best_is_trained_again_where_no_earlier_ranking_is_reliable():
+    made = report([1.5, 1.6, 1.7, 1.8, 1.9], [1.4, 1.3, 1.2, 1.1, 1.0])
+    made["oracle"]["candidate"] = "c4"
+    said = advise_next(made, Path("x"))
+    assert said.command == "lagsearch run x/best.yaml"
+    assert said.line == (
+        "c4 ended best: to get its weights, train it again, alone. "
+        "Before the final step rankings do not stay reliable."
+    )
 
 
 def test_few_growths_ask_for_more_candidates():

@@ -61,6 +61,16 @@ def test_a_ranking_that_is_only_the_first_one_is_not():
     assert not outlook(curves, 100, 10_000, "c0").is_clear
 
 
+@pytest.mark.parametrize(("moved", "is_apart"), [(0.49, True), (0.51, False)])
+def test_far_enough_apart_is_twice_the_movement_that_is_still_to_come(moved, is_apart):
+    # one doubling of the steps is left: losses move once more as they did from step 50 to 100
+    losses = np.linspace(1.0, 2.0, 9)
+    before = losses + moved * (losses - losses.mean())
+    found = outlook(table({0: before, 50: before, 75: before, 100: losses}), 100, 200, "c0")
+    assert found.to_come == pytest.approx(moved * found.apart)
+    assert found.is_apart is is_apart
+
+
 def test_who_is_forecast_to_be_overtaken_is_no_clear_leader():
     curves = coming_to_rest([1.00, 1.01, 1.5, 1.8, 2.0], [5.0, 6.2, 5.0, 5.0, 5.0])
     found = outlook(curves, 100, 200, "c1")

@@ -140,6 +140,14 @@ GROWTHS = {
     "mango": (f"{DEEPER}, {WIDER}", "{operator: mango, steps: 4}"),
     "stack-ligo": (DEEPER, "{operator: stack-ligo, steps: 4}"),
     "ligo": (f"{DEEPER}, {WIDER}", "{operator: ligo, steps: 4}"),
+    "multi-stack": (DEEPER, "{operator: multi-stack, order: small other, boundary: average}"),
+    "multi-interleave": (DEEPER, "{operator: multi-interleave, order: other small}"),
+    "multi-combined": (
+        f"{DEEPER}, {WIDER}",
+        "{operator: multi-combined, width: zero, "
+        "depth: {operator: multi-stack, order: small other}}",
+    ),
+    "multi-ligo": (DEEPER, "{operator: multi-ligo, order: small other, steps: 4}"),
 }
 
 
@@ -154,23 +162,56 @@ def jobs_of(path, folder):
 @pytest.mark.parametrize("name", some(GROWTHS, ("combined", "ligo")))
 def test_a_growth_is_trained_alike(write_space, tmp_path, name):
     """All that is done with the optimizer's state, new parameters and decays is done here, too."""
+    job = growth_job(write_space, tmp_path, name, 6)
+    for parallel in ways_of(job):
+        check_equal(job, parallel)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("name", GROWTHS)
+def test_fifty_steps_of_a_growth(write_space, tmp_path, name, count):
+    job = growth_job(write_space, tmp_path, name, 50)
+    for parallel in ways_of(job):
+        check_equal(job, parallel, count)
+
+
+def growth_job(write_space, tmp_path, name, steps):
+    """Return the job of a growth of `GROWTHS`."""
     target, growth = GROWTHS[name]
     settings = "" if name in LACKING else SETTINGS
+    sources = SECOND if name.startswith("multi") else ""
     path = write_space(
-        ("target: {num_hidden_layers: 4}", f"target: {{{target}}}"),
+        ("target: {num_hidden_layers: 4}", f"{sources}target: {{{target}}}"),
         ("{operator: lag, index: [0, 2], block_size: 1, init: [duplicate, random]}", growth),
-        ("steps: 24", f"steps: 6\n{settings}"),
+        ("steps: 24", f"steps: {steps}\n{settings}"),
         ("lr: 3e-3", "lr: 3e-3" + ", lr_tuned_for: source" * (WIDER in target)),
         ("search: {lag: 10}", "search: {lag: 4, baselines: [], signal: annealed}"),
         ("batches: 4", "batches: 4, ema: 0.9, annealed: {fraction: 0.5}"),
     )
-    [job] = jobs_of(path, tmp_path / "run")
-    for parallel in WAYS:
-        if job.plan.learned is None or parallel == "ddp":
-            check_equal(job, parallel)
+    job, *_ = jobs_of(path, tmp_path / "run")  # behind it: one source alone, of several
+    return job
 
 
-LACKING = ("scratch", "ligo", "mango", "stack-ligo")  # the source's own, or anything but it
+def ways_of(job):
+    """Return what a growth may be divided by: operators that learn need the whole model."""
+    return WAYS if job.plan.learned is None else ("ddp",)
+
+
+SECOND = """\
+  - name: other
+    pretrain:
+      config: {model_type: llama, num_hidden_layers: 3, hidden_size: 16, intermediate_size: 32,
+                num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}
+      steps: 20
+"""
+LACKING = (
+    "scratch",
+    "ligo",
+    "mango",
+    "stack-ligo",
+    "multi-ligo",
+)  # the source's own, or anything but it
 SETTINGS = """\
   optimizer_state: reset_new
   new_parameters: {rewarm_steps: 2, freeze_source_steps: 1}
@@ -258,6 +299,27 @@ def test_logits_that_are_formed_in_parts(job_of, parallel, tmp_path, monkeypatch
 def test_fifty_steps(job_of, objective, parallel, count):
     keys = BERT if objective == "masked" else LLAMA
     check_equal(job_of(objective, keys, steps=50, gradient_clip=1.0, batch_size=8), parallel, count)
+
+
+OPTIMIZERS = {
+    "adamw": 3e-3,
+    "adam": 3e-3,
+    "sgd": 0.1,
+    "lion": 1e-4,
+    "adafactor": 3e-3,
+    "muon": 3e-3,
+}
+WHOLE = ("adafactor", "muon")  # they need whole matrices
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_fifty_steps_of_an_optimizer(job_of, name, count):
+    optimizer = Optimizer(name=name, lr=OPTIMIZERS[name])
+    job = job_of(steps=50, batch_size=8, optimizer=optimizer)
+    for parallel in ("ddp",) if name in WHOLE else WAYS:
+        check_equal(job, parallel, count)
 
 
 @pytest.mark.slow

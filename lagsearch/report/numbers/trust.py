@@ -12,7 +12,7 @@ from lagsearch.report.numbers.view import (
     stopped,
     varied,
 )
-from lagsearch.selection.outlook import FEWEST
+from lagsearch.selection.outlook import FEWEST, LEAST
 from lagsearch.selection.scores import half
 
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "open", "unsettled"]
@@ -252,6 +252,12 @@ def _still_to_move(report: dict[str, Any]) -> str:
         f"should still move against one another by {found['to_come']:.4f} up to step {steps:,} "
         f"(their movement from step {found['since']:,} to {lag:,}, extrapolated in log(step))"
     )
+    if not found["is_apart"]:
+        needed = LEAST * found["to_come"]
+        told += (
+            f"; to look settled, they would have to differ by {needed:.4f}, "
+            f"{LEAST:g} times that movement"
+        )
     if found["forecast"] is None:
         return (
             f"{told}; too few evaluations since step {lag // 4:,} to forecast which will lead then"
@@ -277,6 +283,13 @@ def _percent(share: float) -> str:
 
 def _number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.2f}"
+
+
+def ended_best(report: dict[str, Any]) -> str | None:
+    """Return who has the least final loss; None where that is the winner, or is not known."""
+    oracle = report["oracle"]
+    is_other = oracle is not None and oracle["candidate"] != report["winner"]["name"]
+    return oracle["candidate"] if is_other else None
 
 
 def good_from(report: dict[str, Any]) -> int | None:

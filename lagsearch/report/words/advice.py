@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.report.numbers.trust import ENOUGH, Trust, good_from, judge_ranking
+from lagsearch.report.numbers.trust import ENOUGH, Trust, ended_best, good_from, judge_ranking
 from lagsearch.report.numbers.worth import baselines_to_add, judge_growing
 from lagsearch.selection.outlook import EARLIEST
 
@@ -86,7 +86,7 @@ def _elsewhere(report: dict[str, Any], folder: Path) -> Advice:
     lines = {
         "unknown": f"Fewer than {ENOUGH} candidates say little: record more.",
         "useful": f"In similar searches, train to step {lag:,} and choose there.",
-        "misleading": "No step before the last one ranks well: train every candidate longer.",
+        "misleading": "Rankings do not stay reliable before the last step: train longer.",
         "settled": "Train every candidate to the end, to see how good such a ranking is.",
         "unsettled": "Train every candidate longer, to see where the ranking settles.",
     }
@@ -128,6 +128,10 @@ class _Commands:
         """Train the winner without a search."""
         return self._run("schedule.yaml")
 
+    def best_alone(self) -> str:
+        """Train the candidate that ended best without a search."""
+        return self._run("best.yaml")
+
     def _run(self, space: str, *options: str) -> str:
         return shlex.join(["lagsearch", "run", str(self.folder / space), *options])
 
@@ -154,18 +158,16 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
     if is_useful and several:
         line = "The winner can be used; its schedule repeats its training without the search."
         return Advice(line, commands.winner_alone())
-    good = good_from(report)
-    if is_useful or (good is not None and good <= lag):
+    good, best = good_from(report), ended_best(report)
+    if is_useful or best is None or (good is not None and good <= lag):
         line = f"Train every candidate under more seeds, to see whether this holds; {KEPT}."
         return Advice(line, commands.more_seeds())
-    best = report["oracle"]["candidate"]
     if good is not None:  # where there is one, a step that the next verdict does not call early
         known = sorted(map(int, report["oracle"]["spearman"]))
         good = next((each for each in known if max(good, EARLIEST) <= each < steps), good)
     if good is None or good >= steps:
-        line = (
-            f"No step before the final one ranks well: rank there. {best} has the best final loss."
-        )
-        return Advice(line, commands.rank_at(steps))
-    line = f"The ranking is good from step {good:,} on: rank there. {best} has the best final loss."
-    return Advice(line, commands.rank_at(good))
+        when = "Before the final step rankings do not stay reliable."
+    else:
+        when = f"In similar searches rank at step {good:,}: from there on rankings are reliable."
+    line = f"{best} ended best: to get its weights, train it again, alone. {when}"
+    return Advice(line, commands.best_alone())

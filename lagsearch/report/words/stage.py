@@ -6,6 +6,7 @@ from typing import Any
 from lagsearch.display.layer_blocks import legend, widths_once
 from lagsearch.display.watch import clock
 from lagsearch.errors import counted
+from lagsearch.report.numbers.trust import ended_best
 from lagsearch.report.numbers.view import (
     behind,
     beside,
@@ -519,15 +520,16 @@ def _files(report: dict[str, Any]) -> Section:
         told = f"{pages}`figures/`: PNG, SVG and PDF. Made from the curves in `{file}`."
         return Section("Files", (told,))
     tasks = "`harness.json`: the downstream tasks; " if report["harness"] else ""
+    best = "`best.yaml`: the one that ended best, alike; " if ended_best(report) else ""
     winner, end = report["winner"], str(report["steps"])
     of = f" of seed {winner['seed']}" if len(report["seeds"]) > 1 else ""
     ended = f", validation loss {winner['val_loss'][end]:.4f}" if end in winner["val_loss"] else ""
     told = (
         f"{pages}`figures/`: PNG, SVG and PDF; `curves/`: every evaluation with the loss of each "
         "batch; `plans.json`: how each candidate grows; `space.yaml`: what was run; "
-        f"`schedule.yaml`: the winner alone, as a space; {tasks}`environment.json`: where it ran; "
-        f"`winner/`: the trained model{of} as a Hugging Face checkpoint{ended}. Losses are nats "
-        "per predicted token; steps count from growth."
+        f"`schedule.yaml`: the winner alone, as a space; {best}{tasks}"
+        f"`environment.json`: where it ran; `winner/`: the trained model{of} as a Hugging "
+        f"Face checkpoint{ended}. Losses are nats per predicted token; steps count from growth."
     )
     return Section("Files", (told,))
 
