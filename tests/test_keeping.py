@@ -1,6 +1,7 @@
 """The best checkpoints at K, kept with their optimizer's moments."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,29 @@ def test_moments_are_those_of_the_state(write_space, tmp_path):
     run(write_space(), tmp_path / "run", watch, keep=3)  # goes on, and keeps what is kept
     same(before, tensors_in(tmp_path / "run/kept"))
     assert not [line for line in watch.lines if line.startswith("kept")]
+
+
+def test_the_documented_way_to_load_moments(write_space, tmp_path):
+    """A step of torch's AdamW from there is one by hand from the moments that were kept."""
+    result = finished(write_space(), tmp_path / "run", keep=1)
+    folder = result.folder / "kept" / result.winner
+    page = Path(__file__).parents[1] / "docs" / "tutorial" / "own-checkpoint.md"
+    [code] = re.findall(r"```python\n(.*?exp_avg.*?)```", page.read_text(), re.S)
+    found = {}
+    exec(code.replace('"kept-two/kept/NAME"', repr(str(folder))), found)
+    model, optimizer = found["model"], found["optimizer"]
+    tokens = torch.arange(16)[None]
+    model(tokens, labels=tokens).loss.backward()
+    moments = load_file(folder / "training/optimizer.safetensors")
+    expected = {}
+    for name, parameter in model.named_parameters():
+        first = 0.9 * moments[f"exp_avg.{name}"] + 0.1 * parameter.grad
+        second = 0.999 * moments[f"exp_avg_sq.{name}"] + 0.001 * parameter.grad**2
+        moved = (first / (1 - 0.9**11)) / ((second / (1 - 0.999**11)).sqrt() + 1e-8)
+        expected[name] = parameter.detach() * (1 - 3e-4 * 0.01) - 3e-4 * moved
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name], rtol=1e-5, atol=1e-7)
 
 
 def test_an_oracle_keeps_the_same_and_measures_the_same(write_space, tmp_path):
