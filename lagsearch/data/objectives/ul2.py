@@ -5,6 +5,8 @@ Shape letters: B sequences in a batch, T tokens in a sequence.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from math import floor
 from typing import Any
 
@@ -19,6 +21,9 @@ from lagsearch.space import Objective, Space, evaluated_rows
 
 MODES = {"causal": "[NLG]", "prefix": "[S2S]", "span": "[NLU]"}
 """Token that every sequence of a part begins with; the names are those of UL2's checkpoints."""
+
+_Made = tuple[NDArray[np.int64] | list[int], int]
+"""A text, and how many of its tokens are given."""
 
 
 @dataclass(frozen=True)
@@ -69,42 +74,38 @@ class Ul2:
         labels = np.full_like(inputs, IGNORED)
         made = {"causal": self._causal, "prefix": self._prefix, "span": self._span}
         for number, part in enumerate(self.parts_of(len(rows), seed, exact=exact)):
-            generator = np.random.default_rng([seed, 1, number])
-            text, n_given = made[self.parts[part][0]](rows[number], generator)
-            whole = np.concatenate([[self.modes[part]], text])
-            size = len(whole) - 1
-            inputs[number, :size] = whole[:-1]
-            labels[number, n_given:size] = whole[n_given + 1 :]
+            text, n_given = made[self.parts[part][0]](rows[number], [seed, 1, number])
+            size = len(text)
+            inputs[number, 0] = self.modes[part]
+            inputs[number, 1:size] = text[:-1]
+            labels[number, n_given:size] = text[n_given:]
         return inputs, labels
 
-    def _causal(
-        self, row: NDArray[np.int64], generator: np.random.Generator
-    ) -> tuple[NDArray[np.int64], int]:
+    def _causal(self, row: NDArray[np.int64], seed: list[int]) -> _Made:
         """Return a text and how many of its tokens are given: none."""
         return row[:-1], 0
 
-    def _prefix(
-        self, row: NDArray[np.int64], generator: np.random.Generator
-    ) -> tuple[NDArray[np.int64], int]:
+    def _prefix(self, row: NDArray[np.int64], seed: list[int]) -> _Made:
         text = row[:-1]
-        return text, int(generator.integers(1, len(text)))
+        return text, int(np.random.default_rng(seed).integers(1, len(text)))
 
-    def _span(
-        self, row: NDArray[np.int64], generator: np.random.Generator
-    ) -> tuple[NDArray[np.int64], int]:
+    def _span(self, row: NDArray[np.int64], seed: list[int]) -> _Made:
+        generator = np.random.default_rng(seed)
         size, n_out, n_spans = span_sizes(len(row) - 1, self.fraction, self.mean_span)
         out = _split(n_out, n_spans, generator)
         kept = _split(size - n_out, n_spans, generator)
-        given, asked = [], []
+        tokens: list[int] = row.tolist()
+        given: list[int] = []
+        asked: list[int] = []
         place = 0
         for sentinel, left, taken in zip(self.sentinels, kept, out, strict=False):
-            given += [row[place : place + left], [sentinel]]
-            asked += [[sentinel], row[place + left : place + left + taken]]
+            given += [*tokens[place : place + left], sentinel]
+            asked += [sentinel, *tokens[place + left : place + left + taken]]
             place += left + taken
-        text = np.concatenate([*given, *asked, [self.sentinels[n_spans]]])
-        return text, size - n_out + n_spans
+        return [*given, *asked, self.sentinels[n_spans]], size - n_out + n_spans
 
 
+@lru_cache
 def span_sizes(length: int, fraction: float, mean_span: float) -> tuple[int, int, int]:
     """Return how much text a sequence holds when spans are taken out of it.
 
@@ -124,10 +125,11 @@ def span_sizes(length: int, fraction: float, mean_span: float) -> tuple[int, int
     raise ValueError(length)
 
 
-def _split(total: int, n_parts: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Cut a number into positive parts, all ways being equally likely: (n_parts,)."""
-    cuts = np.sort(generator.choice(total - 1, n_parts - 1, replace=False)) + 1
-    return np.diff(np.concatenate([[0], cuts, [total]]))
+def _split(total: int, n_parts: int, generator: np.random.Generator) -> list[int]:
+    """Cut a number into positive parts, all ways being equally likely."""
+    drawn: list[int] = generator.choice(total - 1, n_parts - 1, replace=False).tolist()
+    cuts = [0, *(each + 1 for each in sorted(drawn)), total]
+    return [end - begin for begin, end in pairwise(cuts)]
 
 
 def sentinel(number: int) -> str:
