@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lagsearch.errors import LagsearchError
 from lagsearch.replay.replay import (
     MEANS,
     lag_outcome,
@@ -87,6 +88,15 @@ def test_what_goes_by_the_losses_alone_is_replayed_once(tmp_path):
     assert not found.duplicated(["strategy", "until"]).any()
     others = replay_runs([tmp_path / "curves.csv"], 20, strategy="finalists")
     assert set(others["signal"]) == {"loss", "trend"}
+
+
+def test_a_strategy_is_found_by_its_name_in_a_space_too(tmp_path):
+    curves(tmp_path / "curves.csv")
+    by_name = replay_runs([tmp_path / "curves.csv"], 20, strategy="expected_regret")
+    assert set(by_name["strategy"]) == {"expected regret"}
+    known = r"^--strategy podium: there is none; known: .*LAG; .*LAG, K auto; "
+    with pytest.raises(LagsearchError, match=known):
+        replay_runs([tmp_path / "curves.csv"], 20, strategy="podium")
 
 
 def test_hyperband_repeats(tmp_path):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from lagsearch.errors import MistakeError, OperatorError, and_then, did_you_mean
+from lagsearch.errors import MistakeError, OperatorError, PluginError, and_then, did_you_mean
 from lagsearch.models.configs import ModelShape, numbered
 from lagsearch.operators.depths import Indices, Scale
 from lagsearch.operators.plan.growth import GrowthPlan
@@ -173,6 +173,9 @@ class Candidate:
     is_baseline: bool = False
 
 
+GROWS = ("depth", "width", "width, depth", "nothing")
+"""What an operator may grow."""
+
 OPERATORS = Registry[Operator]("operator", "lagsearch.operators.catalog", "lagsearch.operators")
 
 
@@ -195,10 +198,12 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
     be scaled: `as_it_is` where no setting has to do with depths.
 
     Raises:
-        PluginError: The name is taken.
+        PluginError: The name is taken, or something is missing.
     """
 
     def enter(build: Callable[..., GrowthPlan]) -> Callable[..., GrowthPlan]:
+        settings = _schema(name, build)
+        _check(name, grows, settings, example or {})
         summary = (inspect.getdoc(build) or "").partition("\n")[0]
         entry = Operator(
             name,
@@ -209,7 +214,7 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
             reaches,
             control,
             build,
-            _schema(name, build),
+            settings,
             summary,
             example or {},
             scale,
@@ -221,20 +226,38 @@ def operator(  # noqa: PLR0913 (each is a column of the table)
 
 
 def _schema(name: str, build: Callable[..., GrowthPlan]) -> type[BaseModel]:
-    """Make the schema of an operator's settings from its keyword-only parameters."""
+    """Make the schema of an operator's settings from all parameters but the first two.
+
+    Raises:
+        PluginError: One may be given by its place, or has no type.
+    """
     hints = get_type_hints(build, include_extras=True)
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(build).parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            is_required = parameter.default is inspect.Parameter.empty
-            fields[parameter.name] = (
-                hints[parameter.name],
-                ... if is_required else parameter.default,
-            )
+    for parameter in list(inspect.signature(build).parameters.values())[2:]:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise PluginError(f"operator {name!r}: its setting {parameter.name} must follow a `*`")
+        if parameter.name not in hints:
+            raise PluginError(f"operator {name!r}: its setting {parameter.name} has no type")
+        is_required = parameter.default is inspect.Parameter.empty
+        fields[parameter.name] = (
+            hints[parameter.name],
+            ... if is_required else parameter.default,
+        )
     config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
     )
     return create_model(f"{name}_settings", __config__=config, **fields)
+
+
+def _check(name: str, grows: str, settings: type[BaseModel], example: Mapping[str, Any]) -> None:
+    if grows not in GROWS:
+        raise PluginError(f"operator {name!r}: grows must be one of {'; '.join(GROWS)}")
+    for setting, field in settings.model_fields.items():
+        if field.is_required() and setting not in example:
+            raise PluginError(
+                f"operator {name!r}: its setting {setting} has no default, and the decorator no "
+                "`example` of it"
+            )
 
 
 def all_operators() -> tuple[Operator, ...]:
@@ -348,22 +371,39 @@ def make_candidate(
 
     Raises:
         OperatorError: The operator is unknown, or its settings do not fit.
+        PluginError: It makes no plan.
     """
     names = names or tuple(str(place) for place in range(len(sources)))
     asked = _asked(name, settings, names)
     found, values = asked.operator, dict(asked.values)
+    place = 0 if asked.source is None else names.index(asked.source)
     if found.takes == "several":
         if len(sources) < 2:
             raise OperatorError(f"{name} grows several sources; the space has one")
         plan = found.build(dict(zip(names, sources, strict=True)), target, **values)
-    elif asked.source is None:
-        plan = found.build(sources[0], target, **values)
     else:
-        place = names.index(asked.source)
-        plan = found.build(sources[place], target, **values).of_source(place)
+        plan = found.build(sources[place], target, **values)
+    if not isinstance(plan, GrowthPlan):
+        raise PluginError(f"operator {name!r} returns no GrowthPlan but a {type(plan).__name__}")
+    if asked.source is not None:
+        plan = plan.of_source(place)
         values[SOURCE] = asked.source
+    reached = target if found.reaches == "target" else sources[place]
+    _check_layers(name, plan, sources, reached.n_layers)
     plan = _warned(plan, sources[0])
     return Candidate(asked.title, name, values, plan, found.is_baseline)
+
+
+def _check_layers(
+    name: str, plan: GrowthPlan, sources: tuple[ModelShape, ...], n_layers: int
+) -> None:
+    """Refuse a plan of another depth, or of layers that no source has."""
+    if len(plan.layers) != n_layers:
+        raise OperatorError(f"{name} makes {len(plan.layers)} layers, not {n_layers}")
+    for each in plan.layers:
+        last = sources[each.source].n_layers - 1
+        if each.layer is not None and not 0 <= each.layer <= last:
+            raise OperatorError(f"{name} takes layer {each.layer}; the source has 0..{last}")
 
 
 def _warned(plan: GrowthPlan, source: ModelShape) -> GrowthPlan:

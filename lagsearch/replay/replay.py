@@ -344,14 +344,20 @@ class Play:
     """A search that may be replayed.
 
     Attributes:
-        strategy: Its name.
+        strategy: What tables call it.
         signal: What it judges by.
         play: Replays it.
+        name: What a space calls its strategy; empty where no space can have it.
     """
 
     strategy: str
     signal: str
     play: Callable[[], ReplayOutcome]
+    name: str = ""
+
+    def is_called(self, word: str) -> bool:
+        """Return whether a word is in what tables call it, or is its name in a space."""
+        return word.casefold() in self.strategy.casefold() or word == self.name
 
 
 def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Play]:
@@ -389,7 +395,7 @@ def plays(recording: Recording, lag: int, signals: Sequence[str]) -> Iterator[Pl
                         strategy=strategy,
                         search=search,
                     )
-                    yield Play(search.title, signal, play)
+                    yield Play(search.title, signal, play, strategy)
     for name in RIVALS:
         for until, last in {**ends, "end": end}.items():
             yield Play(name, "loss", partial(rival_outcome, recording, name, last, until))
@@ -413,7 +419,7 @@ def replay_runs(
         paths: Run folders, or files of curves. One with `stages` stands for the searches of its
             stages.
         lag: K, in place of each run's own.
-        strategy: Those alone whose name has this in it.
+        strategy: Those alone whose name has this in it, or that a space calls so.
         signal: Those alone that judge by this.
 
     Returns:
@@ -461,15 +467,17 @@ def replay_runs(
 
 
 def _asked_for(found: list[Play], strategy: str | None, signal: str | None) -> list[Play]:
-    """Return the searches whose names have words in them."""
-    for key, word in (("strategy", strategy), ("signal", signal)):
-        names = [getattr(each, key) for each in found]
-        if word is not None:
-            pairs = zip(found, names, strict=True)
-            found = [each for each, name in pairs if word.casefold() in name.casefold()]
-            if not found:
-                known = ", ".join(dict.fromkeys(names))
-                raise LagsearchError(f"--{key} {word}: there is none; known: {known}")
+    """Return the searches of a strategy that judge by a signal."""
+    if strategy is not None:
+        known = "; ".join(dict.fromkeys(each.strategy for each in found))
+        found = [each for each in found if each.is_called(strategy)]
+        if not found:
+            raise LagsearchError(f"--strategy {strategy}: there is none; known: {known}")
+    if signal is not None:
+        known = ", ".join(dict.fromkeys(each.signal for each in found))
+        found = [each for each in found if signal.casefold() in each.signal.casefold()]
+        if not found:
+            raise LagsearchError(f"--signal {signal}: there is none; known: {known}")
     return found
 
 

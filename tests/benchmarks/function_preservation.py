@@ -105,6 +105,7 @@ OTHERS = {
         **{"attention_multiplier": 0.4, "residual_multiplier": 0.7, "logits_scaling": 2.0},
     },
     "stablelm": {**SMALL, "model_type": "stablelm"},
+    "phi": {**SMALL, "model_type": "phi"},
     "distilbert": {
         **{"model_type": "distilbert", "n_layers": 4, "dim": 16, "hidden_dim": 24, "n_heads": 4},
         **{"max_position_embeddings": 32, **COMMON, "tie_word_embeddings": True},
@@ -128,7 +129,7 @@ WIDTHS = {  # hidden size, heads, feed-forward
 }
 GROUPED = (
     *("llama", "smollm3", "starcoder2", "granite", "stablelm"),
-    *("gemma2", "gemma3_text", "olmo2", "phi3"),
+    *("gemma2", "gemma3_text", "olmo2", "phi", "phi3"),
 )
 HALF = {"x2": {"num_key_value_heads": 4}, "x1.5": {"num_key_value_heads": 3}}
 EXTRA = {

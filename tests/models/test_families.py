@@ -93,6 +93,7 @@ MODELS = {
         {**SHARED_HEADS, "qkv_blocks": 32, "gate_up": 40},
     ),
     "starcoder2": ("starcoder2", GATED, SHARED_HEADS),
+    "phi": ("phi", GATED, SHARED_HEADS),
     "stablelm": ("stablelm", {**GATED, "use_qkv_bias": True}, SHARED_HEADS),
     "falcon": (
         "falcon",
@@ -123,10 +124,8 @@ STACKS = {
     "opt": "model.decoder.layers",
     "bert": "bert.encoder.layer",
     "roberta": "roberta.encoder.layer",
-    **dict.fromkeys(
-        ("granite", "smollm3", "gemma2", "gemma3_text", "olmo2", "phi3", "starcoder2", "stablelm"),
-        "model.layers",
-    ),
+    **dict.fromkeys(("granite", "smollm3", "gemma2", "gemma3_text", "olmo2"), "model.layers"),
+    **dict.fromkeys(("phi", "phi3", "starcoder2", "stablelm"), "model.layers"),
     "falcon": "transformer.h",
     "distilbert": "distilbert.transformer.layer",
     "electra": "electra.encoder.layer",
@@ -218,7 +217,7 @@ def moved(built, model, name):
 
 def test_every_table_of_the_folder_is_found_once():
     names = "bert roberta gpt2 llama qwen3 neox opt gemma2 gemma3 olmo2 phi3 starcoder2 stablelm"
-    names += " falcon falcon-one-key falcon-per-head distilbert electra electra-projected"
+    names += " phi falcon falcon-one-key falcon-per-head distilbert electra electra-projected"
     assert families.FAMILIES.names() == names.split()
 
 
@@ -487,7 +486,7 @@ def test_tables_of_one_type_are_told_apart(model, name):
     assert table_of(model).name == name
 
 
-@pytest.mark.parametrize("model_type", ["phi", "", "Llama"])
+@pytest.mark.parametrize("model_type", ["cohere", "", "Llama"])
 def test_an_unknown_model_type(model_type):
     with pytest.raises(ModelError, match=r"no table.*known: bert, .*roberta.*add one.*families"):
         family_of(model_type, {})

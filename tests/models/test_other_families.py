@@ -22,7 +22,7 @@ import function_preservation
 from function_preservation import FAMILIES, OTHERS, changes_of, dead_entries, grow
 
 POST_NORM = ("distilbert", "electra", "electra-projected")
-LAYER_NORM = ("starcoder2", "stablelm", "falcon", *POST_NORM)
+LAYER_NORM = ("starcoder2", "stablelm", "phi", "falcon", *POST_NORM)
 TOKENS = torch.arange(24).reshape(2, 12) * 7 % 40
 EXACT = [
     ("net2net", {}, "x2"),
@@ -144,7 +144,9 @@ def test_widths_are_exact_by_transformers_own_forward(family, name, settings, gr
     assert (before - after).abs().max() <= 1e-5 * before.abs().max()
 
 
-@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "olmo2", "falcon", "phi3", "granite"])
+@pytest.mark.parametrize(
+    "family", ["gemma2", "gemma3_text", "olmo2", "falcon", "phi", "phi3", "granite"]
+)
 def test_every_tensor_counts(family):
     """A tensor that growth forgot would show: with any one of the source changed, so are logits."""
     source, _, _ = grow(family, "net2net", {}, "x2")
@@ -157,7 +159,7 @@ def test_every_tensor_counts(family):
             tensor.copy_(kept)
 
 
-@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "olmo2", "falcon", "phi3"])
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "olmo2", "falcon", "phi", "phi3"])
 @pytest.mark.parametrize("name", ["net2net", "zero", "lemon"])
 @pytest.mark.parametrize("grown", ["ffn", "heads"])
 def test_one_size_alone(family, name, grown, monkeypatch):
@@ -279,7 +281,8 @@ def test_a_projected_embedding_stays_and_its_projection_too():
         plan_of({**keys, "embedding_size": 32}, "net2net", changes_of("electra-projected", "x2"))
 
 
-def test_norms_of_stablelms_heads_have_no_table():
-    keys = {**FAMILIES["stablelm"], "qk_layernorm": True}
+@pytest.mark.parametrize("family", ["stablelm", "phi"])
+def test_layer_norms_of_heads_have_no_table(family):
+    keys = {**FAMILIES[family], "qk_layernorm": True}
     with pytest.raises(ModelError, match="qk_layernorm True is not known"):
-        plan_of(keys, "net2net", changes_of("stablelm", "x2"))
+        plan_of(keys, "net2net", changes_of(family, "x2"))

@@ -403,8 +403,8 @@ def test_a_refusal_names_the_operator_that_was_asked_for():
 
 
 def test_noise_needs_a_table_of_the_weights():
-    unknown = (shape(3, "phi"),), shape(6, "phi")
-    with pytest.raises(ModelError, match=r"phi has no table of its weights; known: .*llama"):
+    unknown = (shape(3, "cohere"),), shape(6, "cohere")
+    with pytest.raises(ModelError, match=r"cohere has no table of its weights; known: .*llama"):
         make_candidate("stack", {"noise": 0.2}, *unknown)
     assert make_candidate("stack", {}, *unknown).plan.layer_map() == "0 1 2 0* 1* 2*"
 

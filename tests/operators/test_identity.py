@@ -217,10 +217,10 @@ def test_post_norm_is_refused(model_type, placement):
 
 @every_placement
 def test_a_model_without_a_table_is_refused(placement):
-    keys = {**SIZES, "model_type": "phi", "intermediate_size": 24, "num_hidden_layers": 3}
+    keys = {**SIZES, "model_type": "cohere", "intermediate_size": 24, "num_hidden_layers": 3}
     config = build_config(keys)
     target = target_shape(config, {"num_hidden_layers": 6})
-    words = r"phi has no table.*known: .*gpt2.*llama.*add one.*lagsearch/models/families"
+    words = r"cohere has no table.*known: .*gpt2.*llama.*add one.*lagsearch/models/families"
     with pytest.raises(ModelError, match=words) as failure:
         make_candidate("identity", {"placement": placement}, (shape_of(config),), target)
     assert "\n" not in str(failure.value)

@@ -13,6 +13,7 @@ from lagsearch.operators import (
     operator,
     registry,
 )
+from lagsearch.operators.plan.growth import copies
 
 LAG = {"index": 0, "block_size": 1, "init": "duplicate"}
 
@@ -99,6 +100,49 @@ def test_taken_name_raises(scratch_table):
         @operator("lag", paper="none", grows="depth", preserves="no")
         def lag_again(source, target):
             return GrowthPlan(layers=())
+
+
+def no_type(source, target, *, layer=0):
+    """Grow."""
+
+
+def no_star(source, target, layer: int = 0):
+    """Grow."""
+
+
+def no_default(source, target, *, layer: int):
+    """Grow."""
+
+
+@pytest.mark.parametrize(
+    ("build", "grows", "message"),
+    [
+        (no_type, "depth", r"^operator 'top': its setting layer has no type$"),
+        (no_star, "depth", r"^operator 'top': its setting layer must follow a `\*`$"),
+        (no_default, "depth", r"'top': its setting layer has no default.*no `example` of it$"),
+        (no_type, "deep", r"no type"),
+        (lambda source, target: None, "deep", r"'top': grows must be one of depth; width;"),
+    ],
+)
+def test_what_is_written_wrongly_is_one_line(scratch_table, build, grows, message):
+    with pytest.raises(PluginError, match=message):
+        operator("top", paper="none", grows=grows, preserves="no")(build)
+    assert "top" not in registry.OPERATORS.names()
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "message"),
+    [
+        ([0, 1, 1, 1], PluginError, r"^operator 'top' returns no GrowthPlan but a list$"),
+        (GrowthPlan(copies([0, 1, 1])), OperatorError, r"^top makes 3 layers, not 4$"),
+        (GrowthPlan(copies([0, 1, 1, 2])), OperatorError, r"^top takes layer 2; .* has 0\.\.1$"),
+        (GrowthPlan(copies([0, 1, 1, -1])), OperatorError, r"^top takes layer -1; "),
+    ],
+)
+def test_what_is_no_growth_to_the_target_is_one_line(scratch_table, made, error, message):
+    operator("top", paper="none", grows="depth", preserves="no")(lambda source, target: made)
+    with pytest.raises(error, match=message):
+        make_candidate("top", {}, (shape(2),), shape(4))
 
 
 def test_entered_operator_is_found_checked_and_named(scratch_table):

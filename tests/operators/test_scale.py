@@ -64,7 +64,14 @@ def test_a_new_operator_has_words_and_a_scale_of_its_own(monkeypatch):
     all_operators()
     monkeypatch.setattr(OPERATORS, "_entries", dict(OPERATORS._entries))
 
-    @operator("twice", paper="none", grows="depth", preserves="no", scale=as_it_is)
+    @operator(
+        "twice",
+        paper="none",
+        grows="depth",
+        preserves="no",
+        example={"layer": 0},
+        scale=as_it_is,
+    )
     def twice(
         source: ModelShape,
         target: ModelShape,

@@ -69,6 +69,7 @@ MODEL_TYPES: Mapping[str, ModelType] = {
     "gemma3_text": ModelType(("Gemma3ForCausalLM",), (("", _ATTENTION),), True, _LAYERS),
     "olmo2": ModelType(("Olmo2ForCausalLM",), (("", _ATTENTION),)),
     "phi3": ModelType(("Phi3ForCausalLM",)),
+    "phi": ModelType(("PhiForCausalLM",)),
     "starcoder2": ModelType(
         ("Starcoder2ForCausalLM",), (("", Key("use_bias", default=True)),), True
     ),
@@ -172,12 +173,13 @@ def _present(
 def _untied(family: Family, *, is_tied: bool) -> Iterator[Weight]:
     """Yield the weights above the last layer without a head that is the embedding.
 
-    A tied head's bias, where the table has it beside that of the whole head, is tied as well.
+    A tied head's bias, where the table has another beside it, is tied as well.
     """
-    heads = [each.name for each in family.top if each.axes == ("vocabulary", "residual")]
-    tied = {name for head in heads for name in (head, head.removesuffix("weight") + "bias")}
-    own = {"vocab_projector.bias"}  # DistilBERT has no other one
-    yield from (each for each in family.top if not is_tied or each.name not in tied - own)
+    tied = {each.name for each in family.top if each.axes == ("vocabulary", "residual")}
+    biases = [each.name for each in family.top if each.axes == ("vocabulary",)]
+    if len(biases) > 1:
+        tied |= {f"{name.removesuffix('weight')}bias" for name in tied}
+    yield from (each for each in family.top if not is_tied or each.name not in tied)
 
 
 def _axis(weight: Weight, axis: Axis) -> str:

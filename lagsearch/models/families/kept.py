@@ -71,6 +71,13 @@ KEPT: Mapping[str, Kept] = {
     ),
     "olmo2": replace(_LLAMA, layer={**_LLAMA.layer, "query": 16, "key_value": 16, "one": 16}),
     "phi3": replace(_LLAMA, dropped={"resid_pdrop": (8, 0)}),
+    "phi": replace(
+        _NEOX,
+        layer={"residual": 8, "query": 8, "key_value": 8, "ffn": 20, "heads": 4, "one": 8},
+        position={"head_dim": 4},
+        activation=("hidden_act", "gelu_new"),
+        dropped={"resid_pdrop": (8, 0), "embd_pdrop": (0, 4)},
+    ),
     "starcoder2": replace(
         _NEOX,
         layer={"residual": 16, "query": 8, "key_value": 8, "ffn": 8, "heads": 4, "one": 16},

@@ -122,6 +122,27 @@ STABLELM = replace(
     requires={"qk_layernorm": False},
 )
 
+PHI = replace(
+    LLAMA,
+    name="phi",
+    model_types=("phi",),
+    layer=(
+        *layer_norm("input_layernorm"),
+        *_of("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        *linear("self_attn.dense", ("residual", "query"), "writer"),
+        *linear("mlp.fc1", ("ffn", "residual"), "reader"),
+        *linear("mlp.fc2", ("residual", "ffn"), "writer"),
+    ),
+    top=(
+        *layer_norm("model.final_layernorm"),
+        *LLAMA.top[1:],
+        Weight("lm_head.bias", ("vocabulary",), "head"),
+    ),
+    norm="layer",
+    size_keys=SizeKeys(),
+    requires={"qk_layernorm": False},
+)
+
 _FALCON_KEYS = SizeKeys(key_value="num_kv_heads", ffn="ffn_hidden_size", eps="layer_norm_epsilon")
 _ALIBI = (("alibi", "the slope of a head follows from the number of all heads"),)
 
