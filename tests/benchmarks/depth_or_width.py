@@ -104,7 +104,7 @@ def space_of(setting, kind, steps, places):
 
 def flops_of(space):
     """Return the training FLOPs of a step of a growth."""
-    return max(each.flops_per_step for each in lagsearch.plan(space).candidates)
+    return max(each.cost.flops_per_step for each in lagsearch.plan(space).candidates)
 
 
 def make(folder, files, console):
