@@ -1,13 +1,16 @@
 """Each family's table against the models that transformers builds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from lagsearch.errors import ModelError
+from lagsearch.errors import ModelError, PluginError
 from lagsearch.models import families
 from lagsearch.models.build import empty_model, fresh_model
 from lagsearch.models.configs import build_config, shape_of
 from lagsearch.models.families import family_of, find_family
+from lagsearch.models.families.llama import LLAMA
 from lagsearch.models.layers import find_layers
 
 FAMILIES = families.FAMILIES.all()
@@ -523,3 +526,9 @@ def test_gpt2_that_scales_by_layer_has_no_table():
     """A layer's place changes what it computes there, so that nothing added is exact."""
     with pytest.raises(ModelError, match="scale_attn_by_inverse_layer_idx"):
         family_of("gpt2", {"scale_attn_by_inverse_layer_idx": True})
+
+
+def test_a_model_type_alone_is_no_tuple_of_model_types():
+    """It would stand for every type whose name is a part of it."""
+    with pytest.raises(PluginError, match=r"model_types is a tuple; write \('llama',\)"):
+        replace(LLAMA, name="mine", model_types="llama")

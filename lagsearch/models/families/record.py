@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lagsearch.errors import PluginError
+
 Axis = Literal[
     "residual",
     "query",
@@ -172,6 +174,11 @@ class Family:
     equal: tuple[tuple[str, str], ...] = ()
     unequal: tuple[tuple[str, str], ...] = ()
     no_heads: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model_types, str):
+            hint = f"write ({self.model_types!r},)"
+            raise PluginError(f"family {self.name!r}: model_types is a tuple; {hint}")
 
     @property
     def closing(self) -> frozenset[str]:
