@@ -25,6 +25,7 @@ from lagsearch.bench.make import made_runs
 from lagsearch.bench.spaces import designed_space
 from lagsearch.bench.strategies import interval_over_runs
 from lagsearch.bench.texts import Texts
+from lagsearch.display.watch import Watch
 from lagsearch.records.benchmark import Benchmark, load_benchmark
 from lagsearch.space import load_space
 
@@ -126,7 +127,7 @@ def make(folder, files, console):
             if name not in made_runs(folder):
                 console.print(name)
                 out = folder / "runs" / name
-                lagsearch.run(space, out=out, serial=True, watch=lagsearch.Watch())
+                lagsearch.run(space, out=out, serial=True, watch=Watch())
                 add(folder, out, name)
 
 
