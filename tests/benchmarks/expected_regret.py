@@ -1,8 +1,8 @@
 """How well the expected regret at K foretells the regret at the end, on recorded runs.
 
-    python tests/benchmarks/expected_regret.py [RUNS ...]
+    python tests/benchmarks/expected_regret.py [RUNS ...] [--half choice|test]
 
-By default the committed runs with an oracle; `reports/bench` stands for its runs. Every evaluated
+By default the committed runs with an oracle; with `--half` those of the benchmark. Every evaluated
 step K from 20 on is a search that ends there. For each run: the mean over K of the expected regret,
 of its 95 % bound, of the regret that came and of that of a random choice, in nats, and how often
 the bound held. No test calls it.
@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lagsearch.records.benchmark import load_benchmark
 from lagsearch.records.imported_curves import read_searched, searches_in
 from lagsearch.selection import expected_regret, rank_candidates
 
@@ -42,7 +43,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path)
-    paths = parser.parse_args().runs or sorted(path.parent for path in REPORTS.glob("*/plans.json"))
+    parser.add_argument("--half", choices=("choice", "test"))
+    given = parser.parse_args()
+    paths = given.runs or sorted(path.parent for path in REPORTS.glob("*/plans.json"))
+    if given.half:
+        bench = REPORTS / "bench"
+        paths = [bench / name for name in load_benchmark(bench, given.half).runs]
     heads = ("run", "K", "expected", "95 % bound", "regret", "random choice", "bound held")
     shown, means = Table(*heads, box=None), []
     for path in (search for each in paths for search in searches_in(each)):

@@ -1,6 +1,6 @@
 """How often a ranking that is called settled keeps its choice to the end, on recorded runs.
 
-    python tests/benchmarks/settled.py [--judge RUNS OR CURVES ...]
+    python tests/benchmarks/settled.py [RUNS OR CURVES ...] [--half test]
 
 Every seed is a search of its own, and every evaluated step K from 20 on, with one at or before
 K / 2, a search that ends there. A choice is kept if what it gives away at completion is within the
@@ -8,7 +8,7 @@ noise: twice the standard deviation of a candidate between seeds where there are
 twice the standard error of a difference over the validation batches, else a tenth of the range of
 final losses. The benchmark's half `choice` chooses the least distance that `outlook` asks for, and
 each of its runs is judged by what all the others choose. Other runs judge what they choose
-together: those that are named (`reports/bench/NAME` is one run of the benchmark), or else the
+together: with `--half test` those of the benchmark's half `test`, else those that are named, or the
 committed ones. The share kept stands there by search and as the mean over runs, since the steps of
 a run are not independent. No test calls it.
 """
@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lagsearch.records.benchmark import load_benchmark
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.imported_curves import searches_in
 from lagsearch.replay.replay import Recording, recordings
@@ -169,14 +170,19 @@ def verdicts(some: list[Point], by: Mapping[str, float] | None = None) -> list[l
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--judge", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--half", choices=("test",))
+    given = parser.parse_args()
     committed = sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
-    given = parser.parse_args().judge
-    judges = searches(given or [path for path in committed if not RunFolder(path).has_stages])
-    choosing = searches([REPORTS / "bench"])
+    paths = given.runs or [path for path in committed if not RunFolder(path).has_stages]
+    name = "the runs that judge" if given.runs else "other committed runs"
+    bench = REPORTS / "bench"
+    if given.half:
+        name = f"the half {given.half}"
+        paths = [bench / run for run in load_benchmark(bench, given.half).runs]
+    judges, choosing = searches(paths), searches([bench])
     runs = sorted({each.run for each in choosing})
     by_others = {run: chosen([each for each in choosing if each.run != run]) for run in runs}
-    name = "the runs that judge" if given else "other committed runs"
     groups = {
         "the half choice, each run by what the others choose": (choosing, by_others),
         f"{name}, by {LEAST:g}": (judges, None),
