@@ -10,6 +10,7 @@ import finished
 import pytest
 from hypothesis import settings
 from staged import STAGED, as_list
+from undrawn.empty_figure import undrawn
 
 from lagsearch import cli
 from lagsearch.display.watch import Watch
@@ -23,6 +24,7 @@ settings.register_profile("any-machine", deadline=None)  # a busy one is slow, n
 settings.load_profile("any-machine")
 
 NUMBERS = count()
+DRAWING = "lagsearch.report.pictures.as_matplotlib"
 SHARED = Path(__file__).parents[2] / "shared"
 
 SPACE = """\
@@ -202,38 +204,18 @@ def silent():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def undrawn():
-    """Write figures empty: drawing them takes longer than the tests' runs; `draws` tests draw."""
-    from matplotlib.figure import Figure
-
-    def save(figure, path, format, **settings):
-        Path(path).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save)
-        yield patch
-
-
-@pytest.fixture(scope="session", autouse=True)
 def undrawn_elsewhere():
-    """Have processes that tests start write them empty, too."""
+    """Have processes that tests start write figures empty, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).with_name("undrawn")), prepend=os.pathsep)
         yield
 
 
 @pytest.fixture(autouse=True)
-def drawn(request, undrawn):
-    """Draw figures as they are where a test is marked `draws`."""
+def drawn(request, monkeypatch):
+    """Write figures empty where a test is not marked `draws`: that takes longer than its runs."""
     if request.node.get_closest_marker("draws") is None:
-        yield
-        return
-    from matplotlib.figure import Figure
-
-    empty = Figure.savefig
-    undrawn.undo()
-    yield
-    undrawn.setattr(Figure, "savefig", empty)
+        monkeypatch.setattr(f"{DRAWING}.draw_sheet", undrawn)
 
 
 def pytest_collection_modifyitems(items):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int | str]]:
         SpaceError: It is not valid, or uses what a space has no use for: tags, merge keys, an
             alias inside of itself. The message is `line: problem`.
     """
+    plain, lines = _read(text)
+    return deepcopy(plain), dict(lines)
+
+
+@lru_cache(maxsize=8)
+def _read(text: str) -> tuple[Any, dict[Key, int | str]]:
+    """Read it once: a run looks at its space several times."""
     lines: dict[Key, int | str] = {(): 1}
     try:
         return plain_tree(YAML().load(text), (), lines), lines

@@ -8,7 +8,6 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib import rc_context
 from PIL import Image
 
@@ -66,7 +65,6 @@ def test_no_text_is_cut_and_no_legend_lies_on_data(name, at, width):
                 shown = [box for box in labels if box.width > 0 and inside(box, axes, axis)]
                 for one, other in combinations(shown, 2):
                     assert not overlap(one, other), axis
-        plt.close(figure)
 
 
 def overlap(one, other, slack=1.0):
@@ -100,7 +98,6 @@ def test_the_legend_names_every_mark_once(name, at):
     told = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert len(told) == len(set(told))
     assert set(told) == names - {""}
-    plt.close(figure)
 
 
 def test_sizes_are_as_printed_and_text_stays_text(tmp_path, width):
@@ -133,7 +130,6 @@ def test_a_narrow_figure_has_its_pictures_under_one_another():
             left, right = (axes.get_position() for axes in figure.axes)
             assert (right.x0 > left.x1) == is_beside
             assert (right.y1 < left.y0) != is_beside
-            plt.close(figure)
 
 
 def test_all_text_is_readable_in_print():

@@ -7,6 +7,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from lagsearch.report.pictures.picture import (
     Axis,
@@ -20,10 +23,6 @@ from lagsearch.report.pictures.picture import (
 )
 from lagsearch.report.pictures.style import LIGHT, PAGE_WIDTH
 from lagsearch.storage.files import replacing
-
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
 
 STYLE = {
     "font.size": 8,
@@ -94,13 +93,12 @@ def draw_sheets(
         width: Of the figures, in inches.
     """
     for sheet in sheets:
-        with plt.rc_context(STYLE):
+        with mpl.rc_context(STYLE):
             figure = draw_sheet(sheet, width)
             for kind, settings in FORMATS.items():
                 with replacing(folder / f"{sheet.key}.{kind}", is_lasting=False) as temporary:
                     figure.savefig(temporary, format=kind, **settings)
                 figure.set_layout_engine("none")  # it stays as it was laid out
-            plt.close(figure)
     return [(f"{sheet.key}.png", sheet.caption) for sheet in sheets]
 
 
@@ -109,14 +107,11 @@ def draw_sheet(sheet: Sheet, width: float = PAGE_WIDTH) -> Any:
     columns = sheet.columns or len(sheet.pictures)
     columns, widths = (1, None) if width < NARROW else (columns, sheet.widths)
     rows = -(-len(sheet.pictures) // columns)
-    figure, panels = plt.subplots(
-        rows,
-        columns,
-        figsize=(min(width, sheet.widest), rows * sheet.height),
-        width_ratios=widths,
-        layout="constrained",
-        sharey=sheet.has_one_y,
-        squeeze=False,
+    size = min(width, sheet.widest), rows * sheet.height
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)  # measures texts
+    panels = figure.subplots(
+        rows, columns, width_ratios=widths, sharey=sheet.has_one_y, squeeze=False
     )
     for axes in panels.flat[len(sheet.pictures) :]:
         axes.set_visible(False)
@@ -210,7 +205,7 @@ def _name_of(name: str) -> str | None:
 
 def _color(role: str) -> Any:
     if role.startswith("shade"):
-        return plt.get_cmap("viridis")(np.linspace(0.1, 0.85, 5)[int(role[5:]) % 5])
+        return mpl.colormaps["viridis"](np.linspace(0.1, 0.85, 5)[int(role[5:]) % 5])
     return LIGHT[role]
 
 
@@ -293,11 +288,11 @@ def _block(block: Block, picture: Picture, axes: Any) -> None:
     face = (
         mpl.colors.to_rgb(LIGHT["card"])
         if block.shade is None
-        else plt.get_cmap("viridis")(block.shade)
+        else mpl.colormaps["viridis"](block.shade)
     )
     edge, width = (LIGHT["winner"], 1.8) if block.is_ringed else (LIGHT["ink"], 0.4)
     corner = (block.x - 0.4, block.y - 0.25)
-    axes.add_patch(plt.Rectangle(corner, 0.8, 0.5, facecolor=face, edgecolor=edge, lw=width))
+    axes.add_patch(Rectangle(corner, 0.8, 0.5, facecolor=face, edgecolor=edge, lw=width))
     ink = ON_LIGHT if sum(face[:3]) > 1.5 else ON_DARK
     ink = LIGHT["ink"] if block.shade is None else ink
     axes.text(block.x, block.y, block.text, ha="center", va="center", fontsize=7, color=ink)
