@@ -74,7 +74,8 @@ def test_what_is_saved_is_counted_by_hand(write_space, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "phase", ["search", "baseline", pytest.param("winner", marks=pytest.mark.slow)]
+    "phase",
+    ["baseline", *(pytest.param(each, marks=pytest.mark.slow) for each in ("search", "winner"))],
 )
 def test_it_goes_on_where_it_was_interrupted(write_space, tmp_path, phase):
     path = space(write_space, tmp_path)

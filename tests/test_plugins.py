@@ -231,12 +231,12 @@ def test_what_is_wrong_is_told_as_of_this_packages(garden, space):
     ("group", "point", "message"),
     [
         ("operators", "garden.gone", "ModuleNotFoundError: No module named 'garden.gone'"),
-        ("signals", "garden.tail", "adds no signal"),
+        pytest.param("signals", "garden.tail", "adds no signal", marks=pytest.mark.slow),
         ("objectives", "garden.ahead:gone", "AttributeError: "),
         pytest.param(
             *("families", "garden.tail:tail", "adds no family of models"), marks=pytest.mark.slow
         ),
-        ("loggers", "garden.tail", "adds no logger"),
+        pytest.param("loggers", "garden.tail", "adds no logger", marks=pytest.mark.slow),
         ("baselines", "garden.tail", "adds no baseline"),
     ],
 )

@@ -110,6 +110,7 @@ def workers():
 
 @pytest.mark.ray
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads Linux's /proc")
+@pytest.mark.slow
 def test_a_candidate_whose_worker_dies_goes_on_at_once(write_space, tmp_path):
     class Killer(Watch):
         def __init__(self):

@@ -251,6 +251,7 @@ def test_the_report_is_built_again_from_the_files(profiled):
     assert "GPU" not in section
 
 
+@pytest.mark.slow
 def test_profiling_is_no_other_space(write_space, tmp_path):
     path, folder = write_space(), tmp_path / "run"
     plain = run(path, folder)
