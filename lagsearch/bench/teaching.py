@@ -57,17 +57,26 @@ class RuleFigures:
     chosen: Mapping[str, int]
 
 
-def taught_by(benchmark: Benchmark) -> Taught:
-    """Return what the runs of a benchmark teach."""
-    names = [each for each in benchmark.runs if why_left_out(benchmark.searched(each)) is None]
-    every = [recordings_of(benchmark.searched(name), benchmark.path / name) for name in names]
-    runs = [figures_of(benchmark, name) for name in names]
+def taught_by(choosing: Benchmark, judging: Benchmark) -> Taught:
+    """Return what the runs of a benchmark teach, and what that comes to in others."""
+    every, runs = _compared(choosing)
+    others, judges = _compared(judging)
+    growths = fares_of(runs)
     return Taught(
-        len(names),
+        len(runs),
         budgets_of(every),
         budgets_of(every, priors_of(runs)),
-        fares_of(runs),
+        growths,
+        budgets_of(others),
+        budgets_of(others, priors_of(judges, growths)),
     )
+
+
+def _compared(benchmark: Benchmark) -> tuple[list[list[Recording]], list[RunFigures]]:
+    """Return the recordings, one for each seed, and figures of all runs that can be compared."""
+    names = [each for each in benchmark.runs if why_left_out(benchmark.searched(each)) is None]
+    every = [recordings_of(benchmark.searched(name), benchmark.path / name) for name in names]
+    return every, [figures_of(benchmark, name) for name in names]
 
 
 def priors_of(

@@ -8,7 +8,7 @@ from typing import Any
 from lagsearch.errors import LagsearchError
 from lagsearch.planning.stage import StagePlan
 from lagsearch.selection import find_strategy
-from lagsearch.selection.taught import STANDARD, Budgeted, search_within, taught
+from lagsearch.selection.taught import STANDARD, Budgeted, search_within
 from lagsearch.space import OF_BUDGET, SpaceFile, check_file
 
 
@@ -79,11 +79,10 @@ def _told(found: Budgeted, *, has_prior: bool) -> str:
     steps = [f"{word} {found.keys[key]:,}" for key, word in named.items() if key in found.keys]
     at = found.at
     known = (
-        f"{found.title}, {', '.join(steps)}; in {at.runs} recorded runs, at {found.budget:.0%} of "
-        f"training all, its relative regret was {at.regret:.2f} ({at.low:.2f} to {at.high:.2f})"
-        f"{' with the prior of the others' if has_prior else ''}"
+        f"{found.title}, {', '.join(steps)}; in {at.runs} recorded runs that it was not chosen by, "
+        f"at {found.budget:.0%} of the compute to train every candidate, its relative regret was "
+        f"{at.regret:.2f} ({at.low:.2f} to {at.high:.2f}){' with the prior' if has_prior else ''}"
     )
     if found.title == STANDARD and not has_prior:
         return known
-    tried = f"p = {at.p_value:.2g}, before correction for {len(taught().budgets)} searches"
-    return f"{known}, and that of LAG alone {at.regret + at.gain:.2f} ({tried})"
+    return f"{known}, and that of LAG alone {at.regret + at.gain:.2f} (p = {at.p_value:.2g})"

@@ -1,11 +1,12 @@
 """What the benchmark has taught: which search is best at a budget, and how growths like these fare.
 
-All of it comes from the benchmark's half `choice`, written by `tests/benchmarks/taught.py`.
+What is chosen by comes from the benchmark's half `choice`; what a search that was chosen is said to
+come to, from its half `test`. `tests/benchmarks/taught.py` writes both.
 """
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -77,16 +78,26 @@ class Taught:
         budgets: By search and budget.
         with_prior: The same where what growths of a kind came to in the other runs is a prior.
         growths: By label (`label_of`).
+        judged: As `budgets`, in runs that nothing is chosen by.
+        judged_with_prior: The same where `growths` are a prior.
     """
 
     runs: int
     budgets: Mapping[str, Mapping[float, AtBudget]]
     with_prior: Mapping[str, Mapping[float, AtBudget]]
     growths: Mapping[str, Fares]
+    judged: Mapping[str, Mapping[float, AtBudget]] = field(default_factory=dict)
+    judged_with_prior: Mapping[str, Mapping[float, AtBudget]] = field(default_factory=dict)
 
     def known(self, *, has_prior: bool) -> Mapping[str, Mapping[float, AtBudget]]:
-        """Return what searches came to, with the prior or without."""
+        """Return what searches are chosen by, with the prior or without."""
         return self.with_prior if has_prior else self.budgets
+
+    def told(self, title: str, budget: float, *, has_prior: bool) -> AtBudget:
+        """Return what a search came to in the runs that it was not chosen by."""
+        judged = self.judged_with_prior if has_prior else self.judged
+        known = self.known(has_prior=has_prior)[title][budget]
+        return judged.get(title, {}).get(budget, known)
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Budgeted:
         strategy: Its strategy's name.
         title: What tables call it.
         keys: What it puts into a space's `search`.
-        at: What it came to at the nearest budget of the benchmark.
+        at: What it came to at the nearest budget, in runs that it was not chosen by.
         budget: That budget.
     """
 
@@ -112,19 +123,16 @@ class Budgeted:
 def taught() -> Taught:
     """Return what the benchmark has taught."""
     found = json.loads(files("lagsearch.selection").joinpath("taught.json").read_bytes())
-    budgets, with_prior = (
+    tables = (
         {
             title: {float(budget): AtBudget(**at) for budget, at in row.items()}
             for title, row in found[key].items()
         }
-        for key in ("budgets", "with_prior")
+        for key in ("budgets", "with_prior", "judged", "judged_with_prior")
     )
-    return Taught(
-        found["runs"],
-        budgets,
-        with_prior,
-        {label: Fares(**fares) for label, fares in found["growths"].items()},
-    )
+    budgets, with_prior, *judged = tables
+    growths = {label: Fares(**fares) for label, fares in found["growths"].items()}
+    return Taught(found["runs"], budgets, with_prior, growths, *judged)
 
 
 def search_within(
@@ -172,7 +180,7 @@ def _searches(signal: str) -> list[tuple[str, BudgetedSearch]]:
 
 
 def _near(title: str, share: float, *, has_prior: bool) -> tuple[float, float, AtBudget] | None:
-    """Return the gain, the nearest budget, and what is known of it.
+    """Return the gain, the nearest budget, and what is told of it.
 
     The gain is the mean over that budget and its two neighbours: that of one alone is as much luck
     as knowledge.
@@ -184,4 +192,5 @@ def _near(title: str, share: float, *, has_prior: bool) -> tuple[float, float, A
         return None
     place = grid.index(nearest)
     near = [row[each].gain for each in grid[max(0, place - 1) : place + 2] if each in row]
-    return sum(near) / len(near), nearest, row[nearest]
+    told = taught().told(title, nearest, has_prior=has_prior)
+    return sum(near) / len(near), nearest, told

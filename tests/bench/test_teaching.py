@@ -146,8 +146,9 @@ COMMITTED = Path(__file__).parents[2] / "reports" / "bench"
 
 
 @pytest.mark.slow
-def test_what_is_packaged_is_what_the_half_choice_teaches():
-    assert taught_by(load_benchmark(COMMITTED, "choice")) == taught()
+def test_what_is_packaged_is_what_the_halves_teach():
+    halves = (load_benchmark(COMMITTED, half) for half in ("choice", "test"))
+    assert taught_by(*halves) == taught()
 
 
 def test_growths_fare_as_the_half_choice_has_them():

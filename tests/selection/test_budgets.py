@@ -131,3 +131,14 @@ def test_what_is_packaged_is_read():
     assert set(found.budgets) <= {search.title for _, search in budgeted_searches()}
     assert all(at.gain == 0 for at in found.budgets["LAG"].values())
     assert all(0 <= each.final <= 1 for each in found.growths.values())
+
+
+def test_what_is_told_of_a_search_is_of_runs_that_it_was_not_chosen_by():
+    found = taught()
+    for has_prior, judged in ((False, found.judged), (True, found.judged_with_prior)):
+        known = found.known(has_prior=has_prior)
+        assert {title: {*row} for title, row in judged.items()} == {
+            title: {*row} for title, row in known.items()
+        }
+        chosen = search_within(0.3, 16, 1000, has_prior=has_prior)
+        assert chosen.at == judged[chosen.title][0.3] != known[chosen.title][0.3]
