@@ -218,7 +218,26 @@ def test_a_folder_from_before_goes_on_and_gains_it(write_space, tmp_path):
     assert without_times(new.report) == without_times(old.report)
     whole = finished(write_space(), tmp_path / "whole")
     assert baselines_of(new)["continue"]["val_loss"] == baselines_of(whole)["continue"]["val_loss"]
-    run(path, tmp_path / "run")  # and it may be left out again
+    once_more = run(path, tmp_path / "run")  # what was trained stays
+    assert list(baselines_of(once_more)) == ["continue"]
+
+
+def test_a_baseline_that_was_added_stays(write_space, tmp_path):
+    """The first command, typed again, neither loses it nor trains it again."""
+    added = search("baselines: [continue, {operator: continue, steps: matched}]")
+    run(write_space(), tmp_path / "run")
+    both = run(write_space(added, name="more.yaml"), tmp_path / "run")
+    assert list(baselines_of(both)) == ["continue", "continue-matched"]
+    again = run(write_space(), tmp_path / "run")
+    assert without_times(again.report) == without_times(both.report)
+    assert "continue-matched" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_a_baseline_that_is_not_trained_yet_may_be_left_out(write_space, tmp_path):
+    more = search("baselines: [continue, {operator: continue, steps: 90}]")
+    with pytest.raises(KeyboardInterrupt):
+        run(write_space(more, name="more.yaml"), tmp_path / "run", Interrupt("search"))
+    assert list(baselines_of(run(write_space(), tmp_path / "run"))) == ["continue"]
 
 
 @pytest.mark.parametrize("phase", ["search", "baseline"])

@@ -1,5 +1,6 @@
 """A run folder: what is in it, under which name, and how it is begun and continued."""
 
+import json
 import os
 import platform
 import subprocess
@@ -39,6 +40,7 @@ from lagsearch.space import (
     SpaceFile,
     dump_space,
     evaluation_steps,
+    expand_baselines,
     first_batches,
     load_space,
     opened,
@@ -315,7 +317,7 @@ class RunFolder:
         return lock
 
     def agree(self, file: SpaceFile) -> SpaceFile:
-        """Return the space to run here: seeds and an oracle that were added before stay.
+        """Return the space to run here: seeds, an oracle and baselines that were added before stay.
 
         Raises:
             RunFolderError: The folder belongs to another space; the message names what differs.
@@ -335,12 +337,34 @@ class RunFolder:
         elif file.has_oracle and any(self.path.glob(f"*/stage-*/{RECORD}")):
             message = "stages were finished without an oracle, whose other candidates are gone"
             raise RunFolderError(f"{self.path}: {message}: give --oracle another --out")
+        if added := self._trained_baselines(recorded, file):
+            listed = json.dumps([*file.space.search.baselines, *added])
+            flags["baselines of the run folder"] = f"search.baselines={listed}"
         if flags:
             file = opened(file, flags)
         self._refuse_but_seeds(
             recorded.written_out(), file.written_out(), recorded.seeds, file.seeds
         )
         return file
+
+    def _trained_baselines(
+        self, recorded: SpaceFile, file: SpaceFile
+    ) -> list[str | dict[str, Any]]:
+        """Return the listed baselines that were trained here, and that a space no longer lists."""
+        if recorded.has_stages or file.has_stages or not self.plans_file.is_file():
+            return []
+        listed = recorded.space.search.baselines
+        planned = self.plans().get("baselines", ())
+        is_trained = dict.fromkeys(range(len(listed)), True)
+        for entry in expand_baselines(recorded.space):
+            is_trained[int(entry.at[-1])] &= any(
+                self.is_over(each["name"], each["steps"])
+                for each in planned
+                if each["operator"] == entry.operator
+                and {**each["settings"], **entry.settings} == each["settings"]
+            )
+        trained = [each for place, each in enumerate(listed) if is_trained[place]]
+        return [each for each in trained if each not in file.space.search.baselines]
 
     def _refuse_but_seeds(
         self, old: dict[str, Any], new: dict[str, Any], seeds: Sequence[int], now: Sequence[int]
