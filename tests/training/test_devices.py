@@ -316,10 +316,13 @@ WHOLE = ("adafactor", "muon")  # they need whole matrices
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_fifty_steps_of_an_optimizer(job_of, name, count):
+    """Muon makes updates orthogonal, whatever their size, and rounding larger with them."""
+    if name == "lion" and not hasattr(torch.optim, "Lion"):
+        pytest.skip("this torch has no Lion")
     optimizer = Optimizer(name=name, lr=OPTIMIZERS[name])
     job = job_of(steps=50, batch_size=8, optimizer=optimizer)
     for parallel in ("ddp",) if name in WHOLE else WAYS:
-        check_equal(job, parallel, count)
+        check_equal(job, parallel, count, 1e-4 if name == "muon" else 1e-5)
 
 
 @pytest.mark.slow
