@@ -99,7 +99,7 @@ def init_space(
         f"Grows {checkpoint.written} on {text.name}. Written by `lagsearch init`.",
         f"A run takes {how_long} on the machine that wrote this, as busy as it was: "
         f"lagsearch run {quoted}",
-        "Editors complete and check this file with the schema beside it: lagsearch schema --out "
+        "Editors complete and check this file once its schema is there: lagsearch schema --out "
         f"{shlex.quote(str(path.with_name(SCHEMA_FILE)))}",
     )
     write_text(path, space_text(head, draft.parts, draft.notes, draft.growths.listed))
@@ -108,7 +108,8 @@ def init_space(
     except LagsearchError:
         path.unlink(missing_ok=True)
         raise
-    return Written(file, (*draft.warnings, f"A run takes {how_long} on this machine as it is now."))
+    took = f"{path} is written. A run takes {how_long} on this machine as it is now."
+    return Written(file, (*draft.warnings, took))
 
 
 def _earlier(path: Path, request: InitRequest, target: Plain) -> Written:

@@ -47,5 +47,5 @@ def where_they_go_on(jobs: Sequence[Job], until: int | None = None) -> str:
     elif begun:
         more = [f"{len(begun) - _NAMED:,} more"] if len(begun) > _NAMED else []
         *first, last = named + more
-        parts.append(f"going on: {', '.join(first)} and {last}")
+        parts.append(f"will resume: {', '.join(first)} and {last}")
     return ", ".join(parts)

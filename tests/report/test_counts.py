@@ -1,11 +1,14 @@
 """Sentences that count: each reads right for none, one, two and all."""
 
+from pathlib import Path
+
 import pytest
 from test_verdict import AT_100, CLEAR, report
 
 from lagsearch.errors import counted
 from lagsearch.report.numbers.trust import judge_ranking
 from lagsearch.report.pages.stage import _facts, _tiles
+from lagsearch.report.words.advice import advise_next
 from lagsearch.report.words.verdict import judge
 
 BATCHES = "(paired t-test over the validation batches, Holm-corrected, 5 %)"
@@ -156,6 +159,17 @@ def test_stopped_candidates(stopped, said, left):
     lines = judge(found).lines
     assert lines[1].startswith(said)
     assert f": {left}" in lines[-1]
+    head = "The ranking looks settled" if stopped == 0 else "Too few candidates to judge"
+    assert lines[-1].startswith(head)
+    if stopped:
+        assert "--oracle" in advise_next(found, Path("x")).command
+
+
+def test_of_few_finalists_that_are_tied_the_first_places_are_undecided():
+    found = made(5, tied=1, search=RACE)
+    for each in found["candidates"][3:]:
+        each |= {"status": "stopped", "stopped": {"step": 50}}
+    assert judge_ranking(found)[0] == "open"
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,10 @@ CASES = {
     ),
     "at equal steps alone": (
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.05, 1.0, 0.002)),
-        "Growing paid off at equal steps only: the winner, c0, ends 0.1000 nats below the source "
-        f"trained on without growing at step 50 ({TEST} 0.001); at equal training FLOPs (4.00e+06) "
-        f"continue is ahead, 1.0000 against the 1.0500 of c0 ({TEST} 0.002).",
+        "Growing did not pay off at equal compute: at equal training FLOPs (4.00e+06) continue is "
+        f"ahead, 1.0000 against the 1.0500 of c0 ({TEST} 0.002); at equal steps it did: the "
+        "winner, c0, ends 0.1000 nats below the source trained on without growing at step 50 "
+        f"({TEST} 0.001).",
     ),
     "paid": (
         compared("c0", at_end(0.9, 1.0, 0.001), at_flops(0.95, 1.0, 0.002)),
@@ -69,6 +70,17 @@ CASES = {
         f"({TEST} 0.002).",
     ),
 }
+
+
+def test_what_is_open_at_equal_compute_is_said_behind_equal_steps():
+    (found,) = judge_growing(
+        with_growing(compared("c0", at_end(0.9, 1.0, 0.001), at_flops(1.05, 1.0, 0.2)))
+    )
+    assert found.outcome == "at equal steps alone"
+    assert found.line.startswith("Growing paid off at equal steps only: the winner, c0, ends 0.1")
+    assert f"continue cannot be told apart from it, 1.0000 against the 1.0500 of c0 ({TEST}" in (
+        found.line
+    )
 
 
 @pytest.mark.parametrize("outcome", CASES)

@@ -52,12 +52,13 @@ def job(tmp_path):
         (
             3,
             {"stack": 240, "zero": 0},
-            "3 of 7 trainings are at step 300, going on: stack from step 240 and zero from step 0",
+            "3 of 7 trainings are at step 300, "
+            "will resume: stack from step 240 and zero from step 0",
         ),
         (
             0,
             {"a": 10, "b": 20, "c": 3000, "d": 40, "e": 50},
-            "0 of 7 trainings are at step 300, going on: a from step 10, b from step 20, c from "
+            "0 of 7 trainings are at step 300, will resume: a from step 10, b from step 20, c from "
             "step 3,000 and 2 more",
         ),
         (7, {}, "7 of 7 trainings are at step 300"),

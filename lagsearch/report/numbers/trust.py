@@ -188,6 +188,8 @@ def without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
     facts = f"{_ties_at_lag(report)}; {_still_to_move(report)}.{_expected(report)} {caution}"
     if len(growths(report)) < FEWEST:
         return "unknown", _few(report, facts)
+    if len(compared_at_lag(report)) < FEWEST:  # others were stopped
+        return ("open" if tied or tied is None else "unknown"), facts
     if found is None or not found["is_clear"]:
         return "unsettled", facts
     return ("open" if tied or tied is None else "settled"), facts

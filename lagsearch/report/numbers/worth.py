@@ -220,7 +220,12 @@ class _Telling:
         losses = f"{point['baseline_val_loss']:.4f} against the {point['val_loss']:.4f}"
         of_both = f"{losses} of {self.growth}{self.test(point)}"
         much = f"{spent} {self.baseline['name']} {where}, {of_both}"
-        line = f"Growing paid off at equal steps only: {line}; {much}."
+        if self.is_behind(point):
+            line = (
+                f"Growing did not pay off at equal compute: {much}; at equal steps it did: {line}."
+            )
+        else:
+            line = f"Growing paid off at equal steps only: {line}; {much}."
         return Worth("at equal steps alone", line)
 
     def worth_alone(self, point: dict[str, Any]) -> Worth:

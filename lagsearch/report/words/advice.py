@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.report.numbers.trust import ENOUGH, Trust, ended_best, good_from, judge_ranking
+from lagsearch.report.numbers.view import stopped
 from lagsearch.report.numbers.worth import baselines_to_add, judge_growing
 from lagsearch.selection.outlook import EARLIEST
 
@@ -62,6 +63,9 @@ def advise_next(report: dict[str, Any], folder: Path) -> Advice:
     trust = judge_ranking(report)[0]
     if trust in ("settled", "open", "unsettled"):
         return _without_scores(report, commands, trust)
+    if trust == "unknown" and stopped(report):
+        line = f"Train every candidate to the final step, to see which is best; {BEGINS_AGAIN}."
+        return Advice(line, commands.again("--oracle"))
     if trust == "unknown":
         failed = any(each["status"] == "failed" for each in report["candidates"])
         what = "Mend the candidates that failed, or add others" if failed else "Add candidates"
