@@ -119,6 +119,7 @@ def test_chosen_candidates_are_evaluated_at_completion(write_space, tmp_path, me
         assert found[name, "one"] == of_weights(model)
 
 
+@pytest.mark.slow
 def test_what_failed_alone_is_tried_again_and_training_is_kept(write_space, tmp_path, measure):
     path = write_space(harness('{tasks: [one, two, three], candidates: ["*"]}'))
     measure.failing = {

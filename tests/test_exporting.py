@@ -194,6 +194,7 @@ def test_a_second_call_grows_nothing(own, call, tmp_path, monkeypatch):
     assert (tmp_path / "grown" / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_killed_export_is_gone_on_with(own, call, tmp_path):
     """A folder is there whole or not at all, and the manifest last."""
     space, _ = own

@@ -167,6 +167,7 @@ def test_an_oracle_keeps_the_same_and_measures_the_same(write_space, tmp_path):
     assert without_times(plain.report) == without_times(oracle.report)
 
 
+@pytest.mark.slow
 def test_a_race_and_a_sampled_search_keep_theirs(write_space, tmp_path):
     race = "search: {lag: auto, min_lag: 5, strategy: race, keep_checkpoints: 2}"
     found = run(write_space(("search: {lag: 10}", race)), tmp_path / "race")

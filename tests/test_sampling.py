@@ -171,6 +171,7 @@ def test_in_parallel_the_same_are_found(write_space, tmp_path):
     assert summary(result.folder) == whole(path, tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained")
 def test_a_study_that_says_otherwise_is_made_anew(write_space, tmp_path):
     path = write_space(asked(3))
@@ -206,6 +207,7 @@ def test_a_small_space_is_exhausted(write_space, tmp_path):
     assert summary(result.folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained")
 def test_with_an_oracle_and_with_seeds_that_come_later(write_space, tmp_path):
     path = write_space(asked(3, at_a_time=2))

@@ -108,6 +108,7 @@ def test_without_an_oracle_the_winner_alone_goes_on_and_under_the_first_seed(wri
     assert losses(schedule.folder, result.winner) == losses(result.folder, result.winner)
 
 
+@pytest.mark.slow
 def test_killed_and_continued_it_is_the_same(write_space, tmp_path):
     class Interrupt(Watch):
         def __init__(self, at):

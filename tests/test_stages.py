@@ -302,6 +302,7 @@ class Look(Watch):
         self.seen.append((phase, sorted({each.split("/")[0] for each in ends}), places))
 
 
+@pytest.mark.slow
 def test_weights_go_when_no_course_goes_on_from_them(write_stages, tmp_path):
     look = Look(tmp_path / "run")
     run(write_stages(), look.folder, baselines=True, watch=look)
@@ -383,6 +384,7 @@ def test_baselines_belong_to_stages(write_space, tmp_path):
         run(write_space(), tmp_path / "run", baselines=True)
 
 
+@pytest.mark.slow
 def test_a_stage_may_sample_its_candidates(write_stages, tmp_path):
     third = "{num_hidden_layers: 3}\n    candidates: [{operator: lag, index: "
     sampled = "steps: 24\n    search: {strategy: optuna, candidates: 3, sampler: random}"
@@ -453,6 +455,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_several_sources_first_then_wider_then_deeper(write_stages, tmp_path):
     path = write_stages()
     text = path.read_text()

@@ -118,7 +118,7 @@ def gone(cache):
 @pytest.mark.parametrize(
     ("shown", "end"),
     [
-        ("source small", press_ctrl_c),
+        pytest.param("source small", press_ctrl_c, marks=pytest.mark.slow),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in [

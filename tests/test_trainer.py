@@ -186,6 +186,7 @@ def test_a_mishap_is_one_line(call, write, tmp_path, option, message):
     says(error.splitlines()[-1], message)
 
 
+@pytest.mark.slow
 def test_another_try_may_end_otherwise(call, write, tmp_path):
     """A command that failed is tried again by the next call; a NaN is for good."""
     broken = tmp_path / "broken"
@@ -208,6 +209,7 @@ def test_without_resume_the_command_begins_anew(call, write, tmp_path):
     assert "--done" not in log + other
 
 
+@pytest.mark.slow
 def test_a_wrong_flag_is_mended_in_the_same_folder(call, write, tmp_path):
     """A loss that is not found is none that counts as trained; the mended space goes on."""
     more, run = "  evaluate: trainer\n", ("--serial", "--out", tmp_path / "run")
@@ -243,6 +245,7 @@ def test_the_device_is_free_before_the_next_command(call, write, tmp_path, monke
 # ---- one checkpoint for all steps, and exports ----
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_step_is_exported(call, write, tmp_path):
     export = f"{{python}} {TRAINER} --export {{path}} --hf {{hf}} --init {{checkpoint}}"
     more = f"  checkpoints: {{path: '{{out}}/ckpt.pt', export: '{export}'}}\n"
@@ -282,6 +285,7 @@ def test_one_checkpoint_and_no_resume_cannot_be_measured_in_between(call, write)
     says(error, r"evaluation\.steps .*step 4 needs a checkpoint of its own: give trainer\.resume")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_being_written_is_not_gone_on_from(call, write, tmp_path):
     """The winner's trainer dies, and leaves half of the one checkpoint that all steps share."""
     export = f"{{python}} {TRAINER} --export {{path}} --hf {{hf}} --init {{checkpoint}}"

@@ -263,6 +263,7 @@ def test_it_is_trained_under_all_seeds(write_space, tmp_path):
     assert seeds == {name: 1 if name == result.winner else 2 for name in comparison}
 
 
+@pytest.mark.slow
 def test_a_masked_model_is_trained_on_too(write_space, tmp_path):
     masked = ("{name: causal}", "{name: masked}")
     bert = ("model_type: llama", "model_type: bert"), (", num_key_value_heads: 1", "")

@@ -158,6 +158,7 @@ def test_tables_say_what_a_candidate_was(made):
     assert all(map(len, curves["val_loss_batches"]))
 
 
+@pytest.mark.slow
 def test_making_goes_on_where_it_was_killed(tmp_path, given, made, known):
     folder = tmp_path / "bench"
     killer = Killer(TEST, 3)
@@ -397,6 +398,7 @@ def test_figures_of_a_run_are_its_folders(made):
     assert len(claims_of([found])) == 6
 
 
+@pytest.mark.slow
 def test_strategies_cost_what_they_train(made):
     benchmark = load_benchmark(made)
     found = {each.key: each for each in compare_strategies(benchmark, {CHOICE: None, SECOND: 0.1})}
@@ -466,6 +468,7 @@ def test_without_runs_to_choose_on_it_is_said(copy, monkeypatch, capsys):
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_compared_are_left_out_by_name(
     copy, write_space, tmp_path, monkeypatch, capsys
 ):

@@ -159,6 +159,7 @@ def stories():
     return [each for each in re.split(r"(?<!\n)\n(?!\n)", path.read_text()) if each.strip()]
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_a_trained_model_is_measured_with_its_own_boundaries(tmp_path):
     """stories260K saw `<s>` before each story: so measured, it is as good as transformers says."""

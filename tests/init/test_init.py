@@ -91,6 +91,7 @@ def test_a_search_from_checkpoint_and_text_ends_with_a_ranking(checkpoint, corpu
     assert {each.status for each in result.candidates} == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_short_text_needs_no_arithmetic(checkpoint, corpus, tmp_path, unmeasured):
     (tmp_path / "short.txt").write_text(corpus.read_text()[:50_000])
     written = init_space(InitRequest(checkpoint(), ("short.txt",), hours=1e-9))

@@ -130,6 +130,7 @@ def test_figures_on_a_clock_turned_by_hand(tmp_path, monkeypatch):
     assert figures["gpu_utilization"] is None
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_counts_for_nothing(tmp_path, monkeypatch):
     clock = Hand()
     monkeypatch.setattr(profile, "clock_of", lambda device: clock)
@@ -406,6 +407,7 @@ def test_the_peak_is_the_best_product_measured_once(monkeypatch):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
 def test_the_peak_of_memory_is_that_of_this_model():
     first = PeakMemory("cpu")
