@@ -23,10 +23,10 @@ from lagsearch.bench.adding import add
 from lagsearch.bench.design import Design, designs
 from lagsearch.bench.make import made_runs
 from lagsearch.bench.spaces import designed_space
-from lagsearch.bench.strategies import interval_over_runs
 from lagsearch.bench.texts import Texts
 from lagsearch.display.watch import Watch
 from lagsearch.records.benchmark import Benchmark, load_benchmark
+from lagsearch.selection.spread import mean_of
 from lagsearch.space import load_space
 
 COMMITTED = Path(__file__).parents[2] / "reports" / "depth-or-width"
@@ -164,10 +164,9 @@ def show(folder, console):
             " ".join(map(str, setting)), *(f"{each:.3g}" for each in paid), *cells, *shown
         )
     columns = [*zip(*differences, strict=True)]
-    ends = [interval_over_runs(each) for each in columns]
-    means = [f"{sum(each) / len(each):+.4f}" for each in columns]
-    table.add_row("mean", "", "", "", "", *means)
-    table.add_row("95 %", "", "", "", "", *(f"{low:+.4f} to {high:+.4f}" for low, high in ends))
+    means = [mean_of([float(value) for value in each]) for each in columns]
+    table.add_row("mean", *[""] * 4, *(f"{each.value:+.4f}" for each in means))
+    table.add_row("95 %", *[""] * 4, *(f"{each.low:+.4f} to {each.high:+.4f}" for each in means))
     console.print(table)
 
 
