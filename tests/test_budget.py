@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from lagsearch.errors import LagsearchError
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
 from lagsearch.report.words.verdict import judge
-from lagsearch.selection.taught import Fares, Taught, taught
+from lagsearch.selection.taught import Fares, taught
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 QUICKSTART = SPACES / "quickstart.yaml"
@@ -115,7 +116,7 @@ FARES = {"identity": Fares(9, 0.3, 0.2, 3, 0), "random": Fares(8, 0.1, 0.9, 6, 4
 @pytest.fixture
 def prior(monkeypatch):
     def know(growths):
-        found = Taught(9, taught().budgets, taught().with_prior, growths)
+        found = replace(taught(), runs=9, growths=growths)
         for room in ("planning.prior", "selection.taught"):
             monkeypatch.setattr(f"lagsearch.{room}.taught", lambda: found)
 

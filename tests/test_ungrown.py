@@ -233,6 +233,13 @@ def test_a_baseline_that_was_added_stays(write_space, tmp_path):
     assert "continue-matched" in (tmp_path / "run" / "report.md").read_text()
 
 
+def test_a_baseline_that_is_written_otherwise_is_the_same(write_space, tmp_path):
+    first = run(write_space(), tmp_path / "run")
+    other = search("baselines: [{operator: continue}]")
+    again = run(write_space(other, name="other.yaml"), tmp_path / "run")
+    assert without_times(again.report) == without_times(first.report)
+
+
 def test_a_baseline_that_is_not_trained_yet_may_be_left_out(write_space, tmp_path):
     more = search("baselines: [continue, {operator: continue, steps: 90}]")
     with pytest.raises(KeyboardInterrupt):

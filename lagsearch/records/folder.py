@@ -4,8 +4,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -337,11 +337,16 @@ class RunFolder:
         elif file.has_oracle and any(self.path.glob(f"*/stage-*/{RECORD}")):
             message = "stages were finished without an oracle, whose other candidates are gone"
             raise RunFolderError(f"{self.path}: {message}: give --oracle another --out")
-        if added := self._trained_baselines(recorded, file):
+        added = self._trained_baselines(recorded, file)
+        if added:
             listed = json.dumps([*file.space.search.baselines, *added])
             flags["baselines of the run folder"] = f"search.baselines={listed}"
         if flags:
             file = opened(file, flags)
+        if added:
+            named = "; ".join(map(str, added))
+            line = f"baselines that are trained in {self.path} already stay: {named}"
+            file = replace(file, remarks=(*file.remarks, line))
         self._refuse_but_seeds(
             recorded.written_out(), file.written_out(), recorded.seeds, file.seeds
         )
@@ -350,21 +355,16 @@ class RunFolder:
     def _trained_baselines(
         self, recorded: SpaceFile, file: SpaceFile
     ) -> list[str | dict[str, Any]]:
-        """Return the listed baselines that were trained here, and that a space no longer lists."""
+        """Return the baselines that were trained here, and that a space no longer lists."""
         if recorded.has_stages or file.has_stages or not self.plans_file.is_file():
             return []
-        listed = recorded.space.search.baselines
-        planned = self.plans().get("baselines", ())
-        is_trained = dict.fromkeys(range(len(listed)), True)
-        for entry in expand_baselines(recorded.space):
-            is_trained[int(entry.at[-1])] &= any(
-                self.is_over(each["name"], each["steps"])
-                for each in planned
-                if each["operator"] == entry.operator
-                and {**each["settings"], **entry.settings} == each["settings"]
-            )
-        trained = [each for place, each in enumerate(listed) if is_trained[place]]
-        return [each for each in trained if each not in file.space.search.baselines]
+        listed = [_baseline(each.operator, each.settings) for each in expand_baselines(file.space)]
+        trained: dict[str, bool] = {}
+        for each in self.plans().get("baselines", ()):
+            key = json.dumps(_baseline(each["operator"], each["settings"]))
+            trained[key] = trained.get(key, True) and self.is_over(each["name"], each["steps"])
+        found = [json.loads(key) for key, is_over in trained.items() if is_over]
+        return [each for each in found if each not in listed]
 
     def _refuse_but_seeds(
         self, old: dict[str, Any], new: dict[str, Any], seeds: Sequence[int], now: Sequence[int]
@@ -522,6 +522,12 @@ def first_environment(
         "start": now(),
         "end": None,
     }
+
+
+def _baseline(operator: str, settings: Mapping[str, Any]) -> str | dict[str, Any]:
+    """Return a baseline as a space lists it, of whatever source."""
+    own = {key: value for key, value in settings.items() if key != "source" and value is not None}
+    return {"operator": operator, **own} if own else operator
 
 
 def now() -> str:

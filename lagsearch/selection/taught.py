@@ -6,7 +6,7 @@ come to, from its half `test`. `tests/benchmarks/taught.py` writes both.
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -86,8 +86,8 @@ class Taught:
     budgets: Mapping[str, Mapping[float, AtBudget]]
     with_prior: Mapping[str, Mapping[float, AtBudget]]
     growths: Mapping[str, Fares]
-    judged: Mapping[str, Mapping[float, AtBudget]] = field(default_factory=dict)
-    judged_with_prior: Mapping[str, Mapping[float, AtBudget]] = field(default_factory=dict)
+    judged: Mapping[str, Mapping[float, AtBudget]]
+    judged_with_prior: Mapping[str, Mapping[float, AtBudget]]
 
     def known(self, *, has_prior: bool) -> Mapping[str, Mapping[float, AtBudget]]:
         """Return what searches are chosen by, with the prior or without."""
@@ -95,9 +95,7 @@ class Taught:
 
     def told(self, title: str, budget: float, *, has_prior: bool) -> AtBudget:
         """Return what a search came to in the runs that it was not chosen by."""
-        judged = self.judged_with_prior if has_prior else self.judged
-        known = self.known(has_prior=has_prior)[title][budget]
-        return judged.get(title, {}).get(budget, known)
+        return (self.judged_with_prior if has_prior else self.judged)[title][budget]
 
 
 @dataclass(frozen=True)

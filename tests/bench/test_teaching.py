@@ -77,7 +77,8 @@ def test_at_each_budget_regret_and_gain_are_means_over_runs():
 def test_what_a_budget_chooses_is_counted_and_set_beside_lag(monkeypatch):
     grid = {0.3: AtBudget(5, 0.3, 0.1, 0, 1, 0.0, 1.0)}
     better = {0.3: AtBudget(5, 0.3, 0.1, 0, 1, 0.1, 1.0)}
-    known = Taught(5, {"LAG": grid, "finalists: quarter, to half": better}, {}, {})
+    rows = {"LAG": grid, "finalists: quarter, to half": better}
+    known = Taught(5, rows, {}, {}, rows, {})
     monkeypatch.setattr("lagsearch.selection.taught.taught", lambda: known)
     every = [[random_run(seed)] for seed in range(5)]
     shown = [figures({}, {}, floor) for floor in (0.1, None, 0.2, 0.3, None)]

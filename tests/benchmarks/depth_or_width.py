@@ -3,11 +3,11 @@
     python tests/benchmarks/depth_or_width.py --make FOLDER [--files FOLDER]
     python tests/benchmarks/depth_or_width.py [reports/depth-or-width]
 
-The first line trains two runs for each setting below, from the same source: one to twice the
+The first command trains two runs for each setting below, from the same source: one to twice the
 layers, one to a width with about as many parameters, for as many steps as the training FLOPs of the
-other pay for. It goes on where it was stopped, and adds each run to the benchmark in FOLDER. Texts
-are those of the benchmark's half `choice`; settings of which one is not at hand are left out, and
-named. The second line prints what came of it. No test calls it.
+other pay for, growths alone. It goes on where it was stopped, and adds each run to the benchmark in
+FOLDER. Texts are those of the benchmark's half `choice`; settings of which one is not at hand are
+left out, and named. The second prints what came of it. No test calls it.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """How often a ranking that is called settled keeps its choice to the end, on recorded runs.
 
-    python tests/benchmarks/settled.py [RUNS OR CURVES ...] [--half test]
+    python tests/benchmarks/settled.py [RUNS OR CURVES ...] [--half test] [--least 1]
 
 Every seed is a search of its own, and every evaluated step K from 20 on, with one at or before
 K / 2, a search that ends there. A choice is kept if what it gives away at completion is within the
@@ -158,9 +158,9 @@ def row(name: str, some: list[Point]) -> list[str]:
     ]
 
 
-def verdicts(some: list[Point], by: Mapping[str, float] | None = None) -> list[list[str]]:
-    """Return the rows of the three verdicts, by a least distance of each run's own if given."""
-    clear = [each for each in some if each.is_clear(by[each.run] if by else LEAST)]
+def verdicts(some: list[Point], by: Mapping[str, float]) -> list[list[str]]:
+    """Return the rows of the three verdicts, by the least distance of each run."""
+    clear = [each for each in some if each.is_clear(by[each.run])]
     return [
         row("settled", [each for each in clear if not each.is_tied]),
         row("open in the first places", [each for each in clear if each.is_tied]),
@@ -172,6 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--half", choices=("test",))
+    parser.add_argument("--least", type=float, default=LEAST, help="distance that judges")
     given = parser.parse_args()
     committed = sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
     paths = given.runs or [path for path in committed if not RunFolder(path).has_stages]
@@ -183,13 +184,12 @@ def main():
     judges, choosing = searches(paths), searches([bench])
     runs = sorted({each.run for each in choosing})
     by_others = {run: chosen([each for each in choosing if each.run != run]) for run in runs}
+    by_least = dict.fromkeys((each.run for each in judges), given.least)
+    early = [each for each in judges if each.share <= 0.5]
     groups = {
         "the half choice, each run by what the others choose": (choosing, by_others),
-        f"{name}, by {LEAST:g}": (judges, None),
-        f"{name}, by {LEAST:g}, K up to half": (
-            [each for each in judges if each.share <= 0.5],
-            None,
-        ),
+        f"{name}, by {given.least:g}": (judges, by_least),
+        f"{name}, by {given.least:g}, K up to half": (early, by_least),
     }
     heads = ("searches", "runs", "kept", "by run", "nats", "relative", "of best half", "worst")
     table = Table("", *heads, box=None, pad_edge=False)

@@ -165,6 +165,12 @@ def test_stopped_candidates(stopped, said, left):
         assert "--oracle" in advise_next(found, Path("x")).command
 
 
+def test_no_oracle_is_advised_where_there_is_one_or_too_few_to_score():
+    for found in (made(4, oracle=True, search=RACE), made(4, search=RACE)):
+        found["candidates"][3] |= {"status": "stopped", "stopped": {"step": 50}}
+        assert advise_next(found, Path("x")).command == "lagsearch operators"
+
+
 def test_of_few_finalists_that_are_tied_the_first_places_are_undecided():
     found = made(5, tied=1, search=RACE)
     for each in found["candidates"][3:]:

@@ -497,6 +497,16 @@ def test_a_later_step_that_ranks_well_is_named():
     assert "rank at step 50: from" in advise_next(made, Path("runs/x")).line
 
 
+def test_a_winner_that_ended_best_all_the_same_needs_no_more_seeds_than_several():
+    made = report([1.5, 1.6, 1.7, 1.8, 1.9], [1.0, 1.4, 1.3, 1.2, 1.1])
+    assert judge(made).trust != "useful"
+    assert "--seeds 0,1,2" in advise_next(made, Path("x")).command
+    made["seeds"] = [0, 1, 2]
+    said = advise_next(made, Path("x"))
+    assert said.line.startswith("The winner ended best all the same, and can be used. ")
+    assert said.command == "lagsearch run x/schedule.yaml"
+
+
 def test_who_ended_best_is_trained_again_where_no_earlier_ranking_is_reliable():
     made = report([1.5, 1.6, 1.7, 1.8, 1.9], [1.4, 1.3, 1.2, 1.1, 1.0])
     made["oracle"]["candidate"] = "c4"

@@ -92,7 +92,7 @@ def known(monkeypatch):
             for title, row in gains.items()
         }
         monkeypatch.setattr(
-            "lagsearch.selection.taught.taught", lambda: Taught(runs, rows, rows, {})
+            "lagsearch.selection.taught.taught", lambda: Taught(runs, rows, rows, {}, rows, rows)
         )
 
     return know

@@ -319,8 +319,8 @@ WHOLE = ("adafactor", "muon")  # they need whole matrices
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_fifty_steps_of_an_optimizer(job_of, name, count):
     """Muon makes updates orthogonal, whatever their size, and rounding larger with them."""
-    if name == "lion" and not hasattr(torch.optim, "Lion"):
-        pytest.skip("this torch has no Lion")
+    if name in ("lion", "muon") and not hasattr(torch.optim, name.capitalize()):
+        pytest.skip(f"this torch has no {name.capitalize()}")
     optimizer = Optimizer(name=name, lr=OPTIMIZERS[name])
     job = job_of(steps=50, batch_size=8, optimizer=optimizer)
     for parallel in ("ddp",) if name in WHOLE else WAYS:

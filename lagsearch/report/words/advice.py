@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.report.numbers.trust import ENOUGH, Trust, ended_best, good_from, judge_ranking
-from lagsearch.report.numbers.view import stopped
+from lagsearch.report.numbers.view import growths, stopped
 from lagsearch.report.numbers.worth import baselines_to_add, judge_growing
 from lagsearch.selection.outlook import EARLIEST
 
@@ -63,7 +63,8 @@ def advise_next(report: dict[str, Any], folder: Path) -> Advice:
     trust = judge_ranking(report)[0]
     if trust in ("settled", "open", "unsettled"):
         return _without_scores(report, commands, trust)
-    if trust == "unknown" and stopped(report):
+    can_be_scored = not report["oracle"] and len(growths(report)) >= ENOUGH
+    if trust == "unknown" and stopped(report) and can_be_scored:
         line = f"Train every candidate to the final step, to see which is best; {BEGINS_AGAIN}."
         return Advice(line, commands.again("--oracle"))
     if trust == "unknown":
@@ -163,7 +164,7 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
         line = "The winner can be used; its schedule repeats its training without the search."
         return Advice(line, commands.winner_alone())
     good, best = good_from(report), ended_best(report)
-    if is_useful or best is None or (good is not None and good <= lag):
+    if is_useful or (good is not None and good <= lag) or (best is None and not several):
         line = f"Train every candidate under more seeds, to see whether this holds; {KEPT}."
         return Advice(line, commands.more_seeds())
     if good is not None:  # where there is one, a step that the next verdict does not call early
@@ -173,5 +174,8 @@ def _with_scores(report: dict[str, Any], commands: _Commands, *, is_useful: bool
         when = "Before the final step rankings do not stay reliable."
     else:
         when = f"In similar searches rank at step {good:,}: from there on rankings are reliable."
+    if best is None:
+        line = f"The winner ended best all the same, and can be used. {when}"
+        return Advice(line, commands.winner_alone())
     line = f"{best} ended best: to get its weights, train it again, alone. {when}"
     return Advice(line, commands.best_alone())
