@@ -180,7 +180,7 @@ def test_the_live_table_fits_a_narrow_window(write_space, tmp_path, columns):
     assert not re.search(r"\x1b\[(?:[0-9]*;)*3[0-9]m", shown.text)  # a colour
     lines = without_control(shown.text).splitlines()
     head = next(line for line in lines if line.startswith("candidate"))
-    assert head.split() == ["candidate", "step", "val", "loss"]
+    assert head.split() == ["candidate", "step", "loss", "(step)"]
     assert any(line.startswith("lag-i2-b1-duplicate@4 ") for line in lines)
     unbroken = ("  lagsearch", *(f"{word} {tmp_path}" for word in ("Report:", "Checkpoint:")))
     unbroken += (str(tmp_path),)
