@@ -24,7 +24,6 @@ settings.register_profile("any-machine", deadline=None)  # a busy one is slow, n
 settings.load_profile("any-machine")
 
 NUMBERS = count()
-DRAWING = "lagsearch.report.pictures.as_matplotlib"
 SHARED = Path(__file__).parents[2] / "shared"
 
 SPACE = """\
@@ -215,7 +214,7 @@ def undrawn_elsewhere():
 def drawn(request, monkeypatch):
     """Write figures empty where a test is not marked `draws`: that takes longer than its runs."""
     if request.node.get_closest_marker("draws") is None:
-        monkeypatch.setattr(f"{DRAWING}.draw_sheet", undrawn)
+        monkeypatch.setattr("lagsearch.report.pictures.as_matplotlib.draw_sheet", undrawn)
 
 
 def pytest_collection_modifyitems(items):

@@ -10,6 +10,7 @@ import torch
 from finished import finished
 from safetensors.torch import load_file
 from test_baselines import Interrupt, read, run
+from test_keeping import Lines
 from transformers import AutoConfig
 
 import lagsearch
@@ -228,9 +229,20 @@ def test_a_baseline_that_was_added_stays(write_space, tmp_path):
     run(write_space(), tmp_path / "run")
     both = run(write_space(added, name="more.yaml"), tmp_path / "run")
     assert list(baselines_of(both)) == ["continue", "continue-matched"]
-    again = run(write_space(), tmp_path / "run")
+    watch = Lines()
+    again = run(write_space(), tmp_path / "run", watch)
+    assert [line for line in watch.lines if "baselines that were trained" in line]
     assert without_times(again.report) == without_times(both.report)
     assert "continue-matched" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_of_several_sources_those_that_were_trained_on_stay(write_space, tmp_path):
+    fit = ("init: [duplicate, random]}", "init: [duplicate, random]}\n  - {operator: stack}")
+    two, none = (TWO, fit), search("skip_unfit: true, baselines: []")
+    one = search("skip_unfit: true, baselines: [{operator: continue, source: deep}]")
+    run(write_space(*two, one), tmp_path / "run")
+    again = run(write_space(*two, none, name="none.yaml"), tmp_path / "run")
+    assert list(baselines_of(again)) == ["continue-deep"]
 
 
 def test_a_baseline_that_is_written_otherwise_is_the_same(write_space, tmp_path):

@@ -108,8 +108,8 @@ def init_space(
     except LagsearchError:
         path.unlink(missing_ok=True)
         raise
-    took = f"{path} is written. A run takes {how_long} on this machine as it is now."
-    return Written(file, (*draft.warnings, took))
+    told = f"{path} is written. A run takes {how_long} on this machine as it is now."
+    return Written(file, (*draft.warnings, told))
 
 
 def _earlier(path: Path, request: InitRequest, target: Plain) -> Written:

@@ -344,8 +344,7 @@ class RunFolder:
         if flags:
             file = opened(file, flags)
         if added:
-            named = "; ".join(map(str, added))
-            line = f"baselines that are trained in {self.path} already stay: {named}"
+            line = f"baselines that were trained in {self.path} stay: {json.dumps(added)}"
             file = replace(file, remarks=(*file.remarks, line))
         self._refuse_but_seeds(
             recorded.written_out(), file.written_out(), recorded.seeds, file.seeds
@@ -358,13 +357,14 @@ class RunFolder:
         """Return the baselines that were trained here, and that a space no longer lists."""
         if recorded.has_stages or file.has_stages or not self.plans_file.is_file():
             return []
-        listed = [_baseline(each.operator, each.settings) for each in expand_baselines(file.space)]
-        trained: dict[str, bool] = {}
-        for each in self.plans().get("baselines", ()):
-            key = json.dumps(_baseline(each["operator"], each["settings"]))
-            trained[key] = trained.get(key, True) and self.is_over(each["name"], each["steps"])
-        found = [json.loads(key) for key, is_over in trained.items() if is_over]
-        return [each for each in found if each not in listed]
+        entries = expand_baselines(file.space)
+        known = [(each.operator, _of_any_source(each.settings)) for each in entries]
+        return [
+            _listed(each["operator"], each["settings"])
+            for each in self.plans().get("baselines", ())
+            if (each["operator"], _of_any_source(each["settings"])) not in known
+            and self.is_over(each["name"], each["steps"])
+        ]
 
     def _refuse_but_seeds(
         self, old: dict[str, Any], new: dict[str, Any], seeds: Sequence[int], now: Sequence[int]
@@ -524,9 +524,14 @@ def first_environment(
     }
 
 
-def _baseline(operator: str, settings: Mapping[str, Any]) -> str | dict[str, Any]:
-    """Return a baseline as a space lists it, of whatever source."""
-    own = {key: value for key, value in settings.items() if key != "source" and value is not None}
+def _of_any_source(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a baseline's settings that are given, whichever source it trains on."""
+    return {key: each for key, each in settings.items() if key != "source" and each is not None}
+
+
+def _listed(operator: str, settings: Mapping[str, Any]) -> str | dict[str, Any]:
+    """Return a baseline as a space lists it."""
+    own = {key: each for key, each in settings.items() if each is not None}
     return {"operator": operator, **own} if own else operator
 
 

@@ -11,7 +11,6 @@ left out, and named. The second prints what came of it. No test calls it.
 """
 
 import argparse
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def space_of(setting, kind, steps, places):
         n_seeds=2,
         varies_sources=False,
     )
-    space = copy.deepcopy(designed_space(design, places))
+    space = designed_space(design, places)
     space["name"] = name_of(setting, kind)
     space["candidates"] = GROWTHS[kind]
     space["search"]["baselines"] = ["continue"]

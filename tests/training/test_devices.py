@@ -207,13 +207,8 @@ SECOND = """\
                 num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32}
       steps: 20
 """
-LACKING = (
-    "scratch",
-    "ligo",
-    "mango",
-    "stack-ligo",
-    "multi-ligo",
-)  # the source's own, or anything but it
+# the source's own state, or anything but it
+LACKING = ("scratch", "ligo", "mango", "stack-ligo", "multi-ligo")
 SETTINGS = """\
   optimizer_state: reset_new
   new_parameters: {rewarm_steps: 2, freeze_source_steps: 1}
