@@ -65,9 +65,16 @@ def one_job(folder):
     return replace(next(iter(jobs.values())), evaluate_at=())
 
 
+def grown(job: Job):
+    """Return a training whose model is filled."""
+    run = _Run(job)
+    list(run.begin())
+    return run
+
+
 def bare_loop(job: Job):
     """Yield after each step of the plainest loop: batches ready, model, loss, clip, AdamW."""
-    run = _Run(job)
+    run = grown(job)
     model, settings = run.model.train(), job.training.optimizer
     parameters = list(model.parameters())
     groups = [
@@ -89,7 +96,7 @@ def bare_loop(job: Job):
 
 def our_loop(job: Job):
     """Yield after each step of the trainer."""
-    run = _Run(job)
+    run = grown(job)
     run.model.train()
     while True:
         run._update()
