@@ -127,6 +127,7 @@ def child(kind, is_bare):
     with tempfile.TemporaryDirectory() as folder:
         job = job_of(kind, Path(folder))
         run = _Run(job)
+        list(run.begin())
         run.model.train()
         if is_bare:
             import torch
