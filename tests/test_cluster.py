@@ -11,10 +11,13 @@ from dataclasses import replace
 import pytest
 from clusters import can_hide, nodes_of
 from finished import finished
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lagsearch
 from lagsearch.display.watch import Watch
 from lagsearch.errors import ResourceError, RunFolderError
+from lagsearch.running.workers.gpu_use import GpuUse, covered
 from lagsearch.running.workers.nodes import (
     Node,
     copied_here,
@@ -29,6 +32,7 @@ from lagsearch.running.workers.slots import (
     Slots,
     assign_slots,
     describe,
+    share_by_use,
     slots_of_sources,
 )
 from lagsearch.space import Placement, Resources
@@ -39,8 +43,8 @@ H100 = Node("g", 16, 4, ("H100",) * 4, 80 * GIB, has_bf16=True, processor="Xeon"
 V100 = replace(H100, name="v", cards=("V100",) * 4, gpu_bytes=16 * GIB, has_bf16=False)
 
 
-def assigned(nodes, estimate=GIB, precision="auto", **wanted):
-    return assign_slots(Resources(**wanted), precision, [estimate], nodes)
+def assigned(nodes, estimate=GIB, precision="auto", candidates=99, **wanted):
+    return assign_slots(Resources(**wanted), precision, [estimate] * candidates, nodes)
 
 
 def refused(message, nodes, **wanted):
@@ -68,11 +72,86 @@ def test_the_cluster_decides_device_share_and_precision_and_this_machine_does_no
     """Here is no GPU, and where the command runs there need not be one."""
     compute, slots = assigned([replace(CPU, cpus=1), H100])
     assert (compute.device, compute.precision) == ("cuda", "bf16")
-    assert slots == Slots(1, 0.125, 16)  # 2.2 of 72 GiB: an eighth; no more than there are CPUs for
+    assert slots == Slots(1, 0.25, 16)  # 2.2 of 72 GiB: an eighth would do; 4 GPUs for 16 CPUs
     assert assigned([H100], estimate=20 * GIB)[1] == Slots(1, 0.5, 8)
     assert assigned([V100], estimate=20 * GIB)[1] == Slots(1, 1.0, 4)
     assert assigned([V100])[0].precision == "fp32"
     assert assigned([H100], gpus_per_candidate=0)[0].device == "cpu"
+
+
+def test_candidates_share_a_gpu_only_where_they_must():
+    def share(candidates, **more):
+        return assigned([replace(H100, **more)], candidates=candidates)[1]
+
+    assert share(4) == Slots(1, 1.0, 4)
+    assert share(5) == Slots(1, 0.5, 8)
+    assert share(99, cpus=4) == Slots(1, 1.0, 4)
+    assert share(99, cpus=64) == Slots(1, 0.125, 32)
+    assert assigned([H100], candidates=6, cpus_per_candidate=4)[1] == Slots(4, 1.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("busy", "gib", "share"),
+    [
+        (0.05, 1, 0.125),  # eight at most
+        (0.0, 1, 0.125),
+        (0.2, 1, 0.25),  # five would fit by time: four
+        (0.49, 1, 0.5),
+        (0.6, 1, 1.0),
+        (0.97, 1, 1.0),
+        (0.05, 20, 0.5),  # 23 of 72 GiB
+        (0.05, 40, 1.0),
+    ],
+)
+def test_a_gpu_is_shared_as_far_as_one_candidate_leaves_it_idle(busy, gib, share):
+    use = GpuUse(busy, gib * GIB, 80 * GIB)
+    assert share_by_use(0.125, use) == share
+    assert share_by_use(0.5, use) == max(share, 0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9))))
+def test_time_that_spans_cover_is_counted_once(spans):
+    spans = [(start, start + length) for start, length in spans]
+    assert covered(spans) == len({each for start, end in spans for each in range(start, end)})
+
+
+@pytest.mark.ray
+def test_the_first_candidate_shows_how_many_share_a_gpu(monkeypatch):
+    """Ray is told of two GPUs that are not there, and what measures says what it was given."""
+    import ray
+
+    from lagsearch.running.workers import ray_tune
+
+    said, ran = [], []
+
+    class Heard(Watch):
+        def say(self, text):
+            said.append(text)
+
+    def measured(job):
+        assert ray.get_runtime_context().get_assigned_resources() == {"CPU": 1, "GPU": 1}
+        if job == "broken":
+            raise OSError("no driver")
+        return GpuUse(0.3, GIB, 80 * GIB)
+
+    def train(jobs, until, slots, watch, finished):
+        ran.append(slots)
+
+    monkeypatch.setattr(ray_tune, "measure_gpu_use", measured)
+    monkeypatch.setattr(ray_tune, "_run", train)
+    packed = Slots(1, 0.125, 16)
+    with ray_tune.open_ray(packed, measures_use=True) as runner:
+        runner(["sound", "another"], 1, Heard(), print)
+        runner(["broken"], 1, Heard(), print)
+        with ray_tune.open_ray(packed, measures_use=True) as again:
+            again(["broken"], 1, Heard(), print)
+        with ray_tune.open_ray(packed) as told:
+            told(["sound"], 1, Heard(), print)
+    assert ran == [Slots(1, 0.5, 4), Slots(1, 0.5, 4), packed, packed]
+    assert said == [
+        "one candidate keeps a GPU busy 30% of its time, in 1.0 GiB: 2 at a time on each",
+        "a GPU takes 8 candidates by memory alone: OSError: no driver",
+    ]
 
 
 def test_a_cluster_without_what_is_asked_for_is_refused_with_what_it_has():

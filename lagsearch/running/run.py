@@ -62,7 +62,7 @@ from lagsearch.running.workers.slots import (
     slots_of_sources,
 )
 from lagsearch.running.workers.team import dismiss
-from lagsearch.space import SpaceFile, StageFile
+from lagsearch.space import Space, SpaceFile, StageFile
 from lagsearch.storage.cache import holding
 from lagsearch.storage.files import cache_root
 from lagsearch.training.compiling import check_compiler
@@ -212,7 +212,7 @@ def prepared(
         objective=objective,
         compute=compute,
         source_threads=for_sources.all_cpus,
-        open_runner=open_serial if serial else _open_ray(slots, watch),
+        open_runner=open_serial if serial else _open_ray(slots, watch, first.space),
         open_alone=_open_alone(slots_alone(first.space.resources, slots), nodes, watch),
         open_source=_open_alone(for_sources, nodes, watch),
         open_sources=None if serial or for_sources.number == 1 else _open_ray(for_sources, watch),
@@ -237,7 +237,7 @@ def _placed(
         LagsearchError: There is no room for one, or no compiler for what is to be compiled here.
     """
     first = plan.file.stages[0]
-    memory = [each.cost.memory_bytes for each in plan.candidates]
+    memory = [each.cost.memory_bytes for each in plan.candidates] * len(first.space.seeds)
     compute, slots = _resources(first, memory, nodes, only_grows=only_grows)
     trains = first.space.trainer is None and not only_grows
     is_training = trains or any(each.checkpoint is None for each in plan.stages[0].sources)
@@ -344,13 +344,22 @@ def _open_alone(slots: Slots, nodes: Sequence[Node] | None, watch: Watch) -> Ope
     return open_serial if nodes is None else _open_ray(slots, watch)
 
 
-def _open_ray(slots: Slots, watch: Watch) -> OpenRunner:
-    """Return what gives the runner that trains candidates in Ray."""
+def _open_ray(slots: Slots, watch: Watch, space: Space | None = None) -> OpenRunner:
+    """Return what gives the runner that trains candidates in Ray.
+
+    Args:
+        slots: Where they run.
+        watch: Follows.
+        space: Of candidates, which may share GPUs.
+    """
+    measures_use = (
+        space is not None and space.resources.gpus_per_candidate == "auto" and space.trainer is None
+    )
 
     def opened() -> AbstractContextManager[Runner]:
         with watch.doing("loading Ray", is_brief=True):  # seconds, the first time
             from lagsearch.running.workers.ray_tune import open_ray
 
-        return open_ray(slots)
+        return open_ray(slots, measures_use=measures_use)
 
     return opened

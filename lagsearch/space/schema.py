@@ -503,7 +503,8 @@ class Resources(StrictModel):
     cpus_per_candidate: PositiveInt = 1
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    """A share of a GPU; `auto` is what its memory estimate needs, 0 without a GPU."""
+    """A share of a GPU, 0 without one. With `auto`, candidates share a GPU where there are more of
+    them than GPUs, as far as memory allows and as one of them, measured, leaves it idle."""
     devices_per_candidate: PositiveInt | None = None
     """GPUs that train one candidate together, each with some sequences of every step; without a GPU
     that many processes. One when left out."""

@@ -88,6 +88,19 @@ def train(job: Job, until: int, ranks: Ranks = ALONE) -> Generator[Progress, Non
             raise
 
 
+def steps_of(job: Job) -> Generator[None, None, None]:
+    """Train a job step by step, without evaluations and states, for who measures its steps."""
+    with computing(job.compute):
+        run = _Run(job)
+        for _ in run.begin():
+            pass
+        run.model.train()
+        while run.step < job.training.steps:
+            run.ramp.at(run.step)
+            run._update()
+            yield
+
+
 class _Run:
     """A model in training: its state, and what is needed to go on."""
 

@@ -31,7 +31,7 @@ from lagsearch.running.phases import Phases
 from lagsearch.running.workers.serial import open_serial
 from lagsearch.space import load_space
 from lagsearch.training.job import Job
-from lagsearch.training.loop import _Run
+from lagsearch.training.loop import _Run, steps_of
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
 
@@ -65,16 +65,10 @@ def one_job(folder):
     return replace(next(iter(jobs.values())), evaluate_at=())
 
 
-def grown(job: Job):
-    """Return a training whose model is filled."""
-    run = _Run(job)
-    list(run.begin())
-    return run
-
-
 def bare_loop(job: Job):
     """Yield after each step of the plainest loop: batches ready, model, loss, clip, AdamW."""
-    run = grown(job)
+    run = _Run(job)
+    list(run.begin())
     model, settings = run.model.train(), job.training.optimizer
     parameters = list(model.parameters())
     groups = [
@@ -94,19 +88,10 @@ def bare_loop(job: Job):
         yield
 
 
-def our_loop(job: Job):
-    """Yield after each step of the trainer."""
-    run = grown(job)
-    run.model.train()
-    while True:
-        run._update()
-        yield
-
-
 def step_times(job: Job, rounds=40, steps=5):
     """Return median seconds of a step, bare and ours, timed in turn in short rounds."""
     torch.set_num_threads(job.compute.threads)
-    loops = {"bare": bare_loop(job), "ours": our_loop(job)}
+    loops = {"bare": bare_loop(job), "ours": steps_of(job)}
     times = {name: [] for name in loops}
     for number in range(rounds):
         for name in sorted(loops, reverse=bool(number % 2)):

@@ -19,6 +19,7 @@ import time
 import traceback
 import warnings
 from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -40,6 +41,7 @@ from lagsearch.models.checkpoints import load_checkpoint
 from lagsearch.models.configs import build_config
 from lagsearch.models.layers import find_layers
 from lagsearch.planning.memory import training_bytes
+from lagsearch.running.workers.gpu_use import gpu_use_of
 from lagsearch.space import Optimizer
 from lagsearch.training import loss as loss_module
 from lagsearch.training.compiling import checkpoint_layers, compile_layers
@@ -357,6 +359,7 @@ def steps(bench, size):
                     peak = torch.cuda.max_memory_allocated()
                     got[name]["GiB"] = round(peak / 2**30, 2)
                     got[name]["of estimate"] = round(peak / estimate(step), 2)
+                    got[name]["busy"] = round(gpu_use_of(step() for _ in count()).busy, 2)
             except torch.OutOfMemoryError:
                 got[name] = "out of memory"
             finally:

@@ -232,7 +232,7 @@ def _ask(function: Callable[..., Any], calls: Mapping[str, Sequence[Any]]) -> di
             reason = f"does not answer within {_ANSWER_WITHIN_S:.0f} seconds"
             raise _silent(names[key], reason) from None
         except ray.exceptions.RayError as error:
-            raise _silent(names[key], _cause(error)) from None
+            raise _silent(names[key], cause_of(error)) from None
     return answers
 
 
@@ -240,8 +240,8 @@ def _silent(name: str, reason: str) -> ResourceError:
     return ResourceError(f"node {name}: {reason}", ("resources",))
 
 
-def _cause(error: Exception) -> str:
-    """Say why a node could not do what it was asked for."""
+def cause_of(error: Exception) -> str:
+    """Say in a line why a node could not do what it was asked for."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     last = next((each for each in reversed(lines) if "Error" in each), lines[-1])
     if "ModuleNotFoundError" in last and "lagsearch" in last:

@@ -22,13 +22,15 @@ from lagsearch.running.interrupts import SIGNALS
 from lagsearch.running.trainers.advance import advance
 from lagsearch.running.workers.cluster import (  # before ray: it sets it up
     can_hold,
+    cause_of,
     is_joined,
     names_of_nodes,
     started,
 )
+from lagsearch.running.workers.gpu_use import measure_gpu_use
 from lagsearch.running.workers.nodes import copied_here, device_name
 from lagsearch.running.workers.serial import Finished, Outcome, Runner
-from lagsearch.running.workers.slots import Slots
+from lagsearch.running.workers.slots import Slots, share_by_use
 from lagsearch.training.job import Job
 
 import ray  # isort: skip
@@ -202,7 +204,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
 
 
 @contextmanager
-def open_ray(slots: Slots) -> Iterator[Runner]:
+def open_ray(slots: Slots, *, measures_use: bool = False) -> Iterator[Runner]:
     """Give a runner that trains as many jobs at a time as there are slots.
 
     Ray starts on this machine with its first call, unless a cluster was joined before, and stays
@@ -210,15 +212,40 @@ def open_ray(slots: Slots) -> Iterator[Runner]:
 
     Args:
         slots: Where candidates run.
+        measures_use: Whether candidates share a GPU only as far as one is seen to leave it idle.
     """
+    found = slots
+    is_open = measures_use and 0 < slots.gpus < 1
+
     with ExitStack() as stack:
 
         def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
+            nonlocal found, is_open
             if not ray.is_initialized():
                 stack.enter_context(started(slots, watch))
-            return _run(jobs, until, slots, watch, finished)
+            if is_open:
+                found, is_open = _slots_by_use(slots, jobs[0], watch), False
+            return _run(jobs, until, found, watch, finished)
 
         yield runner
+
+
+def _slots_by_use(slots: Slots, job: Job, watch: Watch) -> Slots:
+    """Return slots of the share of a GPU that one job, measured on one, leaves to others."""
+    measure = ray.remote(measure_gpu_use).options(num_cpus=slots.cpus, num_gpus=1)
+    try:
+        with watch.doing("measuring how busy one candidate keeps a GPU", is_brief=True):
+            use = ray.get(measure.remote(job))
+    except ray.exceptions.RayError as error:
+        watch.say(f"a GPU takes {1 / slots.gpus:.0f} candidates by memory alone: {cause_of(error)}")
+        return slots
+    share = share_by_use(slots.gpus, use)
+    gpus = ray.cluster_resources()["GPU"]
+    watch.say(
+        f"one candidate keeps a GPU busy {use.busy:.0%} of its time, in "
+        f"{use.peak_bytes / 2**30:.1f} GiB: {1 / share:.0f} at a time on each"
+    )
+    return replace(slots, gpus=share, number=min(slots.number, int(gpus / share)))
 
 
 def _run(

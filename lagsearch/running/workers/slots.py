@@ -6,13 +6,20 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lagsearch.errors import ResourceError
+from lagsearch.running.workers.gpu_use import GpuUse
 from lagsearch.running.workers.nodes import Node, machine_bytes, n_cpus, this_machine
 from lagsearch.space import Placement, Resources
 from lagsearch.training.job import Compute
 from lagsearch.training.saving import Interval
 
 _GPU_CONTEXT_BYTES = 1 << 30
-_SHARES = (0.125, 0.25, 0.5)
+_ON_A_GPU = (8, 4, 2, 1)
+"""Candidates that may share a GPU, the most first; their shares are exact as binary fractions."""
+
+_USABLE = 0.9
+_FULL = 0.6
+"""From this share of busy time on, candidates that take turns on a GPU gain nothing."""
+
 _SURELY = {"cpu": 0.75, "cuda": 0.5}
 """What is surely needed of an estimate: it may be off by a quarter, and bf16 keeps half as much."""
 _MOST_NAMED = 8
@@ -74,7 +81,11 @@ def assign_slots(
     if cluster is not None and wanted.gpus_per_candidate:
         _check_cards(nodes)
     place, share = wanted.of_candidates, wanted.gpus_per_candidate
-    gpus = gpu_share(memory_bytes, nodes) if share == "auto" else float(share)
+    gpus = (
+        gpu_share(memory_bytes, nodes, wanted.cpus_per_candidate)
+        if share == "auto"
+        else float(share)
+    )
     gpus = math.ceil(gpus) if place.devices > 1 else gpus
     if gpus and not any(each.cards for each in nodes):
         what = "this machine has no" if cluster is None else "no node of the cluster has a"
@@ -283,14 +294,16 @@ def describe(compute: Compute, cluster: Sequence[Node] | None = None) -> dict[st
     return {"cpus": sum(each.cpus for each in cluster), "gpus": cards, **used, "nodes": nodes}
 
 
-def gpu_share(memory_bytes: Sequence[int | None], nodes: Sequence[Node]) -> float:
-    """Return the share of a GPU that holds any one candidate, 0 without a GPU.
+def gpu_share(memory_bytes: Sequence[int | None], nodes: Sequence[Node], cpus: int) -> float:
+    """Return the share of a GPU that one candidate gets, 0 without a GPU.
 
-    Shares are bookkeeping: nothing keeps a candidate from taking more.
+    Any one fits in the memory of its share, and no more share a GPU than must: others stay on
+    GPUs of their own. Shares are bookkeeping: nothing keeps a candidate from taking more.
 
     Args:
         memory_bytes: Estimate of each candidate's training, None where there is none.
         nodes: Whose GPUs; the one with least memory counts.
+        cpus: CPUs of one candidate.
     """
     there = [each.gpu_bytes for each in nodes if each.gpu_bytes is not None]
     if not there:
@@ -298,6 +311,27 @@ def gpu_share(memory_bytes: Sequence[int | None], nodes: Sequence[Node]) -> floa
     known = [each for each in memory_bytes if each is not None]
     if len(known) < len(memory_bytes):
         return 1.0
-    total = min(there) * 0.9
     needed = max(known) * 1.2 + _GPU_CONTEXT_BYTES
-    return next((share for share in _SHARES if share * total >= needed), 1.0)
+    gpus = sum(each.gpus for each in nodes)
+    by_cpus = max(each.cpus // cpus / each.gpus for each in nodes if each.gpus)
+    wanted = min(len(known) / gpus, by_cpus)
+    enough = next((each for each in reversed(_ON_A_GPU) if each >= wanted), _ON_A_GPU[0])
+    return 1 / min(enough, _most_on_a_gpu(_USABLE * min(there) / needed))
+
+
+def share_by_use(share: float, use: GpuUse) -> float:
+    """Return the share of a GPU that a candidate gets when it is known what one takes.
+
+    Candidates that share a GPU take turns: nothing is gained where one nearly fills its time.
+
+    Args:
+        share: What it would get; it never gets less.
+        use: What one takes.
+    """
+    by_time = 1 if use.busy >= _FULL else _most_on_a_gpu(1 / max(use.busy, 1 / _ON_A_GPU[0]))
+    needed = use.peak_bytes * 1.1 + _GPU_CONTEXT_BYTES
+    return max(share, 1 / min(by_time, _most_on_a_gpu(_USABLE * use.gpu_bytes / needed)))
+
+
+def _most_on_a_gpu(room: float) -> int:
+    return next((each for each in _ON_A_GPU if each <= room), 1)
