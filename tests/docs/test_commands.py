@@ -98,7 +98,7 @@ def prepared(tmp_path, monkeypatch, corpus):
 
     def prepare(page):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("lagsearch.running.run._open_ray", lambda slots, watch: open_serial)
+        monkeypatch.setattr("lagsearch.running.run._open_ray", lambda *_: open_serial)
         monkeypatch.setattr(
             "lagsearch.init.draft.seconds_per_step",
             lambda load, at_once: seconds_per_step(replace(load, seconds=0.0), 1),
