@@ -1,6 +1,6 @@
 """What any growth writes, worked out of the model that transformers builds: copied or made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,9 +71,16 @@ class Making:
         """Return the tensors that are written, in their groups."""
         return [self._entries(group, names) for group, names in self._groups.items()]
 
-    def make(self, chosen: Sequence[str]) -> dict[str, Any]:
-        """Return the bytes of the tensors of these groups, by their names in the file."""
-        names = [name for group in chosen for name in self._groups[group]]
+    def make(self, chosen: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield the bytes of the tensors of these groups, by their names in the file: a layer's."""
+        by_layer: dict[int | None, list[str]] = {}
+        for name in (name for group in chosen for name in self._groups[group]):
+            place = self._stack.split(name)
+            by_layer.setdefault(place[0] if place else None, []).append(name)
+        for names in by_layer.values():
+            yield self._made(names)
+
+    def _made(self, names: Sequence[str]) -> dict[str, Any]:
         growth, stack = self._growth, self._stack
         made = {
             name: torch.empty(self._targets[name].shape, dtype=self._types[name]) for name in names

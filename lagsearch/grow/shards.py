@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,8 +52,8 @@ class WrittenTensor:
         return n_bytes(self.dtype, self.shape)
 
 
-Make = Callable[[Sequence[str]], Mapping[str, Any]]
-"""From groups to the values of their tensors, as arrays of bytes, by the names in the file."""
+Make = Callable[[Sequence[str]], Iterator[Mapping[str, Any]]]
+"""From groups to the values of their tensors, some at a time: arrays of bytes, by their names."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,15 @@ def write_shards(
     shards = _begin(folder, _cut(groups, shard_bytes or SHARD_BYTES))
     seen: set[StoredTensor] = set()
     written = 0
-    threads = min(_MOST_THREADS, os.cpu_count() or 1, len(shards))
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         try:
             copying: list[Future[int]] = [pool.submit(_copy, each, seen) for each in shards]
             for shard in shards:
                 if make is not None and any(each.copied is None for each in shard.entries):
-                    written += _make(shard, make)
-                    yield written
+                    for size in _make(shard, make, pool):
+                        written += size
+                        yield written
             for done in as_completed(copying):
                 written += done.result()
                 yield written
@@ -137,15 +138,29 @@ def _begin(folder: Path, cut: Sequence[Sequence[WrittenTensor]]) -> list[_Shard]
     return shards
 
 
-def _make(shard: _Shard, make: Make) -> int:
-    """Write what of a shard is made."""
-    asked = [each for each in shard.entries if each.copied is None]
-    found = make(list(dict.fromkeys(each.group for each in asked)))
+def _make(shard: _Shard, make: Make, pool: Executor) -> Iterator[int]:
+    """Write what of a shard is made, each part while the next one is made.
+
+    Yields:
+        The bytes of each.
+    """
+    asked = {each.group: None for each in shard.entries if each.copied is None}
+    writing: Future[int] | None = None
+    for made in make(list(asked)):
+        if writing is not None:
+            yield writing.result()
+        writing = pool.submit(_write_made, shard, made)
+    if writing is not None:
+        yield writing.result()
+
+
+def _write_made(shard: _Shard, made: Mapping[str, Any]) -> int:
+    """Write some tensors; return their bytes."""
     with naming(shard.path), shard.path.open("r+b", buffering=0) as file:
-        for each in asked:
-            file.seek(shard.places[each.name])
-            _write(file, memoryview(found[each.name]))
-    return sum(each.size for each in asked)
+        for name, values in made.items():
+            file.seek(shard.places[name])
+            _write(file, memoryview(values))
+    return sum(values.nbytes for values in made.values())
 
 
 def _copy(shard: _Shard, seen: set[StoredTensor]) -> int:
