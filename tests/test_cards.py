@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from finished import finished
+from finished import finished, once
 from huggingface_hub import ModelCard, metadata_load
 
 import lagsearch
@@ -50,13 +50,24 @@ def licensed(checkpoint):
 
 
 @pytest.fixture
-def run(write_space, licensed, tmp_path):
+def source(licensed):
+    """The same for all tests, which leave it as it is."""
+    return once("licensed", lambda folder: shutil.copytree(licensed, folder / "source")) / "source"
+
+
+@pytest.fixture
+def space(write_space):
+    """Write a space that grows a checkpoint."""
+    return lambda folder: write_space((PRETRAINED, f"  - {{name: small, checkpoint: {folder}}}\n"))
+
+
+@pytest.fixture
+def run(space, source, tmp_path):
     """A finished run that grew a checkpoint with a licence."""
-    space = write_space((PRETRAINED, f"  - {{name: small, checkpoint: {licensed}}}\n"))
-    return lagsearch.run(space, out=tmp_path / "run", serial=True, watch=Watch())
+    return finished(space(source), tmp_path / "run")
 
 
-def test_the_winner_has_a_card(run, licensed, corpus):
+def test_the_winner_has_a_card(run, source, corpus):
     path = run.checkpoint / "README.md"
     card = ModelCard.load(path)
     assert card.data.to_dict() == {
@@ -80,15 +91,15 @@ def test_the_winner_has_a_card(run, licensed, corpus):
     assert f"Winner at step 10: {best.name}, validation loss {best.val_loss[10]:.4f}" in card.text
     assert "`source` has a licence of its own: gemma." in card.text
     assert "corpus.txt" in card.text
-    for folder in (licensed.parent, corpus.parent, Path.home()):
+    for folder in (source.parent, corpus.parent, Path.home()):
         assert str(folder) not in path.read_text()
 
 
-def test_what_the_card_says_to_run_is_the_winner_alone(run, tmp_path, monkeypatch, corpus):
+def test_what_the_card_says_to_run_is_the_winner_alone(run, source, tmp_path, monkeypatch, corpus):
     """In a folder that has the files under their names."""
     text = (run.checkpoint / "README.md").read_text()
     written = re.search(r"```yaml\n(.*?)\n```", text, re.S)[1]
-    shutil.copytree(tmp_path / "source", tmp_path / "there/source")
+    shutil.copytree(source, tmp_path / "there/source")
     shutil.copy(corpus, tmp_path / "there")
     monkeypatch.chdir(tmp_path / "there")
     Path("schedule.yaml").write_text(written)
@@ -130,7 +141,8 @@ def test_a_report_writes_its_own_card_again_and_nobody_elses(run, call):
     assert path.read_text() == written.replace(OURS, "Mine.")
 
 
-def test_the_licence_stays_where_the_source_is_gone(run, call, licensed):
+def test_the_licence_stays_where_the_source_is_gone(space, call, licensed, tmp_path):
+    run = lagsearch.run(space(licensed), out=tmp_path / "run", serial=True, watch=Watch())
     shutil.rmtree(licensed)
     assert call("report", run.folder)[0] == 0
     assert metadata_load(run.checkpoint / "README.md")["license_name"] == "gemma"

@@ -116,6 +116,7 @@ def test_time_that_spans_cover_is_counted_once(spans):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_first_candidate_shows_how_many_share_a_gpu(monkeypatch):
     """Ray is told of two GPUs that are not there, and what measures says what it was given."""
     import ray

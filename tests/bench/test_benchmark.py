@@ -412,6 +412,7 @@ def test_strategies_cost_what_they_train(made):
     assert found[STANDARD].in_noise == pytest.approx(by_run[SECOND] / 0.1)
 
 
+@pytest.mark.slow
 def test_the_strategy_of_the_documentation_has_its_row(made, tmp_path):
     page = (ROOT / "docs" / "benchmark.md").read_text()
     [code] = [found for found in re.findall(r"```python\n(.*?)```", page, re.S) if "Stop" in found]

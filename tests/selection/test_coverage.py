@@ -9,16 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finished import once
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
 RUNS = 80
 
 
-@pytest.fixture(scope="module")
-def simulated():
+@pytest.fixture(scope="session")
+def benchmark():
     spec = importlib.util.spec_from_file_location("coverage_benchmark", FILE)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def simulated(home, benchmark):
+    """Of each number: whether the interval holds it, its width, the cell's ratio and agreement."""
+    folder = once("coverage", lambda folder: np.savez(folder / "rows.npz", **simulate(benchmark)))
+    return np.load(folder / "rows.npz")
+
+
+def simulate(benchmark):
     cells = [
         benchmark.Cell(kind, candidates, seeds, batches, ratio, agreement)
         for kind, candidates, seeds, batches in (
@@ -34,7 +46,7 @@ def simulated():
     for cell in cells:
         for name, pairs in benchmark.measure(cell, RUNS, resamples=200).items():
             found[name] += [(*pair, cell.ratio, cell.agreement) for pair in pairs]
-    return {name: np.array(rows, float) for name, rows in found.items()}, benchmark
+    return {name: np.array(rows, float) for name, rows in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +55,7 @@ def simulated():
 )
 def test_intervals_of_95_percent(simulated, name):
     """At least 92 % overall, at each ratio of signal to noise, and whether steps agree or not."""
-    rows = simulated[0][name]
+    rows = simulated[name]
     assert rows[:, 0].mean() >= 0.95
     for column in (2, 3):
         for value in np.unique(rows[:, column]):
@@ -56,19 +68,19 @@ def test_intervals_of_95_percent(simulated, name):
 )
 def test_intervals_say_something_where_losses_do(simulated, name, widest):
     """Mean widths at a signal of five standard errors, where correlations span 2, the others 1."""
-    rows = simulated[0][name]
+    rows = simulated[name]
     assert rows[rows[:, 2] == 5.0, 1].mean() < widest
 
 
 def test_the_winner_and_its_equals_hold_the_best(simulated):
-    rows = simulated[0]["set of the best"]
+    rows = simulated["set of the best"]
     for ratio in np.unique(rows[:, 2]):
         assert rows[rows[:, 2] == ratio, 0].mean() >= 0.97
     assert rows[rows[:, 2] == 5.0, 1].mean() < 0.45
 
 
 def test_the_probability_to_be_best_is_one(simulated):
-    rows = simulated[0]["p_best of the winner"]
+    rows = simulated["p_best of the winner"]
     for ratio in np.unique(rows[:, 2]):
         happened, said = rows[rows[:, 2] == ratio, :2].mean(axis=0)
         assert said == pytest.approx(happened, abs=0.06)
@@ -76,7 +88,7 @@ def test_the_probability_to_be_best_is_one(simulated):
 
 def test_shares_of_recall_are_no_promise_but_order_the_cases(simulated):
     """Noise hides the best, so that the share is rather too small than too large."""
-    rows = simulated[0]["recall@1"]
+    rows = simulated["recall@1"]
     sure, unsure = rows[rows[:, 1] > 0.8], rows[rows[:, 1] < 0.2]
     assert sure[:, 0].mean() > 0.85
     assert unsure[:, 0].mean() < 0.45
@@ -84,6 +96,6 @@ def test_shares_of_recall_are_no_promise_but_order_the_cases(simulated):
 
 
 @pytest.mark.parametrize(("candidates", "seeds"), [(5, 1), (16, 1), (5, 3), (16, 5)])
-def test_a_candidate_as_good_as_the_best_is_seldom_left_out(simulated, candidates, seeds):
-    outside, _ = simulated[1].equal(candidates, seeds, 8, 300)
+def test_a_candidate_as_good_as_the_best_is_seldom_left_out(benchmark, candidates, seeds):
+    outside, _ = benchmark.equal(candidates, seeds, 8, 300)
     assert outside <= 0.05

@@ -161,7 +161,7 @@ def jobs_of(path, folder):
     return [replace(job, is_first_of_its_shape=False) for job in stage.jobs.values()]
 
 
-@pytest.mark.parametrize("name", some(GROWTHS, ("combined", "ligo")))
+@pytest.mark.parametrize("name", some(GROWTHS, ("ligo",)))
 def test_a_growth_is_trained_alike(write_space, tmp_path, name):
     """All that is done with the optimizer's state, new parameters and decays is done here, too."""
     job = growth_job(write_space, tmp_path, name, 6)

@@ -415,6 +415,7 @@ metric_list:
 """
 
 
+@pytest.mark.slow
 def test_a_run_evaluates_its_winner(write_space, write_tasks, tmp_path):
     """Other tests of runs have a measure of their own: to import lm_eval takes longer."""
     text = "the layer grows and the loss falls."

@@ -161,6 +161,7 @@ def test_a_step_that_fails_counts_for_nothing(tmp_path, monkeypatch):
     assert read(path) == figures
 
 
+@pytest.mark.slow
 def test_losses_are_bit_equal_with_and_without(write_space, tmp_path, monkeypatch):
     path = write_space(GPT2)  # it drops 0.1 everywhere
     plain = run(path, tmp_path / "plain")
