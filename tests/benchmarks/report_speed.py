@@ -18,7 +18,7 @@ import numpy as np
 from lagsearch.operators.plan.growth import GrowthPlan, copies
 from lagsearch.records.folder import RunFolder
 from lagsearch.report import write as build
-from lagsearch.space import dump_space, load_space
+from lagsearch.space import dump_space, evaluation_steps, load_space
 from lagsearch.storage.files import write_json, write_text
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
@@ -28,11 +28,12 @@ def make_run(path, n_candidates, n_steps, n_batches=8):
     """Write a run folder: losses that fall as a power law, each candidate's own, with noise."""
     folder, generator = RunFolder(path), np.random.default_rng(0)
     last, lag = 1000, 200
-    overrides = ["search.oracle=true", f"search.lag={lag}", f"training.steps={last}"]
-    space = load_space(SPACE, overrides).space
     grid = np.geomspace(1, last, n_steps - 2).round()
-    steps = sorted({0, lag, last, *map(int, grid), *range(2, 40)})[: n_steps - 2]
-    steps = sorted({*steps, lag, last})
+    listed = sorted({0, lag, last, *map(int, grid), *range(2, 40)})[: n_steps - 2]
+    overrides = ["search.oracle=true", f"search.lag={lag}", f"training.steps={last}"]
+    overrides += [f"evaluation={{batches: {n_batches}, steps: {listed}, thin: false}}"]
+    space = load_space(SPACE, overrides).space
+    steps = evaluation_steps(space)
     names = [f"made-{number}" for number in range(n_candidates)]
     plan = GrowthPlan(copies([0, 1, 2, 0, 1, 2, 3])).to_dict()
     quality, start = generator.normal(0, 0.02, n_candidates), generator.normal(0, 0.3, n_candidates)
@@ -70,6 +71,7 @@ def make_run(path, n_candidates, n_steps, n_batches=8):
     write_json(folder.plans_file, {"candidates": entries})
     source = {"name": "made", "digest": "0", "kind": "pretrained", "steps": 100, "val_loss": 1.7}
     environment = {
+        "inputs": {},
         "seeds": [space.seed],
         "slots": 1,
         "sources": [{**source, "flops": 10**12, "has_optimizer_state": True, "wall_s": 1.0}],
