@@ -13,7 +13,7 @@ from processes import in_one_process
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-from lagsearch.errors import ModelError
+from lagsearch.errors import LagsearchError, ModelError
 from lagsearch.grow import GrowRequest, find_growth, grow, shards
 from lagsearch.grow.shards import WrittenTensor, write_shards
 from lagsearch.models.headers import make_header, read_header
@@ -113,6 +113,63 @@ def test_every_byte_is_the_sources(checkpoint, tmp_path, monkeypatch, name, keys
     depth = "n_layer" if keys is GPT2 else "num_hidden_layers"
     assert changed == {depth} | ({"layer_types"} if keys is QWEN2 else set())
     assert config.num_hidden_layers == len(layers)
+
+
+GEMMA3 = {**LLAMA, "model_type": "gemma3_text", "head_dim": 8}
+DOUBLED = {
+    "units": ["intermediate_size", "n_inner"],
+    "all": [
+        *("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
+        *("n_embd", "n_inner", "n_head"),
+    ],
+}
+"""Keys of what grows to twice its size."""
+
+WIDTHS = {
+    "net2net": {},
+    "duplicate-halves": {},
+    "lemon": {},
+    "aki": {},
+    "zero": {},
+    "combined": {"width": "lemon", "depth": "identity"},
+    "stack": {"noise": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize(
+    "keys", [TIED, GPT2, QWEN2, OLMO2, BERT, GEMMA3], ids=lambda keys: keys["model_type"]
+)
+@pytest.mark.parametrize("grows", DOUBLED)
+def test_what_is_made_is_what_transformers_models_are_filled_with(
+    checkpoint, tmp_path, monkeypatch, name, keys, grows
+):
+    """By tables and with their own model, to the bit; both refuse the same."""
+    keys = {**keys, "n_inner": 64} if keys is GPT2 else keys
+    source = checkpoint(keys, "masked" if keys is BERT else "causal", dtype=torch.bfloat16)
+    target = {key: 2 * keys[key] for key in DOUBLED[grows] if key in keys}
+    if name in ("combined", "stack"):
+        depth = "n_layer" if "n_layer" in keys else "num_hidden_layers"
+        target = {**(target if name == "combined" else {}), depth: 6}
+    request = GrowRequest((str(source),), name, WIDTHS[name], target)
+    found = {}
+    for way in ("tables", "models"):
+        if way == "models":
+            monkeypatch.setattr("lagsearch.grow.request.open_tabled", lambda folder: None)
+        try:
+            growth = find_growth(request)
+        except LagsearchError as refused:
+            found[way] = str(refused)
+            continue
+        width = growth.plan.width
+        is_random = width is not None and width.has_random  # drawn as a fresh model's
+        assert (growth.entries is not None) == (way == "tables" and not is_random)
+        grow(growth, tmp_path / way, measure=False, seed=5)
+        config = AutoConfig.from_pretrained(tmp_path / way).to_dict()
+        found[way] = raw(tmp_path / way), {**config, "_name_or_path": ""}
+    assert found["tables"] == found["models"]
+    is_post_norm = keys is BERT and name == "combined"  # no identity there
+    assert isinstance(found["tables"], str) == is_post_norm
 
 
 def test_a_post_norm_model_and_two_sources(checkpoint, tmp_path):
@@ -415,6 +472,13 @@ def test_copying_needs_neither_torch_nor_transformers(checkpoint, tmp_path):
         assert ended.code == 0, ended.err
         assert not {"torch", "transformers", "ray"} & ended.modules, operator
         assert (tmp_path / operator / "model.safetensors").is_file()
+
+
+def test_widths_need_torch_alone(checkpoint, tmp_path):
+    how = ("--operator", "net2net", "--target", "intermediate_size=48", "--no-measure", "--out")
+    [ended] = in_one_process(("grow", checkpoint(), *how, tmp_path / "wider"))
+    assert ended.code == 0, ended.err
+    assert "torch" in ended.modules and not {"transformers", "ray"} & ended.modules
 
 
 def test_a_disk_that_is_full_leaves_nothing(checkpoint, tmp_path):

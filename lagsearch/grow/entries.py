@@ -1,46 +1,53 @@
-"""What a growth that only copies writes, worked out of tables and of the files' headers."""
+"""What a growth writes, worked out of tables and of the files' headers."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from lagsearch.grow.shards import WrittenTensor
 from lagsearch.models.headers import ITEM_BYTES
+from lagsearch.models.layers import LayerStack
 from lagsearch.models.tabled import TabledCheckpoint, shapes_of
 from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.operators import GrowthPlan
-from lagsearch.operators.execute.recipe import Recipe, recipe
+from lagsearch.operators.execute.recipe import Recipe
+from lagsearch.operators.execute.shapes import found_for
 
 _FORMATS = {"F16": "<e", "F32": "<f", "F64": "<d"}
+
+
+@dataclass(frozen=True)
+class _Shaped:
+    shape: tuple[int, ...]
 
 
 def tabled_entries(
     plan: GrowthPlan, sources: Sequence[TabledCheckpoint], config: TabledConfig
 ) -> tuple[WrittenTensor, ...] | None:
-    """Return the tensors of the target, or None where not all are copies that fit.
+    """Return the tensors of the target, or None where not all are made of the sources' alone.
 
     Args:
         plan: The growth.
         sources: What it grows.
         config: The target's configuration.
+
+    Raises:
+        ModelError: A source lacks what is copied, or has it in another shape.
     """
     stack, anatomy, spelling = sources[0].stack, config.anatomy, sources[0].spelling
-    if anatomy is None or not only_copies(plan) or any(each.stack != stack for each in sources):
+    is_random = plan.width is not None and plan.width.has_random
+    if anatomy is None or is_random or any(each.stack != stack for each in sources):
         return None
+    shapes = shapes_of(anatomy, stack, config.num_hidden_layers)
+    targets = {name: _Shaped(shape) for name, shape in shapes.items()}
     entries = []
-    for name, shape in shapes_of(anatomy, stack, config.num_hidden_layers).items():
-        made = recipe(plan, stack, name)
-        if made is None or len(made.copied) > 1:
-            return None
-        [(source, copied)] = made.copied
-        tensor = sources[source].tensors.get(copied)
-        if tensor is None or tensor.shape != shape:
-            return None
-        entries.append(
-            WrittenTensor(
-                spelling.written(name), tensor.dtype, shape, tensor, value_of(made, tensor.dtype)
-            )
-        )
-    return tuple(entries)
+    for name, made, found in found_for(plan, stack, [each.tensors for each in sources], targets):
+        dtype, is_copied = found[0].dtype, only_copies(plan) and len(found) == 1
+        copied = found[0] if is_copied else None
+        value = value_of(made, dtype) if is_copied else None
+        written = spelling.written(name)
+        entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name))
+    return tuple(entries) if len(entries) == len(shapes) else None
 
 
 def only_copies(plan: GrowthPlan) -> bool:
@@ -57,3 +64,12 @@ def value_of(made: Recipe, dtype: str) -> bytes | None:
     if dtype == "BF16":
         return struct.pack("<f", made.nothing)[2:]
     return struct.pack(_FORMATS[dtype], made.nothing)
+
+
+def by_layer(stack: LayerStack, names: Iterable[str]) -> list[list[str]]:
+    """Return names of tensors layer by layer, those outside of the layers together."""
+    found: dict[int | None, list[str]] = {}
+    for name in names:
+        place = stack.split(name)
+        found.setdefault(place[0] if place else None, []).append(name)
+    return list(found.values())

@@ -6,6 +6,8 @@ from typing import Any
 
 from lagsearch.grow.shards import WrittenTensor
 from lagsearch.models.families import find_family
+from lagsearch.models.tabled import TabledCheckpoint
+from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.operators import GrowthPlan
 
 PROBE = (2, 32)
@@ -38,7 +40,8 @@ class Growth:
         sources: Their folders.
         plan: Where each tensor comes from.
         config: The target's configuration, with the source's `architectures`.
-        entries: What is written, where tables say all of it and all is copied.
+        entries: What is written, where tables say all of it and nothing stays random.
+        tabled: The sources, where tables say all of them.
         claims_exact: Whether it claims to compute what the source does.
     """
 
@@ -47,7 +50,15 @@ class Growth:
     plan: GrowthPlan
     config: Any
     entries: tuple[WrittenTensor, ...] | None = None
+    tabled: tuple[TabledCheckpoint, ...] = ()
     claims_exact: bool = False
+
+    @property
+    def residual_width(self) -> int:
+        """Units of the target's residual stream."""
+        config = self.config
+        anatomy = config.anatomy if isinstance(config, TabledConfig) else None
+        return int(anatomy.sizes["residual"] if anatomy else config.hidden_size)
 
     @property
     def closing(self) -> list[str]:

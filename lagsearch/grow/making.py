@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lagsearch.grow.entries import only_copies, value_of
+from lagsearch.grow.entries import by_layer, only_copies, value_of
+from lagsearch.grow.filling import bytes_of, fill_growth
 from lagsearch.grow.growth import Growth
 from lagsearch.grow.shards import WrittenTensor
 from lagsearch.models.build import empty_model, n_parameters, tensors_of
@@ -16,7 +17,6 @@ from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.models.layout import Layout
 from lagsearch.models.stored import CheckpointTensors
 from lagsearch.operators import GrowthPlan
-from lagsearch.operators.execute.fill import add_noise, fill
 from lagsearch.operators.execute.mix import check_fit
 from lagsearch.operators.execute.recipe import recipe
 from lagsearch.storage.files import derive_seed
@@ -73,27 +73,19 @@ class Making:
 
     def make(self, chosen: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield the bytes of the tensors of these groups, by their names in the file: a layer's."""
-        by_layer: dict[int | None, list[str]] = {}
-        for name in (name for group in chosen for name in self._groups[group]):
-            place = self._stack.split(name)
-            by_layer.setdefault(place[0] if place else None, []).append(name)
-        for names in by_layer.values():
-            yield self._made(names)
+        names = [name for group in chosen for name in self._groups[group]]
+        for each in by_layer(self._stack, names):
+            yield self._made(each)
 
     def _made(self, names: Sequence[str]) -> dict[str, Any]:
-        growth, stack = self._growth, self._stack
         made = {
             name: torch.empty(self._targets[name].shape, dtype=self._types[name]) for name in names
         }
-        _fresh(self._model, growth.plan, stack, made, self._seed)
-        fill(growth.plan, stack, self._sources, made)
-        add_noise(growth.plan, stack, made, growth.config.hidden_size, self._seed)
+        _fresh(self._model, self._growth.plan, self._stack, made, self._seed)
+        fill_growth(self._growth, self._stack, self._sources, made, self._seed)
         for each in self._sources:
             each.release()
-        return {
-            name: tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-            for name, tensor in self._layout.written(made).items()
-        }
+        return bytes_of(self._layout.written(made))
 
     def save_config(self, folder: Any) -> None:
         """Write the target's configuration."""

@@ -280,14 +280,14 @@ def _growth(
         first, {**changes, **plan.config_changes()}, [layer.layer for layer in plan.layers]
     )
     names, folders = tuple(each.name for each in sources), tuple(each.folder for each in sources)
-    tabled = [each.tabled for each in sources if each.tabled is not None]
+    tabled = tuple(each.tabled for each in sources if each.tabled is not None)
     if tabled:
         config = tabled[0].config.grown(keys)
         entries = tabled_entries(plan, tabled, config)
-        return Growth(names, folders, plan, config, entries, claims_exact)
+        return Growth(names, folders, plan, config, entries, tabled, claims_exact=claims_exact)
     config = rebuild_config(keys)
     config.architectures = getattr(first, "architectures", None)
-    return Growth(names, folders, plan, config, None, claims_exact)
+    return Growth(names, folders, plan, config, claims_exact=claims_exact)
 
 
 def _check_settings(request: GrowRequest, fields: Collection[str]) -> None:

@@ -115,7 +115,7 @@ def grow(
     """
     watch = watch or Watch()
     check_free(out)
-    job = _copying(growth) or _making(growth, seed, allow_pickle=allow_pickle)
+    job = _tabled(growth, seed) or _making(growth, seed, allow_pickle=allow_pickle)
     total = sum(each.size for group in job.groups for each in group)
     with appearing(out, is_lasting=False) as making:
         making.mkdir()
@@ -134,16 +134,22 @@ def grow(
     return Grown(out, layers, job.parameters, measured, total, writing_s, warnings)
 
 
-def _copying(growth: Growth) -> _Job | None:
-    """Return what is written where tables say all of it, and all is copied."""
+def _tabled(growth: Growth, seed: int) -> _Job | None:
+    """Return what is written where tables say all of it; torch is needed where any is made."""
     entries, config = growth.entries, growth.config
     if entries is None or not isinstance(config, TabledConfig):
         return None
     usual = TYPES[most_common_type(each.dtype for each in entries)]
+    make: Make | None = None
+    if any(each.copied is None for each in entries):
+        from lagsearch.grow.filling import TabledMaking
+
+        make = TabledMaking(growth, seed).make
     return _Job(
         [[each] for each in entries],
         sum(math.prod(each.shape) for each in entries),
         lambda folder: config.save(folder, usual),
+        make,
     )
 
 

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.files import weight_files
 from lagsearch.models.headers import TYPES, StoredTensor, most_common_type, read_header
 from lagsearch.models.naming import Naming, Stored, is_ignored
+from lagsearch.models.reading import TensorReader, check_finite
 
 _SHOWN = 4
 
@@ -34,7 +33,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
 
     def __init__(self, folder: Path, model: nn.Module, *, allow_pickle: bool = False) -> None:
         self._folder = folder
-        self._open: dict[Path, Any] = {}
+        self._reader = TensorReader()
         self._where: dict[str, StoredTensor] = {}
         self._loaded: dict[str, torch.Tensor] = {}
         for path, names in weight_files(folder, allow_pickle=allow_pickle).items():
@@ -73,15 +72,6 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         left = self.naming.left_over
         return [name for name in left if not is_ignored(self.naming.model, name)]
 
-    def _file(self, path: Path) -> Any:
-        if path not in self._open:
-            try:
-                self._open[path] = safe_open(path, framework="pt")
-            except Exception as error:  # safetensors has its own exception; OSError is possible too
-                message = f"{path}: not a readable safetensors file: {error}"
-                raise ModelError(message) from error
-        return self._open[path]
-
     def _raw_shape(self, name: str) -> tuple[int, ...]:
         if name in self._loaded:
             return tuple(self._loaded[name].shape)
@@ -94,18 +84,10 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
             ModelError: Its type is not known, or it holds what is no number.
         """
         self._raw_type(name)
-        tensor: torch.Tensor
-        if name in self._loaded:
-            tensor = self._loaded[name]
-        else:
-            tensor = self._file(self._where[name].path).get_tensor(name)
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            broken = int((~torch.isfinite(tensor)).sum())
-            raise ModelError(
-                f"{self._place(name)}: {broken:,} of its {tensor.numel():,} values are NaN or "
-                "infinite; the source computes nothing"
-            )
-        return tensor
+        if name not in self._loaded:
+            return self._reader.read(self._where[name])
+        check_finite(self._loaded[name], self._place(name))
+        return self._loaded[name]
 
     def _raw_type(self, name: str) -> torch.dtype:
         if name in self._loaded:
@@ -196,7 +178,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
 
     def release(self) -> None:
         """Let go of all files, and so of what of them is in memory."""
-        self._open.clear()
+        self._reader.release()
         self._made = ("", {})
 
 
