@@ -89,8 +89,9 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
     share = f"{(search + winner) / every:.0%} of {every:.2e} to train every candidate"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)
-    if advice := plan.advice():
-        console.print(advice)
+    for advice in (plan.evaluation_advice(), plan.advice()):
+        if advice:
+            console.print(advice)
 
 
 def _search_steps(plan: "StagePlan", count: int) -> str:
@@ -201,6 +202,17 @@ def _show_domain(plan: "StagePlan", console: Any) -> None:
     )
 
 
+_REPLAYED = {
+    "of better half": "Of better half: the same as a share of the range of that half.",
+    "nats": "nats: regret.",
+    "steps trained": "",
+    "95 %": "95 %: interval of the mean relative regret in other runs like these, free of "
+    "assumptions on its distribution; it takes more than one run.",
+    "best chosen": "",
+}
+"""What a narrow terminal does without, the first one first, and what each column says."""
+
+
 def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
     """Show the means of replays (`lagsearch.replay.replay.summary`)."""
     from rich.table import Table
@@ -223,14 +235,14 @@ def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
             *(f"{row['regret_of_best_half']:.3f}", f"{row['regret']:.4f}", f"{row['is_best']:.0%}"),
         )
     console = make_console()
-    print_rows(console, table)
+    gone = print_rows(console, table, tuple(_REPLAYED))
+    told = [meaning for heading, meaning in _REPLAYED.items() if meaning and heading not in gone]
+    more = [f"Left out here: {', '.join(gone)}; --out FILE.csv writes all."] if gone else []
     console.print(
         f"\nRecorded runs: {n_runs}; searches of one seed: {n_searches}; means over the runs, each "
         "over its seeds. until: the last step that candidates are trained to: K, half of the "
         "training, or its end. Relative regret: final loss of the choice less the best one, as a "
-        "share of the range of final losses; then of the range of their better half. nats: "
-        "regret. 95 %: interval of the mean relative regret in other runs like these, free of "
-        "assumptions on its distribution; it takes more than one run."
+        f"share of the range of final losses. {' '.join([*told, *more])}".rstrip()
     )
 
 
