@@ -282,14 +282,14 @@ def test_a_plan_says_how_to_measure_on_less_where_evaluations_cost_much(call, wr
     sets = [word for each in options for word in ("--set", each)]
     path = write_space()
     _, out, _ = call("plan", path, *sets)
-    [line] = re.findall(r"Evaluations take .*? then", " ".join(out.split()))
+    [line] = re.findall(r"The search's evaluations cost .*?%\.", " ".join(out.split()))
     share = 4 * 8 / 3 / 10
-    tokens, part, then = re.search(r"tokens=(\d+) .* (\d+)%.* (\d+)% then", line).groups()
+    tokens, part, then = re.search(r"tokens=(\d+) .* (\d+)%.* (\d+)%\.", line).groups()
     rows = int(16 * 0.25 / share)
-    assert f"take {share:.0%} of" in line
+    assert f"cost {share:.0%} of" in line
     assert (int(tokens), int(part)) == (8 * rows * 16, round(100 * rows / 16))
     _, out, _ = call("plan", path, *sets, "--set", f"evaluation.tokens={tokens}")
-    assert "Evaluations take" not in out
+    assert "evaluations cost" not in out
     measured = re.search(r"([\d.]+)% of the search", " ".join(out.split()))[1]
     assert round(float(measured)) == int(then) <= 25
 

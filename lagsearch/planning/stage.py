@@ -239,9 +239,9 @@ class StagePlan:
         then = replace(self, validation=(batches, fewer)).evaluation_flops() / searched
         tokens = batches * fewer * self.space.data.sequence_length
         return (
-            f"Evaluations take {share:.0%} of the FLOPs of the search: --set "
-            f"evaluation.tokens={tokens} measures on {fewer / rows:.0%} of these tokens, and they "
-            f"take {then:.0%} then."
+            f"The search's evaluations cost {share:.0%} of its training FLOPs; --set "
+            f"evaluation.tokens={tokens} measures on {fewer / rows:.0%} of the tokens, and costs "
+            f"{then:.0%}."
         )
 
     @property
