@@ -170,6 +170,11 @@ def test_other_words_are_answered_with_the_command_that_takes_them(call, words, 
 
 
 REFUSED = [
+    (
+        "init ./mein text.txt --out space.yaml",
+        "./mein: there is no such folder; did you mean 'mine'?",
+    ),
+    ("init run text.txt --out space.yaml", "run has no config.json: not a Hugging Face checkpoint"),
     ("init mine text.txt --out space.yaml", "space.yaml is there already"),
     ("init mine text.txt --hours 0", "--hours 0: give a number above 0, e.g. 0.5"),
     ("init mine text.txt --hours -1", "--hours -1: give a number above 0"),

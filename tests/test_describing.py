@@ -276,6 +276,24 @@ def test_a_plan_says_on_how_much_losses_are_measured(call, write_space):
     assert f"{told['flops']['evaluations'] / told['flops']['search']:.1%} of the search" in line
 
 
+def test_a_plan_says_how_to_measure_on_less_where_evaluations_cost_much(call, write_space):
+    """16 sequences, 4 evaluations of 8 batches: 8 x 4 / 3 steps beside the 10 of the search."""
+    options = ["training.batch_size=16", "evaluation={batches: 8, steps: [1, 5], thin: false}"]
+    sets = [word for each in options for word in ("--set", each)]
+    path = write_space()
+    _, out, _ = call("plan", path, *sets)
+    [line] = re.findall(r"The search's evaluations cost .*?%\.", " ".join(out.split()))
+    share = 4 * 8 / 3 / 10
+    tokens, part, then = re.search(r"tokens=(\d+) .* (\d+)%.* (\d+)%\.", line).groups()
+    rows = int(16 * 0.25 / share)
+    assert f"cost {share:.0%} of" in line
+    assert (int(tokens), int(part)) == (8 * rows * 16, round(100 * rows / 16))
+    _, out, _ = call("plan", path, *sets, "--set", f"evaluation.tokens={tokens}")
+    assert "evaluations cost" not in out
+    measured = re.search(r"([\d.]+)% of the search", " ".join(out.split()))[1]
+    assert round(float(measured)) == int(then) <= 25
+
+
 def test_a_plan_with_stages_as_json(call, write_stages):
     code, out, _ = call("plan", write_stages(), "--json")
     told = json.loads(out)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from scipy.stats import spearmanr
 
 from lagsearch.data.tokens.batches import training_rows
 from lagsearch.data.tokens.store import open_stores
@@ -100,6 +101,23 @@ def test_the_trainer_on_the_same_batches_comes_to_the_same_losses(
         for step in (0, 10):
             losses = other.at(step).val_loss_batches
             np.testing.assert_allclose(losses, one.at(step).val_loss_batches, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_trainer_ranks_as_lagsearchs_own_loop_does(tmp_path, monkeypatch):
+    """Eight growths that lie farther apart than seeds move them, in an order of batches each."""
+    monkeypatch.syspath_prepend(Path(__file__).with_name("benchmarks"))
+    from trainer_ranking import at_lag, both, measure
+
+    losses = measure(tmp_path)
+    assert len(losses) == 8
+    trainer, own, other = (at_lag(losses, way) for way in ("trainer", "own", "other seed"))
+    assert spearmanr(trainer, own).statistic >= 0.9
+    assert spearmanr(other, own).statistic >= 0.9, "seeds move them farther than they lie apart"
+    for each in losses.values():
+        np.testing.assert_allclose(*both(each), atol=1e-6)
+    assert not np.array_equal(trainer, own), "the Trainer has an order of batches of its own"
 
 
 def training_batches(path):

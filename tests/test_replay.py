@@ -1,6 +1,7 @@
 """Searches on recorded curves: means, intervals, and what must not hang on chance or order."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,40 @@ def test_a_strategy_is_found_by_its_name_in_a_space_too(tmp_path):
     known = r"^--strategy podium: there is none; known: .*LAG; .*LAG, K auto; "
     with pytest.raises(LagsearchError, match=known):
         replay_runs([tmp_path / "curves.csv"], 20, strategy="podium")
+
+
+@pytest.mark.parametrize(
+    ("columns", "gone"),
+    [
+        (140, []),
+        (100, ["of better half", "nats", "steps trained"]),
+        (80, ["of better half", "nats", "steps trained", "95 %", "best chosen"]),
+    ],
+)
+def test_a_table_of_replays_fits_the_window(tmp_path, call, monkeypatch, columns, gone):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    paths = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for seed, path in enumerate(paths):
+        curves(path, n=10, seed=seed)
+    code, out, _ = call("replay", *paths, "--lag", 20)
+    assert code == 0
+    head, *rows = out.partition("\n\n")[0].splitlines()
+    assert max(map(len, (head, *rows))) <= columns
+    every = ["of better half", "nats", "steps trained", "95 %", "best chosen", "relative regret"]
+    assert [each for each in every if each not in head] == gone
+    assert all(len(re.split(r" {2,}", row.strip())) >= 5 for row in rows)
+    said = " ".join(out.split())
+    assert (f"Left out here: {', '.join(gone)};" in said) == bool(gone)
+    assert ("free of assumptions" in said) == ("95 %" not in gone)
+
+
+def test_one_run_shows_no_column_of_intervals(tmp_path, call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    curves(tmp_path / "curves.csv", n=10)
+    _, out, _ = call("replay", tmp_path / "curves.csv", "--lag", 20)
+    head = out.splitlines()[0]
+    assert "95 %" not in out
+    assert "steps trained" in head, "there is room for it"
 
 
 def test_hyperband_repeats(tmp_path):

@@ -18,6 +18,7 @@ from lagsearch.display.screen import (
     printable,
     write,
 )
+from lagsearch.display.time_left import Later
 from lagsearch.display.watch import DoneBefore, LiveWatch, PlainWatch, Progress, Watch
 from lagsearch.running import interrupts
 from lagsearch.running.run import _open_ray
@@ -87,6 +88,23 @@ def test_a_wide_table_becomes_paragraphs_in_a_narrow_window(monkeypatch):
         "a-long-name-of-30-characters-x",
         "  layers: 1 2 1* 2*; parameters: 1,000",
     ]
+
+
+def test_columns_that_may_go_do_so_before_a_table_becomes_paragraphs(monkeypatch):
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "first", "second"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    table.add_row("x" * 20, "1" * 10, "2" * 10)
+    shown = {}
+    for columns in (44, 43, 32, 31, 19):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        stream = io.StringIO()
+        gone = print_rows(make_console(stream), table, ("second", "first"))
+        shown[columns] = (gone, stream.getvalue().splitlines()[0].split())
+    assert shown[44] == ((), ["name", "first", "second"])
+    assert shown[43] == shown[32] == (("second",), ["name", "first"])
+    assert shown[31] == (("second", "first"), ["name"])
+    assert shown[19] == ((), ["x" * 19])  # a paragraph has all
 
 
 def test_a_signal_interrupts_once():
@@ -176,6 +194,43 @@ def test_a_loss_says_of_which_step_it_is(monkeypatch, columns):
         plain.wrote = -1e9
         plain.progress(sign)
     assert "stack, step 11,260, val loss 1.4606 (of step 10,000)" in stream.getvalue()
+
+
+def told_after_half_a_minute(monkeypatch, before):
+    """Return what a live table is headed by, and the line of one that was half done by then."""
+    now = [0.0]
+    monkeypatch.setattr("lagsearch.display.watch.time.monotonic", lambda: now[0])
+    head, plain = "", PlainWatch(io.StringIO())
+    live = LiveWatch()
+    live.console = make_console(io.StringIO())
+    for watch in (live, plain):
+        with watch.during("search", {"stack": 60}, before):
+            for step in range(31):
+                now[0] += 1
+                watch.progress(Progress("stack", step, 1.5, 0.0, evaluated_at=0))
+            head = head or watch._shown().renderables[0].plain
+    return head, plain.stream.getvalue().splitlines()[-1].strip()
+
+
+@pytest.mark.parametrize(
+    ("later", "head", "line"),
+    [
+        (None, "to step 60 in about 0:30", ", to step 60 in about 0:"),
+        ((), "to step 60, about 0:30 left in all", ", about 0:"),
+        ((Later(1, 90.0, 0),), "to step 60, about 2:00 left in all", ", about 2:"),
+    ],
+)
+def test_the_time_left_is_that_of_the_run_where_it_is_known(monkeypatch, later, head, line):
+    headed, told = told_after_half_a_minute(monkeypatch, DoneBefore(later=later))
+    assert headed == f"search, {head}"
+    assert re.match(r"\[0/1\] stack, step \d+, val loss 1.5000 \(of step 0\)" + line, told)
+
+
+def test_what_goes_on_is_shown_where_it_is(monkeypatch):
+    sign = Progress("next", 0, None, 0.0)
+    reached = (Progress("next", 6_000, 1.7, 1.0, evaluated_at=5_000),)
+    row = "".join(live_lines(monkeypatch, 80, sign, DoneBefore(reached=reached)))
+    assert re.search(r"next\W+6,000\W+1\.7000 \(5,000\)", row)
 
 
 def test_what_came_there_before_keeps_its_rank_and_a_baseline_has_none():

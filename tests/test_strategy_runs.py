@@ -1,6 +1,7 @@
 """Whole runs that decide on their way: K found, candidates stopped, other signals than the loss."""
 
 import csv
+import io
 import json
 import re
 from statistics import fmean
@@ -10,7 +11,8 @@ import pytest
 from finished import finished
 
 import lagsearch
-from lagsearch.display.watch import Watch
+from lagsearch.display.time_left import Later
+from lagsearch.display.watch import PlainWatch, Watch
 from lagsearch.errors import SpaceError
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import read_run
@@ -185,6 +187,27 @@ def assert_stops_are_told(result, stopped):
 FINALISTS = (PLAIN, "search: {lag: 12, cut: 6, strategy: finalists, keep: half}")
 
 
+class Heard(PlainWatch):
+    """Keeps lines, and what each phase begins with: where its models are, and what comes later."""
+
+    def __init__(self):
+        super().__init__(io.StringIO())
+        self.lines, self.phases = [], []
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def begin(self, phase, ends):
+        super().begin(phase, ends)
+        losses = {name: round(loss, 4) for name, loss in self.losses.items()}
+        self.phases.append((phase, dict(self.steps), losses, self.before.later))
+
+    def progress(self, progress):
+        before = self.steps[progress.name]
+        super().progress(progress)
+        assert self.steps[progress.name] >= before, "no row of the table goes back"
+
+
 def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     """Four candidates to step 6, two to step 12 of 24, one to the end: as on an oracle's curves."""
     path = write_space(FINALISTS, LISTED)
@@ -193,7 +216,8 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     each_step = sum(costs.values())
     assert planned.search_steps == len(costs) * 6 + 2 * 6
     assert planned.search_flops() == each_step * 6 + each_step * 6 * 2 // len(costs)
-    result = run(path, tmp_path / "run")
+    watch = Heard()
+    result = run(path, tmp_path / "run", watch=watch)
     assert result.report["lag"] == 12
     by_loss = sorted(costs, key=lambda name: losses(result.folder, name, 6))
     finalists, others = by_loss[:2], by_loss[2:]
@@ -203,6 +227,16 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     assert steps[result.winner] == 24
     best = min(finalists, key=lambda name: losses(result.folder, name, 12))
     assert result.winner == best
+    [line] = [line for line in watch.lines if "stopped" in line]
+    assert line == f"step 6: stopped {len(others)} candidates, not among the finalists there"
+    (_, at, _, rest), (_, cut, known, last), (_, begun, _, nothing) = watch.phases
+    assert at == dict.fromkeys(costs, 0)
+    assert cut == dict.fromkeys(finalists, 6)
+    assert known == {name: round(losses(result.folder, name, 6), 4) for name in finalists}
+    assert begun == {best: 12}
+    # evaluated at 8 and 12 on the way to K, and at 16 and 24 behind it
+    assert rest == (Later(2, 6, 2), Later(1, 12, 2))
+    assert (last, nothing) == ((Later(1, 12, 2),), ())
     choice = as_with_an_oracle(path, result.folder, tmp_path)
     assert choice.ranking[0] == result.winner and set(choice.stopped) == set(others)
     page, html, _ = told(result.folder)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lagsearch.display.time_left import TimeLeft
+from lagsearch.display.time_left import Later, TimeLeft
 
 STEP_S, EVALUATION_S = 0.1, 1.0
 EVALUATED = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -108,3 +108,24 @@ def test_before_a_pace_is_known_there_is_none():
     assert left.seconds(65.0) == pytest.approx(95 + 60 + 100, abs=2)
     left.end("b", 65.0)  # it failed
     assert left.seconds(66.0) == pytest.approx(94)
+
+
+def test_what_comes_later_is_counted_at_the_pace_of_now():
+    """Two at a time to step 100, then three finalists 50 steps on, and one for 200 half as dear."""
+    later = (Later(3, 50, 1), Later(1, 100.0, 2))
+    left, alone = TimeLeft({"a": 100, "b": 100}, later=later), TimeLeft({"a": 100, "b": 100})
+    for each in (left, alone):
+        for step in range(8):
+            for name in ("a", "b"):
+                loss, to_come = (5.0, 1) if step < 6 else (4.0, 0)
+                late = 2.0 * (step >= 6)  # an evaluation of 2 s after step 5
+                each.hear(name, step + late, step, loss, to_come)
+    assert left.seconds(9.0) - alone.seconds(9.0) == pytest.approx(2 * (50 + 2) + 100 + 2 * 2)
+
+
+def test_of_one_that_goes_on_only_the_rest_is_to_come():
+    left = TimeLeft({"a": 100, "b": 100}, {"a": 50, "b": 60})
+    left.hear("a", 0.0, 0, None, 0)
+    for step in range(51, 60):
+        left.hear("a", float(step - 50), step, 5.0, 0)
+    assert left.seconds(9.0) == pytest.approx(41 + 40)

@@ -430,12 +430,18 @@ def _init(
     checkpoint: str, texts: list[str], wanted: Wanted, out: Path | None, watch: Watch
 ) -> "Written":
     from lagsearch.planning.first_looks import check_before_loading
-    from lagsearch.space.arguments import check_checkpoint_and_texts, check_wanted
+    from lagsearch.space.arguments import (
+        argument_kind,
+        check_checkpoint_and_texts,
+        check_hours,
+        check_out,
+    )
 
-    hours = wanted[2]
     check_checkpoint_and_texts(checkpoint, texts)
-    check_wanted(hours, out)
     check_before_loading(checkpoint, texts, wanted[0])
+    check_hours(wanted[2])
+    if argument_kind(checkpoint) != "missing":  # the hub is asked first whether it has it
+        check_out(out)
     with _loading(watch):
         from lagsearch.init import InitRequest, init_space
 

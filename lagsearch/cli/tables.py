@@ -3,6 +3,7 @@
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable, Hashable
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,8 +90,9 @@ def _show_stage(plan: "StagePlan", console: Any) -> None:
     share = f"{(search + winner) / every:.0%} of {every:.2e} to train every candidate"
     rows.add_row("search + winner", f"{search + winner:.2e}", share)
     console.print(rows)
-    if advice := plan.advice():
-        console.print(advice)
+    for advice in (plan.evaluation_advice(), plan.advice()):
+        if advice:
+            console.print(advice)
 
 
 def _search_steps(plan: "StagePlan", count: int) -> str:
@@ -201,36 +203,55 @@ def _show_domain(plan: "StagePlan", console: Any) -> None:
     )
 
 
+_REPLAYED = {
+    "of better half": "Of better half: the same as a share of the range of that half.",
+    "nats": "nats: regret.",
+    "steps trained": "",
+    "95 %": "95 %: interval of the mean relative regret in other runs like these, free of "
+    "assumptions on its distribution; it takes more than one run.",
+    "best chosen": "",
+}
+"""What a narrow terminal does without, the first one first, and what each column says."""
+
+_CELLS: dict[str, Callable[[dict[Hashable, Any]], str]] = {
+    "steps trained": lambda row: f"{row['steps']:,.0f}",
+    "of LAG at K": lambda row: f"{row['share']:.0%}",
+    "relative regret": lambda row: f"{row['relative_regret']:.3f}",
+    "95 %": lambda row: "" if isnan(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}",
+    "of better half": lambda row: f"{row['regret_of_best_half']:.3f}",
+    "nats": lambda row: f"{row['regret']:.4f}",
+    "best chosen": lambda row: f"{row['is_best']:.0%}",
+}
+"""The numbers of a replay, by their headings."""
+
+
 def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
     """Show the means of replays (`lagsearch.replay.replay.summary`)."""
     from rich.table import Table
 
     from lagsearch.display.console import make_console, print_rows
 
+    rows = summary.to_dict("records")
+    columns = {key: [str(row[key]) for row in rows] for key in ("strategy", "until", "signal")}
+    columns |= {
+        heading: [write_cell(row) for row in rows] for heading, write_cell in _CELLS.items()
+    }
     table = Table(box=None, pad_edge=False)
-    for heading in ("strategy", "until", "signal"):
-        table.add_column(heading, no_wrap=True)
-    for heading in (
-        *("steps trained", "of LAG at K", "relative regret", "95 %", "of better half"),
-        *("nats", "best chosen"),
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in summary.to_dict("records"):
-        table.add_row(
-            *(str(row[key]) for key in ("strategy", "until", "signal")),
-            *(f"{row['steps']:,.0f}", f"{row['share']:.0%}", f"{row['relative_regret']:.3f}"),
-            "" if isnan(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}",
-            *(f"{row['regret_of_best_half']:.3f}", f"{row['regret']:.4f}", f"{row['is_best']:.0%}"),
-        )
+    shown = {heading: cells for heading, cells in columns.items() if any(cells)}
+    for heading in shown:
+        table.add_column(heading, justify="right" if heading in _CELLS else "left", no_wrap=True)
+    for cells in zip(*shown.values(), strict=True):
+        table.add_row(*cells)
     console = make_console()
-    print_rows(console, table)
+    gone = print_rows(console, table, tuple(each for each in _REPLAYED if each in shown))
+    named = {*shown} - {*gone}
+    told = [meaning for heading, meaning in _REPLAYED.items() if meaning and heading in named]
+    more = [f"Left out here: {', '.join(gone)}; --out FILE.csv writes all."] if gone else []
     console.print(
         f"\nRecorded runs: {n_runs}; searches of one seed: {n_searches}; means over the runs, each "
         "over its seeds. until: the last step that candidates are trained to: K, half of the "
         "training, or its end. Relative regret: final loss of the choice less the best one, as a "
-        "share of the range of final losses; then of the range of their better half. nats: "
-        "regret. 95 %: interval of the mean relative regret in other runs like these, free of "
-        "assumptions on its distribution; it takes more than one run."
+        f"share of the range of final losses. {' '.join([*told, *more])}".rstrip()
     )
 
 

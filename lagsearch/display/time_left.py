@@ -1,12 +1,27 @@
-"""How long a phase still takes, by the pace of its trainings without start-up and evaluations."""
+"""How long trainings still take, by the pace of a phase's without start-up and evaluations."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from statistics import fmean
 
 _FEWEST_S = 3.0  # of steps without an evaluation, before their pace says something
 _WITH_EVALUATIONS_S = 10.0  # of steps and evaluations, where there are no others
+
+
+@dataclass(frozen=True)
+class Later:
+    """Trainings that come after those of a phase.
+
+    Attributes:
+        models: How many there are, side by side where those of the phase are.
+        steps: Of each: as many of the phase's models take as long.
+        evaluations: Of each.
+    """
+
+    models: int
+    steps: float
+    evaluations: int
 
 
 @dataclass(frozen=True)
@@ -70,13 +85,20 @@ class _Training:
 class TimeLeft:
     """The seconds that trainings side by side still take."""
 
-    def __init__(self, ends: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        ends: Mapping[str, int],
+        begun: Mapping[str, int] | None = None,
+        later: Sequence[Later] = (),
+    ) -> None:
         """Begin.
 
         Args:
             ends: The step that each training is to reach, by name.
+            begun: The steps from which some go on, by name; others begin at 0.
+            later: What comes after them, and is counted too.
         """
-        self._ends = dict(ends)
+        self._ends, self._begun, self._later = dict(ends), dict(begun or {}), tuple(later)
         self._known: dict[str, _Training] = {}
         self._slots = 1
 
@@ -118,7 +140,10 @@ class TimeLeft:
         for name in self._ends:
             if name not in self._known:
                 heapreplace(free_in, free_in[0] + self._whole(name, mean_s, evaluation_s))
-        return max(free_in)
+        return max(free_in) + sum(
+            -(-each.models // self._slots) * (each.steps * mean_s + each.evaluations * evaluation_s)
+            for each in self._later
+        )
 
     def _running(self) -> Collection[str]:
         return [name for name, each in self._known.items() if each.ended is None]
@@ -139,10 +164,18 @@ class TimeLeft:
 
     def _whole(self, name: str, mean_s: float, evaluation_s: float) -> float:
         """Return what a training takes that begins now, with the start-up of others."""
-        begun = [(each.began, each.first) for each in self._known.values() if each.first]
-        start = _mean(max(0.0, first.at - began - first.step * mean_s) for began, first in begun)
-        evaluations = max((first.to_evaluate for _, first in begun), default=0)
-        return start + self._ends[name] * mean_s + evaluations * evaluation_s
+        firsts = {other: each.first for other, each in self._known.items() if each.first}
+        start = _mean(
+            max(0.0, first.at - self._known[other].began - self._done(other, first.step) * mean_s)
+            for other, first in firsts.items()
+        )
+        evaluations = max((first.to_evaluate for first in firsts.values()), default=0)
+        steps = self._done(name, self._ends[name])
+        return start + steps * mean_s + evaluations * evaluation_s
+
+    def _done(self, name: str, step: int) -> int:
+        """Return the steps from where a training begins up to a step."""
+        return step - self._begun.get(name, 0)
 
 
 def _mean(values: Iterable[float]) -> float:

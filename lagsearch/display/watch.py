@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from typing_extensions import override
 
 from lagsearch.display.screen import write
-from lagsearch.display.time_left import TimeLeft
+from lagsearch.display.time_left import Later, TimeLeft
 
 _PLAIN_EVERY_S = 15.0
 _WIDE = 72  # columns from which a table has lines around it, and ranks
@@ -51,11 +51,15 @@ class DoneBefore:
         losses: Of models that came to its end before, by name.
         step: Where they are.
         unranked: Models that are shown beside the others, and not ranked.
+        reached: How far those have come that go on.
+        later: What the run trains after the phase; None where that is not known.
     """
 
     losses: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
     unranked: frozenset[str] = frozenset()
+    reached: Sequence[Progress] = ()
+    later: Sequence[Later] | None = None
 
 
 class Watch:
@@ -126,22 +130,30 @@ class _Phase(Watch):
         self.evaluated_at = dict(there)
         self.state = dict.fromkeys(ends, "") | dict.fromkeys(there, "done")
         self.learned: dict[str, int] = {}
-        self.pace = TimeLeft(ends)
+        begun = {each.name: each.step for each in before.reached}
+        self.pace = TimeLeft(ends, begun, before.later or ())
+        for each in before.reached:
+            self._place(each)
 
     @override
     def progress(self, progress: "Progress") -> None:
         name, now = progress.name, time.monotonic()
         self.pace.hear(name, now, progress.step, progress.val_loss, progress.to_evaluate)
         self.state[name] = "running"
-        self.steps[name] = progress.step
-        if progress.val_loss is not None:
-            self.losses[name] = progress.val_loss
-            at = progress.evaluated_at
-            self.evaluated_at[name] = progress.step if at is None else at
+        self._place(progress)
         if progress.learned is not None:
             self.learned[name] = progress.learned
         else:
             self.learned.pop(name, None)
+
+    def _place(self, progress: "Progress") -> None:
+        """Note where a model is; one that only says that it lives is where it was."""
+        name = progress.name
+        self.steps[name] = progress.step or self.steps[name]
+        if progress.val_loss is not None:
+            self.losses[name] = progress.val_loss
+            at = progress.evaluated_at
+            self.evaluated_at[name] = progress.step if at is None else at
 
     @override
     def finished(self, name: str) -> None:
@@ -178,9 +190,15 @@ class _Phase(Watch):
         return f"to step {last:,}" if first == last else f"to steps {first:,} to {last:,}"
 
     def time_left(self) -> str:
-        """Return `, about m:ss left`, or nothing before enough is known to say so."""
+        """Return the time left, to be said behind the goal: of all that the run still trains.
+
+        To the goal alone, where it is not known what comes after; nothing before a pace is known.
+        """
         left = self.pace.seconds(time.monotonic())
-        return "" if left is None else f", about {clock(left)} left"
+        if left is None:
+            return ""
+        about = f"about {clock(left)}"
+        return f" in {about}" if self.before.later is None else f", {about} left in all"
 
 
 class PlainWatch(_Phase):
@@ -243,7 +261,9 @@ class PlainWatch(_Phase):
             parts.append(f"val loss {self.losses[name]:.4f}{of}")
         if (rank := self.rank(name)) and len(self.ends) > 1:
             parts.append(f"rank {rank} so far")
-        left = self.time_left() if ended < len(self.ends) else ""
+        left = self.time_left()
+        if left and self.before.later is None:
+            left = f", {self.goal()}{left}" if ended < len(self.ends) else ""
         self.say(", ".join(parts) + left)
 
 

@@ -16,7 +16,7 @@ from lagsearch.init.growths import Plain
 from lagsearch.init.text import corpus_of, measure_text
 from lagsearch.init.wording import about, space_text
 from lagsearch.space import SCHEMA_FILE, SpaceFile, load_space
-from lagsearch.space.arguments import check_checkpoint_and_texts, check_wanted
+from lagsearch.space.arguments import check_checkpoint_and_texts, check_hours, check_out
 from lagsearch.storage.files import write_text
 
 HOURS = 0.1
@@ -75,11 +75,12 @@ def init_space(
     """
     watch = watch or Watch()
     check_checkpoint_and_texts(request.checkpoint, request.texts)
-    check_wanted(request.hours, out)
+    check_hours(request.hours)
     hours = HOURS if request.hours is None else request.hours
     try:
         watch.passing(f"reading {request.checkpoint}")
         checkpoint = inspect_checkpoint(request.checkpoint)
+        check_out(out)
         target = target_of(checkpoint, request.layers, request.hidden)
         name = space_name(checkpoint, target)
         if request.hours is not None:  # another time is another run, in a folder of its own

@@ -52,6 +52,9 @@ from lagsearch.space import (
 )
 from lagsearch.storage.files import digest
 
+MUCH_EVALUATED = 0.25
+"""Share of the FLOPs of a search beyond which its evaluations are worth a word."""
+
 
 @dataclass(frozen=True, repr=False)
 class StagePlan:
@@ -221,6 +224,25 @@ class StagePlan:
             total += share * whole * measured / batches
             total += share * annealed * (step in annealed_steps(space))
         return round(total) * len(space.seeds)
+
+    def evaluation_advice(self) -> str:
+        """Say how to measure on less where evaluations cost much beside the search; else nothing.
+
+        With fewer tokens, as many batches are shorter, so that paired tests stay what they are.
+        """
+        searched = self.search_flops()
+        share = self.evaluation_flops() / searched
+        batches, rows = self.validation_size
+        fewer = max(1, int(rows * MUCH_EVALUATED / share)) if share > MUCH_EVALUATED else rows
+        if fewer == rows:
+            return ""
+        then = replace(self, validation=(batches, fewer)).evaluation_flops() / searched
+        tokens = batches * fewer * self.space.data.sequence_length
+        return (
+            f"The search's evaluations cost {share:.0%} of its training FLOPs; --set "
+            f"evaluation.tokens={tokens} measures on {fewer / rows:.0%} of the tokens, and costs "
+            f"{then:.0%}."
+        )
 
     @property
     def _is_averaged(self) -> bool:

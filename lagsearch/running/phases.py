@@ -6,12 +6,12 @@ Each first looks at what the run folder and the cache already hold.
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lagsearch.display.watch import Watch
+from lagsearch.display.watch import DoneBefore, Watch
 from lagsearch.errors import (
     HarnessError,
     ModelError,
@@ -25,6 +25,7 @@ from lagsearch.records.run import prior_of, read_run, terms_of
 from lagsearch.records.search import conclude
 from lagsearch.running.evaluation.downstream import Downstream
 from lagsearch.running.jobs import JobMaker, made_of
+from lagsearch.running.remaining import Remaining, going_on
 from lagsearch.running.search import Searching
 from lagsearch.running.states import let_go
 from lagsearch.running.trainers.job import TrainerJob
@@ -58,6 +59,8 @@ class Phases:
         downstream: What is evaluated at the end.
         tokenizer: The space's: it is saved with the winner.
         write_report: Writes the report of a run folder.
+        has_stages: Whether the run has stages.
+        told: Stopped candidates of which this process has said so.
     """
 
     plan: StagePlan
@@ -72,6 +75,8 @@ class Phases:
     downstream: Downstream
     tokenizer: Any
     write_report: Callable[[Path], Any]
+    has_stages: bool = False
+    told: set[str] = field(default_factory=set)
 
     @property
     def folder(self) -> RunFolder:
@@ -176,7 +181,7 @@ class Phases:
         kept = frozenset({*self._further(), *self.downstream.chosen})
         baselines = frozenset(each.name for each in self.plan.baselines)
         space, folder = self.plan.space, self.folder
-        beside = (kept, tried, baselines, stops_at_lag)
+        beside = (self._remaining, kept, tried, baselines, stops_at_lag, self.told)
         return Searching(space, folder, jobs, runner, self.watch, *beside)
 
     def keep(self, jobs: Mapping[str, Job]) -> None:
@@ -230,7 +235,7 @@ class Phases:
                 self._is_saved(job) or saved_at(job.state) is not None
             ):
                 return job
-            with self._timed("winner"), self.watch.during(f"winner {job.name}", {job.name: steps}):
+            with self._timed("winner"), self._during("winner", job, steps, jobs):
                 profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
                 outcome = self._alone(self.make.alone(profiled), steps)
             for reason in outcome.failures.values():
@@ -285,7 +290,7 @@ class Phases:
             until = job.training.steps
             if self.folder.is_over(job.name, until):
                 continue
-            with self._timed("baselines"), self.watch.during(f"baseline {name}", {name: until}):
+            with self._timed("baselines"), self._during("baseline", job, until, jobs):
                 profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
                 outcome = self._alone(self.make.alone(profiled), until)
             for reason in outcome.failures.values():
@@ -311,6 +316,19 @@ class Phases:
         completion = self.plan.space.training.steps
         longer = [each.name for each in self.plan.candidates if each.steps > completion]
         return [*longer, *(each.name for each in self.plan.baselines)]
+
+    @property
+    def _remaining(self) -> Remaining:
+        """What the run trains after its phases."""
+        return Remaining(self.plan, self.has_stages, self._further())
+
+    def _during(
+        self, phase: str, job: Job, until: int, jobs: Mapping[str, Job]
+    ) -> AbstractContextManager[None]:
+        """Show one model that is trained alone, for as long as a block lasts."""
+        later = self._remaining.after(job, jobs)
+        before = DoneBefore(reached=going_on([job], until), later=later)
+        return self.watch.during(f"{phase} {job.name}", {job.name: until}, before)
 
     def _alone(self, job: Job, until: int) -> Outcome:
         """Train one model."""

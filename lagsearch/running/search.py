@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from lagsearch.display.watch import DoneBefore, Watch
@@ -15,6 +15,7 @@ from lagsearch.records.curve import (
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.run import prior_of
 from lagsearch.records.strategy_input import measured_of, search_settings
+from lagsearch.running.remaining import Remaining, going_on
 from lagsearch.running.states import BestStatesOnly, Keeps, drop_state
 from lagsearch.running.workers.serial import Runner
 from lagsearch.selection import (
@@ -41,10 +42,12 @@ class Searching:
         jobs: Those of all candidates under all seeds, by their names (`Space.trial`).
         runner: Trains several at a time.
         watch: Follows.
+        remaining: What the run trains after it.
         asked_for: Candidates whose states stay whatever comes.
         tried: Jobs that this process trained before: those whose worker died have failed.
         baselines: Names of what is trained beside the candidates, and not chosen from.
         stops_at_lag: Whether to end with the choice, also where all are to be trained on.
+        told: Stopped candidates of which this process has said so.
     """
 
     space: Space
@@ -52,10 +55,12 @@ class Searching:
     jobs: Mapping[str, Job]
     runner: Runner
     watch: Watch
+    remaining: Remaining
     asked_for: frozenset[str]
     tried: frozenset[str] = frozenset()
     baselines: frozenset[str] = frozenset()
     stops_at_lag: bool = False
+    told: set[str] = field(default_factory=set)
 
     @cached_property
     def settings(self) -> SearchSettings:
@@ -73,12 +78,11 @@ class Searching:
             return
         self._say_unprofiled(settings.rungs[0])
         tried = set(self.tried)
-        told: set[str] = set()
         while isinstance(order := self._order(settings, tried), Order):
-            self._stop(order.stopped, told)
+            self._stop(order.stopped)
             tried |= self._reach(order.step, [*order.candidates, *self.baselines], tried)
         if order is not None:
-            self._stop(order.stopped, told)
+            self._stop(order.stopped)
             self._reach(order.step, self.baselines, tried)
 
     def _reach(self, step: int, names: Collection[str], tried: Collection[str]) -> set[str]:
@@ -100,9 +104,9 @@ class Searching:
         self._train(missing, step)
         return {job.name for job in missing}
 
-    def _stop(self, stopped: Mapping[str, Stop], told: set[str]) -> None:
+    def _stop(self, stopped: Mapping[str, Stop]) -> None:
         """Let the states go of candidates that were stopped, and say so once."""
-        new = [name for name in stopped if name not in told]
+        new = [name for name in stopped if name not in self.told]
         for name in new:
             if self.space.search.oracle or name in self.asked_for:
                 continue  # it is trained on, though it cannot be chosen
@@ -113,7 +117,7 @@ class Searching:
             settings = self.settings
             why = why_stopped(settings.strategy, settings.evidence)
             self.watch.say(f"step {step:,}: stopped {counted(len(new), 'candidate')}, {why}")
-        told |= set(new)
+        self.told.update(new)
 
     def _order(self, settings: SearchSettings, tried: Collection[str]) -> Order | Choice | None:
         """Ask the strategy how to go on; None where no candidate is left.
@@ -150,7 +154,8 @@ class Searching:
         missing = longest_first(missing, until, self.folder.reached)
         called = time.monotonic()
         try:
-            before = DoneBefore(there, until, self._unranked)
+            later = self.remaining.after_search(until, self.settings, self.jobs)
+            before = DoneBefore(there, until, self._unranked, going_on(missing, until), later)
             with (
                 told_where([*map(self.jobs.__getitem__, there), *missing], until),
                 self.watch.during("search", {job.name: until for job in missing}, before),

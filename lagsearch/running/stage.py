@@ -119,6 +119,7 @@ class StageRun:
         self.make = shared.make_jobs(self.plan, self.folder)
         self._jobs: dict[str, Job] | None = None
         self._sources = ""
+        self._told: set[str] = set()
 
     @property
     def title(self) -> str:
@@ -199,6 +200,8 @@ class StageRun:
             self._downstream,
             shared.tokenizer,
             shared.write_report,
+            self.file.number is not None,
+            self._told,
         )
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lagsearch.errors import LagsearchError, did_you_mean_file
 from lagsearch.space import Space
-from lagsearch.storage.files import path_of
+from lagsearch.storage.files import is_path, path_of
 
 Kind = Literal["space", "checkpoint", "inside", "run", "text", "folder", "unknown", "missing"]
 """`inside` is a file of a checkpoint, `folder` one that may hold texts, `unknown` a file that could
@@ -154,6 +154,9 @@ def check_checkpoint_and_texts(checkpoint: str, texts: Sequence[str]) -> None:
     Raises:
         LagsearchError: They are something else.
     """
+    if "://" in checkpoint:
+        message = "is an address: give the name that the hub has for it, owner/name"
+        raise LagsearchError(f"{checkpoint} {message}")
     match argument_kind(checkpoint):
         case "inside":
             folder = path_of(checkpoint).parent
@@ -165,9 +168,11 @@ def check_checkpoint_and_texts(checkpoint: str, texts: Sequence[str]) -> None:
         case "text" | "unknown":
             message = "is a file: first comes the checkpoint's folder, then the text"
             raise LagsearchError(f"{checkpoint} {message}")
-    if "://" in checkpoint:
-        message = "is an address: give the name that the hub has for it, owner/name"
-        raise LagsearchError(f"{checkpoint} {message}")
+        case "missing" if is_path(checkpoint):
+            path = path_of(checkpoint)
+            near = [each.name for each in path.parent.glob("*") if each.is_dir()]
+            hint = did_you_mean_file(path.name, near)
+            raise LagsearchError(f"{checkpoint}: there is no such folder{hint}")
     if not texts:
         raise LagsearchError(_with_text("init", checkpoint))
     for text in texts:
@@ -197,15 +202,21 @@ def is_hub_name(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not is_file
 
 
-def check_wanted(hours: float | None, out: Path | None) -> None:
-    """Check what a command wants of a space file that is still to be written.
-
-    Args:
-        hours: That a search may take.
-        out: The file.
+def check_hours(hours: float | None) -> None:
+    """Check the hours that a search may take.
 
     Raises:
-        LagsearchError: The hours are no time, or the file is there.
+        LagsearchError: They are no time.
+    """
+    if hours is not None and not 0 < hours < inf:
+        raise LagsearchError(f"--hours {hours:g}: give a number above 0, e.g. 0.5")
+
+
+def check_out(out: Path | None) -> None:
+    """Check that a space file that is to be written is not there.
+
+    Raises:
+        LagsearchError: It is, or is a folder.
     """
     if out is not None and out.is_dir():
         message = f"is a folder: name a file in it, --out {out / 'space.yaml'}"
@@ -213,5 +224,3 @@ def check_wanted(hours: float | None, out: Path | None) -> None:
     if out is not None and out.exists():
         message = "is there already: give another name with --out, or remove it"
         raise LagsearchError(f"{out} {message}")
-    if hours is not None and not 0 < hours < inf:
-        raise LagsearchError(f"--hours {hours:g}: give a number above 0, e.g. 0.5")

@@ -220,6 +220,13 @@ def test_nothing_is_overwritten(checkpoint, corpus, tmp_path):
     assert path.read_text() == "mine"
 
 
+def test_a_checkpoint_that_is_nowhere_is_said_before_a_file_that_is_there(call, corpus, tmp_path):
+    (tmp_path / "space.yaml").touch()
+    code, _, error = call("init", "nowhere", corpus)
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith("lagsearch: nowhere: is no folder here and cannot be fetched")
+
+
 def test_a_space_that_cannot_be_leaves_no_file(checkpoint, tmp_path):
     (tmp_path / "short.txt").write_text("short")
     with pytest.raises(DataError, match=r"short.txt: 5 tokens are too few to train on; give"):

@@ -132,6 +132,24 @@ def test_a_narrow_figure_has_its_pictures_under_one_another():
             assert (right.y1 < left.y0) != is_beside
 
 
+def test_a_figure_in_a_column_is_as_wide_as_it_and_no_longer():
+    """Nine inches are a page of most conferences, and the caption stands below the figure."""
+    for name, made_by in MADE_BY.items():
+        for sheet in sheets_of(name):
+            with rc_context(STYLE):
+                width, height = draw_sheet(sheet, 3.25).get_size_inches()
+            assert width == 3.25, (name, sheet.key, made_by)
+            assert height < 7.5, (name, sheet.key)
+
+
+def test_lines_of_one_colour_are_told_apart_over_flops_too():
+    for name in ("quickstart-oracle", "gstack-1b-operators-laptop"):
+        report = json.loads((REPORTS / name / "report.json").read_text())
+        (sheet,) = [each for each in stage_sheets(report) if each.key == "loss_and_flops"]
+        looks = {line.name: (line.role, line.dash) for line in sheet.pictures[0].shapes}
+        assert len(set(looks.values())) == len(looks), looks
+
+
 def test_all_text_is_readable_in_print():
     sizes = [size for key, size in STYLE.items() if key.endswith("size")]
     assert len(sizes) == 6

@@ -104,14 +104,23 @@ def draw_sheets(
 
 def draw_sheet(sheet: Sheet, width: float = PAGE_WIDTH) -> Any:
     """Return a sheet as a figure, which is not written yet."""
-    columns = sheet.columns or len(sheet.pictures)
-    columns, widths = (1, None) if width < NARROW else (columns, sheet.widths)
+    if width < NARROW:
+        columns, widths, across = 1, None, width
+    else:
+        columns, widths = sheet.columns or len(sheet.pictures), sheet.widths
+        across = min(width, sheet.widest)
     rows = -(-len(sheet.pictures) // columns)
-    size = min(width, sheet.widest), rows * sheet.height
+    heights = (sheet.stacked if columns == 1 else None) or [sheet.height] * rows
+    size = across, sum(heights)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)  # measures texts
     panels = figure.subplots(
-        rows, columns, width_ratios=widths, sharey=sheet.has_one_y, squeeze=False
+        rows,
+        columns,
+        width_ratios=widths,
+        height_ratios=heights,
+        sharey=sheet.has_one_y,
+        squeeze=False,
     )
     for axes in panels.flat[len(sheet.pictures) :]:
         axes.set_visible(False)

@@ -197,7 +197,8 @@ class Sheet:
         widths: Of the columns, one to another.
         has_one_y: Whether the pictures of a row have one second axis in common, whose ends are
             `y_span` if given.
-        widest: Beyond which it does not grow with the paper.
+        widest: Beyond which it does not grow with the paper; in one column it is as wide as that.
+        stacked: Height of each picture where they stand under one another; all `height` if None.
     """
 
     key: str
@@ -209,3 +210,4 @@ class Sheet:
     has_one_y: bool = False
     y_span: tuple[float, float] | None = None
     widest: float = inf
+    stacked: Sequence[float] | None = None

@@ -122,7 +122,7 @@ def _oracle_sheets(report: dict[str, Any]) -> list[Sheet]:
     worth = [_recall(report), _regret(report)]
     return [
         Sheet("early_and_final", captions[0], early, widest=3.4 * len(early)),
-        Sheet("first_steps", captions[1], first, columns=2),
+        Sheet("first_steps", captions[1], first, columns=2, stacked=(2.9, 1.25, 1.05, 1.25)),
         Sheet("recall_and_regret", captions[2], worth),
         Sheet("rank_correlation", captions[3], [_heat(report)], 2.9, widest=3.4),
     ]
@@ -515,18 +515,14 @@ def _flops(report: dict[str, Any]) -> Picture:
     winner = report["winner"]["name"]
     lines: list[Line] = []
     for line in _lines(report, lambda each: _priced_curve(report, each)):
-        later = is_later(report, str(line.candidate))
-        shown = replace(
-            line,
-            hover="%{x:.3s} FLOPs: %{y:.4f}<extra>%{text}</extra>",
-            dash="dashdot" if later else "solid",
-        )
+        hover = "%{x:.3s} FLOPs: %{y:.4f}<extra>%{text}</extra>"
+        shown = replace(line, hover=hover, dash=line.dash or "solid")
         lines.append(shown)
         source = source_flops(report, str(line.candidate))
         if line.candidate == winner and source:
             counted = replace(shown, name="winner, its source included", in_legend=True)
             moved = [spent + source for spent in line.x]
-            lines.append(replace(counted, x=moved, dash="dash"))
+            lines.append(replace(counted, x=moved, dash="dot" if line.dash else "dash"))
     against = ": grown candidates against training from scratch" if report["savings"] else ""
     note = f"The training FLOPs that a loss takes{against}.{say_not_shown(report)}"
     x = Axis(f"training FLOPs ({report['cost']['counting']})", "log", numbers="power")
