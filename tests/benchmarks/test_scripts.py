@@ -36,13 +36,13 @@ SMALLEST = {
     "thinning": [REPORTS / "quickstart-oracle"],
     "tokenize_speed": ["TEXT", "--megabytes", 1, "--rounds", 1],
 }
+ELSEWHERE = {"test_scripts", "trainer_ranking"}
+"""No such script, and one that tests/test_examples.py runs."""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "name", sorted({each.stem for each in HERE.glob("*.py")} - {"test_scripts"})
-)
+@pytest.mark.parametrize("name", sorted({each.stem for each in HERE.glob("*.py")} - ELSEWHERE))
 def test_it_runs(name, corpus, tmp_path):
     given = {"TEXT": corpus, "TAUGHT": tmp_path / "taught.json"}
     words = [str(given.get(each, each)) for each in SMALLEST[name]]
