@@ -100,7 +100,9 @@ class _Cause(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None:
+        if isinstance(error, RankLost):  # and one of Ray's, whose words are many lines
+            self.text = str(getattr(error, "cause", error))
+        elif error is not None:
             self.text = cause_of_loss(error)
         return error is None
 
