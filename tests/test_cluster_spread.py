@@ -4,14 +4,16 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 
 import pytest
-from clusters import nodes_of
+from clusters import listens_on, nodes_of, two_networks
 from finished import finished
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ from lagsearch.running.workers.slots import (
     slots_of_sources,
     slots_on,
 )
-from lagsearch.running.workers.team import LOOPBACK
+from lagsearch.running.workers.team import LOOPBACK, talking_by
 from lagsearch.space import Placement, Resources, load_space
 from lagsearch.training import group
 
@@ -184,6 +186,18 @@ def test_the_interface_of_an_address_is_found():
     assert spread._interface("192.0.2.1") is None  # of no machine
 
 
+def test_the_store_listens_on_one_address_alone(monkeypatch):
+    monkeypatch.setattr(spread, "_address", lambda: "127.0.0.2")
+    with ExitStack() as lasting:
+        host, port = spread._open_store(lasting).removeprefix("tcp://").split(":")
+        socket.create_connection((host, int(port)), 10).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(port)), 10)
+        ways = spread._ways_to(f"tcp://{host}:{port}")
+    assert ways["TORCHELASTIC_USE_AGENT_STORE"] == "True"
+    assert spread._ways_to("file:///x") == talking_by(LOOPBACK)
+
+
 @pytest.mark.parametrize("sees", [True, False])
 def test_a_node_waits_until_it_sees_a_state_as_the_first_process_does(tmp_path, monkeypatch, sees):
     monkeypatch.setattr(group, "_LOOK_EVERY_S", 0)
@@ -302,5 +316,51 @@ def test_a_process_of_two_nodes_that_is_killed_changes_no_loss(
     said = ended(process)
     assert "lost its worker" not in said
     assert "Traceback" not in said
+    whole = finished(path, tmp_path / "whole")
+    assert losses(report_of(folder)) == losses(whole.report)
+
+
+@on_nodes
+def test_the_winner_alone_lies_on_two_nodes(cluster, write_space, tmp_path, cache):
+    path = write_space(("search: {", "resources: {winner: {devices: 2}}\nsearch: {"))
+    asked = "--set", "resources.winner.devices=3"
+    said = ended(begin(cluster, path, tmp_path / "joined", *asked), 2).splitlines()[-1]
+    assert (
+        "resources.winner.devices: are more than all nodes of the cluster have room for, 2" in said
+    )
+    asked = "--set", "resources.devices_per_candidate=3"
+    said = ended(begin(cluster, path, tmp_path / "joined", *asked), 2).splitlines()[-1]
+    assert "all nodes of the cluster have room for 2 of the 3 devices of one candidate" in said
+    ended(begin(cluster, path, tmp_path / "joined"))
+    joined = report_of(tmp_path / "joined")
+    assert joined["cost"]["slots"] == 2
+    for each in joined["candidates"]:
+        alone, *others = each["devices"]
+        assert "beside" not in alone
+        if others:  # from K on
+            chosen, (first, second) = each["name"], others
+            assert second["beside"] == first["node"] != second["node"]
+    assert chosen == joined["winner"]["name"]
+    whole = finished(path, tmp_path / "whole")
+    assert losses(joined) == losses(whole.report)
+    assert joined["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
+
+
+@on_nodes
+def test_nodes_with_networks_of_their_own_meet_on_their_addresses(write_space, tmp_path, cache):
+    """Neither reaches the loopback interface of the other, as of another machine."""
+    path, folder = write_space(*together("fsdp", *LONGER)), tmp_path / "joined"
+    with two_networks() as found, nodes_of(tmp_path) as nodes:
+        if found is None:
+            pytest.skip("only root on Linux may give a node a network of its own")
+        for each in found:
+            nodes.start(1, network=each)
+        process = begin(nodes, path, folder, inside=found[0].inside)
+        while not reached(folder):
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.05)
+        number, here = running(nodes, b"workers.rank import begin")
+        assert listens_on(here) == {found[number].address}
+        ended(process)
     whole = finished(path, tmp_path / "whole")
     assert losses(report_of(folder)) == losses(whole.report)

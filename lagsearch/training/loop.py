@@ -51,7 +51,7 @@ from lagsearch.training.profiling.profile import (
 )
 from lagsearch.training.ramp import Ramp
 from lagsearch.training.ranks import ALONE, Ranks
-from lagsearch.training.state import SavedAt, load_state, saved_at, state_of, metadata_of
+from lagsearch.training.state import SavedAt, load_state, metadata_of, saved_at, state_of
 
 _CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
 _TELL_EVERY_S = 1.0
