@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from clusters import listens_on, nodes_of, two_networks
+from clusters import can_hide, listens_on, nodes_of, two_networks
 from finished import finished
 from hypothesis import given
 from hypothesis import strategies as st
@@ -247,6 +247,11 @@ def running(nodes, kind):
     raise AssertionError(found)
 
 
+def sources_near(pid, folder):
+    """Return the copies of sources in a folder, as a process sees it."""
+    return [*Path(f"/proc/{pid}/root{folder}/lagsearch").glob("*.safetensors")]
+
+
 @on_nodes
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_candidate_on_two_nodes_has_the_losses_of_two_processes(
@@ -347,20 +352,31 @@ def test_the_winner_alone_lies_on_two_nodes(cluster, write_space, tmp_path, cach
 
 
 @on_nodes
-def test_nodes_with_networks_of_their_own_meet_on_their_addresses(write_space, tmp_path, cache):
-    """Neither reaches the loopback interface of the other, as of another machine."""
+def test_nodes_with_networks_of_their_own_meet_on_their_addresses(
+    write_space, tmp_path, cache, monkeypatch
+):
+    """Neither reaches the loopback interface of the other, nor its disk, as of another machine."""
     path, folder = write_space(*together("fsdp", *LONGER)), tmp_path / "joined"
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setenv("LAGSEARCH_LOCAL", str(own))
     with two_networks() as found, nodes_of(tmp_path) as nodes:
-        if found is None:
-            pytest.skip("only root on Linux may give a node a network of its own")
+        if found is None or not can_hide():
+            pytest.skip("only root on Linux may give a node a network and folders of its own")
         for each in found:
-            nodes.start(1, network=each)
+            nodes.start(1, network=each, without=own)
         process = begin(nodes, path, folder, inside=found[0].inside)
         while not reached(folder):
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.05)
         number, here = running(nodes, b"workers.rank import begin")
+        other, elsewhere = running(nodes, b"ray::_RankActor")
         assert listens_on(here) == {found[number].address}
+        assert {number, other} == {0, 1}
+        [first], [second] = (sources_near(pid, own) for pid in (here, elsewhere))
+        assert first.name == second.name
+        assert first.read_bytes() == second.read_bytes()
+        assert first.stat().st_dev != second.stat().st_dev
         ended(process)
     whole = finished(path, tmp_path / "whole")
     assert losses(report_of(folder)) == losses(whole.report)

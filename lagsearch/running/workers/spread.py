@@ -145,8 +145,9 @@ class RankElsewhere:
         return f"on {self._node} is gone: {self._fate}"
 
     def end(self) -> None:
-        """End it."""
-        ray.kill(self._actor)
+        """End it; without Ray it has ended."""
+        if ray.is_initialized():
+            ray.kill(self._actor)
 
 
 class _RankActor:

@@ -158,9 +158,10 @@ class Team:
             start: Starts them.
         """
         self._compute = job.compute
-        self._stack = ExitStack()
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lagsearch-ranks-"))
-        self.ranks = start(job, Path(folder), self._stack)
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lagsearch-ranks-"))
+            self.ranks = start(job, Path(folder), stack)
+            self._stack = stack.pop_all()
 
     def suits(self, job: Job) -> bool:
         """Return whether a job may be trained by these processes."""
