@@ -220,6 +220,10 @@ def together(parallel, *more):
     return [*more, ("search: {", TOGETHER.format(parallel) + "\nsearch: {")]
 
 
+RANK_HERE = b"workers.rank import begin"
+"""What the process of a rank runs that is no actor."""
+
+
 @pytest.fixture
 def cluster(tmp_path_factory, request):
     """A head node without CPUs, and nodes with one CPU each: two, or as many as are asked for."""
@@ -272,11 +276,13 @@ def test_a_candidate_on_two_nodes_has_the_losses_of_two_processes(
 
 
 @on_nodes
-@pytest.mark.parametrize("cluster", [3], indirect=True)
-@pytest.mark.parametrize("kind", [b"ray::_RankActor", b"ray::_Worker"])
+@pytest.mark.parametrize(
+    ("cluster", "kind"), [(3, b"ray::_Worker"), (2, b"ray::_RankActor")], indirect=["cluster"]
+)
 def test_a_node_of_two_that_is_killed_is_replaced_by_a_third(
     cluster, write_space, tmp_path, cache, kind
 ):
+    """The third one is there, or is waited for, and then has room for all by itself."""
     path, folder = write_space(*together("fsdp", *LONGER)), tmp_path / "killed"
     process = begin(cluster, path, folder)
     while not reached(folder):
@@ -284,7 +290,12 @@ def test_a_node_of_two_that_is_killed_is_replaced_by_a_third(
         time.sleep(0.05)
     number, _ = running(cluster, kind)
     cluster.kill(number)
-    said = ended(process)
+    said = ""
+    if len(cluster.processes) == 3:  # the head, and two
+        said = read_until(process, "; waiting")
+        assert "the nodes together do not hold one candidate any more (2 CPUs, 0 GPUs); " in said
+        cluster.start(2)
+    said += ended(process)
     [line] = [line for line in said.splitlines() if "lost its worker" in line]
     assert "it is trained on from its last state, try 1 of 3" in line
     assert "Traceback" not in said
@@ -292,6 +303,35 @@ def test_a_node_of_two_that_is_killed_is_replaced_by_a_third(
     killed = report_of(folder)
     assert losses(killed) == losses(whole.report)
     assert killed["winner"]["val_loss"] == whole.report["winner"]["val_loss"]
+    lie_on_two = {"beside" in each["devices"][-1] for each in killed["candidates"]}
+    assert lie_on_two == {kind == b"ray::_Worker"}
+
+
+def read_until(process, words):
+    """Return the lines that a process writes, up to one with some words."""
+    said = ""
+    while words not in said:
+        said += (line := process.stdout.readline())
+        assert line, said
+    return said
+
+
+@on_nodes
+def test_nothing_is_left_of_a_candidate_on_two_nodes_that_is_interrupted(
+    cluster, write_space, tmp_path, cache
+):
+    path, folder = write_space(*together("ddp", *LONGER)), tmp_path / "run"
+    process = begin(cluster, path, folder)
+    while not reached(folder):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    started = [running(cluster, kind)[1] for kind in (b"ray::_RankActor", RANK_HERE)]
+    process.send_signal(signal.SIGINT)
+    ended(process, 130)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in started):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @on_nodes
@@ -303,20 +343,14 @@ def test_a_process_of_two_nodes_that_is_killed_changes_no_loss(
     while not reached(folder):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
-    _, elsewhere = running(cluster, b"ray::_RankActor")
+    here, elsewhere = (running(cluster, kind)[1] for kind in (RANK_HERE, b"ray::_RankActor"))
     os.kill(elsewhere, signal.SIGKILL)
-    said = ""
-    while "lost its worker" not in said:
-        said += (line := process.stdout.readline())
-        assert line, said
-    assert re.search(
-        r"\(process 2 of 2 on \S+ is gone: it crashed or was killed, .*\); it is", said
-    )
-    while (again := running(cluster, b"ray::_RankActor")[1]) == elsewhere:
+    line = read_until(process, "lost its worker").splitlines()[-1]
+    words = r"\(process 2 of 2 on \S+ is gone: it crashed or was killed, [a-z ]+\); it is trained"
+    assert re.search(words, line), line
+    before = here
+    while (here := running(cluster, RANK_HERE)[1]) == before:
         time.sleep(0.05)
-    assert again != elsewhere
-    time.sleep(2)
-    _, here = running(cluster, b"workers.rank import begin")
     os.kill(here, signal.SIGKILL)
     said = ended(process)
     assert "lost its worker" not in said
@@ -367,7 +401,7 @@ def test_nodes_with_networks_of_their_own_meet_on_their_addresses(
         while not reached(folder):
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.05)
-        number, here = running(nodes, b"workers.rank import begin")
+        number, here = running(nodes, RANK_HERE)
         other, elsewhere = running(nodes, b"ray::_RankActor")
         assert listens_on(here) == {found[number].address}
         assert {number, other} == {0, 1}

@@ -154,8 +154,7 @@ class _RankActor:
     """One process of a team, as an actor; a thread beside it says that it is there."""
 
     def __init__(self) -> None:
-        self._met = ""
-        self._stack = ExitStack()
+        self._met: ExitStack | None = None
 
     def place(self, device: str) -> Place:
         """Return where it is."""
@@ -163,10 +162,10 @@ class _RankActor:
 
     def train(self, number: int, job: Job, until: int, store: str) -> Any:
         """Train a job with the others up to a step; return how it ended."""
-        if not self._met:
+        if self._met is None:
             os.environ.update(_ways_to(store))
-            self._stack.enter_context(in_group(job, number, job.compute.devices, store))
-            self._met = store
+            self._met = ExitStack()
+            self._met.enter_context(in_group(job, number, job.compute.devices, store))
         *_, end = spoken(number, job, until)
         return end
 
@@ -209,7 +208,8 @@ def _ways_to(store: str) -> dict[str, str]:
     """Return the variables by which a process here reaches the others."""
     if store.startswith("file://"):
         return talking_by(LOOPBACK)
-    return {**talking_by(_interface(_address())), "TORCHELASTIC_USE_AGENT_STORE": str(True)}
+    ways = talking_by(_interface(_address()))
+    return {**ways, "TORCHELASTIC_USE_AGENT_STORE": "True"}  # the store is no process's of the team
 
 
 def _address() -> str:
