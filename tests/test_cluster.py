@@ -301,10 +301,10 @@ def cluster(tmp_path_factory, request):
         yield nodes
 
 
-def begin(nodes, space, folder, *more):
+def begin(nodes, space, folder, *more, inside=()):
     command = [sys.executable, "-m", "lagsearch.cli", "run", str(space), "--out", str(folder)]
     return subprocess.Popen(
-        [*command, *more],
+        [*inside, *command, *more],
         env={**os.environ, **nodes.joining},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

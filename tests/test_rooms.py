@@ -44,6 +44,7 @@ ONLY_HERE = {
     "ray": {
         "running/workers/cluster.py",
         "running/workers/ray_tune.py",
+        "running/workers/spread.py",
         "replay/rivals.py",
     },
     "tensorboardX": {"loggers/tensorboard.py"},

@@ -123,7 +123,10 @@ class StagePlan:
         known = [each.cost.memory_bytes for each in self.candidates]
         needed = max((each for each in known if each is not None), default=0) / 2**30
         needs = f"; those of a candidate need about {needed:,.1f} GiB each" if needed else ""
-        yield f"devices that train a model together: {'; '.join(told)}{needs}."
+        yield (
+            "devices that train a model together, of one machine or of several nodes of a cluster: "
+            f"{'; '.join(told)}{needs}."
+        )
 
     @property
     def names(self) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """On which nodes of a cluster a model was trained, and on what device: a file beside its curve."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -9,10 +11,17 @@ from lagsearch.storage.files import write_json
 
 
 class TrainedOn(TypedDict):
-    """Where a model was trained for a while."""
+    """Where a model was trained for a while.
+
+    Attributes:
+        node: The node.
+        device: What it was trained on there.
+        beside: The first of the nodes that trained it together, on each of the others.
+    """
 
     node: str
     device: str
+    beside: NotRequired[str]
 
 
 class _Devices(TypedDict):
@@ -35,16 +44,26 @@ def read_devices(curve: Path) -> list[TrainedOn]:
     return found
 
 
-def note_device(curve: Path, place: TrainedOn) -> None:
+def trained_on(places: Sequence[tuple[str, str]]) -> list[TrainedOn]:
+    """Return where a model is trained by several nodes together, or by one.
+
+    Args:
+        places: Name and device of each, in the order of its processes.
+    """
+    first, *others = (TrainedOn(node=node, device=device) for node, device in places)
+    return [first, *(TrainedOn(**each, beside=first["node"]) for each in others)]
+
+
+def note_devices(curve: Path, places: Sequence[TrainedOn]) -> None:
     """Write down where a model is trained from now on.
 
     Args:
         curve: The file of its curve.
-        place: Where.
+        places: Where.
     """
     before = read_devices(curve)
-    if before[-1:] != [place]:
-        write_json(_file(curve), {"devices": [*before, place]})
+    if before[-len(places) :] != [*places]:
+        write_json(_file(curve), {"devices": [*before, *places]})
 
 
 def _file(curve: Path) -> Path:

@@ -213,7 +213,7 @@ def prepared(
         compute=compute,
         source_threads=for_sources.all_cpus,
         open_runner=open_serial if serial else _open_ray(slots, watch, first.space),
-        open_alone=_open_alone(slots_alone(first.space.resources, slots), nodes, watch),
+        open_alone=_open_alone(slots_alone(first.space.resources, slots, nodes), nodes, watch),
         open_source=_open_alone(for_sources, nodes, watch),
         open_sources=None if serial or for_sources.number == 1 else _open_ray(for_sources, watch),
         compute_here=(
@@ -323,7 +323,8 @@ def _resources(
             check_memory(memory, compute.device, there, devices=compute.devices)
         for node in nodes_for(cluster or (), slots) if trains else ():
             there = node.gpu_bytes if slots.gpus else node.memory_bytes
-            check_memory(memory, compute.device, there, node.name, devices=compute.devices)
+            here = min(compute.devices, slots.devices_on(node))
+            check_memory(memory, compute.device, there, node.name, devices=here)
         return compute, slots
     except ResourceError as error:
         raise file.error(error.at, str(error)) from None

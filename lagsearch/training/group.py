@@ -5,8 +5,10 @@ model: torch's own `DistributedDataParallel` and `fully_shard`. This module is i
 processes alone.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from errno import ESTALE
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from lagsearch.training.ranks import Found, Item, Ranks
 from lagsearch.training.saving import Interval, Saver
 from lagsearch.training.sharded_file import write_together
 
+_SEEN_WITHIN_S = 90.0
+"""A client of NFS may hold what it has seen of a folder for a minute."""
+_LOOK_EVERY_S = 0.5
 _ASK_EVERY = 10  # steps between looks at the first process's clock: each look waits for it
 
 
@@ -80,6 +85,14 @@ class RankGroup(Ranks):
         box = [find() if self.is_first else None]
         distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]  # type: ignore[return-value]
+
+    def wait_to_see(self, path: Path, look: Callable[[], object]) -> None:
+        """Wait until this process sees what the first one does of a file: it may be elsewhere."""
+        wanted, until = self.found(look), time.monotonic() + _SEEN_WITHIN_S
+        while look() != wanted:
+            if time.monotonic() > until:
+                raise OSError(ESTALE, "another node sees another file of this name", str(path))
+            time.sleep(_LOOK_EVERY_S)
 
     def agreed(self, step: int, wish: Callable[[], bool]) -> bool:
         """Return whether the first process wishes something, by its clock; not asked every step."""

@@ -51,7 +51,7 @@ from lagsearch.training.profiling.profile import (
 )
 from lagsearch.training.ramp import Ramp
 from lagsearch.training.ranks import ALONE, Ranks
-from lagsearch.training.state import SavedAt, load_state, saved_at, state_of
+from lagsearch.training.state import SavedAt, load_state, metadata_of, saved_at, state_of
 
 _CHECK_EVERY = 10  # steps between looks at the training losses: each look waits for the device
 _TELL_EVERY_S = 1.0
@@ -141,6 +141,7 @@ class _Run:
             if self.average is not None:
                 self.average.begin()
         else:
+            self.ranks.wait_to_see(job.state, partial(metadata_of, job.state))
             load_state(job.state, self.model, self.optimizer, self.average)
             self.step, self.wall_s = saved.step, saved.wall_s
         self.evaluations = [each for each in curve.evaluations if each.step <= self.step]

@@ -58,6 +58,17 @@ class Ranks:
         """Return what the first process finds."""
         return find()
 
+    def wait_to_see(self, path: Path, look: Callable[[], object]) -> None:
+        """Wait until all see what the first one does of a file.
+
+        Args:
+            path: The file.
+            look: Returns what tells it from others of its name.
+
+        Raises:
+            OSError: One does not come to see it.
+        """
+
     def agreed(self, step: int, wish: Callable[[], bool]) -> bool:
         """Return whether the first process wishes something, by its clock; not asked every step."""
         return wish()

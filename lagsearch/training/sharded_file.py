@@ -4,12 +4,17 @@ It has the content of a file that one process writes, so that no reader knows th
 any number of processes can go on from it. No process ever has a whole model, and none copies
 another's part: rows of a tensor follow one another in a file. (torch.distributed.checkpoint writes
 a folder of parts with an index that is pickled, or in safetensors all of it twice.)
+
+Processes may be on several nodes that share a network file system such as NFS, where what one has
+written is seen by who opens the file after it was closed. So nobody reads before all have closed
+it, and nobody writes through a handle that reads: a client then writes whole pages back, with what
+it believes to be the rows of others in them.
 """
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -88,24 +93,24 @@ def write_together(
         if is_first:
             temporary = stack.enter_context(replacing(path))
             layout = _Layout.of(tensors, {**words, DIGEST: "0" * 64})
-            with open(temporary, "r+b") as file:
-                file.truncate(len(layout.header) + layout.size)
-                file.write(layout.header)
+            os.truncate(temporary, len(layout.header) + layout.size)
+            with _opened(temporary) as handle:
+                _write_at(handle, memoryview(layout.header), 0)
             agreed = [temporary, layout]
         distributed.broadcast_object_list(agreed, src=0, device=torch.device("cpu"))
         _write_own(agreed[0], agreed[1], tensors)
         _wait_for_all()
         if is_first:
             digest = content_digest(TensorFile(temporary), words)
-            with open(temporary, "r+b") as file:
-                file.write(_Layout.of(tensors, {**words, DIGEST: digest}).header)
+            with _opened(temporary) as handle:
+                header = _Layout.of(tensors, {**words, DIGEST: digest}).header
+                _write_at(handle, memoryview(header), 0)
     _wait_for_all()
 
 
 def _write_own(file: Path, layout: _Layout, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write the rows that this process holds; what is not divided is the first one's to write."""
-    handle = os.open(file, os.O_WRONLY)
-    try:
+    with _opened(file) as handle:
         for name, tensor in tensors.items():
             if is_divided(tensor):
                 place = layout.begin[name] + _rows_before(tensor) * _row_bytes(tensor)
@@ -116,6 +121,14 @@ def _write_own(file: Path, layout: _Layout, tensors: Mapping[str, torch.Tensor])
             values = local(tensor).detach().contiguous().cpu()
             if values.numel():
                 _write_at(handle, values.reshape(-1).view(torch.uint8).numpy().data, place)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int]:
+    """Give a handle that writes; behind the block all of it is where every node finds it."""
+    handle = os.open(file, os.O_WRONLY)
+    try:
+        yield handle
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -89,6 +89,17 @@ def saved_at(path: Path) -> SavedAt | None:
         return None
 
 
+def metadata_of(path: Path) -> dict[str, str] | None:
+    """Return what a state's file says of itself, its hash included; None where it cannot be read.
+
+    Its tensors are not looked at.
+    """
+    try:
+        return dict(TensorFile(path).metadata)
+    except (OSError, ModelError):
+        return None
+
+
 def load_weights(path: Path, model: nn.Module) -> None:
     """Put a state's weights into a model of the same shape."""
     _put(TensorFile(path, WEIGHT), tensors_of(model))

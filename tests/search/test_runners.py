@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("trained")
 def test_a_candidate_of_several_devices_takes_them_on_one_node():
     two = Slots(1, 1, 1, devices=2)
     nodes = [Node("a", 8, 5), Node("b", 3, 8), Node("c", 8, 1)]
-    assert [two.fit(each) for each in nodes] == [2, 1, 0]
+    assert [two.devices_on(each) for each in nodes] == [4, 2, 0]
     assert str(two) == "2 CPUs, 2 GPUs"
 
 

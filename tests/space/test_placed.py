@@ -75,7 +75,8 @@ def test_a_plan_says_who_trains_together(write_space):
     asked = "resources={devices_per_candidate: 2, winner: {devices: 4, parallel: fsdp}}"
     [remark] = planned(write_space(), asked).stages[0].remarks
     assert remark.startswith(
-        "devices that train a model together: each candidate and each source on 2 (ddp); "
+        "devices that train a model together, of one machine or of several nodes of a cluster: "
+        "each candidate and each source on 2 (ddp); "
         "the winner on 4 (fsdp); those of a candidate need about"
     )
     assert not planned(write_space()).stages[0].remarks

@@ -56,7 +56,7 @@ def on_devices(job, parallel, count=2):
 
 def team_of(job):
     """Return the processes that wait for jobs like this one."""
-    return teams._team_for(job)._processes
+    return [each.process for each in teams._team_for(job).ranks]
 
 
 def losses(job):

@@ -35,7 +35,7 @@ from lagsearch.records.logged_losses import Logged, LoggedLosses
 from lagsearch.running.growing import grow_to_folder
 from lagsearch.running.trainers.job import Call, TrainerJob, command_words
 from lagsearch.running.trainers.process import last_words, running_command
-from lagsearch.running.workers.team import train_together
+from lagsearch.running.workers.team import StartRanks, start_here, train_together
 from lagsearch.storage.files import naming
 from lagsearch.training.examples import Examples, forward_options
 from lagsearch.training.job import Job
@@ -50,19 +50,22 @@ _TELL_EVERY_S = 1.0
 Signs = Generator[Progress, None, None]
 
 
-def advance(job: Job, until: int) -> Signs:
+def advance(job: Job, until: int, start: StartRanks = start_here) -> Signs:
     """Train a job up to a step, from where it is; see `lagsearch.training.loop.train`.
 
     Args:
         job: What to train, and by what.
         until: The step to reach.
+        start: Starts the processes of a job of several devices.
 
     Raises:
         CandidateFailed: A loss is NaN or infinite; the curve says so too.
         LagsearchError: It cannot be trained; another try may end otherwise.
+        RankLost: A process in another place of a cluster is gone.
     """
     if not isinstance(job, TrainerJob):
-        yield from (train if job.compute.devices == 1 else train_together)(job, until)
+        alone = job.compute.devices == 1
+        yield from train(job, until) if alone else train_together(job, until, start)
         return
     yield Progress(job.name, 0, None, 0.0)
     try:

@@ -50,10 +50,12 @@ _FOR_WORKERS = (
     "CUBLAS_WORKSPACE_CONFIG",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
     "LAGSEARCH_LOCAL",
+    "GLOO_SOCKET_IFNAME",
+    "NCCL_SOCKET_IFNAME",
 )
 """What the workers of a cluster must have as this process has it; local ones inherit it."""
 
-_ANSWER_WITHIN_S = 300.0
+ANSWER_WITHIN_S = 300.0
 """How long a node may take to load torch from a network file system."""
 
 
@@ -154,6 +156,19 @@ def is_joined() -> bool:
     return ray.is_initialized() and bool(os.environ.get("RAY_ADDRESS"))
 
 
+def cause_of_loss(error: BaseException) -> str:
+    """Say why an actor is gone."""
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return "the machine ran out of memory"
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return "it cannot be reached"
+    if isinstance(error, ray.exceptions.RayActorError) and "node has died" in str(error):
+        return "the node is gone"
+    if isinstance(error, ray.exceptions.RayActorError):
+        return "it crashed or was killed, as a system does where memory runs out"
+    return brief(Exception((str(error).strip().splitlines() or [repr(error)])[-1]))
+
+
 def _unheard(data: Any, ignore_prefix: bool) -> None:
     pass
 
@@ -172,9 +187,9 @@ def _working() -> dict[str, Mapping[str, float]]:
 
 
 def can_hold(slots: Slots) -> bool:
-    """Return whether a node that is alive holds a candidate, were it free."""
+    """Return whether the nodes that are alive hold a candidate, were they free."""
     offers = [(int(each["CPU"]), int(each.get("GPU", 0))) for each in _working().values()]
-    return any(slots.fit(Node("", cpus, gpus)) for cpus, gpus in offers)
+    return slots.held_by(Node("", cpus, gpus) for cpus, gpus in offers) > 0
 
 
 def _nodes() -> tuple[Node, ...]:
@@ -224,12 +239,12 @@ def _ask(function: Callable[..., Any], calls: Mapping[str, Sequence[Any]]) -> di
         for key, arguments in calls.items()
     }
     answers = {}
-    ray.wait(list(called.values()), num_returns=len(called), timeout=_ANSWER_WITHIN_S)
+    ray.wait(list(called.values()), num_returns=len(called), timeout=ANSWER_WITHIN_S)
     for key, answer in called.items():
         try:
             answers[names[key]] = ray.get(answer, timeout=0)
         except ray.exceptions.GetTimeoutError:
-            reason = f"does not answer within {_ANSWER_WITHIN_S:.0f} seconds"
+            reason = f"does not answer within {ANSWER_WITHIN_S:.0f} seconds"
             raise _silent(names[key], reason) from None
         except ray.exceptions.RayError as error:
             raise _silent(names[key], cause_of(error)) from None

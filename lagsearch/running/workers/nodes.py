@@ -7,12 +7,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from lagsearch.errors import counted
 from lagsearch.storage.files import digest, replacing
+from lagsearch.training.job import Job
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -189,6 +190,11 @@ def unseen(marks: Iterable[Path], others: Iterable[Path]) -> dict[Path, str]:
         except OSError:
             wrong[path] = "cannot write to"
     return wrong | {path: "does not see" for path in others if not path.exists()}
+
+
+def near(job: Job) -> Job:
+    """Return a job that reads its sources from this machine's own disk, if it is to."""
+    return replace(job, sources=tuple(map(copied_here, job.sources)))
 
 
 def copied_here(path: Path) -> Path:

@@ -93,10 +93,11 @@ def spoken(number: int, job: Any, until: int) -> Iterator[Any]:
     """Train a job; yield how far it is, if this is the first process, and how it ended."""
     import torch
 
+    from lagsearch.running.workers.nodes import near
     from lagsearch.training.group import RankGroup
     from lagsearch.training.loop import train
 
-    own = job if number == 0 else replace(job, profile=None)
+    own = near(job if number == 0 else replace(job, profile=None))
     try:
         for sign in train(own, until, RankGroup(shards_model=job.compute.parallel == "fsdp")):
             if number == 0:

@@ -16,21 +16,24 @@ from dataclasses import replace
 from typing import Any
 
 from lagsearch.display.watch import Progress, Watch
-from lagsearch.errors import brief, reason_of
-from lagsearch.records.devices import TrainedOn, note_device
+from lagsearch.errors import reason_of
+from lagsearch.records.devices import TrainedOn, note_devices, trained_on
 from lagsearch.running.interrupts import SIGNALS
 from lagsearch.running.trainers.advance import advance
 from lagsearch.running.workers.cluster import (  # before ray: it sets it up
     can_hold,
     cause_of,
+    cause_of_loss,
     is_joined,
     names_of_nodes,
     started,
 )
 from lagsearch.running.workers.gpu_use import measure_gpu_use
-from lagsearch.running.workers.nodes import copied_here, device_name
+from lagsearch.running.workers.nodes import near
 from lagsearch.running.workers.serial import Finished, Outcome, Runner
 from lagsearch.running.workers.slots import Slots, share_by_use
+from lagsearch.running.workers.spread import Place, WorkerPlaces, place_here
+from lagsearch.running.workers.team import RankLost
 from lagsearch.training.job import Job
 
 import ray  # isort: skip
@@ -49,7 +52,7 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
     """One slot: trains candidate after candidate; each `step` is one sign of life."""
 
     def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], until: int) -> None:
-        self._jobs, self._until = jobs, until
+        self._jobs, self._until, self._places = jobs, until, WorkerPlaces()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -60,22 +63,22 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, config: dict[str, Any]) -> None:
         job = self._jobs[config["candidate"]]
-        near = replace(job, sources=tuple(map(copied_here, job.sources)))
-        self._signs = advance(near, self._until)
+        alone = job.compute.devices == 1  # several read what is near to each of them
+        self._signs = advance(near(job) if alone else job, self._until, self._places.start)
         self._device = job.compute.device
-        self._place: tuple[str, str] | None = None
+        self._used: list[Place] = []
 
     def step(self) -> dict[str, Any]:
         try:
             sign = next(self._signs, None)
-            if self._place is None:
-                node = ray.get_runtime_context().get_node_id()
-                self._place = node, device_name(self._device)
+            self._used = self._used or self._places.used or [place_here(self._device)]
+        except RankLost:  # it is given other places
+            raise
         except OSError as error:  # a full disk, say, is no fault of a candidate's
             return {"stopped": (error.errno, error.strerror, error.filename), "done": True}
         except Exception as error:  # one candidate's mishap must not end its worker
             return {"failed": reason_of(error), "done": True}
-        return {"done": True} if sign is None else {"sign": sign, "place": self._place}
+        return {"done": True} if sign is None else {"sign": sign, "places": self._used}
 
     def cleanup(self) -> None:
         self._signs.close()
@@ -100,16 +103,10 @@ class _Cause(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ray.exceptions.OutOfMemoryError):
-            self.text = "the machine ran out of memory"
-        elif isinstance(error, ray.exceptions.ActorUnavailableError):
-            self.text = "it cannot be reached"
-        elif isinstance(error, ray.exceptions.RayActorError) and "node has died" in str(error):
-            self.text = "the node is gone"
-        elif isinstance(error, ray.exceptions.RayActorError):
-            self.text = "it crashed or was killed, as a system does where memory runs out"
+        if isinstance(error, RankLost):  # and one of Ray's, whose words are many lines
+            self.text = str(getattr(error, "cause", error))
         elif error is not None:
-            self.text = brief(Exception((str(error).strip().splitlines() or [repr(error)])[-1]))
+            self.text = cause_of_loss(error)
         return error is None
 
 
@@ -128,7 +125,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self.noted = noted
         self.heard, self.is_waiting = time.monotonic(), False
         self.nodes = names_of_nodes() if is_joined() else {}
-        self.places: dict[str, TrainedOn] = {}
+        self.places: dict[str, list[TrainedOn]] = {}
         self.waiting = ExitStack()
         self.cause = _Cause()
         self.failures: dict[str, str] = {}
@@ -140,13 +137,14 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Say so once where no node is left that holds a candidate: Tune waits without a word."""
+        """Say so once where the nodes left hold no candidate: Tune waits without a word."""
         now = time.monotonic()
         if is_joined() and now - self.heard > _SILENT_S:
             self.heard = now
             is_missing = not can_hold(self.slots)
             if is_missing and not self.is_waiting:
-                self.watch.say(f"no node holds one candidate any more ({self.slots}); waiting")
+                who = "the nodes together do not hold" if self.slots.spans else "no node holds"
+                self.watch.say(f"{who} one candidate any more ({self.slots}); waiting")
             self.is_waiting = is_missing
 
     def on_trial_result(
@@ -160,7 +158,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         name = trial.config["candidate"]
         sign: Progress | None = result.get("sign")
         if sign is not None:
-            self._note_device(name, *result["place"])
+            self._note_devices(name, result["places"])
             self.watch.progress(sign)
         elif "stopped" in result:
             self.stopped = OSError(*result["stopped"])
@@ -175,7 +173,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._heed()
         name = trial.config["candidate"]
         if is_joined():
-            node = self.places[name]["node"] if name in self.places else "a node"
+            node = ", ".join(each["node"] for each in self.places.get(name, ())) or "a node"
             again = f"it is trained on from its last state, try {trial.num_failures} of {_TRIES}"
             self.watch.say(f"{name}: lost its worker on {node} ({self.cause.text}); {again}")
 
@@ -187,16 +185,17 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         if self.noted:
             raise KeyboardInterrupt
 
-    def _note_device(self, name: str, node: str, device: str) -> None:
-        """Record on which node of a cluster a model is trained."""
+    def _note_devices(self, name: str, places: Sequence[Place]) -> None:
+        """Record on which nodes of a cluster a model is trained."""
         if not is_joined():
             return
-        if node not in self.nodes:  # it came later
+        if not all(node in self.nodes for node, _ in places):  # one came later
             self.nodes = names_of_nodes()
-        place = TrainedOn(node=self.nodes.get(node, node), device=device)
-        if self.places.get(name) != place:
-            self.places[name] = place
-            note_device(self.jobs[name].curve, place)
+        named = [(self.nodes.get(node, node), device) for node, device in places]
+        found = trained_on(named)
+        if self.places.get(name) != found:
+            self.places[name] = found
+            note_devices(self.jobs[name].curve, found)
 
     def _fail(self, name: str, reason: str) -> None:
         self.failures[name] = reason
@@ -271,7 +270,7 @@ def _run(
     ):
         follow = _Follow(by_name, slots, watch, finished, noted)
         tuner = tune.Tuner(
-            tune.with_resources(worker, {"cpu": slots.all_cpus, "gpu": slots.all_gpus}),
+            tune.with_resources(worker, tune.PlacementGroupFactory(slots.places)),
             param_space={"candidate": tune.grid_search(list(by_name))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(

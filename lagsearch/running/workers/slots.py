@@ -34,12 +34,14 @@ class Slots:
         gpus: GPUs of the same, a share or several.
         number: Candidates at a time.
         devices: Devices of one candidate.
+        spans: Whether they lie on several nodes, each device whole on one.
     """
 
     cpus: int
     gpus: float
     number: int
     devices: int = 1
+    spans: bool = False
 
     @property
     def all_cpus(self) -> int:
@@ -55,9 +57,26 @@ class Slots:
         """Return what one candidate takes, in words."""
         return f"{self.all_cpus} CPUs, {self.all_gpus:g} GPUs"
 
-    def fit(self, node: Node) -> int:
-        """Return how many candidates a node holds at a time."""
-        return node.holds(self.all_cpus, self.all_gpus)
+    @property
+    def places(self) -> list[dict[str, float]]:
+        """What one candidate takes in each place, which is on one node."""
+        if self.spans:
+            return [{"CPU": self.cpus, "GPU": self.gpus}] * self.devices
+        return [{"CPU": self.all_cpus, "GPU": self.all_gpus}]
+
+    def devices_on(self, node: Node) -> int:
+        """Return for how many devices of candidates a node has room at a time."""
+        if self.spans:
+            return node.holds(self.cpus, self.gpus)
+        return node.holds(self.all_cpus, self.all_gpus) * self.devices
+
+    def held_by(self, nodes: Iterable[Node]) -> int:
+        """Return how many candidates nodes hold at a time.
+
+        Where they span nodes, all devices are alike, and a candidate takes any that are free: so
+        no order in which Ray places some leaves too few for another one.
+        """
+        return sum(map(self.devices_on, nodes)) // self.devices
 
 
 def assign_slots(
@@ -86,51 +105,103 @@ def assign_slots(
         if share == "auto"
         else float(share)
     )
-    gpus = math.ceil(gpus) if place.devices > 1 else gpus
+    gpus = _whole(gpus, place.devices)
     if gpus and not any(each.cards for each in nodes):
         what = "this machine has no" if cluster is None else "no node of the cluster has a"
         more = "" if cluster is None else f": {_named(nodes)}"
         at = ("resources", "gpus_per_candidate")
         raise ResourceError(f"{what} usable GPU{more}", at)
-    device, one = (
-        "cuda" if gpus else "cpu",
-        Slots(wanted.cpus_per_candidate, gpus, 0, place.devices),
-    )
-    used = nodes_for(nodes, one)
-    if not used and cluster is None:
+    device = "cuda" if gpus else "cpu"
+    slots = slots_on(nodes, wanted.cpus_per_candidate, gpus, place.devices)
+    if not slots.number and cluster is None:
         message = f"one candidate needs more than this machine has ({_offered(nodes[0], gpus)})"
         raise ResourceError(message, ("resources",))
-    if not used:
-        message = f"no node of the cluster holds one candidate ({one}): {_named(nodes)}"
-        raise ResourceError(message, ("resources",))
-    for key, each in (("winner", wanted.of_winner), ("sources", wanted.of_sources)):
-        if not nodes_for(nodes, replace(one, gpus=gpus and math.ceil(gpus), devices=each.devices)):
-            has = f"this machine has ({_offered(nodes[0], gpus)})"
-            has = has if cluster is None else f"any node of the cluster has: {_named(nodes)}"
-            raise ResourceError(f"are more than {has}", ("resources", key, "devices"))
+    if not slots.number:
+        raise ResourceError(f"{_too_few(nodes, slots)}: {_named(nodes)}", ("resources",))
+    used = nodes_for(nodes, slots)
+    used += [each for each in _spanned(wanted, slots, cluster) if each not in used]
     if cluster is not None and not wanted.mix_devices:
         _check_alike(used, device)
     if precision == "auto":
         has_bf16 = device == "cuda" and all(each.has_bf16 for each in used)
         precision = "bf16" if has_bf16 else "fp32"
-    number = sum(one.fit(each) for each in used)
     saving = Interval(every_s=wanted.save_every)
-    compute = placed(Compute(one.cpus, device, precision, saving), place)
-    return compute, replace(one, number=number)
+    return placed(Compute(slots.cpus, device, precision, saving), place), slots
+
+
+def slots_on(nodes: Sequence[Node], cpus: int, gpus: float, devices: int) -> Slots:
+    """Return how many models nodes hold at a time.
+
+    Each is on one node; it spans several only where no node has room for all of its devices.
+
+    Args:
+        nodes: All.
+        cpus: CPUs of each device.
+        gpus: GPUs of the same.
+        devices: Devices of one model.
+    """
+    slots = Slots(cpus, gpus, 0, devices)
+    if devices > 1 and not slots.held_by(nodes):
+        slots = replace(slots, spans=True)
+    return replace(slots, number=slots.held_by(nodes))
+
+
+def _spanned(wanted: Resources, slots: Slots, cluster: Sequence[Node] | None) -> list[Node]:
+    """Return the nodes that the winner or a source spans; see `assign_slots`.
+
+    Raises:
+        ResourceError: There is no room for one.
+    """
+    nodes = [this_machine()] if cluster is None else cluster
+    found: list[Node] = []
+    for key, place in (("winner", wanted.of_winner), ("sources", wanted.of_sources)):
+        own = slots_on(nodes, slots.cpus, _whole(slots.gpus, place.devices), place.devices)
+        if not own.number:
+            has = f"this machine has ({_offered(nodes[0], slots.gpus)})"
+            if cluster is not None:
+                room = _room(nodes, own)
+                has = f"all nodes of the cluster have room for, {room}: {_named(nodes)}"
+            raise ResourceError(f"are more than {has}", ("resources", key, "devices"))
+        found += nodes_for(nodes, own) if own.spans else []
+    return found
+
+
+def _too_few(nodes: Sequence[Node], slots: Slots) -> str:
+    """Say that a cluster does not hold one candidate."""
+    if slots.devices == 1:
+        return f"no node of the cluster holds one candidate ({slots})"
+    each = Slots(slots.cpus, slots.gpus, 1)
+    return (
+        f"all nodes of the cluster have room for {_room(nodes, slots)} of the {slots.devices} "
+        f"devices of one candidate (each {each})"
+    )
+
+
+def _room(nodes: Iterable[Node], slots: Slots) -> int:
+    """Return for how many devices nodes have room."""
+    return sum(node.holds(slots.cpus, slots.gpus) for node in nodes)
+
+
+def _whole(gpus: float, devices: int) -> float:
+    """Return the GPUs of each of some devices: none shares one with another candidate."""
+    return math.ceil(gpus) if devices > 1 else gpus
 
 
 def _offered(machine: Node, gpus: float) -> str:
     return f"{machine.cpus} CPUs" + (f", {machine.gpus} GPUs" if gpus else "")
 
 
-def slots_alone(wanted: Resources, slots: Slots) -> Slots:
-    """Return where the winner runs, with what candidates have of CPUs and GPUs on each device."""
-    return _on(wanted.of_winner.devices, slots)
+def slots_alone(wanted: Resources, slots: Slots, cluster: Sequence[Node] | None = None) -> Slots:
+    """Return where the winner runs, with what candidates have of CPUs and GPUs on each device.
 
-
-def _on(devices: int, slots: Slots) -> Slots:
-    gpus = math.ceil(slots.gpus) if devices > 1 else slots.gpus
-    return Slots(slots.cpus, gpus, 1, devices)
+    Args:
+        wanted: What the space says of resources.
+        slots: Those of candidates.
+        cluster: The nodes that it may run on; None is this machine.
+    """
+    nodes, devices = [this_machine()] if cluster is None else cluster, wanted.of_winner.devices
+    found = slots_on(nodes, slots.cpus, _whole(slots.gpus, devices), devices)
+    return replace(found, number=1)
 
 
 def placed(compute: Compute, place: Placement) -> Compute:
@@ -150,14 +221,14 @@ def slots_of_sources(
     """
     nodes = [this_machine()] if cluster is None else cluster
     devices = wanted.of_sources.devices
-    one = _on(devices, slots)
-    if devices == 1 and slots.gpus:
-        one = replace(one, cpus=1)
-    elif devices == 1 and cluster is None:
+    if devices > 1:
+        return slots_on(nodes, slots.cpus, _whole(slots.gpus, devices), devices)
+    if slots.gpus:
+        return slots_on(nodes, 1, slots.gpus, 1)
+    if cluster is None:
         return Slots(slots.all_cpus * slots.number, 0.0, 1)
-    elif devices == 1:
-        one = replace(one, cpus=slots.cpus * max(each.holds(slots.cpus, 0) for each in nodes))
-    return replace(one, number=sum(one.fit(each) for each in nodes))
+    all_of_one = slots.cpus * max(each.holds(slots.cpus, 0) for each in nodes)
+    return slots_on(nodes, all_of_one, 0.0, 1)
 
 
 def compute_here(compute: Compute) -> Compute:
@@ -169,13 +240,13 @@ def compute_here(compute: Compute) -> Compute:
 
 
 def nodes_for(nodes: Iterable[Node], slots: Slots) -> list[Node]:
-    """Return the nodes that hold a candidate, all its devices on one node.
+    """Return the nodes that hold a candidate, or where candidates span nodes a device of one.
 
     Args:
         nodes: All.
         slots: What one candidate takes.
     """
-    return [each for each in nodes if slots.fit(each)]
+    return [each for each in nodes if slots.devices_on(each)]
 
 
 def _named(nodes: Sequence[Node]) -> str:
@@ -243,7 +314,8 @@ def check_memory(
     Args:
         memory_bytes: Estimate of each candidate's training, None where there is none.
         device: `cpu` or `cuda`.
-        devices: Devices of one candidate, which have a machine's memory together, but a GPU each.
+        devices: Devices of one candidate that are there: they have a machine's memory together,
+            but a GPU each.
         there: Bytes that the device has; None where that is not known.
         node: The node of a cluster that is meant; nothing for this machine.
 

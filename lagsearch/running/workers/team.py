@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lagsearch.display.watch import Progress
 from lagsearch.errors import CandidateFailed, LagsearchError, brief
@@ -28,54 +28,75 @@ _PROGRAM = "from lagsearch.running.workers.rank import begin; begin()"
 
 _GRACE_S = 5.0
 _POLL_S = 0.05
-_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 class RankDied(LagsearchError):
     """One of the processes that train a model together is gone."""
 
 
-class Team:
-    """Processes of this machine that train one model after the other, each model together.
+class RankLost(RankDied):
+    """One in another place of a cluster is gone, and perhaps its node: all need places anew."""
 
-    They find each other by a file and talk through the loopback interface alone.
+
+class Rank(Protocol):
+    """One of the processes of a team.
+
+    Attributes:
+        connection: Where it is heard; what it says ends with it.
+        loss: What is raised when it is gone.
     """
 
-    def __init__(self, job: Job) -> None:
-        """Start them; they wait for jobs.
+    connection: Any
+    loss: type[RankDied]
+
+    def begin(self, job: Job, until: int) -> None:
+        """Have it train a job up to a step.
+
+        Raises:
+            OSError: It is gone.
+        """
+
+    def fate(self) -> str | None:
+        """Say what became of it, behind its number; None while it is there."""
+
+    def end(self) -> None:
+        """End it; its connection is closed."""
+
+
+StartRanks = Callable[[Job, Path, ExitStack], Sequence[Rank]]
+"""Starts the processes for jobs like one, given a folder and what lasts as long as they do."""
+
+
+class RankHere:
+    """A process of this machine."""
+
+    loss = RankDied
+
+    def __init__(
+        self, number: int, job: Job, folder: Path, store: str, ways: Mapping[str, str]
+    ) -> None:
+        """Start it; it waits for jobs.
 
         Args:
-            job: The first one that they are for.
+            number: Its own, from 0.
+            job: The first one that it is for.
+            folder: For what it prints.
+            store: Where all find each other, as `torch.distributed` names it.
+            ways: Variables of its environment, by which it reaches the others.
         """
-        self._compute = job.compute
-        self._stack = ExitStack()
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lagsearch-ranks-"))
-        self._folder = Path(folder)
-        self._connections: list[Any] = []
-        self._processes: list[subprocess.Popen[bytes]] = []
-        for number in range(job.compute.devices):
-            self._start(number, job)
-
-    def suits(self, job: Job) -> bool:
-        """Return whether a job may be trained by these processes."""
-        own, wanted = self._compute, job.compute
-        return all(
-            getattr(own, each) == getattr(wanted, each) for each in ("devices", "threads", "device")
-        )
-
-    def _start(self, number: int, job: Job) -> None:
-        own, other = Pipe()
-        words = (other.fileno(), number, job.compute.devices, f"file://{self._folder / 'store'}")
+        self.connection, other = Pipe()
+        words = (other.fileno(), number, job.compute.devices, store)
         environment = {
             **os.environ,
             **_own_gpu(number, job),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "OMP_NUM_THREADS": str(job.compute.threads),
-            "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", _LOOPBACK),
-            "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", _LOOPBACK),
+            **ways,
         }
-        with self._output(number).open("wb") as output:
-            process = subprocess.Popen(
+        self._printed = folder / f"{number}.log"
+        with self._printed.open("wb") as output:
+            self.process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, *map(str, words)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -85,11 +106,69 @@ class Team:
                 start_new_session=True,  # a Ctrl-C is for lagsearch, which ends them
             )
         other.close()
-        self._connections.append(own)
-        self._processes.append(process)
 
-    def _output(self, number: int) -> Path:
-        return self._folder / f"{number}.log"
+    def begin(self, job: Job, until: int) -> None:
+        """Have it train a job up to a step."""
+        self.connection.send((job, until))
+
+    def fate(self) -> str | None:
+        """Say what became of it; None while it is there."""
+        if (code := self.process.poll()) is None:
+            return None
+        if code < 0:
+            what = signal.Signals(-code).name
+            return f"was killed ({what}), as a system does where memory runs out"
+        return f"ended with exit code {code}: {brief(last_words(self._printed))}"
+
+    def end(self) -> None:
+        """End it, where it does not end by itself."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_GRACE_S)
+        self.process.kill()
+        self.process.wait()
+
+
+def talking_by(interface: str | None) -> dict[str, str]:
+    """Return what has torch talk through a network interface, unless the user names another one.
+
+    Args:
+        interface: Its name; None leaves the choice to torch.
+    """
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    return {name: chosen for name in names if (chosen := os.environ.get(name, interface))}
+
+
+def start_here(job: Job, folder: Path, lasting: ExitStack) -> Sequence[Rank]:
+    """Start all processes on this machine.
+
+    They find each other by a file and talk through the loopback interface alone.
+    """
+    store, ways = f"file://{folder / 'store'}", talking_by(LOOPBACK)
+    return [RankHere(number, job, folder, store, ways) for number in range(job.compute.devices)]
+
+
+class Team:
+    """Processes that train one model after the other, each model together."""
+
+    def __init__(self, job: Job, start: StartRanks = start_here) -> None:
+        """Start them; they wait for jobs.
+
+        Args:
+            job: The first one that they are for.
+            start: Starts them.
+        """
+        self._compute = job.compute
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lagsearch-ranks-"))
+            self.ranks = start(job, Path(folder), stack)
+            self._stack = stack.pop_all()
+
+    def suits(self, job: Job) -> bool:
+        """Return whether a job may be trained by these processes."""
+        own, wanted = self._compute, job.compute
+        return all(
+            getattr(own, each) == getattr(wanted, each) for each in ("devices", "threads", "device")
+        )
 
     def begin(self, job: Job, until: int) -> None:
         """Have each process train a job up to a step.
@@ -97,9 +176,9 @@ class Team:
         Raises:
             RankDied: One is gone.
         """
-        for number, connection in enumerate(self._connections):
+        for number, rank in enumerate(self.ranks):
             with self._seen(number):
-                connection.send((job, until))
+                rank.begin(job, until)
 
     def said(self) -> Iterator[tuple[int, Any]]:
         """Yield what processes say, with their numbers, until each has said that it ended.
@@ -107,7 +186,7 @@ class Team:
         Raises:
             RankDied: One is gone.
         """
-        waiting = {each: number for number, each in enumerate(self._connections)}
+        waiting = {each.connection: number for number, each in enumerate(self.ranks)}
         while waiting:
             ready: list[Any] = wait(list(waiting))
             for connection in ready:
@@ -129,7 +208,7 @@ class Team:
             yield
         except (EOFError, OSError):
             self.check_alive(_GRACE_S)
-            raise RankDied(f"process {number + 1} of {len(self._processes)} is gone") from None
+            raise self._lost(number, "is gone") from None
 
     def check_alive(self, grace_s: float) -> None:
         """Check that no process has ended, nor does in a while.
@@ -139,30 +218,23 @@ class Team:
         """
         until = time.monotonic() + grace_s
         while True:
-            for number, process in enumerate(self._processes):
-                if (code := process.poll()) is not None:
-                    raise RankDied(self._fate(number, code))
+            for number, rank in enumerate(self.ranks):
+                if (fate := rank.fate()) is not None:
+                    raise self._lost(number, fate)
             if time.monotonic() > until:
                 return
             time.sleep(_POLL_S)
 
-    def _fate(self, number: int, code: int) -> str:
-        """Say what became of a process."""
-        which = f"process {number + 1} of {len(self._processes)}"
-        if code < 0:
-            what = signal.Signals(-code).name
-            return f"{which} was killed ({what}), as a system does where memory runs out"
-        return f"{which} ended with exit code {code}: {brief(last_words(self._output(number)))}"
+    def _lost(self, number: int, fate: str) -> RankDied:
+        """Return the error that says what became of a process."""
+        return self.ranks[number].loss(f"process {number + 1} of {len(self.ranks)} {fate}")
 
     def close(self) -> None:
         """End the processes."""
-        for connection in self._connections:
-            connection.close()
-        for process in self._processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_S)
-            process.kill()
-            process.wait()
+        for each in self.ranks:
+            each.connection.close()
+        for each in self.ranks:
+            each.end()
         self._stack.close()
 
 
@@ -181,25 +253,34 @@ class _Kept:
     team: Team | None = None
 
 
-def train_together(job: Job, until: int) -> Generator[Progress, None, None]:
+def train_together(
+    job: Job, until: int, start: StartRanks = start_here
+) -> Generator[Progress, None, None]:
     """Train a job of several devices up to a step; see `lagsearch.training.loop.train`.
 
-    A process that dies is no end: all begin again from the last saved state.
+    A process that dies is no end: all begin again from the last saved state. One that is lost in
+    another place of a cluster is left to who gives places.
+
+    Args:
+        job: What to train.
+        until: The step to reach.
+        start: Starts its processes, where none wait for it.
 
     Raises:
         CandidateFailed: A loss is NaN or infinite.
         LagsearchError: It cannot be trained.
         OSError: A process could not read or write a file.
         RankDied: A process died again and again.
+        RankLost: One in another place is gone.
     """
     for left in reversed(range(1 + _TRIES)):
         try:
-            team = _team_for(job)
+            team = _team_for(job, start)
             team.begin(job, until)
             yield from _signs(team)
-        except RankDied:
+        except RankDied as died:
             dismiss()
-            if not left:
+            if not left or isinstance(died, RankLost):
                 raise
         except BaseException:
             dismiss()  # they are somewhere in the middle
@@ -222,11 +303,11 @@ def _signs(team: Team) -> Iterator[Progress]:
             raise LagsearchError(said.reason)
 
 
-def _team_for(job: Job) -> Team:
+def _team_for(job: Job, start: StartRanks = start_here) -> Team:
     if _Kept.team is not None and not _Kept.team.suits(job):
         dismiss()
     if _Kept.team is None:
-        _Kept.team = Team(job)
+        _Kept.team = Team(job, start)
     return _Kept.team
 
 
