@@ -230,7 +230,8 @@ UNNEEDED = {
     "adaptive_bert_laptop": HEAVY,
     "lag_ul2_12to16": HEAVY,
     "mingpt_multi": HEAVY,
-    "shakespeare_width": ["transformers", "datasets", "ray", "matplotlib"],  # it learns
+    "shakespeare_width": HEAVY,
+    "survey_multi_3": HEAVY,
 }
 """What is not imported to plan a space. All are planned in one process, in this order."""
 
