@@ -18,10 +18,10 @@ import torch
 from lagsearch.operators.execute.mix_ligo import (
     Ligo,
     Tensors,
+    first_coefficients,
     first_matrix,
     generator_of,
     normal,
-    first_coefficients,
     widened,
 )
 from lagsearch.operators.execute.mix_sizes import Group, MangoSizes, Sliced
