@@ -139,10 +139,10 @@ def test_what_is_kept_is_what_autograd_keeps(model_type):
     """In other sizes than those it was counted in; scores that dropout keeps are apart."""
     rng = random.Random(model_type)
     for kind in kinds(model_type):
-        for _ in range(3):
+        for _ in range(6):
             groups, head = rng.choice([1, 2, 3]), rng.choice([8, 16, 24])
             sizes = {
-                "num_hidden_layers": rng.choice([1, 4]),
+                "num_hidden_layers": rng.choice([1, 4, 7]),
                 "num_key_value_heads": groups,
                 "num_attention_heads": groups * 2,
                 "hidden_size": groups * 2 * head,
@@ -151,7 +151,9 @@ def test_what_is_kept_is_what_autograd_keeps(model_type):
                 "max_position_embeddings": rng.choice([30, 40]),
                 "head_dim": head + rng.choice([0, 8]),
             }
-            off = dict.fromkeys((KEPT[model_type].attention_dropout,), 0.0)
+            has_scores = bool(KEPT[model_type].scores)  # then autograd's are counted, too
+            drops = rng.choice([0.0, 0.1]) if has_scores else 0.0
+            off = dict.fromkeys((KEPT[model_type].attention_dropout,), drops)
             dropouts = {key: rng.choice([0.0, 0.2]) for key in KEPT[model_type].dropped}
             config = completed(keys_of(model_type, {**sizes, **off, **dropouts}))
             batch = (rng.choice([1, 3]), rng.choice([8, 20]))
