@@ -19,8 +19,9 @@ from lagsearch.data.tokens.tokenizers import (
 )
 from lagsearch.errors import DataError, ModelError, OperatorError, SpaceError
 from lagsearch.models.files import check_config, locate_checkpoint
-from lagsearch.models.tabled_configs import config_of
+from lagsearch.models.tabled_configs import config_of, with_vocabulary
 from lagsearch.operators import find_operator
+from lagsearch.planning.brought import brought_config
 from lagsearch.planning.names import check_names
 from lagsearch.space import Space, StageFile, TrainBpe, expand
 from lagsearch.storage.files import is_path
@@ -229,10 +230,8 @@ def _check_first(file: StageFile, *, fetch: bool) -> None:
     """
     for index, source in enumerate(file.space.sources):
         if source.checkpoint is not None:
-            from lagsearch.models.checkpoints import load_config
-
             try:
-                load_config(locate_checkpoint(source.checkpoint, fetch=fetch))
+                brought_config(locate_checkpoint(source.checkpoint, fetch=fetch))
             except ModelError as error:
                 raise file.error(("sources", index, "checkpoint"), str(error)) from None
             return
@@ -249,14 +248,17 @@ def complete_config(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
     return config_of({**keys, **missing}, is_written=True)
 
 
-def make_room(config: Any, vocabulary: Vocabulary | None) -> int | None:
-    """Give a checkpoint's configuration rows for tokens that the objective adds; return them."""
+def make_room(config: Any, vocabulary: Vocabulary | None) -> tuple[Any, int | None]:
+    """Give a checkpoint's configuration rows for tokens that the objective adds.
+
+    Returns:
+        The configuration, and its rows where they are more than the checkpoint has.
+    """
     if vocabulary is None or config.vocab_size >= vocabulary.size:
-        return None
+        return config, None
     if config.vocab_size < vocabulary.size - vocabulary.added:
-        return None  # it is too small for the text's own tokens, which is an error
-    config.vocab_size = vocabulary.size
-    return vocabulary.size
+        return config, None  # it is too small for the text's own tokens, which is an error
+    return with_vocabulary(config, vocabulary.size), vocabulary.size
 
 
 def check_vocabulary(config: Any, vocabulary: Vocabulary) -> None:
