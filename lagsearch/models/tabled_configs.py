@@ -341,10 +341,12 @@ def written_config(keys: Any) -> TabledConfig | None:
     ):
         return None
     depth = keys.get(known.depth)
+    if type(depth) is not int or (layers := _layers(keys, depth)) is None:
+        return None
+    keys = {**layers, **keys}
     listed = [key for key in (*PER_LAYER_KEYS, *DERIVED_KEYS) if key in keys]
     is_known = (
         keys.get("architectures") in [[name] for name in known.classes]
-        and type(depth) is int
         and depth == keys.get("num_hidden_layers", depth)
         and "quantization_config" not in keys
         and sorted(listed) == sorted(known.per_layer)
@@ -353,6 +355,21 @@ def written_config(keys: Any) -> TabledConfig | None:
         and not is_beyond(keys.get("pad_token_id"), keys.get("vocab_size"))
     )
     return TabledConfig(keys) if is_known else None
+
+
+def _layers(keys: Mapping[str, Any], depth: int) -> dict[str, list[Any]] | None:
+    """Return what layers are where a configuration does not list it, as older ones did not.
+
+    None where it says in another way what they are.
+    """
+    cycles = _defaults()[str(keys["model_type"])].cycles
+    lacking = {key: cycle for key, cycle in cycles.items() if key not in keys}
+    other = ("use_sliding_window", "sliding_window_pattern", "no_rope_layer_interval")
+    if lacking and any(keys.get(key) for key in other):
+        return None
+    return {
+        key: [cycle[layer % len(cycle)] for layer in range(depth)] for key, cycle in lacking.items()
+    }
 
 
 _ACTIVATIONS = (

@@ -1,11 +1,11 @@
 """Tokenizers of checkpoints without transformers, against those that transformers makes."""
 
 import json
-from functools import cache
 
 import pytest
 import tokenizers as hf
 import transformers
+from checkpoints import small_vocabulary
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import (
@@ -24,7 +24,6 @@ from lagsearch.data.tokens.tokenizers import (
 from lagsearch.errors import DataError
 from lagsearch.models.families.anatomy import MODEL_TYPES
 
-TEXT = ["a cat and a dog sat on the mat", "the dog saw a cat", "Häuser und Bäume"] * 3
 CLASSES = {
     "GPT2Tokenizer": "gpt2",
     "Qwen2Tokenizer": "qwen2",
@@ -35,50 +34,27 @@ CLASSES = {
     "DistilBertTokenizer": "distilbert",
     "RobertaTokenizer": "roberta",
 }
-SPECIAL = ["<|endoftext|>", "<|padding|>", "<unk>", "<s>", "</s>", "<pad>", "<mask>", "<bos>",
-           "<eos>", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"]  # fmt: skip
-
-
-@cache
-def trained(kind):
-    """Return a small vocabulary, with all special tokens in it, and its merges."""
-    if kind == "WordPiece":
-        backend = hf.Tokenizer(hf.models.WordPiece(unk_token="[UNK]"))
-        trainer = hf.trainers.WordPieceTrainer(
-            vocab_size=90, special_tokens=SPECIAL, show_progress=False
-        )
-        backend.pre_tokenizer = hf.pre_tokenizers.BertPreTokenizer()
-    else:
-        backend = hf.Tokenizer(hf.models.BPE())
-        backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        alphabet = hf.pre_tokenizers.ByteLevel.alphabet()
-        trainer = hf.trainers.BpeTrainer(
-            vocab_size=300, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-        )
-    backend.train_from_iterator(TEXT, trainer)
-    model = json.loads(backend.to_str())["model"]
-    return model["vocab"], [tuple(each) for each in model.get("merges", [])]
 
 
 def saved(folder, name, model_type, **keys):
     """Save a tokenizer of a class beside the configuration of a model."""
     kind = "WordPiece" if "Bert" in name else "BPE"
-    vocab, merges = trained(kind)
+    vocab, merges = small_vocabulary(kind)
     given = {"vocab": vocab, **({"merges": merges} if kind == "BPE" else {}), **keys}
-    getattr(transformers, name)(**given).save_pretrained(folder)
+    getattr(transformers, name)(**given).save_presmall_vocabulary(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
     return folder
 
 
 def plain(folder, model_type="llama", around=None, **keys):
     """Save a tokenizer that is as its file has it."""
-    backend = hf.Tokenizer(hf.models.BPE(*trained("BPE")))
+    backend = hf.Tokenizer(hf.models.BPE(*small_vocabulary("BPE")))
     backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.add_special_tokens(["<s>", "</s>"])
     if around:
         numbers = [(each, backend.token_to_id(each)) for each in ("<s>", "</s>")]
         backend.post_processor = TemplateProcessing(single=around, special_tokens=numbers)
-    PreTrainedTokenizerFast(tokenizer_object=backend, **keys).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=backend, **keys).save_presmall_vocabulary(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
     return folder
 
@@ -101,7 +77,7 @@ def asked(tokenizer):
 def assert_same(folder):
     found = stored_tokenizer(folder)
     assert found is not None
-    assert asked(found) == asked(AutoTokenizer.from_pretrained(folder))
+    assert asked(found) == asked(AutoTokenizer.from_presmall_vocabulary(folder))
 
 
 def change(folder, name="tokenizer_config.json", **keys):
@@ -167,7 +143,7 @@ def test_what_the_file_says_is_around_a_text(tmp_path, name):
 @pytest.mark.parametrize("model_type", [*MODEL_TYPES, None])
 def test_built_in_tokenizers_beside_any_model(tmp_path, model_type):
     for make in (byte_tokenizer, lambda: character_tokenizer(list("abc"))):
-        make().save_pretrained(tmp_path)
+        make().save_presmall_vocabulary(tmp_path)
         if model_type:
             (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
         if stored_tokenizer(tmp_path) is None:  # made by code that has not all of these tokens
