@@ -303,8 +303,8 @@ LISTED = "  - {operator: lag, index: [0, 2], block_size: 1, init: [duplicate, ra
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_checkpoint_is_planned_by_tables_as_by_models(write_space, tmp_path, monkeypatch, name):
     """As one file, in several, and in another type; with more tokens than it has, too."""
-    operators = "stack, interleave, identity, ligo, mango, random"
-    listed = f"  - {{operator: [{operators}]}}\n"
+    operators = ("stack", "interleave", "identity", "ligo", "mango", "random")
+    listed = "".join(f"  - {{operator: {each}}}\n" for each in operators)
     folder = train(tmp_path / "one", name)
     path = space_of(write_space, folder, name, **{LISTED: LISTED + listed})
     plan = assert_planned_alike(path, monkeypatch)
