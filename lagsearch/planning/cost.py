@@ -230,10 +230,9 @@ def _memory(sizes: Sizes, terms: _Terms) -> int | None:
 def _sizes(config: Any, terms: _Terms) -> Sizes:
     """Return a model's sizes by tables, or else by transformers."""
     batch = (terms.at_once, terms.length)
-    if not terms.checkpointing:  # tables say what is kept of whole layers
-        by_tables = sizes_by_tables(config, terms.kind, batch)
-        if by_tables is not None:
-            return by_tables
+    by_tables = sizes_by_tables(config, terms.kind, batch, checkpointing=terms.checkpointing)
+    if by_tables is not None:
+        return by_tables
     from lagsearch.planning.sizes_of_model import sizes_of_model
 
     return sizes_of_model(config, terms.kind, batch, checkpointing=terms.checkpointing)

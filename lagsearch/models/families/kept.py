@@ -142,7 +142,12 @@ KEPT: Mapping[str, Kept] = {
 
 
 def kept_bytes(
-    family: Family, keys: Mapping[str, Any], sizes: Mapping[str, int], batch: tuple[int, int]
+    family: Family,
+    keys: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    batch: tuple[int, int],
+    *,
+    is_recomputed: bool = False,
 ) -> int | None:
     """Return the bytes that are kept, logits apart, or None where no table says it.
 
@@ -151,6 +156,8 @@ def kept_bytes(
         keys: The configuration's keys, completed.
         sizes: How long each axis is.
         batch: Sequences, and tokens in each.
+        is_recomputed: Layers keep their input alone; what else they need for the backward pass is
+            there for one of them at a time.
     """
     kept = KEPT.get(str(keys["model_type"]))
     if kept is None or keys.get(kept.activation[0]) != kept.activation[1]:
@@ -163,16 +170,19 @@ def kept_bytes(
     def total(each: Bytes) -> int:
         return sum(count * known[axis] for axis, count in each.items())
 
+    dropped = [each for key, each in kept.dropped.items() if keys.get(key)]
+    inside, outside = (known["residual"] * sum(each[n] for each in dropped) for n in (0, 1))
     is_alone = rows == groups == 1  # what is repeated is then seen, not copied
-    turns = len(set(keys["layer_types"])) if kept.has_turns_by_type else 1
-    found = tokens * (layers * total(kept.layer) + total(kept.outer))
-    found += turns * length * total(kept.position) + layers * total(kept.gains) + total(kept.once)
-    found += tokens * layers * kept.repeated * known["key_value" if is_alone else "query"]
     scores = kept.scores
-    for key, (inside, outside) in kept.dropped.items():
-        if keys.get(key):
-            found += tokens * (layers * inside + outside) * known["residual"]
     if keys.get(kept.attention_dropout):
         scores += _DROPPED + (0 if kept.scores else _SOFTMAX)
-    found += layers * heads * tokens * length * scores
-    return found + (8 * known["position"] if kept.numbers_positions else 0)
+    layer = tokens * (total(kept.layer) + inside + heads * length * scores) + total(kept.gains)
+    layer += tokens * kept.repeated * known["key_value" if is_alone else "query"]
+    outer = tokens * (total(kept.outer) + outside) + total(kept.once)
+    outer += 8 * known["position"] if kept.numbers_positions else 0
+    turned = length * total(kept.position)
+    if is_recomputed:
+        given = 4 * tokens * known["residual"]
+        return outer + layers * given + layer - given + turned
+    turns = len(set(keys["layer_types"])) if kept.has_turns_by_type else 1
+    return outer + layers * layer + turns * turned
