@@ -41,7 +41,7 @@ def saved(folder, name, model_type, **keys):
     kind = "WordPiece" if "Bert" in name else "BPE"
     vocab, merges = small_vocabulary(kind)
     given = {"vocab": vocab, **({"merges": merges} if kind == "BPE" else {}), **keys}
-    getattr(transformers, name)(**given).save_presmall_vocabulary(folder)
+    getattr(transformers, name)(**given).save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
     return folder
 
@@ -54,7 +54,7 @@ def plain(folder, model_type="llama", around=None, **keys):
     if around:
         numbers = [(each, backend.token_to_id(each)) for each in ("<s>", "</s>")]
         backend.post_processor = TemplateProcessing(single=around, special_tokens=numbers)
-    PreTrainedTokenizerFast(tokenizer_object=backend, **keys).save_presmall_vocabulary(folder)
+    PreTrainedTokenizerFast(tokenizer_object=backend, **keys).save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
     return folder
 
@@ -77,7 +77,7 @@ def asked(tokenizer):
 def assert_same(folder):
     found = stored_tokenizer(folder)
     assert found is not None
-    assert asked(found) == asked(AutoTokenizer.from_presmall_vocabulary(folder))
+    assert asked(found) == asked(AutoTokenizer.from_pretrained(folder))
 
 
 def change(folder, name="tokenizer_config.json", **keys):
@@ -143,7 +143,7 @@ def test_what_the_file_says_is_around_a_text(tmp_path, name):
 @pytest.mark.parametrize("model_type", [*MODEL_TYPES, None])
 def test_built_in_tokenizers_beside_any_model(tmp_path, model_type):
     for make in (byte_tokenizer, lambda: character_tokenizer(list("abc"))):
-        make().save_presmall_vocabulary(tmp_path)
+        make().save_pretrained(tmp_path)
         if model_type:
             (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
         if stored_tokenizer(tmp_path) is None:  # made by code that has not all of these tokens
