@@ -7,6 +7,7 @@ is wrong, is left to transformers: it reads more, and says what is wrong.
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +70,14 @@ class Spelling:
 
 
 def open_tabled(folder: Path) -> TabledCheckpoint | None:
-    """Open a checkpoint whose files have just the tensors that tables say, or return None.
+    """Open a checkpoint whose files have just the tensors that tables say, or return None."""
+    with suppress(ModelError):
+        return read_tabled(folder)
+    return None
+
+
+def read_tabled(folder: Path) -> TabledCheckpoint | None:
+    """Open a checkpoint as `open_tabled` does, and say what is wrong where shapes alone are.
 
     Raises:
         ModelError: A tensor has another shape than the configuration says.

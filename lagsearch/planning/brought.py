@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import ModelError
 from lagsearch.models.configs import read_config
 from lagsearch.models.files import check_config, weight_files
 from lagsearch.models.headers import TYPES, tensors_in
-from lagsearch.models.tabled import TabledCheckpoint, open_tabled
+from lagsearch.models.tabled import TabledCheckpoint, open_tabled, read_tabled
 from lagsearch.models.tabled_configs import stored_config
 
 
@@ -41,7 +40,8 @@ def read_brought(folder: Path, kind: str) -> Brought:
     Raises:
         ModelError: It cannot be read, or lacks what the model needs.
     """
-    tabled = _tabled(folder)
+    check_config(folder)
+    tabled = read_tabled(folder)
     is_usual = tabled is not None and _predicts(tabled, kind)
     if tabled is not None and is_usual and (config := stored_config(tabled.config)) is not None:
         return Brought(config, TYPES[tabled.usual_type])
@@ -60,21 +60,14 @@ def brought_config(folder: Path) -> Any:
     Raises:
         ModelError: It cannot be read.
     """
-    try:
-        tabled = _tabled(folder)
-    except ModelError:  # of a tensor; what a plan makes of it says so
-        tabled = None
+    check_config(folder)
+    tabled = open_tabled(folder)
     if tabled is not None and (config := stored_config(tabled.config)) is not None:
         return config
     _check_files(folder)
     from lagsearch.models.checkpoints import load_config
 
     return load_config(folder)
-
-
-def _tabled(folder: Path) -> TabledCheckpoint | None:
-    check_config(folder)
-    return open_tabled(folder)
 
 
 def _predicts(tabled: TabledCheckpoint, kind: str) -> bool:
