@@ -1,5 +1,9 @@
 """Small checkpoints."""
 
+import json
+from functools import cache
+
+import tokenizers as hf
 import torch
 
 from lagsearch.data.tokens.tokenizers import byte_tokenizer
@@ -25,3 +29,29 @@ def save(folder, keys=None, kind="causal", seed=0, dtype=None):
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+_TEXT = ["a cat and a dog sat on the mat", "the dog saw a cat", "Häuser und Bäume"] * 3
+_SPECIAL = ["<|endoftext|>", "<|padding|>", "<unk>", "<s>", "</s>", "<pad>", "<mask>", "<bos>",
+           "<eos>", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"]  # fmt: skip
+
+
+@cache
+def small_vocabulary(kind):
+    """Return a small vocabulary, with all special tokens in it, and its merges."""
+    if kind == "WordPiece":
+        backend = hf.Tokenizer(hf.models.WordPiece(unk_token="[UNK]"))
+        trainer = hf.trainers.WordPieceTrainer(
+            vocab_size=90, special_tokens=_SPECIAL, show_progress=False
+        )
+        backend.pre_tokenizer = hf.pre_tokenizers.BertPreTokenizer()
+    else:
+        backend = hf.Tokenizer(hf.models.BPE())
+        backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = hf.pre_tokenizers.ByteLevel.alphabet()
+        trainer = hf.trainers.BpeTrainer(
+            vocab_size=300, special_tokens=_SPECIAL, initial_alphabet=alphabet, show_progress=False
+        )
+    backend.train_from_iterator(_TEXT, trainer)
+    model = json.loads(backend.to_str())["model"]
+    return model["vocab"], [tuple(each) for each in model.get("merges", [])]

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from lagsearch.data.tokens.tokenizers import tokenizer_in
 from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, n_parameters
-from lagsearch.models.checkpoints import load_config, read_config
-from lagsearch.models.configs import n_layers
+from lagsearch.models.checkpoints import load_config
+from lagsearch.models.configs import n_layers, read_config
 from lagsearch.models.files import locate_checkpoint
 
 Kind = Literal["causal", "masked"]

@@ -16,8 +16,8 @@ from typing import IO, Any
 import torch
 
 from lagsearch.errors import ResourceError
-from lagsearch.models.build import auto_class, quiet
-from lagsearch.models.configs import rebuild_config
+from lagsearch.models.build import auto_class
+from lagsearch.models.configs import quiet, rebuild_config
 from lagsearch.space import Optimizer
 from lagsearch.training.optimizer import make_optimizer
 

@@ -1,23 +1,12 @@
 """Models made from a configuration: without memory, or with seeded random weights."""
 
-from logging import ERROR, getLogger
 from typing import Any
 
 import torch
 from torch import nn
 
 from lagsearch.errors import ModelError
-
-
-def quiet() -> None:
-    """Keep transformers' own messages and progress bars out of the output."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    for name in ("huggingface_hub", "datasets"):
-        getLogger(name).setLevel(ERROR)
-
+from lagsearch.models.configs import quiet
 
 _AUTO = {
     "causal": "AutoModelForCausalLM",

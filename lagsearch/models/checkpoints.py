@@ -1,15 +1,15 @@
 """Hugging Face checkpoints that users bring: found, read without pickle, and identified."""
 
 import copy
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import ModelError, brief
-from lagsearch.models.build import empty_model, fresh_model, own_kind, quiet, tensors_of
-from lagsearch.models.files import check_config, check_fetched, weight_files
+from lagsearch.errors import ModelError
+from lagsearch.models.build import empty_model, fresh_model, own_kind, tensors_of
+from lagsearch.models.configs import read_config
+from lagsearch.models.files import weight_files
 from lagsearch.models.stored import CheckpointTensors
 from lagsearch.storage.files import (
     digest,
@@ -27,30 +27,6 @@ def load_config(folder: Path, *, allow_pickle: bool = False) -> Any:
     weight_files(folder, allow_pickle=allow_pickle)
     if _has_own_head(folder, config, allow_pickle=allow_pickle):
         config.tie_word_embeddings = False
-    return config
-
-
-def read_config(folder: Path) -> Any:
-    """Read what a checkpoint's `config.json` says.
-
-    Raises:
-        ModelError: There is none that can be read, or of no known model type.
-    """
-    check_config(folder)
-    quiet()
-    from transformers import AutoConfig
-
-    check_fetched(folder / "config.json")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # transformers raises many types here
-        where = f"{folder}/config.json"
-        if unknown := re.search("model type `(.+?)` but Transformers does not", str(error)):
-            message = f"model_type {unknown[1]!r} is unknown to this version of transformers"
-            raise ModelError(f"{where}: {message}; a newer one may know it") from error
-        raise ModelError(f"{where}: {brief(error)}") from error
-    if getattr(config, "quantization_config", None):
-        raise ModelError(f"{folder} is quantized; bring the weights it was made from")
     return config
 
 

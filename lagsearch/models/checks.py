@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lagsearch.errors import ModelError
-from lagsearch.models.build import auto_class, n_parameters, quiet, usable_positions
-from lagsearch.models.configs import n_layers
+from lagsearch.models.build import auto_class, n_parameters, usable_positions
+from lagsearch.models.configs import n_layers, quiet
 from lagsearch.models.layers import find_layers
 
 PROBE_TOKENS = 12

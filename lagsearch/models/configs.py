@@ -1,10 +1,14 @@
 """transformers configurations: built from a space's keys, and grown to the target's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from logging import ERROR, getLogger
+from pathlib import Path
 from typing import Any
 
-from lagsearch.errors import ModelError, did_you_mean
+from lagsearch.errors import ModelError, brief, did_you_mean
+from lagsearch.models.files import check_config, check_fetched
 
 PER_LAYER_KEYS = (
     "layer_types",
@@ -43,14 +47,22 @@ class ModelShape:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def quiet() -> None:
+    """Keep transformers' own messages and progress bars out of the output."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    for name in ("huggingface_hub", "datasets"):
+        getLogger(name).setLevel(ERROR)
+
+
 def build_config(keys: Mapping[str, Any]) -> Any:
     """Build a transformers configuration from `model_type` and keys that a user wrote.
 
     Raises:
         ModelError: The model type or a key is unknown, or a value does not fit.
     """
-    from lagsearch.models.build import quiet
-
     quiet()
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
@@ -72,8 +84,6 @@ def rebuild_config(keys: Mapping[str, Any]) -> Any:
     Raises:
         ModelError: A value does not fit.
     """
-    from lagsearch.models.build import quiet
-
     quiet()
     from transformers import AutoConfig
 
@@ -83,6 +93,30 @@ def rebuild_config(keys: Mapping[str, Any]) -> Any:
         return AutoConfig.for_model(model_type, **settings)
     except Exception as error:  # transformers raises many types here; all mean the values
         raise ModelError(f"{model_type}: {_one_line(error)}") from error
+
+
+def read_config(folder: Path) -> Any:
+    """Read what a checkpoint's `config.json` says.
+
+    Raises:
+        ModelError: There is none that can be read, or of no known model type.
+    """
+    check_config(folder)
+    quiet()
+    from transformers import AutoConfig
+
+    check_fetched(folder / "config.json")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # transformers raises many types here
+        where = f"{folder}/config.json"
+        if unknown := re.search("model type `(.+?)` but Transformers does not", str(error)):
+            message = f"model_type {unknown[1]!r} is unknown to this version of transformers"
+            raise ModelError(f"{where}: {message}; a newer one may know it") from error
+        raise ModelError(f"{where}: {brief(error)}") from error
+    if getattr(config, "quantization_config", None):
+        raise ModelError(f"{folder} is quantized; bring the weights it was made from")
+    return config
 
 
 def check_keys(config: Any, keys: Mapping[str, Any]) -> None:

@@ -74,6 +74,24 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     return {each.name: each for each in found}
 
 
+def tensors_in(files: Mapping[Path, frozenset[str] | None]) -> dict[str, StoredTensor]:
+    """Return the tensors of several files by their names.
+
+    Args:
+        files: The names that an index has in each of them; None for all that there are.
+
+    Raises:
+        ModelError: One is no such file, or lacks a tensor.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    for path, names in files.items():
+        found = read_header(path)
+        if missing := sorted((names or found.keys()) - found.keys()):
+            raise ModelError(f"{path} lacks {missing[0]}, which the index has in it")
+        tensors |= {name: found[name] for name in names or found}
+    return tensors
+
+
 def _tensor(path: Path, name: str, words: Mapping[str, Any], start: int) -> StoredTensor:
     begin, end = words["data_offsets"]
     dtype, shape = words["dtype"], tuple(words["shape"])

@@ -8,7 +8,7 @@ from torch import nn
 
 from lagsearch.errors import ModelError
 from lagsearch.models.files import weight_files
-from lagsearch.models.headers import TYPES, StoredTensor, most_common_type, read_header
+from lagsearch.models.headers import TYPES, StoredTensor, most_common_type, tensors_in
 from lagsearch.models.naming import Naming, Stored, is_ignored
 from lagsearch.models.reading import TensorReader, check_finite
 
@@ -34,16 +34,12 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
     def __init__(self, folder: Path, model: nn.Module, *, allow_pickle: bool = False) -> None:
         self._folder = folder
         self._reader = TensorReader()
-        self._where: dict[str, StoredTensor] = {}
         self._loaded: dict[str, torch.Tensor] = {}
-        for path, names in weight_files(folder, allow_pickle=allow_pickle).items():
-            if path.suffix == ".safetensors":
-                found = read_header(path)
-                if missing := sorted((names or found.keys()) - found.keys()):
-                    raise ModelError(f"{path} lacks {missing[0]}, which the index has in it")
-                self._where |= {name: found[name] for name in names or found}
-            else:
-                self._loaded |= _unpickled(path)
+        files = weight_files(folder, allow_pickle=allow_pickle)
+        pickled = [path for path in files if path.suffix != ".safetensors"]
+        self._where = tensors_in({path: files[path] for path in files if path not in pickled})
+        for path in pickled:
+            self._loaded |= _unpickled(path)
         shapes = {name: self._raw_shape(name) for name in (*self._where, *self._loaded)}
         self.naming = Naming(model, shapes)
         self._made: tuple[str, dict[str, torch.Tensor]] = ("", {})

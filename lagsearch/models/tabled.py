@@ -6,14 +6,21 @@ is wrong, is left to transformers: it reads more, and says what is wrong.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lagsearch.errors import LagsearchError
+from lagsearch.errors import LagsearchError, ModelError
 from lagsearch.models.families.anatomy import MODEL_TYPES, Anatomy, ModelType
 from lagsearch.models.files import weight_files
-from lagsearch.models.headers import ITEM_BYTES, StoredTensor, most_common_type, read_header
+from lagsearch.models.headers import (
+    ITEM_BYTES,
+    TYPES,
+    StoredTensor,
+    most_common_type,
+    tensors_in,
+)
 from lagsearch.models.layers import LayerStack
 from lagsearch.models.tabled_configs import TabledConfig, written_config
 
@@ -28,6 +35,7 @@ class TabledCheckpoint:
         tensors: Its tensors by their names in tables.
         stack: Where it keeps its layers.
         spelling: What files call them.
+        usual_type: The type of most tensors, as files say it.
     """
 
     folder: Path
@@ -36,10 +44,7 @@ class TabledCheckpoint:
     stack: LayerStack
     spelling: "Spelling"
 
-    @property
-    def usual_type(self) -> str:
-        """The type of most tensors, as files say it."""
-        return most_common_type(each.dtype for each in self.tensors.values())
+    usual_type: str
 
 
 @dataclass(frozen=True)
@@ -66,19 +71,27 @@ class Spelling:
 
 def open_tabled(folder: Path) -> TabledCheckpoint | None:
     """Open a checkpoint whose files have just the tensors that tables say, or return None."""
+    with suppress(ModelError):
+        return read_tabled(folder)
+    return None
+
+
+def read_tabled(folder: Path) -> TabledCheckpoint | None:
+    """Open a checkpoint as `open_tabled` does, and say what is wrong where shapes alone are.
+
+    Raises:
+        ModelError: A tensor has another shape than the configuration says.
+    """
     try:
         keys = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = written_config(keys)
-        files = weight_files(folder)
-        tensors: dict[str, StoredTensor] = {}
-        for path, names in files.items():
-            found = read_header(path)
-            tensors |= {name: found[name] for name in names or found}
+        tensors = tensors_in(weight_files(folder))
     except (OSError, ValueError, KeyError, LagsearchError):
         return None
     if config is None:
         return None
     spelling = _spelling(MODEL_TYPES[config.model_type], tensors)
+    usual_type = _usual_type(each.dtype for each in tensors.values())
     ignored = MODEL_TYPES[config.model_type].ignored
     kept = [name for name in tensors if not any(re.search(each, name) for each in ignored)]
     found = {spelling.read(name): tensors[name] for name in kept}
@@ -91,9 +104,12 @@ def open_tabled(folder: Path) -> TabledCheckpoint | None:
     if anatomy is None or stack is None:
         return None
     wanted = shapes_of(anatomy, stack, config.num_hidden_layers)
-    if {name: each.shape for name, each in tensors.items()} != wanted:
+    if tensors.keys() != wanted.keys():
         return None
-    return TabledCheckpoint(folder, config, tensors, stack, spelling)
+    for name, shape in wanted.items():
+        if (own := tensors[name].shape) != shape:
+            raise ModelError(f"{folder}: {name} is {own}, but config.json makes it {shape}")
+    return TabledCheckpoint(folder, config, tensors, stack, spelling, usual_type)
 
 
 def shapes_of(anatomy: Anatomy, stack: LayerStack, depth: int) -> dict[str, tuple[int, ...]]:
@@ -104,6 +120,12 @@ def shapes_of(anatomy: Anatomy, stack: LayerStack, depth: int) -> dict[str, tupl
         for rest, shape in anatomy.layer.items()
     }
     return {**anatomy.bottom, **layers, **anatomy.top}
+
+
+def _usual_type(types: Iterable[str]) -> str:
+    """Return the most common type of those that are no whole numbers."""
+    found = [each for each in types if TYPES.get(each, "").strip("b").startswith("float")]
+    return most_common_type(found or ["F32"])
 
 
 def _spelling(known: ModelType, names: Collection[str]) -> Spelling:

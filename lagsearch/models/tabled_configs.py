@@ -4,12 +4,18 @@ import copy
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lagsearch.models.configs import DERIVED_KEYS, PER_LAYER_KEYS, build_config, rebuild_config
+from lagsearch.models.configs import (
+    BOOKKEEPING,
+    DERIVED_KEYS,
+    PER_LAYER_KEYS,
+    build_config,
+    rebuild_config,
+)
 from lagsearch.models.families.anatomy import MODEL_TYPES, Anatomy, anatomy_of
 from lagsearch.models.headers import TYPES
 
@@ -28,6 +34,7 @@ class Defaults:
         aliases: Stored names of keys that have two.
         cycles: Of keys that hold one value for each layer, those that are repeated over the layers.
         follow: Keys that follow from the widths: `num_key_value_heads`, `head_dim`.
+        unheeded: Keys that have no effect, and their default value, whatever is written.
     """
 
     keys: Mapping[str, Any]
@@ -35,6 +42,7 @@ class Defaults:
     aliases: Mapping[str, str]
     cycles: Mapping[str, list[Any]]
     follow: tuple[str, ...]
+    unheeded: tuple[str, ...]
 
 
 @cache
@@ -44,7 +52,8 @@ def _defaults() -> dict[str, Defaults]:
     shared["id2label"] = _numbered(shared["id2label"])
     return {
         name: Defaults(
-            *(each["keys"], shared, each["aliases"], each["cycles"], tuple(each["follow"]))
+            *(each["keys"], shared, each["aliases"], each["cycles"]),
+            *(tuple(each["follow"]), tuple(each["unheeded"])),
         )
         for name, each in tables.items()
     }
@@ -73,9 +82,9 @@ class TabledConfig:
         return str(self.keys["model_type"])
 
     @property
-    def architectures(self) -> list[str]:
-        """The class that has these weights."""
-        return list(self.keys["architectures"])
+    def architectures(self) -> list[str] | None:
+        """The class that has these weights, where that is written."""
+        return self.keys.get("architectures")
 
     @property
     def attribute_map(self) -> dict[str, str]:
@@ -133,37 +142,66 @@ def config_of(keys: Mapping[str, Any], *, is_written: bool = False) -> Any:
     Raises:
         ModelError: transformers cannot make one of them.
     """
-    if (found := completed(keys)) is not None:
+    if (found := completed(keys, is_stored=not is_written)) is not None:
         return found
     return build_config(keys) if is_written else rebuild_config(keys)
 
 
-def completed(keys: Mapping[str, Any]) -> TabledConfig | None:
+def with_vocabulary(config: Any, size: int) -> Any:
+    """Return a configuration with another number of tokens; one of transformers is changed."""
+    if isinstance(config, TabledConfig):
+        return replace(config, keys={**config.keys, "vocab_size": size})
+    config.vocab_size = size
+    return config
+
+
+def completed(keys: Mapping[str, Any], *, is_stored: bool = False) -> TabledConfig | None:
     """Return a configuration with all that is left out, or None where tables do not say all of it.
 
     Whatever is unusual, or wrong, is left to transformers, which knows what it takes.
+
+    Args:
+        keys: With `model_type`.
+        is_stored: They are a checkpoint's, or `plain_config`'s: its rotation may be any usual one,
+            and keys that have no effect are carried along.
     """
     defaults = _defaults().get(str(keys.get("model_type")))
     if defaults is None:
         return None
     known = {**defaults.shared, **defaults.keys}
-    own = {defaults.aliases.get(key, key): keys[key] for key in keys if key != "model_type"}
+    carried = {key: keys[key] for key in keys if is_stored and key in CARRIED and key not in known}
+    named = {key: value for key, value in keys.items() if key not in carried}
+    own = {defaults.aliases.get(key, key): named[key] for key in named if key != "model_type"}
     if isinstance(own.get("id2label"), dict):
         own["id2label"] = _numbered(own["id2label"])
-    is_known = (
-        len(own) == len(keys) - 1
-        and all(key in known or key in defaults.cycles for key in own)
-        and all(
-            value == known[key] or _may_be(key, value)
-            for key, value in own.items()
-            if key not in defaults.cycles and not (value is None and key in defaults.follow)
-        )
-    )
-    if not is_known:
+    if len(own) < len(named) - 1 or own.get("use_sliding_window"):
         return None
+    for key, value in own.items():
+        is_turned = is_stored and key == "rope_parameters" and is_usual_turn(value)
+        is_known = key in known and (value == known[key] or _may_be(key, value, known[key]))
+        is_left = value is None and (key in defaults.follow or key in defaults.unheeded)
+        if not (is_turned or is_known or is_left or key in defaults.cycles):
+            return None
+    own |= {key: known[key] for key in defaults.unheeded}
     model_type = str(keys["model_type"])
-    found = TabledConfig({**known, **own, "model_type": model_type}, defaults.aliases)
-    following = dict.fromkeys(defaults.follow) | own
+    found = TabledConfig({**known, **own, **carried, "model_type": model_type}, defaults.aliases)
+    if (added := _following(found, own, defaults)) is None:
+        return None
+    found = replace(found, keys={**found.keys, **added})
+    return found if _can_be(found) else None
+
+
+def _following(
+    found: TabledConfig, own: Mapping[str, Any], defaults: Defaults
+) -> dict[str, Any] | None:
+    """Return what follows from widths and depth; None where they are not usual.
+
+    Args:
+        found: The configuration so far.
+        own: What is written.
+        defaults: What configurations of its type have.
+    """
+    following = dict.fromkeys(defaults.follow) | dict(own)
     heads, width = found.num_attention_heads, found.hidden_size
     if not all(type(each) is int and each > 0 for each in (heads, width, found.num_hidden_layers)):
         return None
@@ -175,8 +213,7 @@ def completed(keys: Mapping[str, Any]) -> TabledConfig | None:
         if not (isinstance(listed, list) and len(listed) == depth and set(listed) <= set(cycle)):
             return None
         added[key] = listed
-    found = TabledConfig({**found.keys, **added}, defaults.aliases)
-    return found if _can_be(found) else None
+    return added
 
 
 def _can_be(config: TabledConfig) -> bool:
@@ -193,10 +230,107 @@ def _can_be(config: TabledConfig) -> bool:
     )
 
 
-def _may_be(key: str, value: Any) -> bool:
+def _may_be(key: str, value: Any, default: Any) -> bool:
     """Return whether a value that is not the default is kept as it is."""
-    is_given = value is not None or key.endswith("_token_id")
+    if type(default) is float and type(value) is int and not re.search("dropout|pdrop|_prob", key):
+        return False
+    is_given = value is not None or key.endswith(("_token_id", "_window"))
     return is_given and _is_of_its_kind(key, value) is True
+
+
+CARRIED = frozenset(
+    (
+        *("n_ctx", "task_specific_params", "gradient_checkpointing", "position_embedding_type"),
+        *("max_sequence_length", "is_llama_config", "rope_interleaved", "use_mrope"),
+        *("cache_implementation", "auto_map", "tie_weights_", "tokenizer_class"),
+    )
+)
+"""Keys without effect that checkpoints have from other versions; transformers keeps them."""
+
+OF_GENERATION = frozenset(
+    (
+        *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "temperature"),
+        *("top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
+        *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids"),
+        *("num_return_sequences", "output_scores", "return_dict_in_generate"),
+        *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values"),
+        *("exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"),
+        *("num_beam_groups", "diversity_penalty"),
+    )
+)
+"""Keys of how text is generated, which transformers does not take from a configuration."""
+
+
+def stored_config(written: TabledConfig) -> TabledConfig | None:
+    """Return what a checkpoint's configuration means, completed; None where it is unusual.
+
+    Args:
+        written: As `written_config` has it.
+    """
+    left_out = {*BOOKKEEPING, "torch_dtype"} - {"model_type"} | OF_GENERATION
+    own = {key: value for key, value in written.keys.items() if key not in left_out}
+    default = _defaults()[written.model_type].keys.get("rope_parameters")
+    if default is not None:
+        own["rope_parameters"] = _turn(own, default)
+    found = completed(own, is_stored=True)
+    if found is None:
+        return None
+    return replace(found, keys={**found.keys, "architectures": list(written.architectures or ())})
+
+
+def _turn(own: dict[str, Any], default: Mapping[str, Any]) -> Any:
+    """Take what is said of rotary embeddings out of keys, and return it in one, as it is today.
+
+    Args:
+        own: A configuration's keys.
+        default: The type's `rope_parameters`.
+    """
+    scaling, given = own.pop("rope_scaling", None), own.pop("rope_parameters", None)
+    theta, local = own.pop("rope_theta", None), own.pop("rope_local_base_freq", None)
+    base, share = own.pop("rotary_emb_base", None), own.pop("rotary_pct", None)
+    part = own.pop("partial_rotary_factor", None)
+    if "rope_theta" not in default:  # one for each type of layer
+        if scaling or base or share or part or (given and (theta or local)):
+            return "more than one is said"
+        full, sliding = default["full_attention"], default["sliding_attention"]
+        return given or {
+            "full_attention": {**full, **({"rope_theta": theta} if theta else {})},
+            "sliding_attention": {**sliding, **({"rope_theta": local} if local else {})},
+        }
+    found = dict(scaling or given or {})
+    found.setdefault("rope_type", found.get("type", "default"))
+    for key, values in (("rope_theta", (theta, base)), ("partial_rotary_factor", (part, share))):
+        said = [value for value in values if value is not None]
+        if local or len(said) > 1 or (said and key not in default):
+            return "more than one is said"
+        if key in default:
+            found.setdefault(key, said[0] if said else default[key])
+    return found
+
+
+_TURNS = {
+    "default": set(),
+    "linear": {"factor"},
+    "llama3": {
+        *("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    },
+}
+"""What rotary embeddings of a kind need beside the base of their wavelengths."""
+
+
+def is_usual_turn(value: Any) -> bool:
+    """Return whether a value is all that transformers makes of a usual `rope_parameters`."""
+    if not isinstance(value, dict):
+        return False
+    if value.keys() == {"full_attention", "sliding_attention"}:
+        return all(map(is_usual_turn, value.values()))
+    kind = value.get("rope_type")
+    if kind not in _TURNS or value.get("type", kind) != kind:
+        return False
+    own = {key: each for key, each in value.items() if key not in ("rope_type", "type")}
+    has_all = own.keys() - {"partial_rotary_factor"} == {"rope_theta", *_TURNS[kind]}
+    numbers = (int, float)
+    return has_all and all(type(each) in numbers and each > 0 for each in own.values())
 
 
 def written_config(keys: Any) -> TabledConfig | None:
@@ -207,10 +341,12 @@ def written_config(keys: Any) -> TabledConfig | None:
     ):
         return None
     depth = keys.get(known.depth)
+    if type(depth) is not int or (layers := _layers(keys, depth)) is None:
+        return None
+    keys = {**layers, **keys}
     listed = [key for key in (*PER_LAYER_KEYS, *DERIVED_KEYS) if key in keys]
     is_known = (
         keys.get("architectures") in [[name] for name in known.classes]
-        and type(depth) is int
         and depth == keys.get("num_hidden_layers", depth)
         and "quantization_config" not in keys
         and sorted(listed) == sorted(known.per_layer)
@@ -219,6 +355,21 @@ def written_config(keys: Any) -> TabledConfig | None:
         and not is_beyond(keys.get("pad_token_id"), keys.get("vocab_size"))
     )
     return TabledConfig(keys) if is_known else None
+
+
+def _layers(keys: Mapping[str, Any], depth: int) -> dict[str, list[Any]] | None:
+    """Return what layers are where a configuration does not list it, as older ones did not.
+
+    None where it says in another way what they are.
+    """
+    cycles = _defaults()[str(keys["model_type"])].cycles
+    lacking = {key: cycle for key, cycle in cycles.items() if key not in keys}
+    other = ("use_sliding_window", "sliding_window_pattern", "no_rope_layer_interval")
+    if lacking and any(keys.get(key) for key in other):
+        return None
+    return {
+        key: [cycle[layer % len(cycle)] for layer in range(depth)] for key, cycle in lacking.items()
+    }
 
 
 _ACTIVATIONS = (
@@ -256,10 +407,12 @@ def _is_of_its_kind(key: str, value: Any) -> bool | None:
         return value is None or is_count or (isinstance(value, list) and bool(value))
     if re.fullmatch(r"(tie|use|is)_.*|.*_bias|add_cross_attention|scale_attn.*", key):
         return value is None or isinstance(value, bool)
-    if re.search(r"(dropout|pdrop|_prob|_eps|epsilon|_range|_theta|_factor|_pct|_scaling)$", key):
+    if key.endswith("_range"):
+        return is_number and 0 <= value <= 1
+    if re.search(r"(dropout|pdrop|_prob|_eps|epsilon|_theta|_factor|_pct|_scaling)$", key):
         return value is None or is_number
     if re.search(
-        r"(_size|_heads|_layers|_embeddings|_positions|_window|(^|_)dim)$|^n_[a-z]+$", key
+        r"(_size|_heads|_layers|_embeddings|_positions|_window|_scalar|(^|_)dim)$|^n_[a-z]+$", key
     ):
         return value is None or is_count
     return None

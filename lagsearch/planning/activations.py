@@ -64,12 +64,13 @@ def activation_bytes(
             within[-1][storage._cdata] = storage
         return tensor
 
-    def enter(layer: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
-        held.update((each.untyped_storage()._cdata, each.untyped_storage()) for each in given)
+    def enter(layer: nn.Module, given: tuple[object, ...]) -> None:
+        tensors = [each for each in given if isinstance(each, torch.Tensor)]
+        held.update((each.untyped_storage()._cdata, each.untyped_storage()) for each in tensors)
         layers.append({})
         within.append(layers[-1])
 
-    def leave(layer: nn.Module, given: tuple[torch.Tensor, ...], output: object) -> None:
+    def leave(layer: nn.Module, given: tuple[object, ...], output: object) -> None:
         within.pop()
 
     hooks = [each.register_forward_pre_hook(enter) for each in recomputed]

@@ -1,6 +1,6 @@
 """What a model of a configuration takes: parameters, FLOPs, memory, worked out without weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from lagsearch.data.objectives.registry import objective_kind
 from lagsearch.errors import ModelError
 from lagsearch.models.configs import plain_config, stored_name
 from lagsearch.operators import GrowthPlan
+from lagsearch.operators.execute.mix_sizes import check_mix, mix_sizes
 from lagsearch.operators.execute.shapes import check_copies
 from lagsearch.planning.flops import Counting, flops_per_token, operator_flops, training_flops
 from lagsearch.planning.memory import (
@@ -16,7 +17,7 @@ from lagsearch.planning.memory import (
     sharded_bytes,
     training_bytes,
 )
-from lagsearch.planning.sizes import Outline, Sizes, sizes_by_tables
+from lagsearch.planning.sizes import Sizes, sizes_by_tables
 from lagsearch.space import OPTIMIZERS, Placement, Space, evaluated_rows
 from lagsearch.storage.files import digest
 
@@ -88,7 +89,9 @@ class EmptyModel:
         measured = self.cost.measured(self.ema, self.decayed, self.shards)
         if plan.learned is None:
             return measured
-        forming, operator = _mix(plan, self.sizes, tensors)
+        mix = mix_sizes(plan, self.sizes.stack, tensors, self.sizes.tensors)
+        check_mix(mix, self.sizes.tensors)
+        forming, operator = mix.forming_flops(), mix.n_parameters
         flops = operator_flops(plan.learned.steps, forming, self.cost.flops_per_step)
         memory = measured.memory_bytes
         if memory is not None and self.cost.memory_bytes is not None:
@@ -112,32 +115,6 @@ class EmptyModel:
                 f"{key} {config.max_position_embeddings} has room for {positions} tokens, "
                 f"less than data.sequence_length {length}"
             )
-
-
-def _mix(
-    plan: GrowthPlan, target: Sizes, sources: Sequence[Mapping[str, Outline]]
-) -> tuple[int, int]:
-    """Return the FLOPs of forming learned weights once, and the operator's parameters.
-
-    Raises:
-        ModelError: What is mixed is not there, or does not fit.
-    """
-    import torch
-
-    from lagsearch.operators.execute.mix import (
-        check_mix,
-        forming_flops,
-        make_mix,
-        n_operator_parameters,
-    )
-
-    def on_meta(outlines: Mapping[str, Outline]) -> dict[str, torch.Tensor]:
-        return {name: torch.empty(each.shape, device="meta") for name, each in outlines.items()}
-
-    tensors = on_meta(target.tensors)
-    mix = make_mix(plan, target.stack, [on_meta(each) for each in sources], tensors)
-    check_mix(mix, tensors)
-    return forming_flops(mix), n_operator_parameters(mix)
 
 
 @dataclass(frozen=True)
@@ -253,10 +230,9 @@ def _memory(sizes: Sizes, terms: _Terms) -> int | None:
 def _sizes(config: Any, terms: _Terms) -> Sizes:
     """Return a model's sizes by tables, or else by transformers."""
     batch = (terms.at_once, terms.length)
-    if not terms.checkpointing:  # tables say what is kept of whole layers
-        by_tables = sizes_by_tables(config, terms.kind, batch)
-        if by_tables is not None:
-            return by_tables
+    by_tables = sizes_by_tables(config, terms.kind, batch, checkpointing=terms.checkpointing)
+    if by_tables is not None:
+        return by_tables
     from lagsearch.planning.sizes_of_model import sizes_of_model
 
     return sizes_of_model(config, terms.kind, batch, checkpointing=terms.checkpointing)

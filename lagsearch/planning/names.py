@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from lagsearch.data.objectives.registry import OBJECTIVES
@@ -48,7 +48,7 @@ def _objective(space: Space) -> Iterator[Broken]:
 def lacking(name: str) -> str | None:
     """Return why this torch cannot serve an optimizer, or None where it can."""
     torch_name = OPTIMIZERS[name].torch_name
-    if "torch" not in sys.modules and _has_module(torch_name):
+    if sys.modules.get("torch") is None and _has_module(torch_name):
         return None
     import torch
 
@@ -59,7 +59,7 @@ def lacking(name: str) -> str | None:
 
 def _has_module(name: str) -> bool:
     """Return whether torch, which is not imported, has a module of an optimizer."""
-    found = find_spec("torch")
+    found = PathFinder.find_spec("torch")
     if found is None or found.origin is None:
         return False
     folder = Path(found.origin).parent / "optim"

@@ -30,6 +30,7 @@ from lagsearch.operators import (
     find_operator,
     make_candidate,
 )
+from lagsearch.planning.brought import read_brought
 from lagsearch.planning.cost import ModelCost, Models
 from lagsearch.planning.names import lacking
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource, training_flops_of
@@ -221,7 +222,7 @@ def _source(
             at = (*at, "checkpoint")
             checkpoint = locate_checkpoint(source.checkpoint or "")
             config, notes = _brought(checkpoint, file.space)
-            n_tokens = make_room(config, vocabulary)
+            config, n_tokens = make_room(config, vocabulary)
         if vocabulary is not None:
             check_vocabulary(config, vocabulary)
         model = models.of(config, _batch_size(source), file.space.resources.of_sources)
@@ -237,20 +238,16 @@ def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
     Raises:
         ModelError: It cannot be read as what the objective trains.
     """
-    from lagsearch.models.checkpoints import open_checkpoint
-
-    opened = open_checkpoint(checkpoint, objective_kind(space.objective))
-    opened.check_whole()
-    stored = str(opened.tensors.usual_type).removeprefix("torch.")
-    notes = opened.notes
-    if stored != "float32":
-        kept = {"fp32": "saved in fp32", "source": f"saved in {stored}, too"}
+    brought = read_brought(checkpoint, objective_kind(space.objective))
+    notes = brought.notes
+    if brought.dtype != "float32":
+        kept = {"fp32": "saved in fp32", "source": f"saved in {brought.dtype}, too"}
         winner = kept[space.resources.save_dtype]
         notes += (
-            f"{checkpoint} is in {stored}: it is trained in fp32, and the winner is {winner} "
-            "(resources.save_dtype)",
+            f"{checkpoint} is in {brought.dtype}: it is trained in fp32, and the winner is "
+            f"{winner} (resources.save_dtype)",
         )
-    return opened.config, notes
+    return brought.config, notes
 
 
 def _before(before: Before, vocabulary: Vocabulary | None) -> Any:

@@ -9,6 +9,7 @@ from lagsearch.models.configs import shape_of, target_shape
 from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import spell_indices
+from lagsearch.planning.brought import brought_config
 from lagsearch.planning.budget import within_budget
 from lagsearch.planning.names import check_names
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource
@@ -231,9 +232,7 @@ def _config_of(source: Source) -> Any:
     try:
         if source.pretrain is not None:
             return config_of(source.pretrain.config, is_written=True)
-        from lagsearch.models.checkpoints import load_config
-
-        return load_config(locate_checkpoint(source.checkpoint or ""))
+        return brought_config(locate_checkpoint(source.checkpoint or ""))
     except ModelError:
         return None
 

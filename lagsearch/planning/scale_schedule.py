@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.errors import LagsearchError, SpaceError, counted
-from lagsearch.models.configs import build_config, n_layers
+from lagsearch.models.configs import n_layers
 from lagsearch.models.files import locate_checkpoint
+from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import all_operators, find_operator
 from lagsearch.operators.depths import Depths
+from lagsearch.planning.brought import brought_config
 from lagsearch.planning.run import plan
 from lagsearch.space import (
     STRIDES,
@@ -158,10 +160,8 @@ def _scaled_sources(path: Path, sources: Sequence[Plain], before: int, new: int)
 def _source_depth(space: Space) -> int:
     source = space.sources[0]
     if source.pretrain is not None:
-        return n_layers(build_config(source.pretrain.config))
-    from lagsearch.models.checkpoints import load_config
-
-    return n_layers(load_config(locate_checkpoint(source.checkpoint or "")))
+        return n_layers(config_of(source.pretrain.config, is_written=True))
+    return n_layers(brought_config(locate_checkpoint(source.checkpoint or "")))
 
 
 def _key(config: Plain) -> str:

@@ -50,13 +50,16 @@ def logits_bytes(batch: tuple[int, int], vocabulary: int) -> int:
     return 2 * 4 * min(MOST_LOGITS, batch[0] * batch[1] * vocabulary)
 
 
-def sizes_by_tables(config: Any, kind: str, batch: tuple[int, int]) -> Sizes | None:
+def sizes_by_tables(
+    config: Any, kind: str, batch: tuple[int, int], *, checkpointing: bool = False
+) -> Sizes | None:
     """Return a model's sizes, or None where tables do not say all of them.
 
     Args:
         config: Of a model.
         kind: `causal` or `masked`.
         batch: Sequences that are trained on at once, and tokens in each.
+        checkpointing: Whether layers keep their input alone for the backward pass.
     """
     if not isinstance(config, TabledConfig) or (anatomy := config.anatomy) is None:
         return None
@@ -64,7 +67,8 @@ def sizes_by_tables(config: Any, kind: str, batch: tuple[int, int]) -> Sizes | N
     if not any(("MaskedLM" in name) == (kind == "masked") for name in known.classes):
         return None
     depth = config.num_hidden_layers
-    kept = kept_bytes(anatomy.family, keys, {**anatomy.sizes, "layers": depth}, batch)
+    sizes = {**anatomy.sizes, "layers": depth}
+    kept = kept_bytes(anatomy.family, keys, sizes, batch, is_recomputed=checkpointing)
     if kept is None:
         return None
     stack = LayerStack(known.layers, frozenset(anatomy.top), anatomy.family)

@@ -1,5 +1,6 @@
 """What a model consists of, found in an empty one that transformers builds."""
 
+import copy
 from typing import Any
 
 from lagsearch.models.build import empty_model, n_parameters, tensors_of, usable_positions
@@ -27,6 +28,8 @@ def sizes_of_model(
     """
     if isinstance(config, TabledConfig):
         config = rebuild_config(plain_config(config))
+    config = copy.deepcopy(config)
+    config.dtype = None  # a model is trained in fp32, whatever its checkpoint is stored in
     model = empty_model(config, kind)
     stack = find_layers(model, config)
     check_countable(model, config)

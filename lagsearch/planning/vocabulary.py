@@ -9,20 +9,19 @@ from lagsearch.data.text.corpora import Opener, check_corpora
 from lagsearch.data.tokens.boundaries import boundaries_of
 from lagsearch.data.tokens.tokenizers import (
     TRAINED_SPECIAL,
-    BareTokenizer,
-    Wrap,
+    bare,
     byte_tokenizer,
     comes_from_text,
     differing_part,
     make_tokenizer,
     tokenizer_in,
     vocabulary_size,
-    wrapped,
 )
 from lagsearch.errors import DataError, ModelError, OperatorError, SpaceError
 from lagsearch.models.files import check_config, locate_checkpoint
-from lagsearch.models.tabled_configs import config_of
+from lagsearch.models.tabled_configs import config_of, with_vocabulary
 from lagsearch.operators import find_operator
+from lagsearch.planning.brought import brought_config
 from lagsearch.planning.names import check_names
 from lagsearch.space import Space, StageFile, TrainBpe, expand
 from lagsearch.storage.files import is_path
@@ -59,7 +58,7 @@ def vocabulary_of(tokenizer: Any, space: Space) -> Vocabulary:
 
 
 def find_tokenizer(
-    file: StageFile, *, fetch: bool = True, opener: Opener | None = None, wrap: Wrap = wrapped
+    file: StageFile, *, fetch: bool = True, opener: Opener | None = None, is_bare: bool = False
 ) -> Any:
     """Load the space's tokenizer; the corpus is read only where the vocabulary comes from it.
 
@@ -67,7 +66,7 @@ def find_tokenizer(
         file: The space.
         fetch: Whether the hub may be asked.
         opener: Opens the corpus, and is told what there is to wait for.
-        wrap: What is made of a tokenizer that is built in or trained here.
+        is_bare: Whether it need only say what a plan asks for.
 
     Raises:
         SpaceError: It or the corpus it needs is missing.
@@ -77,11 +76,13 @@ def find_tokenizer(
     try:
         check_corpora(space)
         text = opener.training_text(space) if comes_from_text(space.tokenizer) else None
-        tokenizer = make_tokenizer(space.tokenizer, text, fetch=fetch, tell=opener.tell, wrap=wrap)
+        tokenizer = make_tokenizer(
+            space.tokenizer, text, fetch=fetch, tell=opener.tell, is_bare=is_bare
+        )
         boundaries_of(tokenizer, space.data.separators)
         own = tokenizer.get_vocab()
         add_tokens(tokenizer, space.objective, space.data.sequence_length)
-        _check_tokenizers(file, own, tokenizer, fetch=fetch)
+        _check_tokenizers(file, own, tokenizer, fetch=fetch, is_bare=is_bare)
         return tokenizer
     except DataError as error:
         _check_checkpoints(file, fetch=fetch)  # where the tokenizer should have come from, perhaps
@@ -125,16 +126,11 @@ def vocabulary_without_data(file: StageFile) -> tuple[Vocabulary | None, tuple[s
     if isinstance(space.tokenizer, TrainBpe) or (is_sized and space.tokenizer == "characters"):
         return _unseen(space), _missing_texts(file)
     try:
-        return vocabulary_of(find_tokenizer(file, fetch=False, wrap=_wrap_for(space)), space), ()
+        return vocabulary_of(find_tokenizer(file, fetch=False, is_bare=True), space), ()
     except SpaceError as error:
         if not is_sized:
             raise
         return None, (f"Planned without its data: {error}",)
-
-
-def _wrap_for(space: Space) -> Wrap:
-    """Return what a plan makes of a tokenizer: little, where no checkpoint has another."""
-    return wrapped if any(each.checkpoint for each in space.sources) else BareTokenizer
 
 
 def _unseen(space: Space) -> Vocabulary | None:
@@ -144,7 +140,7 @@ def _unseen(space: Space) -> Vocabulary | None:
     added = len(tokens_of(space.objective, space.data.sequence_length))
     numbers = dict(zip(SPECIAL, TRAINED_SPECIAL, strict=True))
     # tokenizers that are made here have the same special tokens, and add none themselves
-    words = boundaries_of(byte_tokenizer(BareTokenizer), space.data.separators).words
+    words = boundaries_of(byte_tokenizer(bare), space.data.separators).words
     return Vocabulary(space.tokenizer.train_bpe + added, numbers, added, words)
 
 
@@ -157,7 +153,9 @@ def _missing_texts(file: StageFile) -> tuple[str, ...]:
     return ()
 
 
-def _check_tokenizers(file: StageFile, own: dict[str, int], tokenizer: Any, *, fetch: bool) -> None:
+def _check_tokenizers(
+    file: StageFile, own: dict[str, int], tokenizer: Any, *, fetch: bool, is_bare: bool
+) -> None:
     """Check that every checkpoint's tokenizer, if it has one, is that of the space.
 
     Args:
@@ -165,6 +163,7 @@ def _check_tokenizers(file: StageFile, own: dict[str, int], tokenizer: Any, *, f
         own: The vocabulary of the space's tokenizer.
         tokenizer: It, with the tokens that the objective adds.
         fetch: Whether the hub may be asked; what is not here is then not looked at.
+        is_bare: Whether they need only say what a plan asks for.
 
     Raises:
         SpaceError: One cannot be loaded, or makes other tokens.
@@ -176,7 +175,8 @@ def _check_tokenizers(file: StageFile, own: dict[str, int], tokenizer: Any, *, f
         if source.checkpoint is None or source.checkpoint == file.space.tokenizer:
             continue
         try:
-            found = tokenizer_in(locate_checkpoint(source.checkpoint, fetch=fetch))
+            folder = locate_checkpoint(source.checkpoint, fetch=fetch)
+            found = tokenizer_in(folder, is_bare=is_bare)
         except ModelError as error:
             if not fetch and not is_path(source.checkpoint):
                 continue
@@ -230,10 +230,8 @@ def _check_first(file: StageFile, *, fetch: bool) -> None:
     """
     for index, source in enumerate(file.space.sources):
         if source.checkpoint is not None:
-            from lagsearch.models.checkpoints import load_config
-
             try:
-                load_config(locate_checkpoint(source.checkpoint, fetch=fetch))
+                brought_config(locate_checkpoint(source.checkpoint, fetch=fetch))
             except ModelError as error:
                 raise file.error(("sources", index, "checkpoint"), str(error)) from None
             return
@@ -250,14 +248,17 @@ def complete_config(keys: dict[str, Any], vocabulary: Vocabulary | None) -> Any:
     return config_of({**keys, **missing}, is_written=True)
 
 
-def make_room(config: Any, vocabulary: Vocabulary | None) -> int | None:
-    """Give a checkpoint's configuration rows for tokens that the objective adds; return them."""
+def make_room(config: Any, vocabulary: Vocabulary | None) -> tuple[Any, int | None]:
+    """Give a checkpoint's configuration rows for tokens that the objective adds.
+
+    Returns:
+        The configuration, and its rows where they are more than the checkpoint has.
+    """
     if vocabulary is None or config.vocab_size >= vocabulary.size:
-        return None
+        return config, None
     if config.vocab_size < vocabulary.size - vocabulary.added:
-        return None  # it is too small for the text's own tokens, which is an error
-    config.vocab_size = vocabulary.size
-    return vocabulary.size
+        return config, None  # it is too small for the text's own tokens, which is an error
+    return with_vocabulary(config, vocabulary.size), vocabulary.size
 
 
 def check_vocabulary(config: Any, vocabulary: Vocabulary) -> None:

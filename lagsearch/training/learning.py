@@ -12,11 +12,7 @@ from torch.func import functional_call
 from lagsearch.errors import CandidateFailed
 from lagsearch.models.build import tensors_of
 from lagsearch.models.layers import find_layers
-from lagsearch.operators.execute.mix import (
-    Mix,
-    make_mix,
-    n_operator_parameters,
-)
+from lagsearch.operators.execute.mix import Mix, make_mix
 from lagsearch.operators.plan.learned import Learned
 from lagsearch.space import Schedule
 from lagsearch.storage.files import derive_seed, write_json
@@ -95,7 +91,7 @@ def learn(
     with torch.no_grad():
         for name, value in learning.tensors().items():
             target[name].copy_(value)
-    learnt = Learnt(learned.steps, before, after, n_operator_parameters(mix))
+    learnt = Learnt(learned.steps, before, after, mix.sizes.n_parameters)
     if ranks.is_first:
         write_json(job.operator_record, asdict(learnt))
 

@@ -22,12 +22,22 @@ def plain(config):
     return {key: value for key, value in keys.items() if key not in BOOKKEEPING}
 
 
+def named(model_type, **keys):
+    return transformers.AutoConfig.for_model(model_type, **keys)
+
+
 def followers(model_type, aliases):
     """Return the keys that follow from others where they are not given, or given as null."""
     heads, width = (aliases.get(key, key) for key in ("num_attention_heads", "hidden_size"))
-    made = plain(transformers.AutoConfig.for_model(model_type, **{heads: 6, width: 60}))
+    made = plain(named(model_type, **{heads: 6, width: 60}))
     wanted = {"num_key_value_heads": 6, "head_dim": 10}
     return [key for key, value in wanted.items() if made.get(key) == value]
+
+
+def unheeded(model_type):
+    """Return the keys that have their default value whatever is written."""
+    keys = [key for key in ("sliding_window",) if key in plain(named(model_type))]
+    return [key for key in keys if plain(named(model_type, **{key: 3}))[key] != 3]
 
 
 def shortest_cycle(values):
@@ -40,12 +50,18 @@ def shortest_cycle(values):
 
 
 def defaults_of(model_type):
-    config = transformers.AutoConfig.for_model(model_type)
+    config = named(model_type)
     keys, aliases = plain(config), dict(config.attribute_map)
     cycles = {key: shortest_cycle(keys[key]) for key in PER_LAYER_KEYS if keys.get(key)}
     own = {key: value for key, value in keys.items() if key not in cycles}
     follow = followers(model_type, aliases)
-    return {"aliases": aliases, "cycles": cycles, "follow": follow, "keys": own}
+    return {
+        "aliases": aliases,
+        "cycles": cycles,
+        "follow": follow,
+        "unheeded": unheeded(model_type),
+        "keys": own,
+    }
 
 
 def main():

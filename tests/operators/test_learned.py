@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from lagsearch.errors import ModelError, OperatorError
 from lagsearch.models.build import auto_class, empty_model, fresh_model, n_parameters, tensors_of
@@ -20,12 +21,8 @@ from lagsearch.models.families import Family, Weight
 from lagsearch.models.layers import LayerStack, find_layers
 from lagsearch.operators import GrowthPlan, find_operator, make_candidate
 from lagsearch.operators.execute.fill import fill, recipe
-from lagsearch.operators.execute.mix import (
-    check_fit,
-    forming_flops,
-    make_mix,
-    n_operator_parameters,
-)
+from lagsearch.operators.execute.mix import check_fit, make_mix
+from lagsearch.operators.execute.mix_sizes import check_mix, mix_sizes
 from lagsearch.operators.plan.growth import LayerOrigin, Origin
 from lagsearch.operators.plan.learned import Learned
 from lagsearch.operators.plan.width import Lift, Width
@@ -232,7 +229,7 @@ def test_a_mix_of_two_layers_of_two_units_by_hand():
         "h.1.gain": torch.tensor([3.0, 5.0]),
     }
     mix = make_mix(plan, stack, [source], source)
-    assert mix.shapes() == {
+    assert mix.sizes.parameters() == {
         "depth.reads": (2, 2),
         "depth.writes": (2, 2),
         "depth.gain": (2, 2),
@@ -368,7 +365,7 @@ def test_first_version_in_depth_copies_and_learns(name, operator):
     depth = {"stack-ligo": "stack", "cross-ligo": "interleave"}[operator]
     expected, _, _ = grow(name, depth, {"num_hidden_layers": 6}, [source])
     assert_same_bits(state(plain), state(expected))
-    assert mix.shapes() == {key: (3, 3) for key in mix.shapes()}
+    assert mix.sizes.parameters() == {key: (3, 3) for key in mix.sizes.parameters()}
 
 
 @pytest.mark.parametrize("operator", HALVES)
@@ -424,7 +421,7 @@ def test_second_version_widens_copies_by_the_learned_matrices(operator):
     assert torch.equal(first[name][:24], second[name][:24])
     added = first[name][:24].sum(dim=0).expand(16, -1)
     torch.testing.assert_close(second[name][24:] - first[name][24:], added, atol=1e-5, rtol=1e-4)
-    assert mix.shapes()["depth.mlp.up_proj.weight"] == (3, 3)
+    assert mix.sizes.parameters()["depth.mlp.up_proj.weight"] == (3, 3)
 
 
 # Several sources
@@ -448,8 +445,8 @@ def test_multi_ligo_begins_as_multi_stack_and_multi_interleave():
                 "llama", f"multi-{init}", {"num_hidden_layers": 6}, sources, **settings
             )
             assert_same_bits(state(learned), state(plain))
-            assert mix.shapes()["depth.mlp.up_proj.weight"] == (6, 6)
-            assert mix.shapes()["ends.lm_head.weight"] == (1, 2)
+            assert mix.sizes.parameters()["depth.mlp.up_proj.weight"] == (6, 6)
+            assert mix.sizes.parameters()["ends.lm_head.weight"] == (1, 2)
             assert plan.bottom.treatment == plan.top.treatment == "learned"
 
 
@@ -484,7 +481,7 @@ def test_the_operator_is_small_against_its_target():
     mix, target = on_meta(keys, changes)
     # C of the stream, of FFN units and of groups; coefficients of 9 weights
     count = 64 * 64 + 256 * 256 + 2 * 2 + 9 * 8 * 4
-    assert n_operator_parameters(mix) == count
+    assert mix.sizes.n_parameters == count
     assert count < 0.05 * n_parameters(target)
 
 
@@ -493,7 +490,78 @@ def test_flops_of_forming_the_weights_by_hand():
     keys = {**MODELS["llama"], "num_hidden_layers": 2}
     mix, _ = on_meta(keys, {"num_hidden_layers": 5})
     size = 2 * 16 * 16 + 2 * 8 * 16 + 3 * 16 * 24 + 2 * 16
-    assert forming_flops(mix) == 2 * 5 * 2 * size
+    assert mix.sizes.forming_flops() == 2 * 5 * 2 * size
+
+
+SHAPES = (
+    {"num_hidden_layers": 7},
+    {"hidden": 24, "heads": 6},
+    {"hidden": 16, "heads": 4, "ffn": 41},
+    {"hidden": 32, "layers": 5},
+    {"hidden": 32, "ffn": 57, "layers": 6},
+)
+OPERATORS = (
+    *(("ligo", {"init": init}) for init in ("stack", "interleave")),
+    *((name, {}) for name in ("stack-ligo", "stack-ligo-v2", "cross-ligo", "cross-ligo-v2")),
+    *(("mango", {"rank": rank}) for rank in (1, 3)),
+)
+
+
+def counted_by_torch(plan, stack, sources, target):
+    """Return what torch counts and makes when it forms a mix without values."""
+    sources = [{name: each.to("meta") for name, each in one.items()} for one in sources]
+    mix = make_mix(plan, stack, sources, target)
+    parameters = mix.sizes.parameters()
+    empty = {name: torch.empty(shape, device="meta") for name, shape in parameters.items()}
+    with FlopCounterMode(display=False) as counter:
+        made = mix(empty)
+    return counter.get_total_flops(), {name: tuple(each.shape) for name, each in made.items()}
+
+
+@every_model
+@pytest.mark.parametrize(("operator", "settings"), OPERATORS)
+def test_what_a_mix_takes_and_makes_is_what_torch_counts(name, operator, settings):
+    n_planned = 0
+    for sizes in SHAPES:
+        for depth in (1, 3):
+            key = "n_layer" if name == "gpt2" else "num_hidden_layers"
+            source = empty_model(build_config({**MODELS[name], key: depth}), kind_of(name))
+            changes = sizes if "num_hidden_layers" in sizes else wider(name, **sizes)
+            try:
+                plan = make_plan([source], operator, changes, **settings)
+            except OperatorError:
+                continue  # it grows both or one of them alone
+            config = grown_keys(source.config, changes, [each.layer for each in plan.layers])
+            model = empty_model(rebuild_config(config), kind_of(name))
+            stack, target = find_layers(model, model.config), tensors_of(model)
+            tensors = [tensors_of(source)]
+            found = mix_sizes(plan, stack, tensors, target)
+            flops, made = counted_by_torch(plan, stack, tensors, target)
+            assert found.forming_flops() == flops, (sizes, depth)
+            formed = list(found.formed())
+            assert {one: each.shape for each in formed for one in each.group.names} == made
+            check_mix(found, target)
+            n_planned += 1
+    assert bool(n_planned) is not (operator == "mango" and name == "gpt_neox")  # it has no MANGO
+
+
+@pytest.mark.parametrize("init", ["stack", "interleave"])
+def test_what_a_mix_of_several_sources_takes_is_what_torch_counts(init):
+    sources = [make_source("llama", seed) for seed in (1, 2, 3)]
+    plan = make_plan(sources, "multi-ligo", {"num_hidden_layers": 9}, order="a b c", init=init)
+    model = empty_model(build_config({**MODELS["llama"], "num_hidden_layers": 9}), "causal")
+    stack, target = find_layers(model, model.config), tensors_of(model)
+    tensors = [tensors_of(each) for each in sources]
+    found = mix_sizes(plan, stack, tensors, target)
+    assert found.forming_flops() == counted_by_torch(plan, stack, tensors, target)[0] > 0
+
+
+def test_a_mix_of_another_shape_than_its_targets_is_refused():
+    source = make_source("llama")
+    plan = make_plan([source], "ligo", wider("llama"))
+    tensors = tensors_of(source)
+    with pytest.raises(ModelError, match=r"embed_tokens.* is \(32, 16\), but \(32, 32\) when it"):
+        check_mix(mix_sizes(plan, find_layers(source, source.config), [tensors], tensors), tensors)
 
 
 @every_model

@@ -89,7 +89,7 @@ def test_the_formula_in_one_piece():
     mix = make_mix(plan, stack, [source], target)
     factors = {
         name: torch.randn(shape, generator=draw, dtype=torch.float64)
-        for name, shape in mix.shapes().items()
+        for name, shape in mix.sizes.parameters().items()
     }
     made = mix(factors)
     slices = [

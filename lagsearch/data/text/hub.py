@@ -65,7 +65,7 @@ class HubDataset(Unit):
         """The dataset as `datasets` has it."""
         import datasets
 
-        from lagsearch.models.build import quiet
+        from lagsearch.models.configs import quiet
 
         quiet()
         datasets.disable_progress_bars()

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lagsearch.data.text.corpora import Documents
+from lagsearch.data.tokens.stored import BareTokenizer, stored_tokenizer
 from lagsearch.errors import DataError, ModelError, and_then, brief, did_you_mean
+from lagsearch.models.configs import quiet
 from lagsearch.space import TrainBpe
 from lagsearch.storage.files import (
     alone,
@@ -52,29 +54,10 @@ def wrapped(backend: Any, special: list[str], **roles: str) -> Any:
     )
 
 
-class BareTokenizer:
-    """A tokenizer that is built in, as far as a plan asks for it: without transformers."""
-
-    cls_token_id = sep_token_id = None
-
-    def __init__(self, backend: Any, special: list[str], **roles: str) -> None:
-        """Take what `wrapped` takes."""
-        self.backend_tokenizer = backend
-        backend.add_special_tokens(special)
-        self.bos_token_id = self.eos_token_id = backend.token_to_id(SEPARATOR)
-        self.pad_token_id = backend.token_to_id(PAD)
-
-    def get_vocab(self) -> dict[str, int]:
-        """Return the number of each token."""
-        return dict(self.backend_tokenizer.get_vocab())
-
-    def add_tokens(self, tokens: list[str], *, special_tokens: bool) -> None:
-        """Add special tokens behind all others."""
-        self.backend_tokenizer.add_special_tokens(tokens)
-
-    def convert_ids_to_tokens(self, numbers: list[int]) -> list[str]:
-        """Return tokens by their numbers."""
-        return [self.backend_tokenizer.id_to_token(number) for number in numbers]
+def bare(backend: Any, special: list[str], **roles: str) -> BareTokenizer:
+    """Return a tokenizer as far as a plan asks for it, without transformers."""
+    backend.add_special_tokens(special)
+    return BareTokenizer(backend, {"bos": SEPARATOR, "eos": SEPARATOR, "pad": PAD, "mask": MASK})
 
 
 def make_tokenizer(
@@ -83,7 +66,7 @@ def make_tokenizer(
     *,
     fetch: bool = True,
     tell: Callable[[str], None] = lambda line: None,
-    wrap: Wrap | None = None,
+    is_bare: bool = False,
 ) -> Any:
     """Return the tokenizer of a space.
 
@@ -92,17 +75,17 @@ def make_tokenizer(
         text: The training corpus; read only where the vocabulary comes from it.
         fetch: Whether the hub may be asked.
         tell: Is told in a line when there is something to wait for.
-        wrap: What is made of one that is built in or trained here; `wrapped`, if left out.
+        is_bare: Whether it need only say what a plan asks for.
 
     Raises:
         DataError: A folder or hub name does not lead to a tokenizer, or the text is too short for
             as many tokens.
     """
-    wrap = wrap or wrapped
+    wrap: Wrap = bare if is_bare else wrapped
     if wanted == "bytes":
         return byte_tokenizer(wrap)
     if isinstance(wanted, str) and wanted != "characters":
-        return _pretrained(wanted, fetch=fetch)
+        return _pretrained(wanted, fetch=fetch, is_bare=is_bare)
     assert text is not None, wanted
     if isinstance(wanted, TrainBpe):
         return _trained(wanted.train_bpe, text, tell)
@@ -184,19 +167,23 @@ def vocabulary_size(tokenizer: Any) -> int:
     return int(max(tokenizer.get_vocab().values())) + 1
 
 
-def tokenizer_in(folder: Path) -> Any | None:
+def tokenizer_in(folder: Path, *, is_bare: bool = False) -> Any | None:
     """Load a checkpoint's tokenizer; None where it has none.
+
+    Args:
+        folder: The checkpoint.
+        is_bare: Whether it need only say what a plan asks for.
 
     Raises:
         ModelError: It has one that cannot be loaded.
     """
-    from transformers import AutoTokenizer
-
-    from lagsearch.models.build import quiet
-
-    quiet()
     if not _has_tokenizer(folder):
         return None
+    if is_bare and (found := stored_tokenizer(folder)) is not None:
+        return found
+    from transformers import AutoTokenizer
+
+    quiet()
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here
@@ -213,7 +200,18 @@ def differing_part(one: Any, other: Any) -> str | None:
     if not hasattr(one, "backend_tokenizer") or not hasattr(other, "backend_tokenizer"):
         return None
     parts = _steps(one), _steps(other)
+    made_of = [getattr(each, "made_of", None) for each in (one, other)]
+    if made_of != [None, None]:
+        if parts[0] == parts[1] and made_of[0] == made_of[1]:
+            return None
+        parts = _steps(_loaded(one)), _steps(_loaded(other))
     return next((name for name in parts[0] if parts[0][name] != parts[1][name]), None)
+
+
+def _loaded(tokenizer: Any) -> Any:
+    """Return a tokenizer as transformers makes it, where its steps are not those of its file."""
+    is_made = getattr(tokenizer, "made_of", None) is not None
+    return tokenizer_in(tokenizer.folder) if is_made else tokenizer
 
 
 def _steps(tokenizer: Any) -> dict[str, Any]:
@@ -270,7 +268,7 @@ def byte_symbols() -> dict[str, int]:
     return symbols
 
 
-def _pretrained(name: str, *, fetch: bool) -> Any:
+def _pretrained(name: str, *, fetch: bool, is_bare: bool) -> Any:
     folder = path_of(name)
     if is_path(name) and not folder.is_dir():
         raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
@@ -279,9 +277,9 @@ def _pretrained(name: str, *, fetch: bool) -> Any:
         raise DataError(none_there, _AT)
     if not folder.is_dir() and not fetch and not _is_cached(name):
         raise _not_there(name, "it is not in the cache of the hub")
+    if is_bare and folder.is_dir() and (found := stored_tokenizer(folder)) is not None:
+        return found
     from transformers import AutoTokenizer
-
-    from lagsearch.models.build import quiet
 
     quiet()
     try:

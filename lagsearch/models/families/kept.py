@@ -14,8 +14,8 @@ from lagsearch.models.families import Family
 Bytes = Mapping[str, int]
 """Bytes for each unit of an axis; of `one` they are counted once."""
 
-_SCORES = 12
-"""Bytes of a score where attention drops some on a CPU: softmax, noise, and both multiplied."""
+_SOFTMAX, _DROPPED = 4, 8
+"""Bytes of a score where attention drops some on a CPU: its softmax; noise, and both multiplied."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,13 @@ class Kept:
         dropped: Keys of other dropouts, and what is kept more for each token where one is on: in a
             layer, and outside of it.
         numbers_positions: Whether all positions that there may be are numbered, in 8 bytes each.
+        gains: For each layer, whatever the batch: gains that count from one are made of weights.
+        once: The same outside of the layers.
+        scores: Of each score, where attention forms the matrix of all: its tanh, if they are
+            capped, and its softmax.
+        repeated: For each token and layer, of keys and values that are repeated for heads that
+            share them.
+        has_turns_by_type: Whether each type of layer (`layer_types`) has its own rotation.
     """
 
     layer: Bytes
@@ -40,12 +47,25 @@ class Kept:
     attention_dropout: str = "attention_dropout"
     dropped: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     numbers_positions: bool = False
+    gains: Bytes = field(default_factory=dict)
+    once: Bytes = field(default_factory=dict)
+    scores: int = 0
+    repeated: int = 0
+    has_turns_by_type: bool = False
 
 
 _LLAMA = Kept(
     layer={"residual": 24, "query": 8, "key_value": 8, "ffn": 16, "heads": 4, "one": 8},
     outer={"residual": 12, "one": 12},
     position={"head_dim": 8},
+)
+_GEMMA = Kept(
+    layer={"residual": 40, "ffn": 16, "one": 16},
+    outer={"residual": 12, "one": 12},
+    position={"head_dim": 8},
+    activation=("hidden_activation", "gelu_pytorch_tanh"),
+    gains={"residual": 16},
+    once={"residual": 4, "one": 4},
 )
 _NEOX = Kept(
     layer={"residual": 28, "ffn": 8, "heads": 4, "one": 16},
@@ -68,6 +88,19 @@ KEPT: Mapping[str, Kept] = {
     **dict.fromkeys(("llama", "granite", "mistral", "qwen2", "smollm3"), _LLAMA),
     "qwen3": replace(
         _LLAMA, layer={**_LLAMA.layer, "query": 16, "key_value": 16, "heads": 8, "groups": 4}
+    ),
+    "gemma2": replace(
+        _GEMMA,
+        layer={**_GEMMA.layer, "query": 8},
+        outer={**_GEMMA.outer, "vocabulary": 4},
+        scores=8,
+        repeated=8,
+    ),
+    "gemma3_text": replace(
+        _GEMMA,
+        layer={**_GEMMA.layer, "query": 16, "key_value": 16, "heads": 8, "groups": 4},
+        gains={**_GEMMA.gains, "head_dim": 8},
+        has_turns_by_type=True,
     ),
     "olmo2": replace(_LLAMA, layer={**_LLAMA.layer, "query": 16, "key_value": 16, "one": 16}),
     "phi3": replace(_LLAMA, dropped={"resid_pdrop": (8, 0)}),
@@ -109,7 +142,12 @@ KEPT: Mapping[str, Kept] = {
 
 
 def kept_bytes(
-    family: Family, keys: Mapping[str, Any], sizes: Mapping[str, int], batch: tuple[int, int]
+    family: Family,
+    keys: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    batch: tuple[int, int],
+    *,
+    is_recomputed: bool = False,
 ) -> int | None:
     """Return the bytes that are kept, logits apart, or None where no table says it.
 
@@ -118,24 +156,33 @@ def kept_bytes(
         keys: The configuration's keys, completed.
         sizes: How long each axis is.
         batch: Sequences, and tokens in each.
+        is_recomputed: Layers keep their input alone; what else they need for the backward pass is
+            there for one of them at a time.
     """
     kept = KEPT.get(str(keys["model_type"]))
     if kept is None or keys.get(kept.activation[0]) != kept.activation[1]:
         return None
     rows, length = batch
     layers, tokens = sizes["layers"], rows * length
-    heads = int(keys[family.size_keys.heads])
-    known = {**sizes, "heads": heads, "groups": family.size_keys.groups(keys), "one": 1}
+    heads, groups = int(keys[family.size_keys.heads]), int(family.size_keys.groups(keys))
+    known = {**sizes, "heads": heads, "groups": groups, "one": 1}
 
     def total(each: Bytes) -> int:
         return sum(count * known[axis] for axis, count in each.items())
 
-    found = tokens * (layers * total(kept.layer) + total(kept.outer)) + length * total(
-        kept.position
-    )
-    for key, (inside, outside) in kept.dropped.items():
-        if keys.get(key):
-            found += tokens * (layers * inside + outside) * known["residual"]
+    dropped = [each for key, each in kept.dropped.items() if keys.get(key)]
+    inside, outside = (known["residual"] * sum(each[n] for each in dropped) for n in (0, 1))
+    is_alone = rows == groups == 1  # what is repeated is then seen, not copied
+    scores = kept.scores
     if keys.get(kept.attention_dropout):
-        found += layers * heads * tokens * length * _SCORES
-    return found + (8 * known["position"] if kept.numbers_positions else 0)
+        scores += _DROPPED + (0 if kept.scores else _SOFTMAX)
+    layer = tokens * (total(kept.layer) + inside + heads * length * scores) + total(kept.gains)
+    layer += tokens * kept.repeated * known["key_value" if is_alone else "query"]
+    outer = tokens * (total(kept.outer) + outside) + total(kept.once)
+    outer += 8 * known["position"] if kept.numbers_positions else 0
+    turned = length * total(kept.position)
+    if is_recomputed:
+        given = 4 * tokens * known["residual"]
+        return outer + layers * given + layer - given + turned
+    turns = len(set(keys["layer_types"])) if kept.has_turns_by_type else 1
+    return outer + layers * layer + turns * turned

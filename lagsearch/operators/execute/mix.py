@@ -1,19 +1,18 @@
 """What learns: the methods by which target tensors are mixed, and what they take.
 
-The same function of the operator's parameters serves while they are learned, when the target is
-made of them, and, without values, in planning: so the three cannot disagree.
+The same function of the operator's parameters serves while they are learned and when the target is
+made of them. What it mixes is gathered by `mix_sizes`, also in planning.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
-from lagsearch.errors import ModelError
 from lagsearch.models.layers import LayerStack
 from lagsearch.operators.execute.mix_ligo import Ligo, Tensors
 from lagsearch.operators.execute.mix_mango import Mango
+from lagsearch.operators.execute.mix_sizes import LigoSizes, check_mix, mix_sizes
 from lagsearch.operators.execute.shapes import check_copies
 from lagsearch.operators.plan.growth import GrowthPlan
 
@@ -22,12 +21,13 @@ class Mix(Protocol):
     """A target's learned tensors as a differentiable function of the operator's parameters."""
 
     @property
-    def like(self) -> torch.Tensor:
-        """A tensor of the type and on the device in which all is computed."""
+    def sizes(self) -> LigoSizes:
+        """What it mixes, and what that takes."""
         ...
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the operator's parameters, by name."""
+    @property
+    def like(self) -> torch.Tensor:
+        """A tensor of the type and on the device in which all is computed."""
         ...
 
     def start(self, seed: int) -> dict[str, torch.Tensor]:
@@ -39,7 +39,7 @@ class Mix(Protocol):
         ...
 
 
-_METHODS: Mapping[str, Callable[[GrowthPlan, LayerStack, Sequence[Tensors], Tensors], Mix]] = {
+_METHODS: Mapping[str, Callable[[Any, Sequence[Tensors]], Mix]] = {
     "ligo": Ligo,
     "mango": Mango,
 }
@@ -53,55 +53,15 @@ def make_mix(
     Args:
         plan: The growth; it has a `learned` part.
         stack: Where source and target keep their layers.
-        sources: Tensors of each source, by name; on `meta` they cost nothing.
-        target: Tensors of the target, by name; only the names count.
+        sources: Tensors of each source, by name.
+        target: Tensors of the target, by name; only their shapes count.
 
     Raises:
         ModelError: A source lacks a tensor, or layers that are mixed have other shapes.
     """
     assert plan.learned is not None, "the plan learns nothing"
-    return _METHODS[plan.learned.method](plan, stack, sources, target)
-
-
-def n_operator_parameters(mix: Mix) -> int:
-    """Count the operator's parameters."""
-    return sum(prod(shape) for shape in mix.shapes().values())
-
-
-def empty_parameters(mix: Mix) -> dict[str, torch.Tensor]:
-    """Return parameters without values."""
-    return {name: mix.like.new_empty(shape) for name, shape in mix.shapes().items()}
-
-
-def forming_flops(mix: Mix) -> int:
-    """Count the FLOPs of forming the weights once: two for each multiply and add of a product.
-
-    Args:
-        mix: Of tensors on `meta`, where it costs nothing.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        mix(empty_parameters(mix))
-    return int(counter.get_total_flops())
-
-
-def check_mix(mix: Mix, target: Tensors) -> None:
-    """Check that what is mixed has its target's shape.
-
-    Args:
-        mix: Of tensors on `meta`, where it costs nothing.
-        target: Tensors of the target, by name.
-
-    Raises:
-        ModelError: One has not.
-    """
-    for name, value in mix(empty_parameters(mix)).items():
-        if value.shape != target[name].shape:
-            raise ModelError(
-                f"the target's {name} is {tuple(target[name].shape)}, "
-                f"but {tuple(value.shape)} when it is mixed"
-            )
+    sizes = mix_sizes(plan, stack, sources, target)
+    return _METHODS[plan.learned.method](sizes, sources)
 
 
 def check_fit(
@@ -112,7 +72,7 @@ def check_fit(
     Args:
         plan: The growth.
         stack: Where source and target keep their layers.
-        sources: Tensors of each source on `meta`, by name.
+        sources: Tensors of each source, by name; only their shapes count.
         target: Tensors of the target, by name.
 
     Raises:
@@ -120,4 +80,4 @@ def check_fit(
     """
     check_copies(plan, stack, sources, target)
     if plan.learned is not None:
-        check_mix(make_mix(plan, stack, sources, target), target)
+        check_mix(mix_sizes(plan, stack, sources, target), target)

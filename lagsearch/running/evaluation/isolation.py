@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
-from lagsearch.models.build import quiet
+from lagsearch.models.configs import quiet
 
 
 @contextmanager
