@@ -136,11 +136,21 @@ WIDTHS = {
 }
 
 
-@pytest.mark.parametrize("name", WIDTHS)
-@pytest.mark.parametrize(
-    "keys", [TIED, GPT2, QWEN2, OLMO2, BERT, GEMMA3], ids=lambda keys: keys["model_type"]
-)
-@pytest.mark.parametrize("grows", DOUBLED)
+MADE = [
+    pytest.param(
+        name,
+        keys,
+        grows,
+        id=f"{name}-{keys['model_type']}-{grows}",
+        marks=[] if grows == "all" and keys in (TIED, GPT2) else pytest.mark.slow,
+    )
+    for name in WIDTHS
+    for keys in (TIED, GPT2, QWEN2, OLMO2, BERT, GEMMA3)
+    for grows in DOUBLED
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "grows"), MADE)
 def test_what_is_made_is_what_transformers_models_are_filled_with(
     checkpoint, tmp_path, monkeypatch, name, keys, grows
 ):
