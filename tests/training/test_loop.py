@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from lagsearch.models.tensors import TensorFile
 from lagsearch.operators import make_candidate
 from lagsearch.operators.catalog.scratch import fresh_plan
 from lagsearch.records.curve import read_curve
+from lagsearch.running.workers.gpu_use import GpuUse, measure_gpu_use
 from lagsearch.space import (
     Corpus,
     Data,
@@ -59,6 +61,22 @@ OBJECTIVES = {
     "masked": Objective(name="masked", mask_fraction=0.3, whole_words=True),
     "ul2": Objective(name="ul2"),
 }
+
+
+def test_what_a_job_takes_of_a_gpu_is_measured_beside_its_files(job_of, monkeypatch):
+    """On a CPU with a GPU's name: nothing keeps that GPU busy, and steps are steps."""
+    job, stepped = job_of(), []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=7)
+    )
+    update = loop._Run._update
+    monkeypatch.setattr(loop._Run, "_update", lambda run: stepped.append(update(run)))
+    assert measure_gpu_use(job) == GpuUse(0.0, 3, 7)
+    assert len(stepped) == 45  # a job of 6 steps
+    assert not job.state.exists() and not job.curve.exists()
 
 
 def has_compiler():

@@ -34,7 +34,12 @@ def measure_gpu_use(job: Job) -> GpuUse:
     from lagsearch.training.loop import steps_of
 
     with tempfile.TemporaryDirectory(prefix="lagsearch-") as folder:
-        own = replace(job, state=Path(folder) / "state", curve=Path(folder) / "curve")
+        own = replace(
+            job,
+            state=Path(folder) / "state",
+            curve=Path(folder) / "curve",
+            training=job.training.model_copy(update={"steps": _WARM_STEPS + 2 * _STEPS}),
+        )
         with closing(steps_of(own)) as steps:
             return gpu_use_of(steps)
 
@@ -57,7 +62,7 @@ def gpu_use_of(steps: Iterator[object]) -> GpuUse:
     began = time.perf_counter()
     train(_STEPS)
     wall_us = (time.perf_counter() - began) * 1e6
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         train(_STEPS)
     spans = [
         (each.time_range.start, each.time_range.end)
