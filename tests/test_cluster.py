@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from clusters import can_hide, nodes_of
@@ -28,12 +30,14 @@ from lagsearch.running.workers.nodes import (
     unseen,
     versions,
 )
+from lagsearch.running.workers.serial import Outcome
 from lagsearch.running.workers.slots import (
     Slots,
     assign_slots,
     describe,
     share_by_use,
     slots_of_sources,
+    spread,
 )
 from lagsearch.space import Placement, Resources
 
@@ -43,8 +47,8 @@ H100 = Node("g", 16, 4, ("H100",) * 4, 80 * GIB, has_bf16=True, processor="Xeon"
 V100 = replace(H100, name="v", cards=("V100",) * 4, gpu_bytes=16 * GIB, has_bf16=False)
 
 
-def assigned(nodes, estimate=GIB, precision="auto", candidates=99, **wanted):
-    return assign_slots(Resources(**wanted), precision, [estimate] * candidates, nodes)
+def assigned(nodes, estimate=GIB, precision="auto", **wanted):
+    return assign_slots(Resources(**wanted), precision, [estimate], nodes)
 
 
 def refused(message, nodes, **wanted):
@@ -80,14 +84,23 @@ def test_the_cluster_decides_device_share_and_precision_and_this_machine_does_no
 
 
 def test_candidates_share_a_gpu_only_where_they_must():
-    def share(candidates, **more):
-        return assigned([replace(H100, **more)], candidates=candidates)[1]
+    def least(**more):
+        return assigned([replace(H100, **more)])[1]
 
-    assert share(4) == Slots(1, 1.0, 4)
-    assert share(5) == Slots(1, 0.5, 8)
-    assert share(99, cpus=4) == Slots(1, 1.0, 4)
-    assert share(99, cpus=64) == Slots(1, 0.125, 32)
-    assert assigned([H100], candidates=6, cpus_per_candidate=4)[1] == Slots(4, 1.0, 4)
+    assert least(cpus=4) == Slots(1, 1.0, 4)
+    assert least(cpus=64) == Slots(1, 0.125, 32)
+    assert assigned([H100], cpus_per_candidate=4)[1] == Slots(4, 1.0, 4)
+    for number, found in {
+        1: Slots(1, 1.0, 4),
+        4: Slots(1, 1.0, 4),
+        5: Slots(1, 0.5, 8),
+        9: Slots(1, 0.25, 16),
+        99: Slots(1, 0.25, 16),
+    }.items():
+        assert spread(Slots(1, 0.25, 16), number, [H100]) == found
+    unequal = [replace(H100, cpus=2), replace(H100, cpus=6)]  # as many as there are CPUs for
+    assert spread(Slots(1, 0.5, 8), 9, unequal) == Slots(1, 0.5, 8)
+    assert spread(Slots(1, 0.5, 8), 8, unequal) == Slots(1, 1.0, 6)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +109,8 @@ def test_candidates_share_a_gpu_only_where_they_must():
         (0.05, 1, 0.125),  # eight at most
         (0.0, 1, 0.125),
         (0.2, 1, 0.25),  # five would fit by time: four
-        (0.49, 1, 0.5),
-        (0.6, 1, 1.0),
+        (0.5, 1, 0.5),
+        (0.51, 1, 1.0),
         (0.97, 1, 1.0),
         (0.05, 20, 0.5),  # 23 of 72 GiB
         (0.05, 40, 1.0),
@@ -117,11 +130,11 @@ def test_time_that_spans_cover_is_counted_once(spans):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_first_candidate_shows_how_many_share_a_gpu(monkeypatch):
+def test_a_candidate_shows_how_many_share_a_gpu(monkeypatch, tmp_path):
     """Ray is told of two GPUs that are not there, and what measures says what it was given."""
     import ray
 
-    from lagsearch.running.workers import ray_tune
+    from lagsearch.running.workers import cluster, ray_tune
 
     said, ran = [], []
 
@@ -131,27 +144,45 @@ def test_the_first_candidate_shows_how_many_share_a_gpu(monkeypatch):
 
     def measured(job):
         assert ray.get_runtime_context().get_assigned_resources() == {"CPU": 1, "GPU": 1}
-        if job == "broken":
+        if job.name == "broken":
             raise OSError("no driver")
+        (tmp_path / "pid").write_text(str(os.getpid()))
         return GpuUse(0.3, GIB, 80 * GIB)
 
     def train(jobs, until, slots, watch, finished):
         ran.append(slots)
+        return Outcome({}, 0.0, slots.number)
 
+    def jobs(*names, learned=None):
+        return [SimpleNamespace(name=name, plan=SimpleNamespace(learned=learned)) for name in names]
+
+    machine = Node("", 16, 2, ("card",) * 2, 80 * GIB)
+    monkeypatch.setattr(cluster, "this_machine", lambda: machine)
     monkeypatch.setattr(ray_tune, "measure_gpu_use", measured)
     monkeypatch.setattr(ray_tune, "_run", train)
-    packed = Slots(1, 0.125, 16)
-    with ray_tune.open_ray(packed, measures_use=True) as runner:
-        runner(["sound", "another"], 1, Heard(), print)
-        runner(["broken"], 1, Heard(), print)
-        with ray_tune.open_ray(packed, measures_use=True) as again:
-            again(["broken"], 1, Heard(), print)
-        with ray_tune.open_ray(packed) as told:
-            told(["sound"], 1, Heard(), print)
-    assert ran == [Slots(1, 0.5, 4), Slots(1, 0.5, 4), packed, packed]
+    least, rest = Slots(1, 0.125, 16), (1, Heard(), print)
+    with ray_tune.open_ray(least, [machine], measures_use=True) as runner:
+        runner(jobs("one", "two"), *rest)
+        assert ray.cluster_resources()["GPU"] == 2
+        assert said == []  # each has a GPU of its own
+        outcome = runner(jobs(*map(str, range(9))), *rest)
+        ended = time.monotonic() + 30
+        while Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists():
+            assert time.monotonic() < ended, "the process that measured holds the GPU"
+            time.sleep(0.1)
+        assert outcome.slots == runner(jobs("broken"), *rest).slots == 4
+        with ray_tune.open_ray(least, [machine], measures_use=True) as again:
+            again(jobs("broken", "other", "third"), *rest)
+        with ray_tune.open_ray(least, [machine], measures_use=True) as learning:
+            learning(jobs("one", "two", "three", learned="steps"), *rest)
+        with ray_tune.open_ray(least) as told:
+            told(jobs("one"), *rest)
+    whole = Slots(1, 1.0, 2)
+    assert ran == [whole, Slots(1, 0.5, 4), whole, Slots(1, 0.5, 4), Slots(1, 0.5, 4), least]
     assert said == [
-        "one candidate keeps a GPU busy 30% of its time, in 1.0 GiB: 2 at a time on each",
-        "a GPU takes 8 candidates by memory alone: OSError: no driver",
+        "one candidate keeps a GPU busy 30% of its time, in 1.0 GiB: up to 2 share one",
+        "how busy one candidate keeps a GPU could not be measured (OSError: no driver): up to 8 "
+        "share one",
     ]
 
 

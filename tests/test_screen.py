@@ -269,7 +269,7 @@ def test_what_takes_seconds_before_the_first_table_is_said(monkeypatch):
             yield
 
     stub = types.ModuleType("ray_tune")
-    stub.open_ray = lambda slots, **how: nullcontext("runner")
+    stub.open_ray = lambda *slots, **how: nullcontext("runner")
     monkeypatch.setitem(sys.modules, "lagsearch.running.workers.ray_tune", stub)
     with _open_ray(None, Listen())() as runner:
         assert (runner, said) == ("runner", ["loading Ray"])

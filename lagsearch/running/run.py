@@ -43,7 +43,7 @@ from lagsearch.running.jobs import (
 )
 from lagsearch.running.stage import Shared
 from lagsearch.running.trainers.checks import check_trainer
-from lagsearch.running.workers.nodes import Node
+from lagsearch.running.workers.nodes import Node, this_machine
 from lagsearch.running.workers.serial import (
     OpenRunner,
     Runner,
@@ -212,7 +212,7 @@ def prepared(
         objective=objective,
         compute=compute,
         source_threads=for_sources.all_cpus,
-        open_runner=open_serial if serial else _open_ray(slots, watch, first.space),
+        open_runner=open_serial if serial else _open_ray(slots, watch, nodes, first.space),
         open_alone=_open_alone(slots_alone(first.space.resources, slots, nodes), nodes, watch),
         open_source=_open_alone(for_sources, nodes, watch),
         open_sources=None if serial or for_sources.number == 1 else _open_ray(for_sources, watch),
@@ -237,7 +237,7 @@ def _placed(
         LagsearchError: There is no room for one, or no compiler for what is to be compiled here.
     """
     first = plan.file.stages[0]
-    memory = [each.cost.memory_bytes for each in plan.candidates] * len(first.space.seeds)
+    memory = [each.cost.memory_bytes for each in plan.candidates]
     compute, slots = _resources(first, memory, nodes, only_grows=only_grows)
     trains = first.space.trainer is None and not only_grows
     is_training = trains or any(each.checkpoint is None for each in plan.stages[0].sources)
@@ -345,22 +345,28 @@ def _open_alone(slots: Slots, nodes: Sequence[Node] | None, watch: Watch) -> Ope
     return open_serial if nodes is None else _open_ray(slots, watch)
 
 
-def _open_ray(slots: Slots, watch: Watch, space: Space | None = None) -> OpenRunner:
+def _open_ray(
+    slots: Slots,
+    watch: Watch,
+    nodes: Sequence[Node] | None = None,
+    space: Space | None = None,
+) -> OpenRunner:
     """Return what gives the runner that trains candidates in Ray.
 
     Args:
         slots: Where they run.
         watch: Follows.
+        nodes: The nodes that candidates run on; None is this machine.
         space: Of candidates, which may share GPUs.
     """
-    measures_use = (
-        space is not None and space.resources.gpus_per_candidate == "auto" and space.trainer is None
-    )
+    is_free = space is not None and space.resources.gpus_per_candidate == "auto"
+    shared = () if not (is_free and slots.gpus) else nodes or (this_machine(),)
+    measures_use = is_free and space is not None and space.trainer is None
 
     def opened() -> AbstractContextManager[Runner]:
         with watch.doing("loading Ray", is_brief=True):  # seconds, the first time
             from lagsearch.running.workers.ray_tune import open_ray
 
-        return open_ray(slots, measures_use=measures_use)
+        return open_ray(slots, shared, measures_use=measures_use)
 
     return opened

@@ -504,7 +504,8 @@ class Resources(StrictModel):
     """Threads of one candidate; as many candidates run at a time as fit."""
     gpus_per_candidate: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """A share of a GPU, 0 without one. With `auto`, candidates share a GPU where there are more of
-    them than GPUs, as far as memory allows and as one of them, measured, leaves it idle."""
+    them than GPUs, as far as their memory estimate allows and one of them, measured, leaves it
+    idle (with a `trainer`, nothing is measured)."""
     devices_per_candidate: PositiveInt | None = None
     """GPUs that train one candidate together, each with some sequences of every step; without a GPU
     that many processes. One when left out."""

@@ -1,6 +1,5 @@
 """Ray, started on this machine or joined as the cluster that RAY_ADDRESS names, and its nodes."""
 
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -123,7 +122,8 @@ def started(slots: Slots, watch: Watch) -> Iterator[None]:
     options = {
         "address": "local",
         "num_cpus": slots.all_cpus * slots.number,
-        "num_gpus": math.ceil(slots.all_gpus * slots.number),
+        # where candidates share GPUs, they may come to need more of one
+        "num_gpus": this_machine().gpus if slots.gpus % 1 else int(slots.all_gpus) * slots.number,
     }
     with _connected("this machine", watch, include_dashboard=False, **options):
         yield

@@ -59,6 +59,7 @@ def gpu_use_of(steps: Iterator[object]) -> GpuUse:
         torch.cuda.synchronize()
 
     train(_WARM_STEPS)
+    torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     train(_STEPS)
     wall_us = (time.perf_counter() - began) * 1e6

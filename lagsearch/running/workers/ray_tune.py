@@ -29,9 +29,9 @@ from lagsearch.running.workers.cluster import (  # before ray: it sets it up
     started,
 )
 from lagsearch.running.workers.gpu_use import measure_gpu_use
-from lagsearch.running.workers.nodes import near
+from lagsearch.running.workers.nodes import Node, near
 from lagsearch.running.workers.serial import Finished, Outcome, Runner
-from lagsearch.running.workers.slots import Slots, share_by_use
+from lagsearch.running.workers.slots import Slots, share_by_use, spread
 from lagsearch.running.workers.spread import Place, WorkerPlaces, place_here
 from lagsearch.running.workers.team import RankLost
 from lagsearch.training.job import Job
@@ -203,7 +203,9 @@ class _Follow(tune.Callback):  # type: ignore[misc]
 
 
 @contextmanager
-def open_ray(slots: Slots, *, measures_use: bool = False) -> Iterator[Runner]:
+def open_ray(
+    slots: Slots, nodes: Sequence[Node] = (), *, measures_use: bool = False
+) -> Iterator[Runner]:
     """Give a runner that trains as many jobs at a time as there are slots.
 
     Ray starts on this machine with its first call, unless a cluster was joined before, and stays
@@ -211,40 +213,56 @@ def open_ray(slots: Slots, *, measures_use: bool = False) -> Iterator[Runner]:
 
     Args:
         slots: Where candidates run.
+        nodes: All, where candidates may get a larger share of a GPU than that of the slots.
         measures_use: Whether candidates share a GPU only as far as one is seen to leave it idle.
     """
-    found = slots
-    is_open = measures_use and 0 < slots.gpus < 1
+    least, most, is_measured = slots, 0, not measures_use
 
     with ExitStack() as stack:
 
         def runner(jobs: Sequence[Job], until: int, watch: Watch, finished: Finished) -> Outcome:
-            nonlocal found, is_open
+            nonlocal least, most, is_measured
             if not ray.is_initialized():
                 stack.enter_context(started(slots, watch))
-            if is_open:
-                found, is_open = _slots_by_use(slots, jobs[0], watch), False
-            return _run(jobs, until, found, watch, finished)
+            own = _own_slots(least, jobs, nodes)
+            if own.gpus % 1 and not is_measured:
+                least, is_measured = _slots_by_use(least, jobs, watch), True
+                own = _own_slots(least, jobs, nodes)
+            most = max(most, own.number)
+            return replace(_run(jobs, until, own, watch, finished), slots=most)
 
         yield runner
 
 
-def _slots_by_use(slots: Slots, job: Job, watch: Watch) -> Slots:
-    """Return slots of the share of a GPU that one job, measured on one, leaves to others."""
-    measure = ray.remote(measure_gpu_use).options(num_cpus=slots.cpus, num_gpus=1)
+def _own_slots(slots: Slots, jobs: Sequence[Job], nodes: Sequence[Node]) -> Slots:
+    """Return the slots of these jobs."""
+    return spread(slots, len(jobs), nodes) if nodes and slots.gpus % 1 else slots
+
+
+def _slots_by_use(slots: Slots, jobs: Sequence[Job], watch: Watch) -> Slots:
+    """Return slots of the share of a GPU that one job, measured on one, leaves to others.
+
+    A job that first learns how it grows is not measured: that takes long, and other memory.
+    """
+    job = next((each for each in jobs if each.plan.learned is None), None)
+    if job is None:
+        return slots
+    # in a process of its own, which leaves the GPU again
+    measure = ray.remote(num_cpus=slots.cpus, num_gpus=1, max_calls=1)(measure_gpu_use)
+    what = "how busy one candidate keeps a GPU"
     try:
-        with watch.doing("measuring how busy one candidate keeps a GPU", is_brief=True):
+        with watch.doing(f"measuring {what}", is_brief=True):
             use = ray.get(measure.remote(job))
     except ray.exceptions.RayError as error:
-        watch.say(f"a GPU takes {1 / slots.gpus:.0f} candidates by memory alone: {cause_of(error)}")
+        up_to = f"up to {1 / slots.gpus:.0f} share one"
+        watch.say(f"{what} could not be measured ({cause_of(error)}): {up_to}")
         return slots
     share = share_by_use(slots.gpus, use)
-    gpus = ray.cluster_resources()["GPU"]
     watch.say(
         f"one candidate keeps a GPU busy {use.busy:.0%} of its time, in "
-        f"{use.peak_bytes / 2**30:.1f} GiB: {1 / share:.0f} at a time on each"
+        f"{use.peak_bytes / 2**30:.1f} GiB: up to {1 / share:.0f} share one"
     )
-    return replace(slots, gpus=share, number=min(slots.number, int(gpus / share)))
+    return replace(slots, gpus=share)
 
 
 def _run(

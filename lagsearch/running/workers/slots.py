@@ -17,9 +17,6 @@ _ON_A_GPU = (8, 4, 2, 1)
 """Candidates that may share a GPU, the most first; their shares are exact as binary fractions."""
 
 _USABLE = 0.9
-_FULL = 0.6
-"""From this share of busy time on, candidates that take turns on a GPU gain nothing."""
-
 _SURELY = {"cpu": 0.75, "cuda": 0.5}
 """What is surely needed of an estimate: it may be off by a quarter, and bf16 keeps half as much."""
 _MOST_NAMED = 8
@@ -367,10 +364,10 @@ def describe(compute: Compute, cluster: Sequence[Node] | None = None) -> dict[st
 
 
 def gpu_share(memory_bytes: Sequence[int | None], nodes: Sequence[Node], cpus: int) -> float:
-    """Return the share of a GPU that one candidate gets, 0 without a GPU.
+    """Return the least share of a GPU that a candidate may get, 0 without a GPU.
 
-    Any one fits in the memory of its share, and no more share a GPU than must: others stay on
-    GPUs of their own. Shares are bookkeeping: nothing keeps a candidate from taking more.
+    Any one fits in the memory of its share; no more share a GPU than there are CPUs for. Shares are
+    bookkeeping: nothing keeps a candidate from taking more.
 
     Args:
         memory_bytes: Estimate of each candidate's training, None where there is none.
@@ -381,29 +378,46 @@ def gpu_share(memory_bytes: Sequence[int | None], nodes: Sequence[Node], cpus: i
     if not there:
         return 0.0
     known = [each for each in memory_bytes if each is not None]
-    if len(known) < len(memory_bytes):
+    if not known or len(known) < len(memory_bytes):
         return 1.0
     needed = max(known) * 1.2 + _GPU_CONTEXT_BYTES
-    gpus = sum(each.gpus for each in nodes)
     by_cpus = max(each.cpus // cpus / each.gpus for each in nodes if each.gpus)
-    wanted = min(len(known) / gpus, by_cpus)
-    enough = next((each for each in reversed(_ON_A_GPU) if each >= wanted), _ON_A_GPU[0])
-    return 1 / min(enough, _most_on_a_gpu(_USABLE * min(there) / needed))
+    return 1 / min(_enough_on_a_gpu(by_cpus), _most_on_a_gpu(_USABLE * min(there) / needed))
 
 
 def share_by_use(share: float, use: GpuUse) -> float:
-    """Return the share of a GPU that a candidate gets when it is known what one takes.
+    """Return the least share of a GPU that a candidate may get when it is known what one takes.
 
-    Candidates that share a GPU take turns: nothing is gained where one nearly fills its time.
+    Candidates that share a GPU take turns: nothing is gained where one keeps it busy for more than
+    half of its time.
 
     Args:
-        share: What it would get; it never gets less.
+        share: What it might get without that.
         use: What one takes.
     """
-    by_time = 1 if use.busy >= _FULL else _most_on_a_gpu(1 / max(use.busy, 1 / _ON_A_GPU[0]))
+    by_time = _most_on_a_gpu(1 / max(use.busy, 1 / _ON_A_GPU[0]))
     needed = use.peak_bytes * 1.1 + _GPU_CONTEXT_BYTES
     return max(share, 1 / min(by_time, _most_on_a_gpu(_USABLE * use.gpu_bytes / needed)))
 
 
+def spread(slots: Slots, number: int, nodes: Sequence[Node]) -> Slots:
+    """Return slots for so many models, no more of them on a GPU than must be.
+
+    Ray fills one GPU after the other: where all have room, each gets a whole one.
+
+    Args:
+        slots: Where they may run, with the least share of a GPU that each may get.
+        number: Models that are to be trained now.
+        nodes: All.
+    """
+    gpus = sum(each.gpus for each in nodes)
+    share = max(slots.gpus, 1 / _enough_on_a_gpu(number / gpus))
+    return slots_on(nodes, slots.cpus, share, slots.devices)
+
+
 def _most_on_a_gpu(room: float) -> int:
     return next((each for each in _ON_A_GPU if each <= room), 1)
+
+
+def _enough_on_a_gpu(wanted: float) -> int:
+    return next((each for each in reversed(_ON_A_GPU) if each >= wanted), _ON_A_GPU[0])
