@@ -153,15 +153,9 @@ def listens_on(pid):
             own.add(os.readlink(each).removeprefix("socket:[").removesuffix("]"))
     found = set()
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        (
-            _,
-            local,
-            _,
-            state,
-            *_,
-        ) = fields = line.split()
-        if state == "0A" and fields[9] in own:
-            found.add(socket.inet_ntoa(bytes.fromhex(local.partition(":")[0])[::-1]))
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in own:
+            found.add(socket.inet_ntoa(bytes.fromhex(fields[1].partition(":")[0])[::-1]))
     return found
 
 

@@ -439,7 +439,7 @@ def test_a_search_waits_for_a_new_node_where_none_is_left(
             line = process.stdout.readline()
             assert line, said
             said += line
-        assert "no node holds one candidate any more (1 CPUs, 0 GPUs); waiting" in said
+        assert "no node holds one candidate any more (1 CPU, 0 GPUs); waiting" in said
         nodes.start(1)
         ended(process)
     assert list((tmp_path / "local" / "lagsearch").glob("*.safetensors"))

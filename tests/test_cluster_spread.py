@@ -123,7 +123,7 @@ def test_winner_and_sources_span_nodes_by_themselves():
 def test_what_all_nodes_together_have_no_room_for_is_refused():
     at = refused(
         r"all nodes of the cluster have room for 12 of the 13 devices of one candidate \(each "
-        r"1 CPUs, 0 GPUs\): a \(4 CPUs\), a \(4 CPUs\), a \(4 CPUs\)",
+        r"1 CPU, 0 GPUs\): a \(4 CPUs\), a \(4 CPUs\), a \(4 CPUs\)",
         [CPU] * 3,
         devices_per_candidate=13,
     )
@@ -136,7 +136,7 @@ def test_what_all_nodes_together_have_no_room_for_is_refused():
     )
     for key in ("winner", "sources"):
         at = refused(
-            r"are more than all nodes of the cluster have room for, 8: a \(4 CPUs\), a",
+            r"are more than the 8 devices for which the cluster has room: a \(4 CPUs\), a",
             [CPU, CPU],
             **{key: Placement(devices=9)},
         )
@@ -364,7 +364,7 @@ def test_the_winner_alone_lies_on_two_nodes(cluster, write_space, tmp_path, cach
     path = write_space(("search: {", "resources: {winner: {devices: 2}}\nsearch: {"))
     asked = "--set", "resources.winner.devices=3"
     said = ended(begin(cluster, path, tmp_path / "joined", *asked), 2).splitlines()[-1]
-    assert "winner.devices 3: are more than all nodes of the cluster have room for, 2: " in said
+    assert "winner.devices 3: are more than the 2 devices for which the cluster has room: " in said
     asked = "--set", "resources.devices_per_candidate=3"
     said = ended(begin(cluster, path, tmp_path / "joined", *asked), 2).splitlines()[-1]
     assert "all nodes of the cluster have room for 2 of the 3 devices of one candidate" in said

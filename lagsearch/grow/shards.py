@@ -88,14 +88,16 @@ def write_shards(
     seen: set[StoredTensor] = set()
     written = 0
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as writer:
         try:
             copying: list[Future[int]] = [pool.submit(_copy, each, seen) for each in shards]
             for shard in shards:
                 if make is not None and any(each.copied is None for each in shard.entries):
-                    for size in _make(shard, make, pool):
+                    for size in _make(shard, make, writer):
                         written += size
                         yield written
+                        for done in filter(Future.done, copying):
+                            done.result()  # what is wrong there is not waited for
             for done in as_completed(copying):
                 written += done.result()
                 yield written
@@ -138,7 +140,7 @@ def _begin(folder: Path, cut: Sequence[Sequence[WrittenTensor]]) -> list[_Shard]
     return shards
 
 
-def _make(shard: _Shard, make: Make, pool: Executor) -> Iterator[int]:
+def _make(shard: _Shard, make: Make, writer: Executor) -> Iterator[int]:
     """Write what of a shard is made, each part while the next one is made.
 
     Yields:
@@ -149,7 +151,7 @@ def _make(shard: _Shard, make: Make, pool: Executor) -> Iterator[int]:
     for made in make(list(asked)):
         if writing is not None:
             yield writing.result()
-        writing = pool.submit(_write_made, shard, made)
+        writing = writer.submit(_write_made, shard, made)
     if writing is not None:
         yield writing.result()
 

@@ -98,8 +98,8 @@ def grow(
     """Write the grown checkpoint in the sources' types, and compare outputs before and after.
 
     The checkpoint appears in one move when it is complete. What is only copied goes from file to
-    file; what is made is in memory one shard at a time. Nothing waits until it is on the disk: the
-    sources are still there, and so is the command.
+    file; of what is made, a layer is in memory, and the one before it while it is written. Nothing
+    waits until it is on the disk: the sources are still there, and so is the command.
 
     Args:
         growth: What is grown into what.

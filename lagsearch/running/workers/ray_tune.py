@@ -173,7 +173,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._heed()
         name = trial.config["candidate"]
         if is_joined():
-            node = ", ".join(each["node"] for each in self.places.get(name, ())) or "a node"
+            node = " and ".join(each["node"] for each in self.places.get(name, ())) or "a node"
             again = f"it is trained on from its last state, try {trial.num_failures} of {_TRIES}"
             self.watch.say(f"{name}: lost its worker on {node} ({self.cause.text}); {again}")
 

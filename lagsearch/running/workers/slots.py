@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lagsearch.errors import ResourceError
+from lagsearch.errors import ResourceError, counted
 from lagsearch.running.workers.gpu_use import GpuUse
 from lagsearch.running.workers.nodes import Node, machine_bytes, n_cpus, this_machine
 from lagsearch.space import Placement, Resources
@@ -52,7 +52,8 @@ class Slots:
 
     def __str__(self) -> str:
         """Return what one candidate takes, in words."""
-        return f"{self.all_cpus} CPUs, {self.all_gpus:g} GPUs"
+        gpus = "GPU" if self.all_gpus == 1 else "GPUs"
+        return f"{counted(self.all_cpus, 'CPU')}, {self.all_gpus:g} {gpus}"
 
     @property
     def places(self) -> list[dict[str, float]]:
@@ -156,8 +157,8 @@ def _spanned(wanted: Resources, slots: Slots, cluster: Sequence[Node] | None) ->
         if not own.number:
             has = f"this machine has ({_offered(nodes[0], slots.gpus)})"
             if cluster is not None:
-                room = _room(nodes, own)
-                has = f"all nodes of the cluster have room for, {room}: {_named(nodes)}"
+                room = counted(_room(nodes, own), "device")
+                has = f"the {room} for which the cluster has room: {_named(nodes)}"
             raise ResourceError(f"are more than {has}", ("resources", key, "devices"))
         found += nodes_for(nodes, own) if own.spans else []
     return found

@@ -16,6 +16,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
+from lagsearch.errors import ResourceError
 from lagsearch.running.workers.cluster import (  # before ray: it sets it up
     ANSWER_WITHIN_S,
     cause_of_loss,
@@ -186,12 +187,23 @@ def _open_store(lasting: ExitStack) -> str:
     """Open where the processes find each other; return its name for `torch.distributed`.
 
     It listens on this node's address in the cluster alone.
+
+    Raises:
+        ResourceError: It cannot listen there.
     """
     from torch import distributed
 
     address = _address()
     with socket.socket() as listening:
-        listening.bind((address, 0))
+        try:
+            listening.bind((address, 0))
+        except OSError as error:
+            raise ResourceError(
+                f"node {socket.gethostname()}: cannot listen on {address}, its address in the "
+                f"cluster ({error.strerror or error}); models on several nodes need an IPv4 "
+                "address of the node itself: give it to `ray start --node-ip-address`",
+                ("resources",),
+            ) from None
         port = listening.getsockname()[1]
         store = distributed.TCPStore(  # type: ignore[attr-defined]
             address,
