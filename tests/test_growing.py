@@ -408,6 +408,39 @@ def test_factors_that_are_none(checkpoint, grow, tmp_path, factor):
     assert "is no whole number above 3" in message
 
 
+def test_a_width_is_asked_for_by_a_key_of_the_model(checkpoint, grow, tmp_path):
+    source, out = checkpoint(), ("--out", tmp_path / "out")
+    code, _, err = grow(source, "--operator", "net2net", *out)
+    assert code == 2
+    assert "say how wide, e.g. --target intermediate_size=48 (now 24)" in err
+    code, _, err = grow(source, "--operator", "net2net", "--set", "factor=2", *out)
+    assert code == 2
+    assert "no setting 'factor'; known: split, noise; how large the target is, --target says" in err
+    source = checkpoint(GPT2, name="gpt2")
+    code, _, err = grow(source, "--operator", "lemon", *out)
+    assert (code, "e.g. --target n_embd=32 (now 16)" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [((), True), (("--set", "split=uneven"), False), (("--set", "noise=0.1"), False)],
+)
+def test_copies_that_stay_equal_are_told(checkpoint, grow, tmp_path, settings, is_told):
+    wider = ("--operator", "net2net", "--target", "intermediate_size=48", "--no-measure")
+    code, text, _ = grow(checkpoint(), *wider, *settings, "--out", tmp_path / "out")
+    assert code == 0
+    assert ("Warning: copied units get equal gradients" in text) == is_told
+
+
+def test_a_folder_like_a_name_that_is_not_there_is_named(checkpoint, grow, tmp_path, monkeypatch):
+    checkpoint(name="Stories")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = grow("storys", "--operator", "stack", "--set", "factor=2", "--out", "out")
+    assert code == 2
+    assert "storys: is no folder here (did you mean 'Stories'?) and cannot be fetched" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_a_setting_that_is_not_there_is_named(checkpoint, grow, tmp_path):
     options = ("--operator", "stack", "--set", "factr=2", "--out", tmp_path / "out")
     message = "stack has no setting 'factr'; did you mean 'factor'? known: factor, "

@@ -312,6 +312,32 @@ def test_a_changed_space_on_an_old_folder_is_refused(write_space, tmp_path):
         run(write_space(), tmp_path / "other")
 
 
+@pytest.mark.parametrize("write", ["write_space", "write_stages"])
+def test_a_space_that_a_person_wrote_is_not_written_over(request, tmp_path, write):
+    """Not even where it is the one that is run."""
+    space = request.getfixturevalue(write)()
+    own = tmp_path / "own"
+    own.mkdir()
+    mine = shutil.copy(space, own / "space.yaml")
+    before = mine.read_bytes()
+    with pytest.raises(RunFolderError, match=r"own: has a space\.yaml that no run wrote; choose"):
+        lagsearch.run(mine, out=own, serial=True, watch=Watch())
+    assert mine.read_bytes() == before
+    assert {each.name for each in own.iterdir()} <= {"space.yaml", "run.lock"}
+
+
+@pytest.mark.parametrize("write", ["write_space", "write_stages"])
+def test_a_run_that_was_killed_behind_its_first_write_goes_on(request, tmp_path, write):
+    from lagsearch.records.folder import RunFolder
+    from lagsearch.space import dump_yaml, load_space
+
+    file = load_space(request.getfixturevalue(write)())
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.space_file.write_text(dump_yaml(file.written_out()))
+    assert folder.agree(file).written_out() == file.written_out()
+
+
 def test_two_processes_do_not_share_a_folder(write_space, tmp_path):
     from lagsearch.records.folder import RunFolder
 

@@ -1,7 +1,7 @@
 """From what a user asks for to a growth: an operator, a space's candidate, a mergekit file."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,11 @@ from lagsearch.models.configs import (
     shape_of,
     target_shape,
 )
-from lagsearch.models.families import family_of
+from lagsearch.models.families import family_of, find_family
 from lagsearch.models.files import check_config, locate_checkpoint
 from lagsearch.models.headers import TYPES
 from lagsearch.models.tabled import TabledCheckpoint, open_tabled
-from lagsearch.operators import GrowthPlan, find_operator, make_candidate
+from lagsearch.operators import GrowthPlan, Operator, find_operator, make_candidate
 from lagsearch.space import load_space, read_yaml
 from lagsearch.storage.files import path_of
 
@@ -118,10 +118,12 @@ def _from_operator(request: GrowRequest, read: _Read) -> Growth:
         raise OperatorError(f"{operator} grows nothing: `lagsearch run` trains the checkpoint on")
     if found.takes != "several" and len(request.sources) > 1:
         raise OperatorError(f"{operator} takes one source; {len(request.sources)} are given")
-    _check_settings(request, found.settings.model_fields)
+    _check_settings(request, found)
     sources = read(request.sources)
     shapes = tuple(shape_of(each.config) for each in sources)
     settings = dict(request.settings)
+    if "depth" not in found.grows and not request.target:
+        raise OperatorError(_width_to_give(operator, sources[0].config))
     changes = dict(request.target) or _depth(shapes, operator, settings)
     letters = tuple(chr(ord("a") + place) for place in range(len(shapes)))
     shape = target_shape(sources[0].config, changes)
@@ -290,18 +292,30 @@ def _growth(
     return Growth(names, folders, plan, config, claims_exact=claims_exact)
 
 
-def _check_settings(request: GrowRequest, fields: Collection[str]) -> None:
+def _check_settings(request: GrowRequest, operator: Operator) -> None:
     """Check the names of settings before anything is read.
 
     Raises:
         MistakeError: The operator has no such setting.
     """
-    known = [*fields] if request.target else ["factor", *fields]
+    has_factor = "depth" in operator.grows and not request.target
+    known = [*(["factor"] if has_factor else []), *operator.settings.model_fields]
     for key in request.settings:
         if key not in known:
             names, hint = ", ".join(known) or "none", did_you_mean(key, known)
             message = f"{request.operator} has no setting {key!r}{hint}"
-            raise MistakeError(and_then(message, f"known: {names}"), key)
+            more = f"known: {names}; how large the target is, --target says"
+            raise MistakeError(and_then(message, more), key)
+
+
+def _width_to_give(operator: str, config: Any) -> str:
+    """Say how a width is asked for, by a key that the source has."""
+    family = find_family(config.model_type, config.to_dict())
+    keys = (family.size_keys.ffn, *family.size_keys.residual) if family else ("hidden_size",)
+    found = [(key, now) for key in keys if isinstance(now := getattr(config, key, None), int)]
+    key, now = found[0] if found else (keys[0], None)
+    example = f"{key}={2 * now} (now {now})" if now else f"{key}=N"
+    return f"{operator} grows in width: say how wide, e.g. --target {example}"
 
 
 def _depth(shapes: Sequence[ModelShape], operator: str, settings: dict[str, Any]) -> dict[str, Any]:

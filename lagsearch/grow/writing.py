@@ -14,7 +14,15 @@ from lagsearch.grow.shards import Make, WrittenTensor, write_shards
 from lagsearch.models.files import copy_along
 from lagsearch.models.headers import TYPES, most_common_type
 from lagsearch.models.tabled_configs import TabledConfig
+from lagsearch.operators import GrowthPlan
 from lagsearch.storage.files import appearing
+
+_TELL_EVERY_S = 2.0
+
+_EQUAL_COPIES = (
+    "copied units get equal gradients, and stay equal in training unless dropout, or a setting of "
+    "the operator (noise, split=uneven), tells them apart"
+)
 
 
 @dataclass(frozen=True)
@@ -120,8 +128,11 @@ def grow(
     with appearing(out, is_lasting=False) as making:
         making.mkdir()
         began = time.perf_counter()
+        told = began
         for written in write_shards(making, job.groups, job.make):
-            watch.say(f"written {written / 2**20:,.0f} of {total / 2**20:,.0f} MiB")
+            if time.perf_counter() - told > _TELL_EVERY_S:
+                watch.say(f"written {written / 2**20:,.0f} of {total / 2**20:,.0f} MiB")
+                told = time.perf_counter()
         job.save_config(making)
         copy_along(growth.sources[0], making)
         writing_s = time.perf_counter() - began
@@ -130,8 +141,13 @@ def grow(
         function = measured.words if is_compared else "outputs were not compared with the source's"
         write_grown_card(growth, making, function)
     warnings = (*job.notes, *([growth.plan.warning] if growth.plan.warning else ()))
+    warnings += (_EQUAL_COPIES,) if _keeps_copies_equal(growth.plan) else ()
     layers = growth.plan.layer_map()
     return Grown(out, layers, job.parameters, measured, total, writing_s, warnings)
+
+
+def _keeps_copies_equal(plan: GrowthPlan) -> bool:
+    return plan.width is not None and plan.width.keeps_copies_equal and not plan.noise
 
 
 def _tabled(growth: Growth, seed: int) -> _Job | None:

@@ -1,5 +1,6 @@
 """A checkpoint's folder: where it is, and which of its files are read and which go along."""
 
+import difflib
 import json
 import shutil
 from pathlib import Path
@@ -56,10 +57,27 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not fetch))
     except Exception as error:  # the hub raises many types; all mean: not to be had
         raise ModelError(
-            f"is no folder here and cannot be fetched from the hub ({brief(error)}); give a local "
-            "path, or set HF_HOME to a cache that has it, and HF_HUB_OFFLINE=1 where there is no "
-            "network"
+            f"is no folder here{_folder_like(name)} and cannot be fetched from the hub "
+            f"({_why(error)}); give a local path, or set HF_HOME to a cache that has it, and "
+            "HF_HUB_OFFLINE=1 where there is no network"
         ) from error
+
+
+def _folder_like(name: str) -> str:
+    """Return ` (did you mean 'x'?)` for the folder here that is nearest in name."""
+    here = [each.parent.name for each in Path().glob("*/config.json")]
+    by_small = {each.lower(): each for each in here}
+    nearest = difflib.get_close_matches(name.lower(), by_small, n=1)
+    return f" (did you mean {by_small[nearest[0]]!r}?)" if nearest else ""
+
+
+def _why(error: Exception) -> str:
+    """Say why the hub does not give a model."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if isinstance(error, LocalEntryNotFoundError):
+        return "it cannot be reached, and the cache has none of that name"
+    return brief(error)
 
 
 def check_config(folder: Path) -> None:

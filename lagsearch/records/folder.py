@@ -39,6 +39,7 @@ from lagsearch.space import (
     Space,
     SpaceFile,
     dump_space,
+    dump_yaml,
     evaluation_steps,
     expand_baselines,
     first_batches,
@@ -329,6 +330,7 @@ class RunFolder:
             self.check_free()
             return file
         recorded = self.file()
+        self._check_own(recorded, file)
         flags = {}
         if recorded.seeds[: len(file.seeds)] == file.seeds and recorded.seeds != file.seeds:
             flags["seeds of the run folder"] = f"search.seeds={list(recorded.seeds)}"
@@ -480,6 +482,24 @@ class RunFolder:
         """Compress the curves: a tenth of the size or so; they are read as before."""
         for path in sorted((self.path / "curves").glob("*.jsonl")):
             pack(path)
+
+    def _check_own(self, *files: SpaceFile) -> None:
+        """Check that the space here is one that a run wrote, and not one that a person wrote.
+
+        A run writes it first of all: one that was killed then has left nothing else.
+
+        Args:
+            files: That space, and the one to run.
+
+        Raises:
+            RunFolderError: It is a person's, which a run would write over.
+        """
+        if self.environment_file.is_file():
+            return
+        text = self.space_file.read_text(encoding="utf-8")
+        if text not in [dump_yaml(each.written_out()) for each in files]:
+            message = "has a space.yaml that no run wrote; choose another folder with --out"
+            raise RunFolderError(f"{self.path}: {message}")
 
     def check_free(self) -> None:
         """Check that a run may begin here.

@@ -116,6 +116,13 @@ class Width:
         return math.prod(lift.copied / lift.target for lift in lifts)
 
     @property
+    def keeps_copies_equal(self) -> bool:
+        """Whether copies of a unit get equal gradients: what reads them does so evenly."""
+        return any(
+            lift.copied > lift.source and lift.split == "even" for lift in self.lifts.values()
+        )
+
+    @property
     def fading(self) -> tuple[frozenset[str], ...]:
         """Units that grow, in the order in which a ramp fades them in: its stages."""
         grown = {name for name, lift in self.lifts.items() if lift.source != lift.target}
