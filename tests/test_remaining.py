@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import fields
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from lagsearch.planning.stage import recorded
 from lagsearch.records.curve import Evaluation, Failure, append
 from lagsearch.records.folder import RunFolder
 from lagsearch.records.strategy_input import search_settings
+from lagsearch.running.phases import Phases
 from lagsearch.running.remaining import Remaining
 from lagsearch.running.search import Searching
 from lagsearch.running.trainers import TrainerJob
@@ -279,6 +281,37 @@ def test_the_watch_is_told_what_comes_and_how_many_at_a_time(make, monkeypatch, 
     else:
         later = (made.later(winner, 10, 24, 2), last)
         assert begun == [("search", {*made.names, name}, 4, later)]
+
+
+def test_of_baselines_only_those_behind_it_come(make, monkeypatch):
+    """The first one loses its worker: another call tries it again, this one does not."""
+    made, begun = make("baselines: [{operator: continue, steps: 40}, continue]"), []
+    monkeypatch.setattr(RunFolder, "spend", lambda *what: None)
+    first, second = made.further
+
+    class Told(Watch):
+        def begin(self, phase, ends):
+            begun.append((phase, self.before.later))
+
+    def runner(jobs, until, watch, finished):
+        return Outcome(dict.fromkeys((job.name for job in jobs), "it is gone"), 0.0, 1)
+
+    own = {
+        "plan": made.plan,
+        "slots": ONE,
+        "watch": Told(),
+        "open_alone": lambda: nullcontext(runner),
+    }
+    own["make"] = SimpleNamespace(
+        folder=made.folder, profile=lambda name: None, alone=lambda job: job
+    )
+    lacking = (each.name for each in fields(Phases) if each.default is each.default_factory)
+    Phases(**dict.fromkeys(lacking) | own).baselines(made.jobs)
+    unit = made.jobs[first].flops_per_step
+    assert begun == [
+        (f"baseline {first}", (made.later(second, 0, 24, 4, unit),)),
+        (f"baseline {second}", ()),
+    ]
 
 
 # ---- a whole run ----
