@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from safetensors.numpy import save_file
-from test_trainer import trainer
+from test_trainer import RESUME, trainer
 
 import lagsearch
 from lagsearch.display.time_left import Later
@@ -79,7 +79,7 @@ class Made:
         """Leave what a training to a step leaves."""
         for name in names:
             job = self.jobs[name]
-            for each in (each for each in job.evaluate_at if each <= step):
+            for each in sorted({step, *(each for each in job.evaluate_at if each < step)}):
                 append(job.curve, Evaluation(each, 1.0, (1.0,) * 4, 1.0, each))
             words = {"step": str(step), "wall_s": "1.0"}
             if saved:
@@ -159,13 +159,13 @@ def test_finalists_and_baselines_come_under_every_seed(make):
 
 def test_what_failed_for_good_or_is_over_does_not_come(make):
     two = "baselines: [{operator: continue, steps: 40}, {operator: continue, steps: 30}]"
-    made = make(f"strategy: finalists, cut: 6, keep: half, {two}")
+    made = make(f"strategy: finalists, cut: 6, keep: 3, {two}")
     winner, (first, second) = made.names[0], made.further
     made.fail(first)
     for name in made.names[2:]:
         made.fail(name)
     finalists, *rest = made.after(6, [*made.names[:2], second])
-    assert finalists.models == 1 + 1, "of two that are left, and one baseline"
+    assert finalists.models == 2 + 1, "the two that are left, and one baseline"
     assert rest == [made.later(winner, 10, 24, 2), made.later(second, 10, 30, 3)]
     made.train(30, second)
     assert [*made.after(10, made.names[:2])] == [made.later(winner, 10, 24, 2)]
@@ -223,6 +223,16 @@ def test_a_resumed_run_does_not_count_what_is_done(make):
 
 
 @pytest.mark.parametrize(
+    ("search", "step"), [("", 10), ("strategy: finalists, cut: 6,", 6), ("oracle: true,", 24)]
+)
+def test_a_baseline_that_is_further_than_its_candidates_goes_on_from_there(make, search, step):
+    made = make(f"{search} {LONG}")
+    [name] = made.further
+    made.train(32, name)
+    assert made.after(step, made.names)[-1] == made.later(name, 32, 40, 1)
+
+
+@pytest.mark.parametrize(
     ("slots", "more"),
     [
         (Slots(1, 0.5, 2), ""),
@@ -252,6 +262,19 @@ def test_of_a_run_with_stages_nothing_is_known_before(make):
     made = make(LONG, has_stages=True)
     assert made.after(10) is None
     assert made.alone(made.names[0], 24, made.further) is None
+
+
+@pytest.mark.parametrize(("resume", "begin"), [(RESUME, 6), (None, 0)])
+def test_one_finalist_is_the_winner_at_the_cut(make, resume, begin):
+    own = trainer(resume=resume)
+    made = make(f"strategy: finalists, cut: 6, keep: 1, {LONG}", own=own)
+    [name] = made.further
+    winner, last = made.after(6)
+    assert (winner.models, winner.steps) == (
+        1,
+        pytest.approx((24 - begin) * made.jobs[made.names[0]].flops_per_step / made.unit),
+    )
+    assert last == made.later(name, begin, 40, 4 if begin else 5)
 
 
 @pytest.mark.parametrize("is_resumed", [False, True])

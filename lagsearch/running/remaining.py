@@ -77,15 +77,16 @@ class Remaining:
         unit = fmean(job.flops_per_step for job in jobs.values())
         at = {job.name: step for job in missing}
         if space.search.oracle:
-            found, at = self._all_to(end, jobs, at, unit), dict.fromkeys(jobs, end)
+            found, at = self._all_to(end, jobs, at, unit), self._missing(jobs, end)
         elif chosen is not None:
             found, at = [*self._alone({chosen: end}, jobs, at, unit)], at | {chosen: end}
         else:
             like = jobs[self.plan.candidates[0].name]
             cost = fmean(jobs[each.name].flops_per_step for each in self.plan.candidates) / unit
-            found = self._finalists(step, lag, jobs, unit) if step < lag else []
+            lag = step if (count := self._n_finalists()) == 1 else lag  # one alone is chosen
+            found = self._finalists(count, step, lag, jobs, unit) if step < lag else []
             found.append(_later(like, _from(like, lag), end, cost))
-            at |= {each.name: lag for each in self.plan.baselines}
+            at |= self._missing((each.name for each in self.plan.baselines), lag)
         ends = {name: jobs[name].training.steps for name in self.further}
         return *found, *self._alone(ends, jobs, at, unit)
 
@@ -117,15 +118,22 @@ class Remaining:
             for begin, each in left.items()
         ]
 
-    def _finalists(self, cut: int, lag: int, jobs: Mapping[str, Job], unit: float) -> list[Later]:
-        """Return the trainings of finalists and baselines from the cut to K, side by side."""
-        space, candidates = self.plan.space, self.plan.candidates
+    def _n_finalists(self) -> int:
+        """Return how many candidates are trained to K, of those that have not failed for good."""
+        space = self.plan.space
         alive = [
             each.name
-            for each in candidates
+            for each in self.plan.candidates
             if not any(self._has_failed(trial) for trial in space.trials(each.name))
         ]
-        count = space.n_finalists(len(alive)) * len(space.seeds)
+        return space.n_finalists(len(alive))
+
+    def _finalists(
+        self, count: int, cut: int, lag: int, jobs: Mapping[str, Job], unit: float
+    ) -> list[Later]:
+        """Return the trainings of finalists and baselines from the cut to K, side by side."""
+        space, candidates = self.plan.space, self.plan.candidates
+        count *= len(space.seeds)
         cost = fmean(jobs[each.name].flops_per_step for each in candidates)
         trials = [trial for each in self.plan.baselines for trial in space.trials(each.name)]
         beside = [
@@ -134,6 +142,10 @@ class Remaining:
         like, models = jobs[candidates[0].name], count + len(beside)
         share = (count * cost + sum(beside)) / models / unit if models else 0.0
         return [_later(like, _from(like, cut), lag, share, models)] if models else []
+
+    def _missing(self, names: Iterable[str], step: int) -> dict[str, int]:
+        """Return those that have still to come to a step, with that step: there they are then."""
+        return {name: step for name in names if not self.folder.is_over(name, step)}
 
     def _has_failed(self, name: str) -> bool:
         """Return whether a training failed for good."""
