@@ -294,6 +294,48 @@ def test_a_plan_says_how_to_measure_on_less_where_evaluations_cost_much(call, wr
     assert round(float(measured)) == int(then) <= 25
 
 
+def test_where_a_row_a_batch_is_too_much_there_are_fewer_batches(call, write_space):
+    """4 evaluations of 64 batches of a sequence: 64 x 4 / 3 / 4 steps beside the 10 of the search.
+
+    Of fewer than 4 batches nothing is said: then it is the number of evaluations.
+    """
+    few = "evaluation: {batches: 64, steps: [1, 5], thin: false, tokens: 1024}"
+    path = write_space(("evaluation: {batches: 4}", few))
+    _, out, _ = call("plan", path)
+    [told] = re.findall(r"The search's evaluations cost .*?%\.", " ".join(out.split()))
+    tokens, batches, then = re.search(
+        r"evaluation.tokens=(\d+) --set evaluation.batches=(\d+) .* (\d+)%\.", told
+    ).groups()
+    assert int(batches) == int(0.25 * 10 / (4 / 3 / 4)) == 7
+    assert (int(tokens), int(then)) == (7 * 16, round(100 * 7 * 4 / 3 / 4 / 10))
+    fewer = ["--set", f"evaluation.tokens={tokens}", "--set", f"evaluation.batches={batches}"]
+    _, out, error = call("plan", path, *fewer)
+    assert error == ""
+    assert "evaluations cost" not in out
+    measured = re.search(r"([\d.]+)% of the search", " ".join(out.split()))[1]
+    assert round(float(measured)) == int(then)
+    often = ["--set", "evaluation={batches: 4, steps: [1, 2, 3, 4, 5, 6, 7, 8, 9], tokens: 64}"]
+    _, out, _ = call("plan", path, *often)
+    line = " ".join(out.split())
+    assert re.search(r"evaluations cost 37% .*?; fewer evaluation\.steps cost less\.", line)
+
+
+def test_of_losses_that_a_trainer_logs_there_is_no_cost(call, write_space):
+    trainer = "trainer: {command: 'x {checkpoint} {out} {steps}', losses: {format: jsonl, key: a}}"
+    path = write_space(("search: {lag: 10}", f"search: {{lag: 10}}\n{trainer}"))
+    options = ["--set", "evaluation.batches=64", "--set", "trainer.evaluate=trainer"]
+    code, out, error = call("plan", path, *options)
+    line = " ".join(out.split())
+    assert code == 0, error
+    assert "evaluations cost" not in line
+    assert "its evaluations 0.00e+00 1, by the trainer" in line
+    told = json.loads(call("plan", path, *options, "--json")[1])
+    assert told["flops"]["evaluations"] == 0
+    assert {each["evaluation_flops"] for each in told["candidates"]} == {0}
+    _, out, _ = call("plan", path, *options[:2])
+    assert "evaluations cost" in out, "where lagsearch measures, there is"
+
+
 def test_a_plan_with_stages_as_json(call, write_stages):
     code, out, _ = call("plan", write_stages(), "--json")
     told = json.loads(out)

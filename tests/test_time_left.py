@@ -123,6 +123,15 @@ def test_what_comes_later_is_counted_at_the_pace_of_now():
     assert left.seconds(9.0) - alone.seconds(9.0) == pytest.approx(2 * (50 + 2) + 100 + 2 * 2)
 
 
+def test_what_comes_later_is_trained_in_all_slots_though_one_alone_is_seen():
+    """After a resume one candidate is missing at the cut; then 4 finalists fill the 4 slots."""
+    for slots, rounds in ((1, 4), (3, 2), (4, 1)):
+        left = TimeLeft({"a": 100}, later=(Later(4, 50, 0),), slots=slots)
+        for step in range(9):
+            left.hear("a", float(step), step, 5.0, 0)
+        assert left.seconds(8.0) == pytest.approx(92 + rounds * 50)
+
+
 def test_of_one_that_goes_on_only_the_rest_is_to_come():
     left = TimeLeft({"a": 100, "b": 100}, {"a": 50, "b": 60})
     left.hear("a", 0.0, 0, None, 0)

@@ -104,7 +104,11 @@ def _search_steps(plan: "StagePlan", count: int) -> str:
 
 def _evaluations(plan: "StagePlan", share: float) -> str:
     """Say on how much losses are measured, how often, and what share of training that takes."""
+    from lagsearch.space import measures_itself
+
     measured, (batches, rows) = plan.evaluations, plan.validation_size
+    if measures_itself(plan.space):
+        return f"{len(measured)}, by the trainer"
     whole = sum(size == batches for size in measured.values())
     fewer = len(measured) - whole
     tokens = batches * rows * plan.space.data.sequence_length

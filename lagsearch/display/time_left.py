@@ -90,6 +90,7 @@ class TimeLeft:
         ends: Mapping[str, int],
         begun: Mapping[str, int] | None = None,
         later: Sequence[Later] = (),
+        slots: int = 1,
     ) -> None:
         """Begin.
 
@@ -97,10 +98,11 @@ class TimeLeft:
             ends: The step that each training is to reach, by name.
             begun: The steps from which some go on, by name; others begin at 0.
             later: What comes after them, and is counted too.
+            slots: How many are trained at a time then, where no more are seen side by side.
         """
         self._ends, self._begun, self._later = dict(ends), dict(begun or {}), tuple(later)
         self._known: dict[str, _Training] = {}
-        self._slots = 1
+        self._slots, self._slots_later = 1, slots
 
     def hear(
         self, name: str, at: float, step: int, val_loss: float | None, to_evaluate: int
@@ -140,8 +142,9 @@ class TimeLeft:
         for name in self._ends:
             if name not in self._known:
                 heapreplace(free_in, free_in[0] + self._whole(name, mean_s, evaluation_s))
+        slots = max(self._slots, self._slots_later)
         return max(free_in) + sum(
-            -(-each.models // self._slots) * (each.steps * mean_s + each.evaluations * evaluation_s)
+            -(-each.models // slots) * (each.steps * mean_s + each.evaluations * evaluation_s)
             for each in self._later
         )
 

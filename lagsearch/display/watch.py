@@ -53,6 +53,7 @@ class DoneBefore:
         unranked: Models that are shown beside the others, and not ranked.
         reached: How far those have come that go on.
         later: What the run trains after the phase; None where that is not known.
+        slots: How many models are trained at a time.
     """
 
     losses: Mapping[str, float] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class DoneBefore:
     unranked: frozenset[str] = frozenset()
     reached: Sequence[Progress] = ()
     later: Sequence[Later] | None = None
+    slots: int = 1
 
 
 class Watch:
@@ -131,7 +133,7 @@ class _Phase(Watch):
         self.state = dict.fromkeys(ends, "") | dict.fromkeys(there, "done")
         self.learned: dict[str, int] = {}
         begun = {each.name: each.step for each in before.reached}
-        self.pace = TimeLeft(ends, begun, before.later or ())
+        self.pace = TimeLeft(ends, begun, before.later or (), before.slots)
         for each in before.reached:
             self._place(each)
 

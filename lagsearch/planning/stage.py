@@ -1,6 +1,7 @@
 """A stage before it begins: one growth, and all that can be known of it."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -37,6 +38,7 @@ from lagsearch.planning.vocabulary import (
 )
 from lagsearch.selection import find_strategy
 from lagsearch.space import (
+    LEAST_BATCHES,
     Entry,
     Placement,
     Space,
@@ -48,6 +50,7 @@ from lagsearch.space import (
     expand,
     first_batches,
     matching,
+    measures_itself,
     thinned_steps,
 )
 from lagsearch.storage.files import digest
@@ -202,7 +205,12 @@ class StagePlan:
         return space.evaluation.batches, evaluated_rows(space, space.training.batch_size)
 
     def evaluated(self, cost: ModelCost) -> int:
-        """Return the FLOPs of one evaluation of a candidate, of all validation batches."""
+        """Return the FLOPs of one evaluation of a candidate, of all validation batches.
+
+        None are counted where a trainer of the user's own measures.
+        """
+        if measures_itself(self.space):
+            return 0
         return cost.evaluation_flops * math.prod(self.validation_size) // math.prod(self._asked)
 
     @property
@@ -231,20 +239,28 @@ class StagePlan:
     def evaluation_advice(self) -> str:
         """Say how to measure on less where evaluations cost much beside the search; else nothing.
 
-        With fewer tokens, as many batches are shorter, so that paired tests stay what they are.
+        With fewer tokens, as many batches are shorter, so that paired tests stay what they are;
+        fewer batches come after that.
         """
-        searched = self.search_flops()
-        share = self.evaluation_flops() / searched
-        batches, rows = self.validation_size
-        fewer = max(1, int(rows * MUCH_EVALUATED / share)) if share > MUCH_EVALUATED else rows
-        if fewer == rows:
+        searched, (batches, rows) = self.search_flops(), self.validation_size
+
+        def share(size: tuple[int, int]) -> float:
+            return replace(self, validation=size).evaluation_flops() / searched
+
+        if share((batches, rows)) <= MUCH_EVALUATED:
             return ""
-        then = replace(self, validation=(batches, fewer)).evaluation_flops() / searched
-        tokens = batches * fewer * self.space.data.sequence_length
+        told = f"The search's evaluations cost {share((batches, rows)):.0%} of its training FLOPs; "
+        sizes = [(batches, fewer) for fewer in range(rows - 1, 0, -1)]
+        sizes += [(fewer, 1) for fewer in range(batches - 1, LEAST_BATCHES - 1, -1)]
+        place = bisect_left(sizes, -MUCH_EVALUATED, key=lambda size: -share(size))
+        if place == len(sizes):
+            return f"{told}fewer evaluation.steps cost less."
+        size = sizes[place]
+        tokens = math.prod(size) * self.space.data.sequence_length
+        also = f" --set evaluation.batches={size[0]}" if size[0] < batches else ""
         return (
-            f"The search's evaluations cost {share:.0%} of its training FLOPs; --set "
-            f"evaluation.tokens={tokens} measures on {fewer / rows:.0%} of the tokens, and costs "
-            f"{then:.0%}."
+            f"{told}--set evaluation.tokens={tokens}{also} measures on "
+            f"{math.prod(size) / (batches * rows):.0%} of the tokens, and costs {share(size):.0%}."
         )
 
     @property

@@ -34,6 +34,7 @@ from lagsearch.running.workers.serial import (
     Outcome,
     Runner,
 )
+from lagsearch.running.workers.slots import Slots
 from lagsearch.selection import Order
 from lagsearch.storage.files import UNFINISHED, appearing
 from lagsearch.training.interrupted import told_where
@@ -54,6 +55,7 @@ class Phases:
         open_source: Gives what pretrains one source.
         open_sources: Gives what pretrains several at a time; None where that is one by one.
         compute_here: What this process may use.
+        slots: What candidates are trained on, and how many at a time.
         watch: Follows.
         brought: Sources that are checkpoints, by their names.
         downstream: What is evaluated at the end.
@@ -70,6 +72,7 @@ class Phases:
     open_source: OpenRunner
     open_sources: OpenRunner | None
     compute_here: Compute
+    slots: Slots
     watch: Watch
     brought: Mapping[str, CachedSource]
     downstream: Downstream
@@ -235,7 +238,8 @@ class Phases:
                 self._is_saved(job) or saved_at(job.state) is not None
             ):
                 return job
-            with self._timed("winner"), self._during("winner", job, steps, jobs):
+            then = self._further()
+            with self._timed("winner"), self._during("winner", job, steps, then, jobs):
                 profiled = replace(job, profile=self.make.profile(f"winner/{job.name}"))
                 outcome = self._alone(self.make.alone(profiled), steps)
             for reason in outcome.failures.values():
@@ -285,12 +289,13 @@ class Phases:
 
     def baselines(self, jobs: dict[str, Job]) -> None:
         """Train those on that are no candidates, or have more steps than all others."""
-        for name in self._further():
-            job = jobs[name]
+        names = self._further()
+        for place, name in enumerate(names, 1):
+            job, then = jobs[name], names[place:]
             until = job.training.steps
             if self.folder.is_over(job.name, until):
                 continue
-            with self._timed("baselines"), self._during("baseline", job, until, jobs):
+            with self._timed("baselines"), self._during("baseline", job, until, then, jobs):
                 profiled = replace(job, profile=self.make.profile(f"baselines/{name}"))
                 outcome = self._alone(self.make.alone(profiled), until)
             for reason in outcome.failures.values():
@@ -320,13 +325,21 @@ class Phases:
     @property
     def _remaining(self) -> Remaining:
         """What the run trains after its phases."""
-        return Remaining(self.plan, self.has_stages, self._further())
+        return Remaining(self.plan, self.folder, self.slots, self.has_stages, self._further())
 
     def _during(
-        self, phase: str, job: Job, until: int, jobs: Mapping[str, Job]
+        self, phase: str, job: Job, until: int, then: Sequence[str], jobs: Mapping[str, Job]
     ) -> AbstractContextManager[None]:
-        """Show one model that is trained alone, for as long as a block lasts."""
-        later = self._remaining.after(job, jobs)
+        """Show one model that is trained alone, for as long as a block lasts.
+
+        Args:
+            phase: In a word.
+            job: The model's.
+            until: The step to reach.
+            then: What is trained to its end after it, by name.
+            jobs: Those of all candidates and baselines.
+        """
+        later = self._remaining.after(job, until, then, jobs)
         before = DoneBefore(reached=going_on([job], until), later=later)
         return self.watch.during(f"{phase} {job.name}", {job.name: until}, before)
 

@@ -221,6 +221,7 @@ def prepared(
             if nodes is None
             else compute_here(compute)
         ),
+        slots=replace(slots, number=1) if serial else slots,
         devices=describe(compute, nodes),
         brought=_checkpoints(first, plan.stages[0], objective.kind, watch),
         watch=watch,

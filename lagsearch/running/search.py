@@ -83,15 +83,22 @@ class Searching:
             tried |= self._reach(order.step, [*order.candidates, *self.baselines], tried)
         if order is not None:
             self._stop(order.stopped)
-            self._reach(order.step, self.baselines, tried)
+            self._reach(order.step, self.baselines, tried, chosen=order.ranking[0])
 
-    def _reach(self, step: int, names: Collection[str], tried: Collection[str]) -> set[str]:
+    def _reach(
+        self,
+        step: int,
+        names: Collection[str],
+        tried: Collection[str],
+        chosen: str | None = None,
+    ) -> set[str]:
         """Train what has not come to a step up to there, under all seeds; return those jobs.
 
         Args:
             step: The step.
             names: Candidates and baselines.
             tried: Jobs of this process: those among them that failed are left as they are.
+            chosen: The candidate that wins, where that is known.
         """
         wanted = {trial for each in names for trial in self.space.trials(each)}
         missing = [
@@ -101,7 +108,7 @@ class Searching:
             and not self.folder.is_over(name, step)
             and not (name in tried and self.folder.curve(name).failure)
         ]
-        self._train(missing, step)
+        self._train(missing, step, chosen)
         return {job.name for job in missing}
 
     def _stop(self, stopped: Mapping[str, Stop]) -> None:
@@ -144,7 +151,7 @@ class Searching:
     def _unranked(self) -> frozenset[str]:
         return frozenset(trial for name in self.baselines for trial in self.space.trials(name))
 
-    def _train(self, missing: Sequence[Job], until: int) -> None:
+    def _train(self, missing: Sequence[Job], until: int, chosen: str | None = None) -> None:
         """Train jobs to a step, and let go of the states that are of no use."""
         if not missing:
             return
@@ -154,8 +161,10 @@ class Searching:
         missing = longest_first(missing, until, self.folder.reached)
         called = time.monotonic()
         try:
-            later = self.remaining.after_search(until, self.settings, self.jobs)
-            before = DoneBefore(there, until, self._unranked, going_on(missing, until), later)
+            rest, reached = self.remaining, going_on(missing, until)
+            later = rest.after_search(until, self.settings, self.jobs, missing, chosen)
+            slots = rest.slots.number
+            before = DoneBefore(there, until, self._unranked, reached, later, slots)
             with (
                 told_where([*map(self.jobs.__getitem__, there), *missing], until),
                 self.watch.during("search", {job.name: until for job in missing}, before),

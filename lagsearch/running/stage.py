@@ -31,6 +31,7 @@ from lagsearch.running.phases import Phases
 from lagsearch.running.sampling import open_sampling, sample
 from lagsearch.running.states import let_go
 from lagsearch.running.workers.serial import OpenRunner
+from lagsearch.running.workers.slots import Slots
 from lagsearch.space import StageFile
 from lagsearch.storage.files import digest
 from lagsearch.training.job import Compute, Job
@@ -54,6 +55,7 @@ class Shared:
         open_source: Gives what pretrains one source.
         open_sources: Gives what pretrains several at a time; None where that is one by one.
         compute_here: What this process may use.
+        slots: What candidates are trained on, and how many at a time.
         devices: What the run uses, for its record.
         brought: Sources that are checkpoints, by their names.
         watch: Follows.
@@ -71,6 +73,7 @@ class Shared:
     open_source: OpenRunner
     open_sources: OpenRunner | None
     compute_here: Compute
+    slots: Slots
     devices: Mapping[str, Any]
     brought: Mapping[str, CachedSource]
     watch: Watch
@@ -195,6 +198,7 @@ class StageRun:
             shared.open_source,
             shared.open_sources,
             shared.compute_here,
+            shared.slots,
             shared.watch,
             {**shared.brought, **self._brought()},
             self._downstream,

@@ -2,6 +2,7 @@
 
 from lagsearch.space.candidates import Entry, expand, expand_baselines
 from lagsearch.space.evaluation_steps import (
+    LEAST_BATCHES,
     annealed_steps,
     evaluated_rows,
     evaluation_steps,
@@ -71,6 +72,7 @@ from lagsearch.space.yaml_tree import (
 )
 
 __all__ = [
+    "LEAST_BATCHES",
     "MODELINE",
     "OF_ALL_STAGES",
     "OF_BUDGET",

@@ -73,10 +73,10 @@ def thinned_steps(space: Space) -> frozenset[int]:
 
 def first_batches(batches: int) -> int:
     """Return how many of some validation batches are measured at `thinned_steps`."""
-    return batches if batches < 2 * _LEAST else max(_LEAST, -(-batches // 4))
+    return batches if batches < 2 * LEAST_BATCHES else max(LEAST_BATCHES, -(-batches // 4))
 
 
-_LEAST = 4
+LEAST_BATCHES = 4
 """Validation batches that are measured at least, to tell chance apart."""
 
 

@@ -118,6 +118,11 @@ class Job:
     profile: Path | None = None
     tuned_for: dict[str, Any] | None = None
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it goes on from a saved state; else it begins anew with every step to reach."""
+        return True
+
     def goes_on_from(self, until: int) -> int:
         """Return the step from which it goes on, were it trained now: that of its saved state.
 

@@ -72,6 +72,11 @@ class TrainerJob(Job):
     beside: Beside = field(default_factory=lambda: Beside(Path()))
     where: Path = Path()
 
+    @property
+    @override
+    def can_go_on(self) -> bool:
+        return self.trainer.resume is not None or self.trainer.python is not None
+
     @override
     def goes_on_from(self, until: int) -> int:
         """Return the step of the trainer's own last checkpoint that is surely whole; 0 for none.
@@ -82,7 +87,7 @@ class TrainerJob(Job):
         Raises:
             CurvesError: To read its losses needs a library that is not installed.
         """
-        if self.trainer.resume is None and self.trainer.python is None:
+        if not self.can_go_on:
             return 0
         saved = saved_at(self.state)
         step = saved.step if saved else 0
