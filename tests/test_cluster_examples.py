@@ -1,5 +1,6 @@
 """The examples for clusters: the Slurm script on two nodes here, the KubeRay manifest."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -32,50 +33,68 @@ def write_program(path, text):
     path.chmod(0o755)
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_the_slurm_script_outlives_a_node(write_space, tmp_path, monkeypatch):
-    space, folder = write_space(*LONGER), tmp_path / "allocation"
+@pytest.fixture
+def submit(tmp_path):
+    """Run the script on two nodes of this machine; what it started ends with the test."""
+    folder = tmp_path / "allocation"
     programs = folder / "bin"
     programs.mkdir(parents=True)
     write_program(programs / "srun", SRUN)
     for name, module in (("ray", "ray.scripts.scripts"), ("lagsearch", "lagsearch.cli")):
         write_program(programs / name, PROGRAM.format(python=sys.executable, module=module))
-    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NNODES": "2"}
-    script = EXAMPLES / "slurm" / "run.sbatch"
-    job = subprocess.Popen(
-        ["bash", str(script), str(space), "run"],
-        cwd=folder,
-        env={
-            **os.environ,
-            **slurm,
-            "SLURM_CPUS_PER_TASK": "1",
-            "PATH": f"{programs}:{os.environ['PATH']}",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        while len(reached(folder / "run")) < 2:
-            assert job.poll() is None, job.stdout.read()
-            time.sleep(0.05)
-        killed(int((folder / "node-1.pid").read_text()))
-        said, _ = job.communicate(timeout=900)
-        assert job.returncode == 0, said
-        assert "lost its worker on" in said
-        assert len({each["node"] for each in places(folder.glob("run/curves/*.devices.json"))}) == 2
-        monkeypatch.setenv("LAGSEARCH_CACHE", str(folder / "cache"))
-        assert losses(report_of(folder / "run")) == losses(
-            finished(space, tmp_path / "whole").report
+    begun = []
+
+    def begin(space, **changes):
+        slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NNODES": "2", "SLURM_CPUS_PER_TASK": "1"}
+        # else as importing ray for one machine in this process left it
+        slurm["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
+        job = subprocess.Popen(
+            ["bash", str(EXAMPLES / "slurm" / "run.sbatch"), str(space), "run"],
+            cwd=folder,
+            env={**os.environ, **slurm, "PATH": f"{programs}:{os.environ['PATH']}", **changes},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
-    finally:
-        for each in ("node-0.pid", "node-1.pid"):
-            if (folder / each).is_file():
-                killed(int((folder / each).read_text()))
-        os.killpg(job.pid, signal.SIGKILL)
+        begun.append(job)
+        return job, folder
+
+    yield begin
+    for each in ("node-0.pid", "node-1.pid"):
+        if (folder / each).is_file():
+            killed(int((folder / each).read_text()))
+    for job in begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_slurm_script_outlives_a_node(write_space, submit, tmp_path, monkeypatch):
+    space = write_space(*LONGER)
+    job, folder = submit(space)
+    while len(reached(folder / "run")) < 2:
+        assert job.poll() is None, job.stdout.read()
+        time.sleep(0.05)
+    killed(int((folder / "node-1.pid").read_text()))
+    said, _ = job.communicate(timeout=900)
+    assert job.returncode == 0, said
+    assert "lost its worker on" in said
+    assert len({each["node"] for each in places(folder.glob("run/curves/*.devices.json"))}) == 2
+    monkeypatch.setenv("LAGSEARCH_CACHE", str(folder / "cache"))
+    assert losses(report_of(folder / "run")) == losses(finished(space, tmp_path / "whole").report)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_slurm_script_does_not_wait_for_ever_for_a_node(write_space, submit):
+    job, folder = submit(write_space(), SLURM_NNODES="3", WAIT_S="20")
+    said, _ = job.communicate(timeout=250)
+    assert job.returncode == 1
+    assert said.strip().endswith("Ray did not start on all 3 nodes: ray.log says why")
+    assert not (folder / "run").exists()
 
 
 FIELDS = {  # KubeRay's CRD API reference, docs.ray.io/en/master/kuberay/references/api.html
