@@ -5,6 +5,7 @@ import json
 import time
 from contextlib import nullcontext
 from dataclasses import fields
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,7 @@ from lagsearch.records.strategy_input import search_settings
 from lagsearch.running.phases import Phases
 from lagsearch.running.remaining import Remaining
 from lagsearch.running.search import Searching
-from lagsearch.running.trainers import TrainerJob
+from lagsearch.running.trainers import TrainerJob, advance
 from lagsearch.running.workers.serial import Outcome
 from lagsearch.running.workers.slots import Slots
 from lagsearch.storage.files import write_json
@@ -389,3 +390,31 @@ def test_what_is_counted_is_what_is_then_trained(write_space, tmp_path, search):
     for phase, counted, trained in watch.phases:
         assert counted == pytest.approx(end - trained), phase
     assert watch.phases[-1][1] == 0 < watch.phases[0][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resume", [RESUME, None])
+def test_what_is_counted_is_what_a_trainer_is_then_asked_for(
+    write_space, tmp_path, monkeypatch, resume
+):
+    words = "search: {lag: 10, cut: 6, strategy: finalists, keep: 2}\n"
+    three = (
+        "[0, 2], block_size: 1, init: [duplicate, random]",
+        "[0, 1, 2], block_size: 1, init: duplicate",
+    )
+    path = write_space((f"{PLAIN}\n", words + trainer(resume=resume)), three)
+    watch, asked = Counted(tmp_path / "run", path), []
+    command = advance.running_command
+
+    def running(line, *beside):
+        given = dict(pairwise(line))
+        steps = int(given["--steps"]) - int(given.get("--done", 0))
+        asked.append(steps * watch.flops[given["--name"]])
+        return command(line, *beside)
+
+    monkeypatch.setattr(advance, "running_command", running)
+    monkeypatch.setattr(watch, "trained", lambda: sum(asked))
+    lagsearch.run(path, out=tmp_path / "run", serial=True, watch=watch)
+    assert [phase for phase, *_ in watch.phases] == ["search", "search", "winner", "baseline"]
+    for phase, counted, trained in watch.phases:
+        assert counted == pytest.approx(sum(asked) - trained), phase
