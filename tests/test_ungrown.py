@@ -119,11 +119,13 @@ def test_it_begins_as_the_source_with_its_optimizer(write_space, tmp_path):
 
 
 def test_what_is_compared_is_counted_by_hand(write_space, tmp_path):
-    result = run(write_space(search("baselines: [{operator: continue, steps: matched}]")), tmp_path)
+    result = run(
+        write_space(search("baselines: [{operator: continue, steps: matched}]")), tmp_path / "run"
+    )
     report = result.report
     (own,) = report["growing"]["baselines"]
     step_flops = {
-        name: read(tmp_path, name)[24]["flops"] / 24 for name in (own["name"], result.winner)
+        name: read(result.folder, name)[24]["flops"] / 24 for name in (own["name"], result.winner)
     }
     assert own["name"] == "continue-matched"
     assert own["steps"] == math.ceil(24 * step_flops[result.winner] / step_flops[own["name"]])
@@ -131,7 +133,7 @@ def test_what_is_compared_is_counted_by_hand(write_space, tmp_path):
     assert list(comparison) == [each["name"] for each in report["candidates"]]
     for name, each in comparison.items():
         step = 24 if name == result.winner else 10
-        grown, other = read(tmp_path, name), read(tmp_path, own["name"])
+        grown, other = read(result.folder, name), read(result.folder, own["name"])
         point = each["equal_steps"]
         assert point["step"] == step
         assert point["val_loss"] == pytest.approx(grown[step]["val_loss"])
@@ -155,23 +157,23 @@ def test_what_is_compared_is_counted_by_hand(write_space, tmp_path):
 
 def test_without_a_schedule_that_falls_all_comparisons_are_fair(write_space, tmp_path):
     constant = ("{name: cosine, warmup_steps: 2}", "{name: constant}")
-    result = run(write_space(constant), tmp_path, oracle=True)
+    result = run(write_space(constant), tmp_path / "run", oracle=True)
     for each in result.report["growing"]["comparisons"]:
         assert each["equal_steps"]["step"] == 24
         assert each["equal_steps"]["is_fair"]
         assert each["equal_flops"]["is_fair"]
-        assert each["equal_flops"]["flops"] == read(tmp_path, "continue")[24]["flops"]
-    page = (tmp_path / "report.md").read_text()
+        assert each["equal_flops"]["flops"] == read(result.folder, "continue")[24]["flops"]
+    page = (result.folder / "report.md").read_text()
     assert page.splitlines()[2].startswith("**Growing ")
     assert "## Does growing pay off?" in page
     assert "| source `small`, before growth | 0 |" in page
     assert "|  | `continue` (baseline) | 0 1 2 |" in page
-    html = (tmp_path / "report.html").read_text()
+    html = (result.folder / "report.html").read_text()
     assert "source small, before growth" in html
     assert '"name":"continue"' in html
-    rows = (tmp_path / "tables" / "growing.csv").read_text().splitlines()
+    rows = (result.folder / "tables" / "growing.csv").read_text().splitlines()
     assert len(rows) == 1 + len(result.report["candidates"])
-    assert '"continue",3,24,' in (tmp_path / "tables" / "loss.csv").read_text()
+    assert '"continue",3,24,' in (result.folder / "tables" / "loss.csv").read_text()
 
 
 def without_times(report):
@@ -274,9 +276,9 @@ def test_it_goes_on_where_it_was_interrupted(write_space, tmp_path, phase):
 
 
 def test_it_is_trained_under_all_seeds(write_space, tmp_path):
-    result = run(write_space(search("seeds: [3, 5]")), tmp_path)
-    assert max(read(tmp_path, "continue")) == 24
-    assert max(read(tmp_path, "continue@5")) == 10
+    result = run(write_space(search("seeds: [3, 5]")), tmp_path / "run")
+    assert max(read(result.folder, "continue")) == 24
+    assert max(read(result.folder, "continue@5")) == 10
     comparison = {each["growth"]: each for each in result.report["growing"]["comparisons"]}
     seeds = {name: each["equal_steps"]["seeds"] for name, each in comparison.items()}
     assert seeds == {name: 1 if name == result.winner else 2 for name in comparison}
@@ -286,14 +288,14 @@ def test_it_is_trained_under_all_seeds(write_space, tmp_path):
 def test_a_masked_model_is_trained_on_too(write_space, tmp_path):
     masked = ("{name: causal}", "{name: masked}")
     bert = ("model_type: llama", "model_type: bert"), (", num_key_value_heads: 1", "")
-    result = run(write_space(masked, *bert), tmp_path)
+    result = run(write_space(masked, *bert), tmp_path / "run")
     own = baselines_of(result)["continue"]
     assert own["val_loss"]["0"] == result.report["sources"][0]["val_loss"]
 
 
 def test_sampled_candidates_have_it_too(write_space, tmp_path):
     path = write_space(search("strategy: optuna, candidates: 2"))
-    result = run(path, tmp_path)
+    result = run(path, tmp_path / "run")
     assert list(baselines_of(result)) == ["continue"]
     assert len(result.candidates) == 2
     assert {each["growth"] for each in result.report["growing"]["comparisons"]} == {
@@ -328,12 +330,12 @@ def test_as_a_candidate_it_is_a_baseline_all_the_same(write_space):
 
 
 def test_scratch_beside_the_candidates_is_not_ranked(write_space, tmp_path):
-    result = run(write_space(search("baselines: [continue, scratch]")), tmp_path)
+    result = run(write_space(search("baselines: [continue, scratch]")), tmp_path / "run")
     assert list(baselines_of(result)) == ["continue", "scratch"]
     assert "scratch" not in {each.name for each in result.candidates}
     assert result.report["savings"]["baseline"] == "scratch"
     (source,) = result.report["sources"]
-    rows = (tmp_path / "tables" / "loss_and_flops.csv").read_text().splitlines()
+    rows = (result.folder / "tables" / "loss_and_flops.csv").read_text().splitlines()
     counted = {
         cells[0].strip('"'): (int(cells[2]), float(cells[3]))
         for cells in (row.split(",") for row in rows[1:])

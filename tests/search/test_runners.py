@@ -162,7 +162,9 @@ def test_a_watch_that_cannot_be_pickled_follows_a_search(write_space, tmp_path):
             self.ended.append(name)
 
     watch = Locked()
-    lagsearch.run(write_space(("[duplicate, random]", "[duplicate]")), out=tmp_path, watch=watch)
+    lagsearch.run(
+        write_space(("[duplicate, random]", "[duplicate]")), out=tmp_path / "run", watch=watch
+    )
     assert {"lag-i0-b1-duplicate", "lag-i2-b1-duplicate"} <= {*watch.ended}
 
 
@@ -187,7 +189,7 @@ def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd,
 
     watch = Kills()
     space = write_space(("[duplicate, random]", "[duplicate]"), ("lag: 10", "lag: 20"))
-    lagsearch.run(space, out=tmp_path, watch=watch)
+    lagsearch.run(space, out=tmp_path / "run", watch=watch)
     [reason] = watch.failures.values()
     assert reason == (
         "its worker died: it crashed or was killed, as a system does where memory runs out"

@@ -66,7 +66,8 @@ OBJECTIVES = {
 def test_what_a_job_takes_of_a_gpu_is_measured_beside_its_files(job_of, monkeypatch):
     """On a CPU with a GPU's name: nothing keeps that GPU busy, and steps are steps."""
     job, stepped = job_of(), []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    for name in ("synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3)
     monkeypatch.setattr(
