@@ -101,6 +101,7 @@ def spaces(write_space, tmp_path):
     return found
 
 
+@pytest.mark.slow
 def test_damages_are_told_alike_with_torch_and_without_it(spaces):
     commands = [("plan", path) for path in spaces]
     without_it = in_one_process(

@@ -373,9 +373,10 @@ class Counted(PlainWatch):
     "search",
     [
         "strategy: finalists, cut: 6, keep: half, seeds: [3, 5]",
-        pytest.param("seeds: [3, 5], oracle: true", marks=pytest.mark.slow),
+        "seeds: [3, 5], oracle: true",
     ],
 )
+@pytest.mark.slow
 def test_what_is_counted_is_what_is_then_trained(write_space, tmp_path, search):
     words = f"search: {{lag: 10, {search}, {LONG}}}"
     path = write_space((PLAIN, words), LISTED, SCRATCH, ("[duplicate, random]", "duplicate"))

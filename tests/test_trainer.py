@@ -255,7 +255,8 @@ def test_a_checkpoint_without_a_step_is_exported(call, write, tmp_path):
     assert [each.step for each in curve(tmp_path / "run").evaluations][:2] == [0, 10]
 
 
-@pytest.mark.parametrize("how", ["oracle", pytest.param("listed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["oracle", "listed"])
 def test_one_checkpoint_for_all_steps_is_measured_at_each(call, write, tmp_path, how):
     """What is measured at a step is of that step, as with a checkpoint for each."""
     export = f"{{python}} {TRAINER} --export {{path}} --hf {{hf}} --init {{checkpoint}}"

@@ -518,8 +518,14 @@ def counted_by_torch(plan, stack, sources, target):
     return counter.get_total_flops(), {name: tuple(each.shape) for name, each in made.items()}
 
 
-@every_model
-@pytest.mark.parametrize(("operator", "settings"), OPERATORS)
+@pytest.mark.parametrize(
+    ("name", "operator", "settings"),
+    [
+        pytest.param(name, *each, marks=[] if name in ("llama", "bert") else pytest.mark.slow)
+        for name in MODELS
+        for each in OPERATORS
+    ],
+)
 def test_what_a_mix_takes_and_makes_is_what_torch_counts(name, operator, settings):
     n_planned = 0
     for sizes in SHAPES:
