@@ -37,7 +37,7 @@ from lagsearch.running.workers.slots import (
     describe,
     share_by_use,
     slots_of_sources,
-    spread,
+    with_fewest_on_a_gpu,
 )
 from lagsearch.space import Placement, Resources
 
@@ -97,10 +97,10 @@ def test_candidates_share_a_gpu_only_where_they_must():
         9: Slots(1, 0.25, 16),
         99: Slots(1, 0.25, 16),
     }.items():
-        assert spread(Slots(1, 0.25, 16), number, [H100]) == found
+        assert with_fewest_on_a_gpu(Slots(1, 0.25, 16), number, [H100]) == found
     unequal = [replace(H100, cpus=2), replace(H100, cpus=6)]  # as many as there are CPUs for
-    assert spread(Slots(1, 0.5, 8), 9, unequal) == Slots(1, 0.5, 8)
-    assert spread(Slots(1, 0.5, 8), 8, unequal) == Slots(1, 1.0, 6)
+    assert with_fewest_on_a_gpu(Slots(1, 0.5, 8), 9, unequal) == Slots(1, 0.5, 8)
+    assert with_fewest_on_a_gpu(Slots(1, 0.5, 8), 8, unequal) == Slots(1, 1.0, 6)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def devices(report):
 
 
 def reached(folder):
-    """Return the last evaluated step of each candidate, by the node that it is trained on."""
+    """Return a candidate that has begun and is not at K yet, by the node that it is trained on."""
     found = {}
     for path in folder.glob("curves/*.devices.json"):
         curve = path.with_name(path.name.replace(".devices.json", ".jsonl"))
@@ -394,6 +394,13 @@ def reached(folder):
         if steps and LAG not in steps:
             found[places([path])[-1]["node"]] = curve.stem
     return found
+
+
+def wait_until_reached(process, folder):
+    """Wait until a command has begun to train a candidate on a node."""
+    while not reached(folder):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
 
 
 @on_nodes
@@ -430,9 +437,7 @@ def test_a_search_waits_for_a_new_node_where_none_is_left(
         nodes.start(1)
         monkeypatch.setenv("LAGSEARCH_LOCAL", str(tmp_path / "local"))
         process = begin(nodes, path, folder)
-        while not reached(folder):
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.05)
+        wait_until_reached(process, folder)
         nodes.kill(1)
         said = ""
         while "; waiting" not in said:

@@ -18,7 +18,16 @@ from finished import finished
 from hypothesis import given
 from hypothesis import strategies as st
 from terminals import descendants
-from test_cluster import GIB, LONGER, begin, ended, losses, on_nodes, reached, report_of
+from test_cluster import (
+    GIB,
+    LONGER,
+    begin,
+    ended,
+    losses,
+    on_nodes,
+    report_of,
+    wait_until_reached,
+)
 
 from lagsearch.errors import ResourceError, SpaceError
 from lagsearch.records.devices import note_devices, read_devices, trained_on
@@ -285,9 +294,7 @@ def test_a_node_of_two_that_is_killed_is_replaced_by_a_third(
     """The third one is there, or is waited for, and then has room for all by itself."""
     path, folder = write_space(*together("fsdp", *LONGER)), tmp_path / "killed"
     process = begin(cluster, path, folder)
-    while not reached(folder):
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
+    wait_until_reached(process, folder)
     number, _ = running(cluster, kind)
     cluster.kill(number)
     said = ""
@@ -322,9 +329,7 @@ def test_nothing_is_left_of_a_candidate_on_two_nodes_that_is_interrupted(
 ):
     path, folder = write_space(*together("ddp", *LONGER)), tmp_path / "run"
     process = begin(cluster, path, folder)
-    while not reached(folder):
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
+    wait_until_reached(process, folder)
     started = [running(cluster, kind)[1] for kind in (b"ray::_RankActor", RANK_HERE)]
     process.send_signal(signal.SIGINT)
     ended(process, 130)
@@ -340,9 +345,7 @@ def test_a_process_of_two_nodes_that_is_killed_changes_no_loss(
 ):
     path, folder = write_space(*together("ddp", *LONGER)), tmp_path / "killed"
     process = begin(cluster, path, folder)
-    while not reached(folder):
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
+    wait_until_reached(process, folder)
     here, elsewhere = (running(cluster, kind)[1] for kind in (RANK_HERE, b"ray::_RankActor"))
     os.kill(elsewhere, signal.SIGKILL)
     line = read_until(process, "lost its worker").splitlines()[-1]
@@ -398,9 +401,7 @@ def test_nodes_with_networks_of_their_own_meet_on_their_addresses(
         for each in found:
             nodes.start(1, network=each, without=own)
         process = begin(nodes, path, folder, inside=found[0].inside)
-        while not reached(folder):
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.05)
+        wait_until_reached(process, folder)
         number, here = running(nodes, RANK_HERE)
         other, elsewhere = running(nodes, b"ray::_RankActor")
         assert listens_on(here) == {found[number].address}

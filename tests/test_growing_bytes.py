@@ -136,6 +136,30 @@ WIDTHS = {
 }
 
 
+def both_ways(request, folder, monkeypatch):
+    """Return what tables and what transformers' own model make of a growth.
+
+    Each is the tensors, the configuration as transformers reads it, and the growth; or what is said
+    against it.
+    """
+    found = []
+    for way in ("tables", "models"):
+        with monkeypatch.context() as patch:
+            if way == "models":
+                patch.setattr("lagsearch.grow.request.open_tabled", lambda folder: None)
+            try:
+                growth = find_growth(request)
+            except LagsearchError as refused:
+                found.append((str(refused), None, None))
+                continue
+            if way == "models":
+                assert growth.entries is None
+            grow(growth, folder / way, measure=False, seed=5)
+        config = AutoConfig.from_pretrained(folder / way).to_dict()
+        found.append((raw(folder / way), {**config, "_name_or_path": ""}, growth))
+    return found
+
+
 MADE = [
     pytest.param(
         name,
@@ -161,25 +185,33 @@ def test_what_is_made_is_what_transformers_models_are_filled_with(
     if name in ("combined", "stack"):
         depth = "n_layer" if "n_layer" in keys else "num_hidden_layers"
         target = {**(target if name == "combined" else {}), depth: 6}
-    request = GrowRequest((str(source),), name, WIDTHS[name], target)
-    found = {}
-    for way in ("tables", "models"):
-        if way == "models":
-            monkeypatch.setattr("lagsearch.grow.request.open_tabled", lambda folder: None)
-        try:
-            growth = find_growth(request)
-        except LagsearchError as refused:
-            found[way] = str(refused)
-            continue
-        width = growth.plan.width
-        is_random = width is not None and width.has_random  # drawn as a fresh model's
-        assert (growth.entries is not None) == (way == "tables" and not is_random)
-        grow(growth, tmp_path / way, measure=False, seed=5)
-        config = AutoConfig.from_pretrained(tmp_path / way).to_dict()
-        found[way] = raw(tmp_path / way), {**config, "_name_or_path": ""}
-    assert found["tables"] == found["models"]
-    is_post_norm = keys is BERT and name == "combined"  # no identity there
-    assert isinstance(found["tables"], str) == is_post_norm
+    tables, models = both_ways(
+        GrowRequest((str(source),), name, WIDTHS[name], target), tmp_path, monkeypatch
+    )
+    assert tables[:2] == models[:2]
+    assert isinstance(tables[0], str) == (keys is BERT and name == "combined")  # no identity there
+    width = tables[2].plan.width if tables[2] else None
+    is_random = width is not None and width.has_random  # drawn as a fresh model's
+    if tables[2]:
+        assert (tables[2].entries is not None) is not is_random
+
+
+@pytest.mark.parametrize(
+    "wider", [{"hidden_size": 32}, {"hidden_size": 32, "num_attention_heads": 8}]
+)
+def test_a_size_that_an_older_file_leaves_to_others_is_what_transformers_takes_it_for(
+    checkpoint, tmp_path, monkeypatch, wider
+):
+    """Without `head_dim` the size of a head follows from the source's width, not the target's."""
+    source = checkpoint()
+    keys = json.loads((source / "config.json").read_text())
+    del keys["head_dim"]
+    (source / "config.json").write_text(json.dumps(keys))
+    target = wider if len(wider) == 1 else {**wider, "num_key_value_heads": 4}
+    request = GrowRequest((str(source),), "net2net", {}, target)
+    tables, models = both_ways(request, tmp_path, monkeypatch)
+    assert tables[:2] == models[:2]
+    assert not isinstance(tables[0], str)
 
 
 def test_a_post_norm_model_and_two_sources(checkpoint, tmp_path):

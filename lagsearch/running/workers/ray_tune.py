@@ -31,7 +31,7 @@ from lagsearch.running.workers.cluster import (  # before ray: it sets it up
 from lagsearch.running.workers.gpu_use import measure_gpu_use
 from lagsearch.running.workers.nodes import Node, near
 from lagsearch.running.workers.serial import Finished, Outcome, Runner
-from lagsearch.running.workers.slots import Slots, share_by_use, spread
+from lagsearch.running.workers.slots import Slots, share_by_use, with_fewest_on_a_gpu
 from lagsearch.running.workers.spread import Place, WorkerPlaces, place_here
 from lagsearch.running.workers.team import RankLost
 from lagsearch.training.job import Job
@@ -236,7 +236,7 @@ def open_ray(
 
 def _own_slots(slots: Slots, jobs: Sequence[Job], nodes: Sequence[Node]) -> Slots:
     """Return the slots of these jobs."""
-    return spread(slots, len(jobs), nodes) if nodes and slots.gpus % 1 else slots
+    return with_fewest_on_a_gpu(slots, len(jobs), nodes) if nodes and slots.gpus % 1 else slots
 
 
 def _slots_by_use(slots: Slots, jobs: Sequence[Job], watch: Watch) -> Slots:

@@ -401,7 +401,7 @@ def share_by_use(share: float, use: GpuUse) -> float:
     return max(share, 1 / min(by_time, _most_on_a_gpu(_USABLE * use.gpu_bytes / needed)))
 
 
-def spread(slots: Slots, number: int, nodes: Sequence[Node]) -> Slots:
+def with_fewest_on_a_gpu(slots: Slots, number: int, nodes: Sequence[Node]) -> Slots:
     """Return slots for so many models, no more of them on a GPU than must be.
 
     Ray fills one GPU after the other: where all have room, each gets a whole one.
