@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_a_full_disk_ends_the_run_and_no_candidate(write_space, tmp_path, monkey
     assert [each.status for each in result.candidates] == ["ok"] * 4
 
 
-def workers():
+def workers(title=b"ray::_Worker"):
     """Return the processes of this one's workers, as Linux knows them."""
     found, below = [], [os.getpid()]
     while below:
@@ -103,7 +104,7 @@ def workers():
         with contextlib.suppress(OSError):
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             below += map(int, children)
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::_Worker"):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title):
                 found.append(pid)
     return found
 
@@ -180,8 +181,8 @@ def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd,
             self.failures = {}
 
         def progress(self, progress):
-            if not self.failures and (workers := own_workers()):
-                os.kill(workers[0], signal.SIGKILL)
+            if not self.failures and (found := workers()):
+                os.kill(found[0], signal.SIGKILL)
                 self.progress = lambda progress: None
 
         def failed(self, name, reason):
@@ -198,15 +199,25 @@ def test_a_worker_that_dies_is_told_of_in_one_line(write_space, tmp_path, capfd,
     assert (shown.out, shown.err) == ("", "")
 
 
-def own_workers():
-    """Return the processes of this one's Ray workers."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::_Worker"):
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                grandparent = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
-                found += [int(folder.name)] * (int(grandparent) == os.getpid())
-        except OSError:  # it ended
-            continue
-    return found
+@pytest.mark.ray
+@pytest.mark.slow
+def test_candidates_are_trained_in_the_workers_that_ray_starts_with(write_space, tmp_path):
+    from lagsearch.running.workers.cluster import started
+
+    class Sees(Watch):
+        def __init__(self):
+            self.workers = set()
+
+        def progress(self, progress):
+            self.workers |= {*workers()}
+
+    watch = Sees()
+    with started(Slots(1, 0, 2), Watch()):
+        end = time.monotonic() + 60
+        while len(waiting := {*workers(b"ray::IDLE")}) < 2 and time.monotonic() < end:
+            time.sleep(0.1)
+        lagsearch.run(
+            write_space(("[duplicate, random]", "[duplicate]")), out=tmp_path / "run", watch=watch
+        )
+    assert watch.workers
+    assert watch.workers <= waiting

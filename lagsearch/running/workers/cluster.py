@@ -125,8 +125,27 @@ def started(slots: Slots, watch: Watch) -> Iterator[None]:
         # where candidates share GPUs, they may come to need more of one
         "num_gpus": this_machine().gpus if slots.gpus % 1 else int(slots.all_gpus) * slots.number,
     }
-    with _connected("this machine", watch, include_dashboard=False, **options):
+    with (
+        _connected("this machine", watch, include_dashboard=False, **options),
+        _workers_that_wait(),
+    ):
         yield
+
+
+@contextmanager
+def _workers_that_wait() -> Iterator[None]:
+    """Have Tune train in the workers that Ray starts with: they inherit this process's environment.
+
+    It would give its workers an environment of their own, and so have Ray start others.
+    """
+    from ray.tune.execution import class_cache
+
+    of_tune = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = of_tune
 
 
 @contextmanager
