@@ -9,6 +9,7 @@ import numpy as np
 from lagsearch.bench.design import designs
 from lagsearch.bench.figures import GROUPS, SHARES, OperatorFigures, RunFigures, operators_of
 from lagsearch.bench.strategies import interval_over_runs
+from lagsearch.report.pictures.figures import draw_sheets
 from lagsearch.report.pictures.picture import (
     Axis,
     Band,
@@ -85,8 +86,6 @@ def draw_bench(
     folder: Path,
 ) -> list[tuple[str, str]]:
     """Draw the figures as PNG, SVG and PDF; return file names and captions."""
-    from lagsearch.report.pictures.as_matplotlib import draw_sheets
-
     folder.mkdir(parents=True, exist_ok=True)
     return draw_sheets(bench_sheets(runs, budgets, with_prior), folder)
 

@@ -294,18 +294,29 @@ def _report(
     path: Path, given: dict[str, Any], out: Path | None, width: float
 ) -> tuple[Path, dict[str, Any]]:
     """Build the report of a run folder, or of curves with what is given for them."""
-    from lagsearch.records.imported_curves import Asked
-    from lagsearch.records.imported_rows import is_curves
-    from lagsearch.report.write import report_curves, write_report
+    if not path.is_dir():
+        from lagsearch.records.imported_rows import is_curves
 
-    if is_curves(path):
-        found = read_lag(given["--lag"])
-        baselines = tuple(given["--baseline"] or ())
-        asked = Asked("auto" if found is None else found, given["--end"], baselines)
-        return report_curves(path, asked, out, width, given["--manifest"])
+        if is_curves(path):
+            return _report_curves(path, given, out, width)
+    from lagsearch.report.write import write_report
+
     if named := [option for option, value in {**given, "--out": out}.items() if value]:
         raise LagsearchError(f"report: {named[0]} is for curves from elsewhere, .csv or .parquet")
     return path, write_report(path, width)
+
+
+def _report_curves(
+    path: Path, given: dict[str, Any], out: Path | None, width: float
+) -> tuple[Path, dict[str, Any]]:
+    """Build the report of curves from elsewhere."""
+    from lagsearch.records.imported_curves import Asked
+    from lagsearch.report.of_curves import report_curves
+
+    found = read_lag(given["--lag"])
+    baselines = tuple(given["--baseline"] or ())
+    asked = Asked("auto" if found is None else found, given["--end"], baselines)
+    return report_curves(path, asked, out, width, given["--manifest"])
 
 
 def _pack(path: Path) -> None:

@@ -3,32 +3,24 @@
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from lagsearch.errors import CurvesError
 from lagsearch.operators import GrowthPlan
 from lagsearch.records.folder import RunFolder
-from lagsearch.records.imported_curves import (
-    AS_FOUND,
-    Asked,
-    read_curves,
-)
-from lagsearch.records.manifest import read_with_manifest
 from lagsearch.records.run import Recorded, read_run
-from lagsearch.records.shapes import AnyReport
 from lagsearch.records.stage_result import ADAPTIVE, read_stage_result
 from lagsearch.records.trainings import RunReader
 from lagsearch.report.numbers.course import build_whole_numbers
 from lagsearch.report.numbers.stage import build_numbers
-from lagsearch.report.numbers.statistics import statistics
 from lagsearch.report.numbers.tables import write_course_tables, write_tables
 from lagsearch.report.numbers.trust import ended_best
 from lagsearch.report.pictures.style import PAGE_WIDTH
 from lagsearch.selection import find_strategy
 from lagsearch.space import Space, SpaceFile, chosen_stages, dump_space, dump_yaml, with_stages
 from lagsearch.storage.files import write_json, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_report(path: Path, figure_width: float = PAGE_WIDTH) -> dict[str, Any]:
@@ -53,7 +45,7 @@ def _write_stage(path: Path, width: float) -> dict[str, Any]:
     folder = RunFolder(path)
     run = read_run(folder)
     report = build_numbers(run)
-    _write_pages(report, folder, width)
+    write_pages(report, folder, width)
     schedule = _alone(run.space, run.plans[run.winner], "schedule")
     write_text(folder.path / "schedule.yaml", dump_space(schedule))
     _write_best(report, run, folder)
@@ -158,76 +150,32 @@ def _alone(space: Space, planned: dict[str, Any], name: str) -> Space:
     )
 
 
-def report_curves(
-    path: Path,
-    asked: Asked = AS_FOUND,
-    out: Path | None = None,
-    figure_width: float = PAGE_WIDTH,
-    manifest: Path | None = None,
-) -> tuple[Path, dict[str, Any]]:
-    """Write the report of curves that another trainer recorded.
-
-    Args:
-        path: A CSV or Parquet file (`read_curves`).
-        asked: What the file does not say.
-        out: The report's folder; by default one beside the file, named after it.
-        figure_width: Of the figures, in inches.
-        manifest: That of the export whose checkpoints were trained: growths, FLOPs, layers.
-
-    Returns:
-        The folder, and what `report.json` holds.
-
-    Raises:
-        CurvesError: The file is wrong, or the folder holds something else; nothing was written.
-    """
-    folder = RunFolder(path.with_suffix("") if out is None else out)
-    _check_free(folder)
-    if manifest is None:
-        run = read_curves(path, asked)
-        report = statistics(run)
-    else:
-        run = read_with_manifest(path, manifest, asked)
-        report = build_numbers(run) | {"manifest": str(_place(manifest))}
-    report |= {"curves": str(_place(path)), "ignored": list(run.terms.ignored)}
-    _write_pages(report, folder, figure_width)
-    write_json(folder.report_file, report)
-    return folder.path, report
-
-
-def _check_free(folder: RunFolder) -> None:
-    """Refuse a folder that holds anything but an earlier report of curves."""
-    if folder.path.is_dir() and any(folder.path.iterdir()):
-        is_run = folder.space_file.exists() or not folder.report_file.is_file()
-        if is_run or folder.report(AnyReport).get("curves") is None:
-            message = "has files, but no report of curves; choose another folder with --out"
-            raise CurvesError(f"{folder.path}: {message}")
-    elif folder.path.exists() and not folder.path.is_dir():
-        raise CurvesError(f"{folder.path}: is no folder; choose another with --out")
-
-
-def _write_pages(report: dict[str, Any], folder: RunFolder, width: float) -> None:
+def write_pages(report: dict[str, Any], folder: RunFolder, width: float) -> None:
+    """Write figures, tables, `report.md` and `report.html`."""
     from lagsearch.report.pages.stage import stage_html, stage_markdown
     from lagsearch.report.pictures.stage import draw_stage
 
     figures = draw_stage(report, folder.figures, width)
     write_tables(report, folder.tables)
-    place = _place(folder.path)
+    place = from_here(folder.path)
     write_text(folder.path / "report.md", stage_markdown(report, figures, place))
     write_text(folder.path / "report.html", stage_html(report, place))
 
 
-def _place(path: Path) -> Path:
+def from_here(path: Path) -> Path:
     """Return how a command names the folder: from the working directory where it lies in there."""
     whole, here = path.absolute(), Path.cwd()
     return whole.relative_to(here) if whole.is_relative_to(here) else path
 
 
-def curves_table(path: Path) -> pd.DataFrame:
+def curves_table(path: Path) -> "pd.DataFrame":
     """Return all evaluations of a run, a row each, those of baselines and of all seeds too.
 
     Columns: candidate, seed, is_baseline, step, val_loss (nats per predicted token), wall_s, flops;
     with stages, `course` and `stage` stand before them.
     """
+    import pandas as pd
+
     has_stages = RunFolder(path).has_stages
     rows = [
         {

@@ -12,11 +12,11 @@ from scipy import stats
 from lagsearch.errors import LagsearchError
 from lagsearch.records.imported_curves import Asked
 from lagsearch.report.numbers.comparison import _named_alike, compare
+from lagsearch.report.of_curves import report_curves
 from lagsearch.report.pages.comparison import write_comparison
 from lagsearch.report.pages.markdown import markdown_section
 from lagsearch.report.pictures.style import LIGHT
 from lagsearch.report.words.comparison import comparison_sections
-from lagsearch.report.write import report_curves
 
 REPORTS = Path(__file__).parents[2] / "reports"
 STEPS = (0, 2, 5, 10, 20, 50, 100)

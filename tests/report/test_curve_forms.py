@@ -9,8 +9,9 @@ import pytest
 from lagsearch.errors import CurvesError
 from lagsearch.records.imported_curves import read_curves
 from lagsearch.records.imported_rows import read_rows
+from lagsearch.report.of_curves import report_curves
 from lagsearch.report.words.verdict import judge
-from lagsearch.report.write import curves_table, report_curves
+from lagsearch.report.write import curves_table
 
 STEPS = (0, 10, 20, 40, 80)
 

@@ -24,9 +24,9 @@ from lagsearch.records.run import read_run
 from lagsearch.records.search import Terms, conclude
 from lagsearch.report.numbers.stage import build_numbers
 from lagsearch.report.numbers.statistics import statistics
+from lagsearch.report.of_curves import report_curves
 from lagsearch.report.words.advice import advise_next
 from lagsearch.report.words.verdict import judge
-from lagsearch.report.write import report_curves
 from lagsearch.selection import SearchSettings
 
 REPORTS = Path(__file__).parents[2] / "reports"

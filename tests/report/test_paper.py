@@ -1,9 +1,11 @@
 """Figures as a paper takes them: as wide as asked, text as text, every mark named off the data."""
 
 import json
+import os
 import re
 import shutil
 import zlib
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 from matplotlib import rc_context
 from PIL import Image
 
-from lagsearch.report.pictures.as_matplotlib import STYLE, draw_sheet, draw_sheets
+from lagsearch.report.pictures.as_matplotlib import STYLE, draw_sheet
 from lagsearch.report.pictures.course import course_sheets
+from lagsearch.report.pictures.figures import draw_sheets
 from lagsearch.report.pictures.picture import Band, Line, Points
 from lagsearch.report.pictures.stage import stage_sheets
 
@@ -166,3 +169,32 @@ def test_the_command_line_asks_for_a_width(call, tmp_path):
     assert code == 2
     assert err.count("\n") == 1
     assert "--figure-width" in err
+
+
+def test_what_is_drawn_is_drawn_again_only_where_it_would_differ(tmp_path):
+    (sheet,) = [each for each in sheets_of("quickstart-oracle") if each.key == "loss"]
+    files = [tmp_path / f"loss.{kind}" for kind in ("png", "pdf", "svg")]
+
+    def drawn(sheet, width):
+        """Return whether all files were written, or none."""
+        for each in files:
+            if each.exists():
+                os.utime(each, (0, 0))
+        draw_sheets([sheet], tmp_path, width)
+        (is_new,) = {each.stat().st_mtime > 0 for each in files}
+        return is_new
+
+    assert drawn(sheet, 6.75)
+    assert not drawn(sheet, 6.75)
+    assert drawn(sheet, 3.25)
+    (picture,) = sheet.pictures[:1]
+    (line,) = [each for each in picture.shapes if isinstance(each, Line)][:1]
+    moved = replace(line, y=[*line.y[:-1], line.y[-1] + 1e-9])
+    shapes = [moved if each is line else each for each in picture.shapes]
+    changed = replace(sheet, pictures=[replace(picture, shapes=shapes), *sheet.pictures[1:]])
+    assert drawn(changed, 3.25)
+    assert not drawn(changed, 3.25)
+    files[1].unlink()
+    assert drawn(changed, 3.25)
+    files[2].write_text("another program's")
+    assert drawn(changed, 3.25)

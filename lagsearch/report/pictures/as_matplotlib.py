@@ -1,6 +1,6 @@
 """Pictures on paper, as PNG and SVG: the one module that draws with matplotlib."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -82,24 +82,26 @@ _MOST_LABELS = 16
 """Labels of an axis; more run together."""
 
 
-def draw_sheets(
-    sheets: Sequence[Sheet], folder: Path, width: float = PAGE_WIDTH
-) -> list[tuple[str, str]]:
-    """Draw figures, and return the file name of the PNG, and the caption, of each.
+def write_figure(
+    sheet: Sheet, paths: Mapping[str, Path], width: float, mark: Mapping[str, str]
+) -> None:
+    """Draw a sheet, and write it in each format.
 
     Args:
-        sheets: What is drawn.
-        folder: Where to.
-        width: Of the figures, in inches.
+        sheet: What is drawn.
+        paths: Where to, by format, in order.
+        width: Of the figure, in inches.
+        mark: Metadata of the last file.
     """
-    for sheet in sheets:
-        with mpl.rc_context(STYLE):
-            figure = draw_sheet(sheet, width)
-            for kind, settings in FORMATS.items():
-                with replacing(folder / f"{sheet.key}.{kind}", is_lasting=False) as temporary:
-                    figure.savefig(temporary, format=kind, **settings)
-                figure.set_layout_engine("none")  # it stays as it was laid out
-    return [(f"{sheet.key}.png", sheet.caption) for sheet in sheets]
+    last = [*paths][-1]
+    with mpl.rc_context(STYLE):
+        figure = draw_sheet(sheet, width)
+        for kind, path in paths.items():
+            settings = FORMATS[kind]
+            metadata = {**settings["metadata"], **(mark if kind == last else {})}
+            with replacing(path, is_lasting=False) as temporary:
+                figure.savefig(temporary, format=kind, **settings | {"metadata": metadata})
+            figure.set_layout_engine(None)  # it stays as it was laid out
 
 
 def draw_sheet(sheet: Sheet, width: float = PAGE_WIDTH) -> Any:

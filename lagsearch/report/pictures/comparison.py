@@ -4,6 +4,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from lagsearch.report.pictures.figures import draw_sheets
 from lagsearch.report.pictures.picture import Axis, Dash, Heat, Line, Picture, Points, Shape, Sheet
 
 COLORS = ("best", "picked", "baseline", "winner", "further", "ink", "rest")
@@ -35,8 +36,6 @@ def draw_comparison(comparison: dict[str, Any], folder: Path) -> list[tuple[str,
 
     Nothing where no run was trained to the end and fewer than two candidates are shared.
     """
-    from lagsearch.report.pictures.as_matplotlib import draw_sheets
-
     return draw_sheets(comparison_sheets(comparison), folder)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lagsearch.records.stage_result import ADAPTIVE
 from lagsearch.report.numbers.view import adaptive_courses, first_seed_courses
+from lagsearch.report.pictures.figures import draw_sheets
 from lagsearch.report.pictures.fitted import cut_above, span_of
 from lagsearch.report.pictures.picture import (
     Axis,
@@ -114,8 +115,6 @@ def draw_courses(report: dict[str, Any], folder: Path, width: float) -> list[tup
     Returns:
         File name of the PNG, and caption, of each in reading order; SVG and PDF lie beside.
     """
-    from lagsearch.report.pictures.as_matplotlib import draw_sheets
-
     return draw_sheets(course_sheets(report), folder, width)
 
 

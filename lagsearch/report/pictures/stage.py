@@ -28,6 +28,7 @@ from lagsearch.report.numbers.view import (
     steps_axis,
     varied,
 )
+from lagsearch.report.pictures.figures import draw_sheets
 from lagsearch.report.pictures.fitted import Span, at_the_edge, cut_above, fitted_span, span_of
 from lagsearch.report.pictures.picture import (
     Axis,
@@ -80,8 +81,6 @@ def draw_stage(report: dict[str, Any], folder: Path, width: float) -> list[tuple
     Returns:
         File name of the PNG, and caption, of each in reading order; SVG and PDF lie beside.
     """
-    from lagsearch.report.pictures.as_matplotlib import draw_sheets
-
     return draw_sheets(stage_sheets(report), folder, width)
 
 
