@@ -523,6 +523,18 @@ def test_widths_need_torch_alone(checkpoint, tmp_path):
     assert "torch" in ended.modules and not {"transformers", "ray"} & ended.modules
 
 
+def test_only_what_shares_its_inputs_is_computed(checkpoint):
+    size = LLAMA["intermediate_size"]
+    wider = {"intermediate_size": 2 * size}
+    growth = find_growth(GrowRequest((str(checkpoint(LLAMA)),), "net2net", {}, wider))
+    computed = {each.name for each in growth.entries if each.copied is None}
+    layers = range(LLAMA["num_hidden_layers"])
+    assert computed == {f"model.layers.{layer}.mlp.down_proj.weight" for layer in layers}
+    rows = {each.name: each.rows for each in growth.entries}
+    assert rows["model.layers.0.mlp.up_proj.weight"] == (range(size), range(size))
+    assert rows["model.layers.0.self_attn.q_proj.weight"] == (range(LLAMA["hidden_size"]),)
+
+
 def test_a_disk_that_is_full_leaves_nothing(checkpoint, tmp_path):
     source, out = checkpoint({**LLAMA, "hidden_size": 64}), tmp_path / "out"
     code = (

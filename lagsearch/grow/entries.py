@@ -11,6 +11,7 @@ from lagsearch.models.tabled import TabledCheckpoint, shapes_of
 from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.recipe import Recipe
+from lagsearch.operators.execute.rows import copied_rows
 from lagsearch.operators.execute.shapes import found_for
 
 _FORMATS = {"F16": "<e", "F32": "<f", "F64": "<d"}
@@ -42,17 +43,43 @@ def tabled_entries(
     targets = {name: _Shaped(shape) for name, shape in shapes.items()}
     entries = []
     for name, made, found in found_for(plan, stack, [each.tensors for each in sources], targets):
-        dtype, is_copied = found[0].dtype, only_copies(plan) and len(found) == 1
-        copied = found[0] if is_copied else None
-        value = value_of(made, dtype) if is_copied else None
+        dtype, rows = found[0].dtype, None
+        if len(found) == 1:
+            rows = rows_of(plan, stack, name, made, found[0].shape)
+        copied = None if rows is None else found[0]
+        value = None if rows is None else value_of(made, dtype)
         written = spelling.written(name)
-        entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name))
+        entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name, rows or ()))
     return tuple(entries) if len(entries) == len(shapes) else None
 
 
 def only_copies(plan: GrowthPlan) -> bool:
     """Return whether a tensor that takes from one other has the other's values, or one value."""
     return plan.width is None and not plan.noise and plan.learned is None
+
+
+def rows_of(
+    plan: GrowthPlan, stack: LayerStack, name: str, made: Recipe, shape: Sequence[int]
+) -> tuple[range, ...] | None:
+    """Return the rows of the tensor it is made of that a target tensor has, one after the other.
+
+    None where it has other values. No rows at all stand for those of the source, in their order.
+
+    Args:
+        plan: The growth.
+        stack: Where the target keeps its layers.
+        name: The target tensor's.
+        made: How the plan makes it.
+        shape: Of what it is made of.
+    """
+    weight = stack.weight(name)
+    if only_copies(plan) or (plan.width and (weight is None or not shape)):
+        return ()
+    if plan.noise or plan.learned is not None or made.above is not None:
+        return None
+    assert plan.width is not None and weight is not None
+    is_last_norm = name in stack.top and weight.role in ("norm", "shift")
+    return copied_rows(plan.width, weight, shape, is_last_norm=is_last_norm)
 
 
 def value_of(made: Recipe, dtype: str) -> bytes | None:

@@ -37,6 +37,8 @@ class WrittenTensor:
         copied: The tensor whose values it has. It is looked through for what is no number.
         value: The bytes of the one value that it has everywhere instead of those.
         group: Where nothing is copied: what is made together with it.
+        rows: Which rows of `copied` it has, one after the other: all of them, some repeatedly.
+            None stand for all in their order.
     """
 
     name: str
@@ -45,6 +47,7 @@ class WrittenTensor:
     copied: StoredTensor | None = None
     value: bytes | None = None
     group: str = ""
+    rows: tuple[range, ...] = ()
 
     @property
     def size(self) -> int:
@@ -183,7 +186,7 @@ def _copy(shard: _Shard, seen: set[StoredTensor]) -> int:
             if entry.value is not None:
                 _repeat(out, entry.value, entry.size)
             if entry.value is None or is_new:
-                for chunk in _chunks(tensor, buffer):
+                for chunk in _chunks(tensor, buffer, entry.rows):
                     if is_new:
                         _check_numbers(tensor, chunk)
                     if entry.value is None:
@@ -192,19 +195,23 @@ def _copy(shard: _Shard, seen: set[StoredTensor]) -> int:
     return written
 
 
-def _chunks(tensor: StoredTensor, buffer: memoryview) -> Iterator[memoryview]:
-    """Read a tensor's bytes piece by piece, all into the same buffer."""
+def _chunks(
+    tensor: StoredTensor, buffer: memoryview, rows: Sequence[range] = ()
+) -> Iterator[memoryview]:
+    """Read the bytes of a tensor, or of some rows, piece by piece, all into the same buffer."""
+    row = tensor.size // tensor.shape[0] if rows else 0
+    parts = [(each.start * row, len(each) * row) for each in rows] or [(0, tensor.size)]
     with tensor.path.open("rb", buffering=0) as file:
-        file.seek(tensor.begin)
-        left = tensor.size
-        while left:
-            chunk, held = buffer[: min(left, len(buffer))], 0
-            while held < len(chunk):
-                if not (count := file.readinto(chunk[held:])):
-                    raise ModelError(f"{tensor.path} ends before {tensor.name} does")
-                held += count
-            left -= held
-            yield chunk
+        for begin, left in parts:
+            file.seek(tensor.begin + begin)
+            while left:
+                chunk, held = buffer[: min(left, len(buffer))], 0
+                while held < len(chunk):
+                    if not (count := file.readinto(chunk[held:])):
+                        raise ModelError(f"{tensor.path} ends before {tensor.name} does")
+                    held += count
+                left -= held
+                yield chunk
 
 
 def _write(file: BinaryIO | Any, data: memoryview) -> None:

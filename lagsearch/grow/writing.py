@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
@@ -156,11 +157,12 @@ def _tabled(growth: Growth, seed: int) -> _Job | None:
     if entries is None or not isinstance(config, TabledConfig):
         return None
     usual = TYPES[most_common_type(each.dtype for each in entries)]
-    make: Make | None = None
-    if any(each.copied is None for each in entries):
-        from lagsearch.grow.filling import TabledMaking
 
-        make = TabledMaking(growth, seed).make
+    def make(chosen: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        from lagsearch.grow.filling import TabledMaking  # torch, while others copy
+
+        return TabledMaking(growth, seed).make(chosen)
+
     return _Job(
         [[each] for each in entries],
         sum(math.prod(each.shape) for each in entries),

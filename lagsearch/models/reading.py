@@ -1,5 +1,6 @@
 """Tensors read out of safetensors files, each checked to be numbers."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def check_finite(tensor: torch.Tensor, place: str) -> None:
     Raises:
         ModelError: Some are not.
     """
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    if not all(map(isfinite, map(float, torch.aminmax(tensor)))):  # NaN is both, where it is any
         broken = int((~torch.isfinite(tensor)).sum())
         raise ModelError(
             f"{place}: {broken:,} of its {tensor.numel():,} values are NaN or infinite; the source "

@@ -83,7 +83,7 @@ class Ramp:
         if not stages:
             return
         stage = stages[0]
-        is_new_O = new_places(width, axis, module.weight.shape[place])
+        is_new_O = torch.from_numpy(new_places(width, axis, module.weight.shape[place]))
         is_norm, offset = weight.role == "norm", weight.counts_from
 
         def fade(module: nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> Any:
@@ -107,7 +107,7 @@ class Ramp:
         stage = next(at for at, units in enumerate(width.fading) if "heads" in units)
         size = module.weight.shape[weight.axes.index("query")]
         with_old_groups = replace(width, key_value=width.key_value.kept())
-        is_new_I = new_places(with_old_groups, "query", size)
+        is_new_I = torch.from_numpy(new_places(with_old_groups, "query", size))
 
         def fade(module: nn.Module, args: tuple[torch.Tensor]) -> Any:
             mask_I = self._mask_at(stage, is_new_I, args[0])

@@ -79,7 +79,7 @@ def new_parameters(
         is_new = torch.tensor(is_added or recipe(plan, stack, name) is None)
         weight = stack.weight(name)
         if not is_new and plan.width is not None and weight is not None:
-            entries = new_entries(plan.width, weight, tensor.shape)
+            entries = torch.from_numpy(new_entries(plan.width, weight, tensor.shape))
             is_new = entries if entries.any() else is_new
         found[name] = is_new
     return found

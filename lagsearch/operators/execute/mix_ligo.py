@@ -19,8 +19,8 @@ import torch
 
 from lagsearch.models.families import UNITS, Axis, Counted, units_of
 from lagsearch.operators.execute.mix_sizes import Group, LigoSizes
+from lagsearch.operators.execute.scales import scale_of
 from lagsearch.operators.execute.shapes import counted_units, n_units
-from lagsearch.operators.execute.widen import scale_of
 from lagsearch.operators.plan.width import Lift, Width
 from lagsearch.storage.files import derive_seed
 

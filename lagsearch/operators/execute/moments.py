@@ -47,7 +47,8 @@ def shares_of(out: Places, scale_O1: torch.Tensor, power: int) -> torch.Tensor:
         scale_O1: Factor of each row's weights for what a norm takes out, or a tied head shares.
         power: 1 for a first moment, 2 for a second one.
     """
-    return (out.count.double()[:, None] * scale_O1) ** -power
+    count_O1: torch.Tensor = out.count.double()[:, None]
+    return (count_O1 * scale_O1) ** -power
 
 
 def expected(

@@ -1,4 +1,4 @@
-"""Places: what each place of a target's axis stands for in the source.
+"""Places: what each place of a target's axis stands for in the source; torch is not needed.
 
 Heads and fused projections are only other ways to count places (`UNITS`), so nothing that works
 with places knows of them.
@@ -6,8 +6,10 @@ with places knows of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from lagsearch.models.families import UNITS, Axis, Counted, Weight, units_of
 from lagsearch.operators.execute.shapes import n_units
@@ -18,7 +20,7 @@ _FIXED = Lift(1, 1, 1)
 
 @dataclass(frozen=True)
 class Places:
-    """The places of one dimension of a target tensor.
+    """The places of one dimension of a target tensor, as arrays or as tensors.
 
     Attributes:
         origin: The source place each stands for; of new ones that of unit i mod n.
@@ -29,12 +31,17 @@ class Places:
         lift: What holds for the new ones.
     """
 
-    origin: torch.Tensor
-    is_new: torch.Tensor
-    is_beyond: torch.Tensor
-    rank: torch.Tensor
-    count: torch.Tensor
+    origin: Any
+    is_new: Any
+    is_beyond: Any
+    rank: Any
+    count: Any
     lift: Lift
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether the source has these very places, and no others."""
+        return not self.is_beyond.any() and self.lift.source == self.lift.target
 
 
 @dataclass(frozen=True)
@@ -45,14 +52,14 @@ class _Table:
         n_source: Places of the source's.
     """
 
-    origin: torch.Tensor
-    is_new: torch.Tensor
-    is_beyond: torch.Tensor
+    origin: NDArray[np.int64]
+    is_new: NDArray[np.bool_]
+    is_beyond: NDArray[np.bool_]
     n_source: int
 
     def times(self, lift: Lift) -> "_Table":
         """Return the places of units that hold such a table each."""
-        unit = torch.arange(lift.target)
+        unit = np.arange(lift.target)
         origin = (unit % lift.source)[:, None] * self.n_source + self.origin
         return _Table(
             origin.flatten(),
@@ -64,9 +71,9 @@ class _Table:
     def then(self, other: "_Table") -> "_Table":
         """Return the places of one table after the other."""
         return _Table(
-            torch.cat([self.origin, other.origin + self.n_source]),
-            torch.cat([self.is_new, other.is_new]),
-            torch.cat([self.is_beyond, other.is_beyond]),
+            np.concatenate([self.origin, other.origin + self.n_source]),
+            np.concatenate([self.is_new, other.is_new]),
+            np.concatenate([self.is_beyond, other.is_beyond]),
             self.n_source + other.n_source,
         )
 
@@ -74,8 +81,8 @@ class _Table:
 def _table(width: Width, counted: Counted, inside: int) -> _Table:
     """Count places, `inside` of them in each of the innermost units."""
     if not counted:
-        known = torch.zeros(inside, dtype=torch.bool)
-        return _Table(torch.arange(inside), known, known, inside)
+        known = np.zeros(inside, dtype=np.bool_)
+        return _Table(np.arange(inside), known, known, inside)
     first, rest = counted[0], counted[1:]
     if isinstance(first, str):
         return _table(width, rest, inside).times(width.lifts[first])
@@ -92,27 +99,29 @@ def places_of(width: Width, axis: Axis | None, size: int) -> Places:
     table = _table(width, UNITS.get(axis, ()) if axis is not None else (), inside)
     origin, is_new, is_beyond = table.origin, table.is_new, table.is_beyond
     copied = origin[~is_new]
-    counts = torch.bincount(copied, minlength=size)
-    order = torch.argsort(copied, stable=True)
-    first = torch.cumsum(counts, 0) - counts
-    ranks = torch.empty_like(copied)
-    ranks[order] = torch.arange(len(copied)) - first[copied[order]]
-    rank = torch.zeros_like(origin)
+    counts = np.bincount(copied, minlength=size)
+    order = np.argsort(copied, kind="stable")
+    first = np.cumsum(counts) - counts
+    ranks = np.empty_like(copied)
+    ranks[order] = np.arange(len(copied)) - first[copied[order]]
+    rank = np.zeros_like(origin)
     rank[~is_new] = ranks
     lifts = [lift for unit, lift in width.lifts.items() if unit in units_of(axis)]
     grown = [each for each in lifts if each.source != each.target]
     return Places(origin, is_new, is_beyond, rank, counts[origin], grown[0] if grown else _FIXED)
 
 
-def new_places(width: Width, axis: Axis, size: int) -> torch.Tensor:
+def new_places(width: Width, axis: Axis, size: int) -> NDArray[np.bool_]:
     """Return which of the `size` places of a target's axis are beyond the source's own."""
     inside = size // n_units(axis, width.after)
-    return places_of(width, axis, inside * n_units(axis, width.before)).is_beyond
+    found = places_of(width, axis, inside * n_units(axis, width.before))
+    is_beyond: NDArray[np.bool_] = found.is_beyond
+    return is_beyond
 
 
-def new_entries(width: Width, weight: Weight, shape: Sequence[int]) -> torch.Tensor:
+def new_entries(width: Width, weight: Weight, shape: Sequence[int]) -> NDArray[np.bool_]:
     """Return which entries of a target tensor lie in places beyond the source's own."""
-    is_new = torch.zeros(tuple(shape), dtype=torch.bool)
+    is_new = np.zeros(tuple(shape), dtype=np.bool_)
     for place, axis in enumerate(weight.axes):
         along = new_places(width, axis, shape[place])
         is_new |= along.reshape([-1 if each == place else 1 for each in range(len(shape))])

@@ -5,16 +5,17 @@ for, which copy of it, of how many. Moments of gradients are widened by the same
 shares of their own (`moments.py`).
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 
 from lagsearch.models.families import Axis, Weight
 from lagsearch.operators.execute.moments import Value, Values, expected, shares_of, zero_moments
 from lagsearch.operators.execute.places import Places, places_of
+from lagsearch.operators.execute.scales import scale_of
 from lagsearch.operators.plan.width import Fill, Width
 
 
@@ -50,8 +51,8 @@ def widen(width: Width, what: Widened, fresh: torch.Tensor, power: int = 0) -> t
     w_OI, fresh_OI = turn.to_matrix(what.source), turn.to_matrix(fresh)
     above_OI = None if what.above is None else turn.to_matrix(what.above)
     out_axis, in_axis = turn.axes(what.weight.axes)
-    out = places_of(width, out_axis, w_OI.shape[0])
-    into = places_of(width, in_axis, w_OI.shape[1])
+    out = _as_tensors(places_of(width, out_axis, w_OI.shape[0]))
+    into = _as_tensors(places_of(width, in_axis, w_OI.shape[1]))
     if power:
         rule = _of_moment(width, what, w_OI, (out, into), power)
     else:
@@ -70,6 +71,12 @@ _BLOCK = 2**22
 """Entries that are widened at a time: the memory of a block is some dozens of bytes for each."""
 
 _COUNTED = ("origin", "is_new", "is_beyond", "rank", "count")
+
+
+def _as_tensors(places: Places) -> Places:
+    tensors: dict[str, Any] = {name: torch.from_numpy(getattr(places, name)) for name in _COUNTED}
+    return replace(places, **tensors)
+
 
 Rule = Callable[[Places, slice], tuple[torch.Tensor, Values]]
 """Returns, for some rows, how much of each input they take, and what makes their new entries."""
@@ -154,6 +161,8 @@ def _block(
     new = [block if block[0].any() and block[1].any() else None for block in blocks]
     rounded_OI = shares_OI.to(taken_OI.dtype)
     if not any(new) and not offset and torch.equal(rounded_OI.to(kind), shares_OI):
+        if bool((rounded_OI == 1).all()):
+            return taken_OI
         return taken_OI * rounded_OI  # in the weights' own type: a product is rounded once
     made_OI = taken_OI.to(kind) * shares_OI
     if offset:
@@ -167,36 +176,15 @@ def _block(
 
 def _taken(matrix: torch.Tensor, dim: int, places: torch.Tensor) -> torch.Tensor:
     """Return some rows or columns; where they follow one another, nothing is copied."""
-    first, count = int(places[0]), len(places)
-    if bool((places == torch.arange(first, first + count, device=places.device)).all()):
-        return matrix.narrow(dim, first, count)
-    return matrix.index_select(dim, places)
+    ends = (torch.nonzero(places.diff() != 1)[:, 0] + 1).tolist()
+    if len(ends) > _FEW_RUNS:
+        return matrix.index_select(dim, places)
+    runs = [matrix.narrow(dim, int(run[0]), len(run)) for run in places.tensor_split(ends)]
+    return runs[0] if len(runs) == 1 else torch.cat(runs, dim)
 
 
-def scale_of(width: Width, weight: Weight, *, is_last_norm: bool = False) -> float:
-    """Return the factor of a tensor, beside the shares of copies.
-
-    It makes up for what new units take from the mean square of a norm, and for the factor of
-    embeddings that follows from the width. With e the factor of the norms' eps, and c the share of
-    copies among what one of them spans, gains get the root of c, and what the norm takes comes in
-    with the root of e / c.
-    """
-    scale = 1.0
-    if weight.role == "embedding":
-        scale *= width.embedding_scale
-    if is_last_norm and width.is_tied:  # the head is the embedding
-        scale /= width.embedding_scale
-    if weight.role == "norm":
-        scale *= _root_of_copies(width, weight.axes[0])
-    if weight.normed_over is not None:
-        scale *= width.head_norm_scale / _root_of_copies(width, weight.normed_over)
-    return scale
-
-
-def _root_of_copies(width: Width, axis: Axis) -> float:
-    if axis == "residual":
-        return width.gain_scale
-    return math.sqrt(width.copied_share(axis)) if width.scales_norms else 1.0
+_FEW_RUNS = 64
+"""Runs of places up to which each is copied as a whole, which takes a tenth of the time."""
 
 
 @dataclass(frozen=True)
@@ -234,12 +222,15 @@ def _shares(out: Places, into: Places, first: int, several: bool) -> torch.Tenso
         first: The first of these outputs.
         several: Whether any output has several copies.
     """
-    count, rank = into.count.double()[None, :], into.rank[None, :]
+    count: torch.Tensor = into.count.double()[None, :]
+    rank, out_rank = into.rank[None, :], out.rank[:, None]
     if into.lift.split == "own" and several:
-        return (out.rank[:, None] == rank).double()
+        is_own: torch.Tensor = out_rank == rank
+        return is_own.double()
     if into.lift.split == "uneven":
         row = torch.arange(first, first + len(out.origin))[:, None]
-        return (1 + (row + rank) % into.count[None, :]) * 2 / (count * (count + 1))
+        turned: torch.Tensor = 1 + (row + rank) % into.count[None, :]
+        return turned * 2 / (count * (count + 1))
     return 1 / count
 
 
