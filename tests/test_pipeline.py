@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from lagsearch.data.tokens.store import TokenStore
 from lagsearch.display.watch import Watch
 from lagsearch.errors import NoSurvivorError, RunFolderError, SpaceError
 from lagsearch.records.curve import read_curve
+from lagsearch.records.folder import PHASES
 from lagsearch.space import Schedule
 from lagsearch.training import loop
 from lagsearch.training.optimizer import learning_rate
@@ -629,6 +631,16 @@ def test_an_interrupted_search_keeps_its_seconds(write_space, tmp_path):
         lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=InSearch(12))
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["wall_s"]["search"] > 0
+
+
+def test_phases_take_all_of_the_time_together(write_space, tmp_path):
+    began = time.monotonic()
+    for _ in range(2):  # the second finds all there, and trains nothing
+        lagsearch.run(write_space(), out=tmp_path / "run", serial=True, watch=Watch())
+    elapsed = time.monotonic() - began
+    spent = json.loads((tmp_path / "run" / "environment.json").read_text())["wall_s"]
+    assert {*PHASES, "other"} <= {*spent}
+    assert sum(spent.values()) == pytest.approx(elapsed, rel=0.2)
 
 
 def test_a_schedule_that_continues_over_source_and_candidates(write_space, tmp_path, monkeypatch):

@@ -303,6 +303,11 @@ class RunFolder:
         wall_s[phase] = round(wall_s.get(phase, 0.0) + seconds, 3)
         self.note(wall_s=wall_s)
 
+    def spent(self) -> float:
+        """Return the seconds of all phases so far; 0 of a run that has not begun."""
+        begun = self.environment_file.is_file()
+        return sum(self.environment()["wall_s"].values()) if begun else 0.0
+
     def lock(self) -> FileLock:
         """Take the folder for this process alone.
 

@@ -116,11 +116,13 @@ def run_space(
     Returns:
         The run folder, and what `report.json` holds.
     """
+    called = time.monotonic()
     if baselines:
         check_baselines(file)
         BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
     file = folder.agree(file)
+    spent = folder.spent()
     with ExitStack() as stack:
         join = partial(_join, stack, folder, watch, serial=serial)
         plan, shared = prepared(file, folder, watch, write_report, serial=serial, join=join)
@@ -130,6 +132,7 @@ def run_space(
         with follow(folder.path):
             Run(plan, folder, shared).run(baselines=baselines)
             began = time.monotonic()
+            folder.spend("other", max(0.0, began - called - (folder.spent() - spent)))
             with watch.doing(WRITING):
                 report = write_report(folder.path)
             folder.spend("report", time.monotonic() - began)
