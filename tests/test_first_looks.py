@@ -179,6 +179,6 @@ def test_a_tokenizer_of_the_hub_that_is_not_here_yet_is_left_to_the_run(write):
     config = {key: value for key, value in CONFIG.items() if key != "vocab_size"}
     path = write(source=f"pretrain: {{config: {json.dumps(config)}, steps: 10}}")
     overrides = ["data.tokenizer=some-one/tokenizer"]
-    with pytest.raises(LagsearchError, match="not in the cache of the hub"):
+    with pytest.raises(LagsearchError, match="the cache has none of that name"):
         plan(path, overrides=overrides)
     check_first(load_space(path, overrides))

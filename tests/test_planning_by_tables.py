@@ -219,7 +219,7 @@ def assert_planned_alike(path, monkeypatch):
         patch.setattr(tabled_configs, "completed", lambda keys, **_: None)
         patch.setattr(cost, "sizes_by_tables", lambda *_, **__: None)
         for name in ("open_tabled", "read_tabled"):
-            patch.setattr(brought, name, lambda folder: None)
+            patch.setattr(brought, name, lambda *_: None)
         patch.setattr(tokenizers, "stored_tokenizer", lambda folder: None)
         patch.setattr(cost, "_known", {})
         slow = lagsearch.plan(path)

@@ -5,7 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
-from lagsearch.errors import ModelError, brief
+from lagsearch.errors import HubError, ModelError
+from lagsearch.models.hub_files import hub_folder
 from lagsearch.storage.files import is_path, path_of
 
 INDEX = "model.safetensors.index.json"
@@ -28,16 +29,22 @@ ALONG = (
 )
 """What belongs to a model beside its weights and its configuration; the tokenizer apart."""
 
+_BESIDE = ("*.json", "*.txt", "*.model", "*.jinja", "README.md", *TOKENIZER, *ALONG)
+"""What is fetched from the hub beside weights."""
+
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = True) -> Path:
+def locate_checkpoint(
+    name: str, *, allow_pickle: bool = False, fetch: bool = True, weights: bool = True
+) -> Path:
     """Return the local folder of a checkpoint, fetching a hub name when it is not a folder.
 
     Args:
         name: The folder or the name.
         allow_pickle: Fetch pickled weights, too.
         fetch: Whether the hub may be asked.
+        weights: Fetch the weights, too, and not only what is beside them.
 
     Raises:
         ModelError: It is neither, or it cannot be fetched.
@@ -49,16 +56,14 @@ def locate_checkpoint(name: str, *, allow_pickle: bool = False, fetch: bool = Tr
         raise ModelError("is a file: give the folder of a checkpoint")
     if is_path(name):
         raise ModelError("there is no such folder")
-    from huggingface_hub import snapshot_download
-
+    patterns = ["*.safetensors", *_BESIDE] if weights else [*_BESIDE]
+    patterns += ["pytorch_model*.bin"] if allow_pickle else []
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", *ALONG]
-        patterns += ["pytorch_model*.bin"] if allow_pickle else []
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not fetch))
-    except Exception as error:  # the hub raises many types; all mean: not to be had
+        return hub_folder(name, patterns, fetch=fetch)
+    except HubError as error:
         raise ModelError(
             f"is no folder here{_folder_like(name)} and cannot be fetched from the hub "
-            f"({_why(error)}); give a local path, or set HF_HOME to a cache that has it, and "
+            f"({error}); give a local path, or set HF_HOME to a cache that has it, and "
             "HF_HUB_OFFLINE=1 where there is no network"
         ) from error
 
@@ -69,15 +74,6 @@ def _folder_like(name: str) -> str:
     by_small = {each.lower(): each for each in here}
     nearest = difflib.get_close_matches(name.lower(), by_small, n=1)
     return f" (did you mean {by_small[nearest[0]]!r}?)" if nearest else ""
-
-
-def _why(error: Exception) -> str:
-    """Say why the hub does not give a model."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    if isinstance(error, LocalEntryNotFoundError):
-        return "it cannot be reached, and the cache has none of that name"
-    return brief(error)
 
 
 def check_config(folder: Path) -> None:

@@ -67,7 +67,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         start = _LENGTH + length
-        found = [_tensor(path, name, each, start) for name, each in header.items()]
+        found = [stored_tensor(path, name, each, start) for name, each in header.items()]
         _check_whole(found, start, path.stat().st_size)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{path}: not a readable safetensors file: {error}") from error
@@ -92,7 +92,18 @@ def tensors_in(files: Mapping[Path, frozenset[str] | None]) -> dict[str, StoredT
     return tensors
 
 
-def _tensor(path: Path, name: str, words: Mapping[str, Any], start: int) -> StoredTensor:
+def stored_tensor(path: Path, name: str, words: Mapping[str, Any], start: int) -> StoredTensor:
+    """Return a tensor of a file from what the header says of it.
+
+    Args:
+        path: The file.
+        name: Its name there.
+        words: The header's entry.
+        start: Where the header ends, in bytes.
+
+    Raises:
+        ValueError: Its place or its size cannot be.
+    """
     begin, end = words["data_offsets"]
     dtype, shape = words["dtype"], tuple(words["shape"])
     if any(type(each) is not int or each < 0 for each in (begin, end, *shape)):

@@ -69,15 +69,23 @@ class Spelling:
         return next((theirs for theirs, ours in self.others.items() if ours == name), name)
 
 
-def open_tabled(folder: Path) -> TabledCheckpoint | None:
+def open_tabled(
+    folder: Path, tensors: Mapping[str, StoredTensor] | None = None
+) -> TabledCheckpoint | None:
     """Open a checkpoint whose files have just the tensors that tables say, or return None."""
     with suppress(ModelError):
-        return read_tabled(folder)
+        return read_tabled(folder, tensors)
     return None
 
 
-def read_tabled(folder: Path) -> TabledCheckpoint | None:
+def read_tabled(
+    folder: Path, tensors: Mapping[str, StoredTensor] | None = None
+) -> TabledCheckpoint | None:
     """Open a checkpoint as `open_tabled` does, and say what is wrong where shapes alone are.
+
+    Args:
+        folder: Where it is.
+        tensors: Those of its files, where these are not in the folder.
 
     Raises:
         ModelError: A tensor has another shape than the configuration says.
@@ -85,7 +93,8 @@ def read_tabled(folder: Path) -> TabledCheckpoint | None:
     try:
         keys = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = written_config(keys)
-        tensors = tensors_in(weight_files(folder))
+        if tensors is None:
+            tensors = tensors_in(weight_files(folder))
     except (OSError, ValueError, KeyError, LagsearchError):
         return None
     if config is None:

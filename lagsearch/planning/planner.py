@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lagsearch.data.objectives.registry import objective_kind
@@ -20,7 +19,6 @@ from lagsearch.models.configs import (
     stored_name,
     target_shape,
 )
-from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import (
     SOURCE,
@@ -30,7 +28,7 @@ from lagsearch.operators import (
     find_operator,
     make_candidate,
 )
-from lagsearch.planning.brought import read_brought
+from lagsearch.planning.brought import Brought, read_brought
 from lagsearch.planning.cost import ModelCost, Models
 from lagsearch.planning.names import lacking
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource, training_flops_of
@@ -220,9 +218,9 @@ def _source(
             config = _before(source.before, vocabulary)
         else:
             at = (*at, "checkpoint")
-            checkpoint = locate_checkpoint(source.checkpoint or "")
-            config, notes = _brought(checkpoint, file.space)
-            config, n_tokens = make_room(config, vocabulary)
+            brought = read_brought(source.checkpoint or "", objective_kind(file.space.objective))
+            checkpoint, notes = brought.folder, _read_notes(brought, file.space)
+            config, n_tokens = make_room(brought.config, vocabulary)
         if vocabulary is not None:
             check_vocabulary(config, vocabulary)
         model = models.of(config, _batch_size(source), file.space.resources.of_sources)
@@ -232,22 +230,17 @@ def _source(
         raise file.error(at, str(error)) from None
 
 
-def _brought(checkpoint: Path, space: Space) -> tuple[Any, tuple[str, ...]]:
-    """Return a checkpoint's configuration, and what a user should know of how it is read.
-
-    Raises:
-        ModelError: It cannot be read as what the objective trains.
-    """
-    brought = read_brought(checkpoint, objective_kind(space.objective))
-    notes = brought.notes
-    if brought.dtype != "float32":
-        kept = {"fp32": "saved in fp32", "source": f"saved in {brought.dtype}, too"}
-        winner = kept[space.resources.save_dtype]
-        notes += (
-            f"{checkpoint} is in {brought.dtype}: it is trained in fp32, and the winner is "
-            f"{winner} (resources.save_dtype)",
-        )
-    return brought.config, notes
+def _read_notes(brought: Brought, space: Space) -> tuple[str, ...]:
+    """Return what a user should know of how a checkpoint is read."""
+    if brought.dtype == "float32":
+        return brought.notes
+    kept = {"fp32": "saved in fp32", "source": f"saved in {brought.dtype}, too"}
+    winner = kept[space.resources.save_dtype]
+    return (
+        *brought.notes,
+        f"{brought.folder} is in {brought.dtype}: it is trained in fp32, and the winner is "
+        f"{winner} (resources.save_dtype)",
+    )
 
 
 def _before(before: Before, vocabulary: Vocabulary | None) -> Any:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from lagsearch.errors import ModelError, SpaceError, counted
 from lagsearch.models.configs import shape_of, target_shape
-from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import spell_indices
 from lagsearch.planning.brought import brought_config
@@ -232,7 +231,7 @@ def _config_of(source: Source) -> Any:
     try:
         if source.pretrain is not None:
             return config_of(source.pretrain.config, is_written=True)
-        return brought_config(locate_checkpoint(source.checkpoint or ""))
+        return brought_config(source.checkpoint or "")
     except ModelError:
         return None
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from lagsearch.errors import LagsearchError, SpaceError, counted
 from lagsearch.models.configs import n_layers
-from lagsearch.models.files import locate_checkpoint
 from lagsearch.models.tabled_configs import config_of
 from lagsearch.operators import all_operators, find_operator
 from lagsearch.operators.depths import Depths
@@ -161,7 +160,7 @@ def _source_depth(space: Space) -> int:
     source = space.sources[0]
     if source.pretrain is not None:
         return n_layers(config_of(source.pretrain.config, is_written=True))
-    return n_layers(brought_config(locate_checkpoint(source.checkpoint or "")))
+    return n_layers(brought_config(source.checkpoint or ""))
 
 
 def _key(config: Plain) -> str:

@@ -66,7 +66,8 @@ def find_tokenizer(
         file: The space.
         fetch: Whether the hub may be asked.
         opener: Opens the corpus, and is told what there is to wait for.
-        is_bare: Whether it need only say what a plan asks for.
+        is_bare: Whether it need only say what a plan asks for; else all of a checkpoint that is on
+            the hub is fetched, for a run.
 
     Raises:
         SpaceError: It or the corpus it needs is missing.
@@ -83,6 +84,8 @@ def find_tokenizer(
         own = tokenizer.get_vocab()
         add_tokens(tokenizer, space.objective, space.data.sequence_length)
         _check_tokenizers(file, own, tokenizer, fetch=fetch, is_bare=is_bare)
+        if fetch and not is_bare:
+            _check_checkpoints(file, fetch=True, weights=True)
         return tokenizer
     except DataError as error:
         _check_checkpoints(file, fetch=fetch)  # where the tokenizer should have come from, perhaps
@@ -126,7 +129,8 @@ def vocabulary_without_data(file: StageFile) -> tuple[Vocabulary | None, tuple[s
     if isinstance(space.tokenizer, TrainBpe) or (is_sized and space.tokenizer == "characters"):
         return _unseen(space), _missing_texts(file)
     try:
-        return vocabulary_of(find_tokenizer(file, fetch=False, is_bare=True), space), ()
+        found = find_tokenizer(file, fetch=not is_sized, is_bare=True)
+        return vocabulary_of(found, space), ()
     except SpaceError as error:
         if not is_sized:
             raise
@@ -175,7 +179,7 @@ def _check_tokenizers(
         if source.checkpoint is None or source.checkpoint == file.space.tokenizer:
             continue
         try:
-            folder = locate_checkpoint(source.checkpoint, fetch=fetch)
+            folder = locate_checkpoint(source.checkpoint, fetch=fetch, weights=False)
             found = tokenizer_in(folder, is_bare=is_bare)
         except ModelError as error:
             if not fetch and not is_path(source.checkpoint):
@@ -202,12 +206,13 @@ def _difference(own: dict[str, int], tokenizer: Any, found: Any) -> str | None:
     return f"{token!r} is token {own.get(token)} here, {other.get(token)} there"
 
 
-def _check_checkpoints(file: StageFile, *, fetch: bool) -> None:
+def _check_checkpoints(file: StageFile, *, fetch: bool, weights: bool = False) -> None:
     """Check that all checkpoints are to be had.
 
     Args:
         file: The space.
         fetch: Whether the hub may be asked; what is not here is then not looked at.
+        weights: Fetch the weights, too.
 
     Raises:
         SpaceError: One is not.
@@ -215,7 +220,8 @@ def _check_checkpoints(file: StageFile, *, fetch: bool) -> None:
     for index, source in enumerate(file.space.sources):
         try:
             if source.checkpoint is not None:
-                check_config(locate_checkpoint(source.checkpoint, fetch=fetch))
+                found = locate_checkpoint(source.checkpoint, fetch=fetch, weights=weights)
+                check_config(found)
         except ModelError as error:
             if not fetch and not is_path(source.checkpoint or ""):
                 continue
@@ -231,7 +237,7 @@ def _check_first(file: StageFile, *, fetch: bool) -> None:
     for index, source in enumerate(file.space.sources):
         if source.checkpoint is not None:
             try:
-                brought_config(locate_checkpoint(source.checkpoint, fetch=fetch))
+                brought_config(source.checkpoint, fetch=fetch)
             except ModelError as error:
                 raise file.error(("sources", index, "checkpoint"), str(error)) from None
             return

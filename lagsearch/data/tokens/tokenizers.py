@@ -9,8 +9,10 @@ from typing import Any
 
 from lagsearch.data.text.corpora import Documents
 from lagsearch.data.tokens.stored import BareTokenizer, stored_tokenizer
-from lagsearch.errors import DataError, ModelError, and_then, brief, did_you_mean
+from lagsearch.errors import DataError, HubError, ModelError, and_then, brief, did_you_mean
 from lagsearch.models.configs import quiet
+from lagsearch.models.files import TOKENIZER
+from lagsearch.models.hub_files import hub_folder
 from lagsearch.space import TrainBpe
 from lagsearch.storage.files import (
     alone,
@@ -225,8 +227,8 @@ def _steps(tokenizer: Any) -> dict[str, Any]:
 
 def _has_tokenizer(folder: Path) -> bool:
     """Return whether there is a vocabulary; where there is none, transformers makes one up."""
-    names = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
-    return any((folder / name).is_file() for name in (*names, "sentencepiece.bpe.model"))
+    names = ("tokenizer.json", "vocab.json", "vocab.txt")
+    return any((folder / name).is_file() for name in names) or any(folder.glob("*.model"))
 
 
 def _lacking(folder: Path) -> str | None:
@@ -269,30 +271,20 @@ def byte_symbols() -> dict[str, int]:
 
 
 def _pretrained(name: str, *, fetch: bool, is_bare: bool) -> Any:
-    folder = path_of(name)
-    if is_path(name) and not folder.is_dir():
-        raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
+    folder = _folder_of(name, fetch=fetch)
     none_there = f"{name!r} has no tokenizer; set data.tokenizer to bytes, characters or a folder"
-    if folder.is_dir() and not _has_tokenizer(folder):
+    if not _has_tokenizer(folder):
         raise DataError(none_there, _AT)
-    if not folder.is_dir() and not fetch and not _is_cached(name):
-        raise _not_there(name, "it is not in the cache of the hub")
-    if is_bare and folder.is_dir() and (found := stored_tokenizer(folder)) is not None:
+    if is_bare and (found := stored_tokenizer(folder)) is not None:
         return found
     from transformers import AutoTokenizer
 
     quiet()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder) if folder.is_dir() else name,
-            use_fast=True,
-            trust_remote_code=False,
-            local_files_only=not fetch,
-        )
-    except Exception as error:  # transformers and the hub raise many types here
-        if folder.is_dir() and (reason := _lacking(folder)) is not None:
-            raise DataError(f"tokenizer {name!r} cannot be loaded: {reason}", _AT) from error
-        raise _not_there(name, brief(error)) from error
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many types here
+        reason = _lacking(folder) or brief(error)
+        raise DataError(f"tokenizer {name!r} cannot be loaded: {reason}", _AT) from error
     if len(tokenizer) < 2:  # transformers makes an empty one where there is none
         raise DataError(none_there, _AT)
     if not hasattr(tokenizer, "backend_tokenizer"):
@@ -300,11 +292,21 @@ def _pretrained(name: str, *, fetch: bool, is_bare: bool) -> Any:
     return tokenizer
 
 
-def _is_cached(name: str) -> bool:
-    """Return whether the cache of the hub has anything of a name."""
-    from huggingface_hub import constants
+def _folder_of(name: str, *, fetch: bool) -> Path:
+    """Return the folder of a tokenizer, fetched from the hub where it is not here.
 
-    return (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()
+    Raises:
+        DataError: There is none.
+    """
+    folder = path_of(name)
+    if folder.is_dir():
+        return folder
+    if is_path(name):
+        raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
+    try:
+        return hub_folder(name, (*TOKENIZER, "config.json", "*.jinja"), fetch=fetch)
+    except HubError as error:
+        raise _not_there(name, str(error)) from error
 
 
 def _not_there(name: str, reason: str) -> DataError:

@@ -1,0 +1,140 @@
+"""Checkpoints and tokenizers that are named on the hub, from its cache and from a stand-in."""
+
+import json
+
+import huggingface_hub
+import pytest
+import torch
+from checkpoints import LLAMA, save
+from hubs import in_hub_cache, served
+from processes import in_one_process
+
+from lagsearch.data.tokens.tokenizers import make_tokenizer
+from lagsearch.errors import DataError, ModelError
+from lagsearch.models.files import locate_checkpoint
+
+HEAVY = {"torch", "transformers"}
+LARGE = {**LLAMA, "hidden_size": 128, "intermediate_size": 256}
+"""More than the 100 kB that the hub's library reads of a file to see its header."""
+
+
+def space_of(write_space, checkpoint, title, tokenizer=None):
+    """Return a space that grows a checkpoint, whose tokenizer it takes or names."""
+    path = write_space(name=f"{title}.yaml")
+    head, rest = path.read_text().split("sources:\n")
+    words = f"  tokenizer: {tokenizer}\n" if tokenizer else ""
+    head = head.replace("  tokenizer: bytes\n", words)
+    source = f"sources: [{{name: mine, checkpoint: {checkpoint}}}]\n"
+    path.write_text(head + source + rest[rest.index("target:") :])
+    return path
+
+
+def environment(address, folder):
+    """Return the variables with which the hub's library asks a stand-in."""
+    return {
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(folder / "hub"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def plan_in(ended, *folders):
+    """Return a plan from JSON, but for the words that name the checkpoint."""
+    assert ended.code == 0, ended.err
+    text = ended.out
+    for folder in folders:
+        text = text.replace(str(folder), "FOLDER")
+    plan = json.loads(text)
+    assert [each.pop("checkpoint") for each in plan["sources"]] != [None]
+    return plan
+
+
+@pytest.mark.parametrize("name", ["some/model", "model"])
+def test_a_model_in_the_hubs_cache_is_planned_as_a_folder_is(write_space, tmp_path, name):
+    """As the checkpoint, as the tokenizer, and as both: without torch and transformers."""
+    folder = save(tmp_path / "own", dtype=torch.bfloat16)
+    there = in_hub_cache(tmp_path / "hub", name, folder)
+    spaces = [
+        space_of(write_space, folder, "space"),
+        space_of(write_space, name, "named"),
+        space_of(write_space, name, "both", name),
+        space_of(write_space, folder, "tokenizer", name),
+    ]
+    commands = [("plan", each, "--json") for each in spaces]
+    commands.append(("plan", spaces[1], "--budget", "0.6"))
+    *found, budgeted = in_one_process(*commands, HF_HUB_CACHE=str(tmp_path / "hub"))
+    own, *others = (plan_in(each, folder, there) for each in found)
+    assert "is in bfloat16" in " ".join(own["notes"])
+    assert others == [own, own, own]
+    assert budgeted.code == 0, budgeted.err
+    assert not budgeted.modules & HEAVY
+
+
+def test_a_plan_fetches_no_weights_from_the_hub_and_a_run_does(write_space, tmp_path):
+    folder = save(tmp_path / "own", LARGE)
+    size = (folder / "model.safetensors").stat().st_size
+    own, named = space_of(write_space, folder, "own"), space_of(write_space, "some/model", "named")
+    with served("some/model", folder) as (address, asked):
+        online = environment(address, tmp_path)
+        found = in_one_process(
+            *(("plan", each, "--json") for each in (own, named, named)), **online
+        )
+        first, second, third = (plan_in(each, folder) for each in found)
+        assert first == second == third
+        assert not found[-1].modules & HEAVY
+        files = [name for name, _ in asked]
+        assert sorted(files) == sorted({*files})  # each of them once
+        read = dict(asked)["model.safetensors"]
+        assert read < size / 2
+        out = tmp_path / "grown"
+        words = ("grow", "--space", named, "--candidate", first["candidates"][0]["name"])
+        [grown] = in_one_process((*words, "--out", out, "--no-measure"), **online)
+    assert grown.code == 0, grown.err
+    assert asked[-1] == ("model.safetensors", size)
+    assert (out / "model.safetensors").is_file()
+
+
+def test_what_tables_do_not_say_is_fetched_and_planned_by_models(write_space, tmp_path):
+    """A head of its own in spite of what the configuration says: its values must be seen."""
+    folder = save(tmp_path / "own", LARGE)
+    config = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    own, named = space_of(write_space, folder, "own"), space_of(write_space, "some/model", "named")
+    with served("some/model", folder) as (address, asked):
+        found = in_one_process(
+            *(("plan", each, "--json") for each in (own, named)),
+            **environment(address, tmp_path),
+        )
+    [snapshot] = (tmp_path / "hub").glob("hub/models--*/snapshots/*")
+    first, second = (plan_in(each, folder, snapshot) for each in found)
+    assert first == second and "has a head of its own" in " ".join(first["notes"])
+    assert ("model.safetensors", (folder / "model.safetensors").stat().st_size) in asked
+
+
+def test_a_mistyped_path_does_not_wait_for_the_hub(write_space, tmp_path, monkeypatch):
+    """One whose folder is here is looked for in the hub's cache alone."""
+    asked = []
+
+    def download(name, **keys):
+        asked.append((name, keys["local_files_only"]))
+        raise huggingface_hub.errors.LocalEntryNotFoundError("none")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    for name in (
+        "./model",
+        "/models/model",
+        "~/model",
+        "a/b/model",
+        "nobody/model",
+        "models/modle",
+    ):
+        with pytest.raises(ModelError, match=r"there is no such folder|cannot be fetched") as told:
+            locate_checkpoint(name)
+        assert ("hf download" in str(told.value)) == (name == "models/modle")
+        with pytest.raises(DataError, match="tokenizer"):
+            make_tokenizer(name, None)
+    assert asked == [("nobody/model", False)] * 2 + [("models/modle", True)] * 2
