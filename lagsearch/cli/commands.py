@@ -148,7 +148,7 @@ def init_command(
 
         planned = plan(written.file)
     show_plan(planned)
-    show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}")
+    show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}{written.options}")
 
 
 @app.command("run")
