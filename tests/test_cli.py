@@ -87,7 +87,7 @@ def test_plan_shows_maps_sizes_and_costs(call, write_space):
         ("candidates.0.inti=copy", "lag has no setting 'inti'; did you mean 'init'?"),
         ("target.num_hidden_layers=2", "is shallower than the source's 3 layers"),
         ("target.hidden_size=32", "lag grows in depth only; the target changes hidden_size 16"),
-        ("target.depth=9", "key 'depth' is unknown to model_type llama"),
+        ("target.depth=9", "key 'depth' is unknown to model_type llama; did you mean 'num_hid"),
         ("data.train={files: [gone.txt]}", "gone.txt: no such file"),
         ("data.tokenizer=./gone", "there is no tokenizer folder './gone'"),
         ("sources.0={name: a, checkpoint: /gone}", "there is no such folder"),

@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
+from checkpoints import save
 from processes import in_one_process
 
+import lagsearch
+from lagsearch.display.watch import Watch
 from lagsearch.errors import LagsearchError
 from lagsearch.planning.run import check_first, plan
-from lagsearch.space import load_space
+from lagsearch.space import dump_yaml, load_space
 
 CONFIG = {
     "model_type": "llama",
@@ -182,3 +186,17 @@ def test_a_tokenizer_of_the_hub_that_is_not_here_yet_is_left_to_the_run(write):
     with pytest.raises(LagsearchError, match="the cache has none of that name"):
         plan(path, overrides=overrides)
     check_first(load_space(path, overrides))
+
+
+def test_a_mistake_in_a_space_is_said_before_that_its_folder_holds_another_run(write, tmp_path):
+    """Those of a checkpoint are found by planning, which comes after the look at the folder."""
+    save(tmp_path / "small", CONFIG)
+    space, folder = write(source="checkpoint: small"), tmp_path / "run"
+    folder.mkdir()
+    (folder / "space.yaml").write_text(dump_yaml(load_space(space).written_out()))
+    (folder / "environment.json").write_text("{}")
+    run = partial(lagsearch.run, space, out=folder, serial=True, watch=Watch())
+    with pytest.raises(LagsearchError, match=r"'ffn' is unknown to .* mean 'intermediate_size'\?$"):
+        run(overrides=["target={num_hidden_layers: 4, ffn: 64}"])
+    with pytest.raises(LagsearchError, match=r"holds another run: training\.steps is 20 there and"):
+        run(overrides=["training.steps=30"])

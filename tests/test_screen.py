@@ -226,6 +226,16 @@ def test_the_time_left_is_that_of_the_run_where_it_is_known(monkeypatch, later, 
     assert re.match(r"\[0/1\] stack, step \d+, val loss 1.5000 \(of step 0\)" + line, told)
 
 
+def test_what_is_over_says_how_far_it_came():
+    watch = LiveWatch()
+    watch.console = make_console(io.StringIO())
+    with watch.during("search, rung 1 of 2 (up to step 1,000)", {"stack": 500, "zero": 500}):
+        watch.finished("stack")
+        watch.failed("zero", "no room")
+    said = watch.console.file.getvalue().splitlines()
+    assert said[-1] == "search, rung 1 of 2 (up to step 1,000): 1 of 2 done, to step 500"
+
+
 def test_what_goes_on_is_shown_where_it_is(monkeypatch):
     sign = Progress("next", 0, None, 0.0)
     reached = (Progress("next", 6_000, 1.7, 1.0, evaluated_at=5_000),)

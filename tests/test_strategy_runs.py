@@ -21,6 +21,7 @@ from lagsearch.report.pictures.as_matplotlib import draw_sheet
 from lagsearch.report.pictures.stage import stage_sheets
 from lagsearch.report.words.verdict import judge
 from lagsearch.selection import Choice, decide
+from lagsearch.space import load_space
 
 pytestmark = pytest.mark.usefixtures("trained")
 
@@ -115,8 +116,9 @@ RACE = (PLAIN, f"search: {{lag: 16, strategy: race, {SOON}}}")
 
 
 def test_a_race_stops_who_is_worse_and_says_why(write_space, tmp_path):
-    path = write_space(RACE, LISTED)
-    result = run(path, tmp_path / "run")
+    path, watch = write_space(RACE, LISTED), Heard()
+    result = run(path, tmp_path / "run", watch=watch)
+    assert_rungs_are_told(watch, path)
     stopped = {each["name"]: each for each in result.report["candidates"] if "stopped" in each}
     assert stopped
     for name, entry in stopped.items():
@@ -134,6 +136,24 @@ def test_a_race_stops_who_is_worse_and_says_why(write_space, tmp_path):
     assert {name: each.step for name, each in choice.stopped.items()} == {
         name: entry["stopped"]["step"] for name, entry in stopped.items()
     }
+
+
+def assert_rungs_are_told(watch, path):
+    """Check that each part of a search is called by its rung, and that short ones are warned of."""
+    rungs = search_settings(load_space(path).space).rungs
+    titles = [phase for phase, *_ in watch.phases if phase.startswith("search")]
+    assert 1 < len(titles) <= len(rungs)
+    assert titles == [
+        f"search, rung {number} of {len(rungs)} (up to step 16)"
+        for number in range(1, len(titles) + 1)
+    ]
+    [line] = [line for line in watch.lines if "waits for all" in line]
+    assert f"at {len(rungs)} rungs up to step 16," in line
+    assert line in lagsearch.plan(path).stages[0].remarks
+    spared = ["search.oracle=true"], ["evaluation.steps=[8, 16]"]
+    for overrides in spared:
+        told = lagsearch.plan(path, overrides=overrides).stages[0].remarks
+        assert not any("rungs" in line for line in told), overrides
 
 
 def assert_stops_are_told(result, stopped):
@@ -229,7 +249,9 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     assert result.winner == best
     [line] = [line for line in watch.lines if "stopped" in line]
     assert line == f"step 6: stopped {len(others)} candidates, not among the finalists there"
-    (_, at, _, rest), (_, cut, known, last), (_, begun, _, nothing) = watch.phases
+    (first, at, _, rest), (second, cut, known, last), (_, begun, _, nothing) = watch.phases
+    assert first == "search, rung 1 of 2 (up to step 12)"
+    assert second == "search, rung 2 of 2 (up to step 12)"
     assert at == dict.fromkeys(costs, 0)
     assert cut == dict.fromkeys(finalists, 6)
     assert known == {name: round(losses(result.folder, name, 6), 4) for name in finalists}

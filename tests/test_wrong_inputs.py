@@ -26,7 +26,7 @@ FILES = [
     ),
     ("target: {num_hidden_layers: 4}", "", r":1: target: is required, e\.g\. \{num_hidden_layer"),
     ("{num_hidden_layers: 4}", "4", r"target 4: must be a mapping .*e\.g\. \{num_hidden_layers"),
-    ("target: {num_hidden_layers: 4}", "target: {layers: 4}", r"key 'layers' is unknown to model"),
+    ("target: {num_hidden_layers: 4}", "target: {layers: 4}", r"mean 'num_hidden_layers'\?$"),
     ("{num_hidden_layers: 4}", "{num_hidden_layers: 2}", r"num_hidden_layers 2: is shallower than"),
     ("{num_hidden_layers: 4}", "{num_hidden_layers: 3}", r"target .*nothing grows: give more lay"),
     (

@@ -43,6 +43,7 @@ from lagsearch.cli.tables import (
     show_plan,
     show_replay,
     show_run,
+    show_sections,
 )
 from lagsearch.display.screen import (
     write,
@@ -147,7 +148,7 @@ def init_command(
 
         planned = plan(written.file)
     show_plan(planned)
-    show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}")
+    show_lines("", *written.lines, f"Next: lagsearch run {shlex.quote(str(out))}{written.options}")
 
 
 @app.command("run")
@@ -344,14 +345,12 @@ def compare_command(
     with make_waiting_watch().doing("comparing the runs"):
         from lagsearch.report.numbers.comparison import compare
         from lagsearch.report.pages.comparison import write_comparison
-        from lagsearch.report.pages.markdown import markdown_section
         from lagsearch.report.words.comparison import comparison_sections
 
         comparison = compare(paths)
         if out is not None:
             write_comparison(comparison, out)
-        text = "\n\n".join(map(markdown_section, comparison_sections(comparison)))
-    write(text)
+    show_sections(comparison_sections(comparison), "--out FOLDER writes all")
     if out is not None:
         write(f"\nComparison: {out / 'compare.html'}, {out / 'compare.md'}")
 

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lagsearch.planning.run import Plan
     from lagsearch.planning.stage import StagePlan
+    from lagsearch.report.words.parts import Grid, Section
 
 _SHOWN_OPTIONS = 12
 
@@ -257,6 +258,49 @@ def show_replay(summary: "pd.DataFrame", n_runs: int, n_searches: int) -> None:
         "training, or its end. Relative regret: final loss of the choice less the best one, as a "
         f"share of the range of final losses. {' '.join([*told, *more])}".rstrip()
     )
+
+
+def show_sections(sections: Sequence["Section"], where_all: str) -> None:
+    """Show sections as tables and paragraphs in a terminal; elsewhere they are Markdown.
+
+    Args:
+        sections: What is told.
+        where_all: Says where columns are that a narrow terminal leaves out.
+    """
+    from lagsearch.report.pages.markdown import markdown_section
+    from lagsearch.report.words.parts import Grid, unmarked
+
+    if not sys.stdout.isatty():
+        write("\n\n".join(map(markdown_section, sections)))
+        return
+    for number, section in enumerate(sections):
+        show_lines(*([""] if number else []), section.title)
+        for part in section.parts:
+            write("")
+            if isinstance(part, Grid):
+                _show_grid(part, where_all)
+            elif isinstance(part, str):
+                show_lines(unmarked(part))
+            else:
+                show_lines(*(f"- {point}" for point in part.points))
+
+
+def _show_grid(grid: "Grid", where_all: str) -> None:
+    """Show a table of words; columns without a word are left out."""
+    from rich.table import Table
+
+    from lagsearch.display.console import make_console, print_rows
+    from lagsearch.report.words.parts import unmarked
+
+    table = Table(box=None, pad_edge=False)
+    columns = [[heading, *cells] for heading, *cells in zip(grid.head, *grid.rows, strict=True)]
+    shown = [[unmarked(cell) for cell in column] for column in columns if any(column[1:])]
+    for heading, *_ in shown:
+        table.add_column(heading, no_wrap=True)
+    for cells in list(zip(*shown, strict=True))[1:]:
+        table.add_row(*cells)
+    if gone := print_rows(make_console(), table, grid.may_go):
+        show_lines("", f"Left out here: {', '.join(gone)}; {where_all}.")
 
 
 def show_result(folder: Path, report: dict[str, Any]) -> None:

@@ -324,7 +324,7 @@ class LiveWatch(_Phase):
         self.is_training = False
         self._show()
         ended = sum(state == "done" for state in self.state.values())
-        self.say(f"{self.title}: {ended} of {len(self.ends)} done")
+        self.say(f"{self.title}: {ended} of {len(self.ends)} done, {self.goal()}")
 
     def _leave(self) -> None:
         """Give the terminal back, its cursor too, whatever an interrupt came between."""

@@ -5,16 +5,18 @@ machine, and a comment says from where.
 """
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lagsearch.display.watch import Watch
 from lagsearch.errors import LagsearchError, SpaceError
 from lagsearch.init.checkpoint import inspect_checkpoint, safe_name
-from lagsearch.init.draft import make_draft, space_name, target_of
+from lagsearch.init.draft import Draft, make_draft, measured_cheaply, space_name, target_of
 from lagsearch.init.growths import Plain
 from lagsearch.init.text import corpus_of, measure_text
 from lagsearch.init.wording import about, space_text
+from lagsearch.planning.run import plan
 from lagsearch.space import SCHEMA_FILE, SpaceFile, load_space
 from lagsearch.space.arguments import check_checkpoint_and_texts, check_hours, check_out
 from lagsearch.storage.files import write_text
@@ -52,10 +54,12 @@ class Written:
     Attributes:
         file: The space.
         lines: What a user should know of it.
+        options: Of the command that runs it, where they say that longer training is advised.
     """
 
     file: SpaceFile
     lines: tuple[str, ...]
+    options: str = ""
 
 
 def init_space(
@@ -103,14 +107,27 @@ def init_space(
         "Editors complete and check this file once its schema is there: lagsearch schema --out "
         f"{shlex.quote(str(path.with_name(SCHEMA_FILE)))}",
     )
+    file = _write(path, head, draft)
+    as_it_is = " as it is written" if draft.options else ""
+    told = f"{path} is written. A run{as_it_is} takes {how_long} on this machine as it is now."
+    return Written(file, (*draft.warnings, told), draft.options)
+
+
+def _write(path: Path, head: Iterable[str], draft: Draft) -> SpaceFile:
+    """Write a space of which its plan has nothing to say that could have been written otherwise.
+
+    Raises:
+        LagsearchError: It cannot be; nothing is written.
+    """
     write_text(path, space_text(head, draft.parts, draft.notes, draft.growths.listed))
     try:
-        file = load_space(path)
+        cheap = measured_cheaply(draft, plan(load_space(path)).stages[0])
+        if cheap is not draft:
+            write_text(path, space_text(head, cheap.parts, cheap.notes, cheap.growths.listed))
+        return load_space(path)
     except LagsearchError:
         path.unlink(missing_ok=True)
         raise
-    told = f"{path} is written. A run takes {how_long} on this machine as it is now."
-    return Written(file, (*draft.warnings, told))
 
 
 def _earlier(path: Path, request: InitRequest, target: Plain) -> Written:

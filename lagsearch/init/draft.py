@@ -1,7 +1,7 @@
 """From checkpoint, text and machine to a space as plain values, with the reason for each."""
 
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, prod
 
 from lagsearch.data.tokens.writing import held_out_tokens
 from lagsearch.display.watch import Watch
@@ -27,6 +27,7 @@ from lagsearch.init.text import MeasuredText
 from lagsearch.init.wording import about
 from lagsearch.models.build import empty_model, usable_positions
 from lagsearch.models.configs import stored_name
+from lagsearch.planning.stage import MUCH_EVALUATED, StagePlan
 from lagsearch.running.workers.slots import assign_slots
 from lagsearch.space import Resources
 
@@ -49,6 +50,7 @@ class Draft:
         growths: The candidates.
         length: Steps, K, and how long that takes.
         warnings: What a user should know before running it, in lines.
+        options: Of the command that runs it, where longer training is advised.
     """
 
     parts: Plain
@@ -56,6 +58,7 @@ class Draft:
     growths: Growths
     length: Length
     warnings: tuple[str, ...]
+    options: str = ""
 
 
 def make_draft(
@@ -110,10 +113,27 @@ def make_draft(
         "search.lag": "K: candidates are ranked after a quarter of the steps",
     }
     warnings = _warnings(length, hours, is_measured=is_measured)
-    more = min(TELLING_STEPS, most_steps(shape, text.tokens))
+    more, options = min(TELLING_STEPS, most_steps(shape, text.tokens)), ""
     if length.steps < more and length.is_hurried:
-        warnings += (_too_few(length, more, seconds(more, shape, work, speed)),)
-    return Draft(_sized(plain, shape, length, training), notes, growths, length, warnings)
+        options = f" --set training.steps={more} --lag {lag_of(more)}"
+        warnings += (_too_few(length, options, seconds(more, shape, work, speed)),)
+    parts = _sized(plain, shape, length, training)
+    return Draft(parts, notes, growths, length, warnings, options)
+
+
+def measured_cheaply(draft: Draft, plan: StagePlan) -> Draft:
+    """Return a draft whose evaluations cost little beside its search, as its plan counts that.
+
+    Args:
+        draft: The space.
+        plan: What it comes to.
+    """
+    if (size := plan.cheaper_validation()) is None:
+        return draft
+    batches, tokens = size[0], prod(size) * plan.space.data.sequence_length
+    parts = {**draft.parts, "evaluation": {"batches": batches, "tokens": tokens}}
+    why = f"so that evaluations cost at most {MUCH_EVALUATED:.0%} of the search's training"
+    return replace(draft, parts=parts, notes={**draft.notes, "evaluation": why})
 
 
 def target_of(checkpoint: SourceCheckpoint, layers: int | None, hidden: int | None) -> Plain:
@@ -234,11 +254,10 @@ def _now(checkpoint: SourceCheckpoint, target: Plain) -> str:
     return ", ".join(f"{own.get(key)}" for key in target) + " now"
 
 
-def _too_few(length: Length, steps: int, took_s: float) -> str:
+def _too_few(length: Length, options: str, took_s: float) -> str:
     return (
         f"K = {length.lag} of {length.steps} steps is so early that a ranking there tells little: "
-        f"run it with --set training.steps={steps} --lag {lag_of(steps)}, {about(took_s)} on this "
-        "machine as it is now."
+        f"run it with{options}, {about(took_s)} on this machine as it is now."
     )
 
 

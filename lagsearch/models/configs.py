@@ -23,6 +23,24 @@ DERIVED_KEYS = ("attention_types", "first_k_dense_replace", "mlp_only_layers")
 """Configuration keys that say in another way what each layer is: GPT-Neo's runs of attention types,
 how many of the first layers have no experts, which layers have none."""
 
+_NAMES_OF_SIZES = (
+    ("num_hidden_layers", "n_layers", "num_layers", "n_layer", "layers", "depth"),
+    ("hidden_size", "dim", "d_model", "n_embd", "width", "hidden", "embedding"),
+    ("num_attention_heads", "n_heads", "num_heads", "n_head", "heads"),
+    ("num_key_value_heads", "num_kv_heads", "kv_heads", "n_kv_heads", "groups"),
+    ("intermediate_size", "ffn_dim", "n_inner", "hidden_dim", "d_ff", "ffn", "mlp", "feed_forward"),
+    ("vocab_size", "n_vocab", "vocab", "vocabulary"),
+    ("max_position_embeddings", "n_positions", "n_ctx", "context_length", "context", "positions"),
+)
+"""What a size is called: by configurations, the most usual name first, and by people."""
+
+_OF_EVERY_MODEL = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id", "problem_type"),
+    *("output_attentions", "output_hidden_states", "return_dict", "chunk_size_feed_forward"),
+    *("is_encoder_decoder", "is_decoder", "torch_dtype", "use_cache"),
+}
+"""Keys that are not named to those who look for another one."""
+
 BOOKKEEPING = {"_name_or_path", "architectures", "transformers_version", "dtype", "model_type"}
 
 
@@ -131,11 +149,20 @@ def check_keys(config: Any, keys: Mapping[str, Any]) -> None:
     stored: dict[str, str] = {}
     for key in keys:
         if key not in known:
-            hint = did_you_mean(key, sorted(known))
-            raise ModelError(f"key {key!r} is unknown to model_type {config.model_type}{hint}")
+            told = f"key {key!r} is unknown to model_type {config.model_type}"
+            raise ModelError(f"{told}{_meant(key, config, known)}")
         twin = stored.setdefault(stored_name(config, key), key)
         if twin != key:
             raise ModelError(f"keys {twin!r} and {key!r} are two names for one: give one of them")
+
+
+def _meant(key: str, config: Any, known: set[str]) -> str:
+    """Return which key was meant: by what it is called elsewhere, or by spelling; else all."""
+    for names in _NAMES_OF_SIZES:
+        if key.lower() in names and (found := [name for name in names if name in known]):
+            return f"; did you mean {stored_name(config, found[0])!r}?"
+    listed = sorted(set(config.to_dict()) - BOOKKEEPING - _OF_EVERY_MODEL)
+    return did_you_mean(key, sorted(known)) or f"; known: {', '.join(listed)}"
 
 
 def shape_of(config: Any) -> ModelShape:

@@ -6,10 +6,12 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from lagsearch.data.objectives.registry import OBJECTIVES
-from lagsearch.selection import find_signal
-from lagsearch.space import OPTIMIZERS, Space, StageFile
+from lagsearch.selection import find_signal, find_strategy
+from lagsearch.space import OPTIMIZERS, Space, StageFile, rungs
 
 Broken = tuple[tuple[str | int, ...], str]
+
+_MANY_RUNGS, _SHORT_RUNG = 5, 50  # of these steps on the average
 
 
 def check_names(file: StageFile) -> None:
@@ -32,6 +34,19 @@ def tell_signal(space: Space) -> list[str]:
     found = find_signal(space.search.signal)
     lag = "K" if space.search.lag == "auto" else f"step {space.latest_lag:,}"
     return [f"Candidates are ranked at {lag} by {found.words} (search.signal: {found.name})."]
+
+
+def tell_rungs(space: Space) -> list[str]:
+    """Say that a search with many short rungs takes long on the clock, where it has them."""
+    at = rungs(space)
+    does_wait = not space.search.oracle and "cut" not in find_strategy(space.search.strategy).heeds
+    if not does_wait or len(at) < _MANY_RUNGS or at[-1] >= _SHORT_RUNG * len(at):
+        return []
+    return [
+        f"The search waits for all candidates at {len(at)} rungs up to step {at[-1]:,}, to stop "
+        "some or to choose. At each of them trainings start anew, so that short ones take longer "
+        "on the clock than their FLOPs say: a shorter list of evaluation.steps makes fewer rungs."
+    ]
 
 
 def _objective(space: Space) -> Iterator[Broken]:

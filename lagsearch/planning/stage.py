@@ -28,7 +28,7 @@ from lagsearch.planning.listing import (
     names_in,
     tell_left_out,
 )
-from lagsearch.planning.names import check_names, tell_signal
+from lagsearch.planning.names import check_names, tell_rungs, tell_signal
 from lagsearch.planning.planned import PlannedCandidate, PlannedSource, training_flops_of
 from lagsearch.planning.planner import Planner, baseline_names, is_ungrown, make_planner
 from lagsearch.planning.prior import expected_place, tell_prior
@@ -94,9 +94,9 @@ class StagePlan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is left out of the space's candidates and why, what ranks them, how layers run."""
+        """What is left out of the candidates and why, what ranks them and where, how layers run."""
         told = (*tell_left_out(self.left_out), *tell_signal(self.space), *self._tell_fading())
-        told = (*told, *tell_prior(self.space, self.candidates))
+        told = (*told, *tell_prior(self.space, self.candidates), *tell_rungs(self.space))
         return (*told, *_tell_layers(self.space.training), *self._tell_devices())
 
     def _tell_fading(self) -> Iterator[str]:
@@ -237,31 +237,41 @@ class StagePlan:
         return round(total) * len(space.seeds)
 
     def evaluation_advice(self) -> str:
-        """Say how to measure on less where evaluations cost much beside the search; else nothing.
+        """Say how to measure on less where evaluations cost much beside training; else nothing."""
+        whole = self.validation_size
+        if self._evaluated_share(whole) <= MUCH_EVALUATED:
+            return ""
+        told = f"The search's evaluations cost {self._evaluated_share(whole):.0%} of its training "
+        if (size := self.cheaper_validation()) is None:
+            return f"{told}FLOPs; fewer evaluation.steps cost less."
+        tokens = math.prod(size) * self.space.data.sequence_length
+        also = f" --set evaluation.batches={size[0]}" if size[0] < whole[0] else ""
+        return (
+            f"{told}FLOPs; --set evaluation.tokens={tokens}{also} measures on "
+            f"{math.prod(size) / math.prod(whole):.0%} of the tokens, and costs "
+            f"{self._evaluated_share(size):.0%}."
+        )
+
+    def cheaper_validation(self) -> tuple[int, int] | None:
+        """Return the validation batches and sequences in each with which evaluations cost little.
 
         With fewer tokens, as many batches are shorter, so that paired tests stay what they are;
         fewer batches come after that.
+
+        Returns:
+            The most that do; None where those of the space do, or none.
         """
-        searched, (batches, rows) = self.search_flops(), self.validation_size
-
-        def share(size: tuple[int, int]) -> float:
-            return replace(self, validation=size).evaluation_flops() / searched
-
-        if share((batches, rows)) <= MUCH_EVALUATED:
-            return ""
-        told = f"The search's evaluations cost {share((batches, rows)):.0%} of its training FLOPs; "
+        batches, rows = self.validation_size
+        if self._evaluated_share((batches, rows)) <= MUCH_EVALUATED:
+            return None
         sizes = [(batches, fewer) for fewer in range(rows - 1, 0, -1)]
         sizes += [(fewer, 1) for fewer in range(batches - 1, LEAST_BATCHES - 1, -1)]
-        place = bisect_left(sizes, -MUCH_EVALUATED, key=lambda size: -share(size))
-        if place == len(sizes):
-            return f"{told}fewer evaluation.steps cost less."
-        size = sizes[place]
-        tokens = math.prod(size) * self.space.data.sequence_length
-        also = f" --set evaluation.batches={size[0]}" if size[0] < batches else ""
-        return (
-            f"{told}--set evaluation.tokens={tokens}{also} measures on "
-            f"{math.prod(size) / (batches * rows):.0%} of the tokens, and costs {share(size):.0%}."
-        )
+        place = bisect_left(sizes, -MUCH_EVALUATED, key=lambda size: -self._evaluated_share(size))
+        return None if place == len(sizes) else sizes[place]
+
+    def _evaluated_share(self, size: tuple[int, int]) -> float:
+        """Return what evaluations on a validation size cost, as a share of the search's FLOPs."""
+        return replace(self, validation=size).evaluation_flops() / self.search_flops()
 
     @property
     def _is_averaged(self) -> bool:

@@ -28,8 +28,10 @@ from lagsearch.errors import (
     DataError,
     ModelError,
     ResourceError,
+    RunFolderError,
 )
 from lagsearch.planning.run import Plan, check_baselines, plan_stages
+from lagsearch.planning.run import plan as plan_space
 from lagsearch.planning.stage import StagePlan
 from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 from lagsearch.records.folder import RunFolder, now
@@ -121,7 +123,7 @@ def run_space(
         check_baselines(file)
         BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
-    file = folder.agree(file)
+    file = _agreed(file, folder)
     spent = folder.spent()
     with ExitStack() as stack:
         join = partial(_join, stack, folder, watch, serial=serial)
@@ -138,6 +140,19 @@ def run_space(
             folder.spend("report", time.monotonic() - began)
             folder.note(end=now())
     return folder.path, report
+
+
+def _agreed(file: SpaceFile, folder: RunFolder) -> SpaceFile:
+    """Return the space to run in a folder; a mistake in it is said before that it is another one.
+
+    Raises:
+        LagsearchError: The space cannot be planned, or the folder belongs to another one.
+    """
+    try:
+        return folder.agree(file)
+    except RunFolderError:
+        plan_space(file)
+        raise
 
 
 def _join(

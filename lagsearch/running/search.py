@@ -142,6 +142,19 @@ class Searching:
         }
         return decide(measured_of(alive, space.training.steps), settings) if alive else None
 
+    def _title(self, until: int) -> str:
+        """Return what training up to a step is called: which rung of how many, if there are some.
+
+        With an oracle the search does not wait at rungs.
+        """
+        settings = self.settings
+        last = settings.rungs[-1]
+        at = settings.rungs if settings.cut is None else tuple(dict.fromkeys((settings.cut, last)))
+        is_whole = self.space.search.oracle and not self.stops_at_lag
+        if is_whole or len(at) == 1 or until not in at:
+            return "search"
+        return f"search, rung {at.index(until) + 1} of {len(at)} (up to step {last:,})"
+
     def _there(self, step: int) -> dict[str, float]:
         """Return the losses of jobs that came to a step before, by name."""
         found = {name: self.folder.curve(name).at(step) for name in self.jobs}
@@ -167,7 +180,7 @@ class Searching:
             before = DoneBefore(there, until, self._unranked, reached, later, slots)
             with (
                 told_where([*map(self.jobs.__getitem__, there), *missing], until),
-                self.watch.during("search", {job.name: until for job in missing}, before),
+                self.watch.during(self._title(until), {job.name: until for job in missing}, before),
             ):
                 outcome = self.runner(missing, until, self.watch, keep.finished)
         except BaseException:

@@ -74,6 +74,7 @@ def test_what_it_writes_runs_as_it_is(checkpoint, corpus, family, tmp_path):
     assert space.search.lag == space.training.steps // 4
     planned = lagsearch.plan(tmp_path / "space.yaml")
     assert len(planned.candidates) >= 5
+    assert planned.stages[0].evaluation_advice() == "", "init does not write what a plan scolds"
     text = (tmp_path / "space.yaml").read_text()
     left_out = candidates_left_out(text)
     is_post_norm = family == "bert"

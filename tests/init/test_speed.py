@@ -98,6 +98,7 @@ def test_too_few_steps_come_with_those_that_are_enough_whatever_the_machine_does
     assert len({*advices.values()}) == 1, "only the estimate of the time moves with the machine"
     options = advices[5.0].partition("run it with --set ")[2]
     assert options == "training.steps=200 --lag 50"
+    assert written.options == f" --set {options}", "what comes next is what is advised"
     planned = lagsearch.plan(path, lag=50, overrides=[options.split()[0]])
     assert (planned.stages[0].lag, planned.stages[0].space.training.steps) == (50, 200)
 

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 
 import pytest
 import torch
@@ -154,6 +155,37 @@ def test_unknown_key():
     with pytest.raises(ModelError, match=r"hiden_size.*did you mean 'hidden_size'") as failure:
         build_config({**LLAMA, "hiden_size": 32})
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "key", "meant"),
+    [
+        ("llama", "ffn", "intermediate_size"),
+        ("llama", "FFN", "intermediate_size"),
+        ("llama", "layers", "num_hidden_layers"),
+        ("llama", "width", "hidden_size"),
+        ("llama", "heads", "num_attention_heads"),
+        ("llama", "kv_heads", "num_key_value_heads"),
+        ("llama", "vocab", "vocab_size"),
+        ("llama", "context_length", "max_position_embeddings"),
+        ("llama", "n_layer", "num_hidden_layers"),
+        ("gpt2", "layers", "n_layer"),
+        ("gpt2", "ffn", "n_inner"),
+        ("gpt2", "width", "n_embd"),
+        ("opt", "mlp", "ffn_dim"),
+    ],
+)
+def test_a_size_is_known_by_other_names(model_type, key, meant):
+    config = build_config({"model_type": model_type})
+    message = f"key '{key}' is unknown to model_type {model_type}; did you mean '{meant}'?"
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        target_shape(config, {key: 5})
+
+
+def test_what_is_like_no_key_gets_all_that_may_be_meant():
+    known = r"; known: attention_bias, .*hidden_size, .*vocab_size$"
+    with pytest.raises(ModelError, match=f"^key 'wombat' is unknown to model_type llama{known}"):
+        target_shape(build_config(LLAMA), {"wombat": 5})
 
 
 @pytest.mark.parametrize("key", ["num_hiden_layers", "n_layer", "torch_dtypes", "architecture"])

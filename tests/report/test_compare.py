@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from terminals import in_terminal
 
+from lagsearch.cli.tables import show_sections
 from lagsearch.errors import LagsearchError
 from lagsearch.records.imported_curves import Asked
 from lagsearch.report.numbers.comparison import _named_alike, compare
@@ -17,8 +19,10 @@ from lagsearch.report.pages.comparison import write_comparison
 from lagsearch.report.pages.markdown import markdown_section
 from lagsearch.report.pictures.style import LIGHT
 from lagsearch.report.words.comparison import comparison_sections
+from lagsearch.report.words.parts import Grid, Section
 
 REPORTS = Path(__file__).parents[2] / "reports"
+SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 STEPS = (0, 2, 5, 10, 20, 50, 100)
 
 
@@ -235,3 +239,34 @@ def test_the_terminal_shows_what_the_page_holds(call, two, tmp_path):
     told, _, last = shown.rpartition("\n\nComparison: ")
     assert last.strip() == f"{out}/compare.html, {out}/compare.md"
     assert told in (out / "compare.md").read_text()
+
+
+def test_a_narrow_terminal_shows_tables_without_marks(two):
+    shown = in_terminal("compare", *two[:2], columns=80)
+    assert shown.code == 0
+    lines = SEQUENCE.sub("", shown.text.split("\x1b[?25h")[-1]).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "|" not in shown.text and "`" not in shown.text and "##" not in shown.text
+    titles = ["Runs", "Candidates of several runs", "Agreement between runs"]
+    heads = [lines[lines.index(title) + 2].split("  ")[0] for title in titles]
+    assert heads == ["one", "candidate", "run"], "the first is too wide, and told in paragraphs"
+    head, *rows = lines[lines.index(titles[1]) + 2 :][:5]
+    assert head.split() == ["candidate", "one", "other"]
+    assert sorted(row.split()[0] for row in rows) == list("cdef")
+
+
+@pytest.mark.parametrize(("columns", "gone"), [(100, ""), (34, "tied"), (30, "tied, cost")])
+def test_columns_left_out_are_named(monkeypatch, capsys, columns, gone):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    head = ["run", "empty", "cost", "ranking", "tied"]
+    rows = [["`a_run`", "", "1.5e+10", "**settled**, by `loss`", "2"]]
+    section = Section("Runs", (Grid(head, rows, ("tied", "cost", "run")), "Of `a_run`."))
+    show_sections([section], "--out FOLDER writes all")
+    out = SEQUENCE.sub("", capsys.readouterr().out)
+    shown = [line.split() for line in out.splitlines()]
+    left = [each for each in head if each not in ("empty", *gone.split(", "))]
+    assert left in shown
+    assert ["Of", "a_run."] in shown
+    said = [" ".join(line) for line in shown if "Left" in line]
+    assert [line.partition(";")[0] for line in said] == [f"Left out here: {gone}"] * bool(gone)

@@ -54,7 +54,7 @@ def _runs(comparison: dict[str, Any]) -> Section:
         "candidate. Losses of two runs compare only where text, tokenizer and objective are the "
         "same; ranks always do."
     )
-    return Section("Runs", (Grid(head, rows), note))
+    return Section("Runs", (Grid(head, rows, ("tied", "seeds", "candidates", "cost")), note))
 
 
 def _by(run: dict[str, Any]) -> str:

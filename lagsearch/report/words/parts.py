@@ -1,5 +1,6 @@
 """What reports are told in: sections of paragraphs, tables and lists, for all kinds of pages."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,12 @@ class Grid:
     Attributes:
         head: The columns' names.
         rows: Their cells.
+        may_go: Columns that a narrow terminal leaves out, in this order.
     """
 
     head: list[str]
     rows: list[list[str]]
+    may_go: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ def loss_cell(value: float | None) -> str:
 def code(text: str) -> str:
     """Set a name apart."""
     return f"`{text}`"
+
+
+def unmarked(text: str) -> str:
+    """Return a text without the marks around names and around what stands out."""
+    return re.sub(r"`([^`]*)`|\*\*([^*]*)\*\*", r"\1\2", text)
 
 
 def score_cell(score: dict[str, Any] | None, digits: int = 2) -> str:
