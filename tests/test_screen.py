@@ -229,11 +229,11 @@ def test_the_time_left_is_that_of_the_run_where_it_is_known(monkeypatch, later, 
 def test_what_is_over_says_how_far_it_came():
     watch = LiveWatch()
     watch.console = make_console(io.StringIO())
-    with watch.during("search, rung 1 of 2 (up to step 1,000)", {"stack": 500, "zero": 500}):
+    with watch.during("search, rung 1 of 2", {"stack": 500, "zero": 500}):
         watch.finished("stack")
         watch.failed("zero", "no room")
     said = watch.console.file.getvalue().splitlines()
-    assert said[-1] == "search, rung 1 of 2 (up to step 1,000): 1 of 2 done, to step 500"
+    assert said[-1] == "search, rung 1 of 2: 1 of 2 done, to step 500"
 
 
 def test_what_goes_on_is_shown_where_it_is(monkeypatch):

@@ -144,8 +144,7 @@ def assert_rungs_are_told(watch, path):
     titles = [phase for phase, *_ in watch.phases if phase.startswith("search")]
     assert 1 < len(titles) <= len(rungs)
     assert titles == [
-        f"search, rung {number} of {len(rungs)} (up to step 16)"
-        for number in range(1, len(titles) + 1)
+        f"search, rung {number} of {len(rungs)}" for number in range(1, len(titles) + 1)
     ]
     [line] = [line for line in watch.lines if "waits for all" in line]
     assert f"at {len(rungs)} rungs up to step 16," in line
@@ -250,8 +249,8 @@ def test_finalists_are_trained_on_and_chosen_among_later(write_space, tmp_path):
     [line] = [line for line in watch.lines if "stopped" in line]
     assert line == f"step 6: stopped {len(others)} candidates, not among the finalists there"
     (first, at, _, rest), (second, cut, known, last), (_, begun, _, nothing) = watch.phases
-    assert first == "search, rung 1 of 2 (up to step 12)"
-    assert second == "search, rung 2 of 2 (up to step 12)"
+    assert first == "search, rung 1 of 2"
+    assert second == "search, rung 2 of 2"
     assert at == dict.fromkeys(costs, 0)
     assert cut == dict.fromkeys(finalists, 6)
     assert known == {name: round(losses(result.folder, name, 6), 4) for name in finalists}

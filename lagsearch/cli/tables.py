@@ -299,7 +299,8 @@ def _show_grid(grid: "Grid", where_all: str) -> None:
         table.add_column(heading, no_wrap=True)
     for cells in list(zip(*shown, strict=True))[1:]:
         table.add_row(*cells)
-    if gone := print_rows(make_console(), table, grid.may_go):
+    may_go = [each for each in grid.may_go if each in {heading for heading, *_ in shown}]
+    if gone := print_rows(make_console(), table, may_go):
         show_lines("", f"Left out here: {', '.join(gone)}; {where_all}.")
 
 

@@ -63,7 +63,7 @@ def rows_of(
 ) -> tuple[range, ...] | None:
     """Return the rows of the tensor it is made of that a target tensor has, one after the other.
 
-    None where it has other values. No rows at all stand for those of the source, in their order.
+    `None` where it has other values; an empty tuple where it is the same tensor.
 
     Args:
         plan: The growth.
@@ -73,11 +73,12 @@ def rows_of(
         shape: Of what it is made of.
     """
     weight = stack.weight(name)
-    if only_copies(plan) or (plan.width and (weight is None or not shape)):
+    if only_copies(plan):
         return ()
-    if plan.noise or plan.learned is not None or made.above is not None:
+    if plan.width is None or plan.noise or plan.learned is not None or made.above is not None:
         return None
-    assert plan.width is not None and weight is not None
+    if weight is None or not shape:  # no width changes it
+        return ()
     is_last_norm = name in stack.top and weight.role in ("norm", "shift")
     return copied_rows(plan.width, weight, shape, is_last_norm=is_last_norm)
 

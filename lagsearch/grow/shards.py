@@ -38,7 +38,7 @@ class WrittenTensor:
         value: The bytes of the one value that it has everywhere instead of those.
         group: Where nothing is copied: what is made together with it.
         rows: Which rows of `copied` it has, one after the other: all of them, some repeatedly.
-            None stand for all in their order.
+            Empty where it is the same tensor.
     """
 
     name: str

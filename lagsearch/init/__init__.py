@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lagsearch.display.watch import Watch
-from lagsearch.errors import LagsearchError, SpaceError
+from lagsearch.errors import SpaceError
 from lagsearch.init.checkpoint import inspect_checkpoint, safe_name
 from lagsearch.init.draft import Draft, make_draft, measured_cheaply, space_name, target_of
 from lagsearch.init.growths import Plain
@@ -54,7 +54,7 @@ class Written:
     Attributes:
         file: The space.
         lines: What a user should know of it.
-        options: Of the command that runs it, where they say that longer training is advised.
+        options: What `lagsearch run` is to be given where another length of training is advised.
     """
 
     file: SpaceFile
@@ -114,7 +114,7 @@ def init_space(
 
 
 def _write(path: Path, head: Iterable[str], draft: Draft) -> SpaceFile:
-    """Write a space of which its plan has nothing to say that could have been written otherwise.
+    """Write a space, with evaluations so few that its plan does not advise fewer.
 
     Raises:
         LagsearchError: It cannot be; nothing is written.
@@ -125,7 +125,7 @@ def _write(path: Path, head: Iterable[str], draft: Draft) -> SpaceFile:
         if cheap is not draft:
             write_text(path, space_text(head, cheap.parts, cheap.notes, cheap.growths.listed))
         return load_space(path)
-    except LagsearchError:
+    except BaseException:  # Ctrl-C, too: what is left would be taken for a space of the user's own
         path.unlink(missing_ok=True)
         raise
 

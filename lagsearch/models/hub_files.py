@@ -12,7 +12,7 @@ from lagsearch.storage.files import path_of
 def hub_folder(name: str, patterns: Sequence[str], *, fetch: bool) -> Path:
     """Return where the hub's cache has a model, with those of its files that patterns name.
 
-    A name in a folder that is here is more likely mistyped than on the hub, which is not asked.
+    Where a folder is here that the name would be in, the hub is not asked.
 
     Args:
         name: On the hub.
@@ -27,9 +27,7 @@ def hub_folder(name: str, patterns: Sequence[str], *, fetch: bool) -> Path:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call, unused-ignore]
-    here = path_of(name).parent
-    is_like_path = "/" in name and here.is_dir()
-    is_asked = fetch and not is_like_path
+    is_asked = fetch and not _is_like_path(name)
     try:
         found = snapshot_download(
             name, allow_patterns=list(patterns), local_files_only=not is_asked
@@ -37,13 +35,19 @@ def hub_folder(name: str, patterns: Sequence[str], *, fetch: bool) -> Path:
     except LocalEntryNotFoundError as error:
         kept = "only a part of it" if hasattr(error, "snapshot_path") else "none of that name"
         reason = "it cannot be reached, and the" if is_asked else "the"
-        if is_like_path:
+        if _is_like_path(name):
+            here = path_of(name).parent
             reason = f"it is not asked, as there is a folder {here}: mend the path, or run "
             raise HubError(f"{reason}`hf download {name}` first") from error
         raise HubError(f"{reason} cache has {kept}") from error
     except Exception as error:  # the hub's library raises many types; all mean: not to be had
         raise HubError(brief(error)) from error
     return Path(found)
+
+
+def _is_like_path(name: str) -> bool:
+    """Return whether a name is in a folder that is here, and so more likely mistyped."""
+    return "/" in name and path_of(name).parent.is_dir()
 
 
 @cache
@@ -61,6 +65,8 @@ def hub_tensors(name: str, folder: Path) -> Mapping[str, StoredTensor]:
     """
     from huggingface_hub import get_safetensors_metadata
 
+    if _is_like_path(name):
+        raise HubError(f"{name}: the hub is not asked, as there is a folder of that name here")
     try:
         files = get_safetensors_metadata(name, revision=folder.name).files_metadata
         return {

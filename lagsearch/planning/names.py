@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lagsearch.data.objectives.registry import OBJECTIVES
 from lagsearch.selection import find_signal, find_strategy
-from lagsearch.space import OPTIMIZERS, Space, StageFile, rungs
+from lagsearch.space import OPTIMIZERS, Space, StageFile, annealed_steps, rungs
 
 Broken = tuple[tuple[str | int, ...], str]
 
@@ -38,7 +38,8 @@ def tell_signal(space: Space) -> list[str]:
 
 def tell_rungs(space: Space) -> list[str]:
     """Say that a search with many short rungs takes long on the clock, where it has them."""
-    at = rungs(space)
+    needs_decay = find_signal(space.search.signal).needs == "annealed"
+    at = rungs(space, annealed_steps(space) if needs_decay else None)
     does_wait = not space.search.oracle and "cut" not in find_strategy(space.search.strategy).heeds
     if not does_wait or len(at) < _MANY_RUNGS or at[-1] >= _SHORT_RUNG * len(at):
         return []

@@ -306,12 +306,14 @@ class Phases:
         """Evaluate the downstream tasks; whatever becomes of them, the report is there."""
         if not self.downstream.missing(winner.name):
             return
-        self.write_report(self.folder.path)
+        with self._timed("report"):
+            self.write_report(self.folder.path)
         here = self.compute_here
         if here.device != self.make.compute.device:
             self.watch.say("harness: on CPUs, for this machine of the cluster has no GPU")
         try:
-            self.downstream.evaluate(winner.name, jobs, self.tokenizer, here, self.watch.say)
+            with self._timed("downstream"):
+                self.downstream.evaluate(winner.name, jobs, self.tokenizer, here, self.watch.say)
         except HarnessError:
             self.write_report(self.folder.path)
             raise

@@ -6,8 +6,8 @@ and the cache already hold.
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -123,8 +123,7 @@ def run_space(
         check_baselines(file)
         BASELINES.all()  # a package that adds none says so before anything is written
     folder = RunFolder(Path(out) if out else Path("reports") / file.name)
-    file = _agreed(file, folder)
-    spent = folder.spent()
+    file = _agreed(file, folder, watch)
     with ExitStack() as stack:
         join = partial(_join, stack, folder, watch, serial=serial)
         plan, shared = prepared(file, folder, watch, write_report, serial=serial, join=join)
@@ -132,9 +131,9 @@ def run_space(
         stack.callback(lock.release)
         stack.callback(dismiss)
         with follow(folder.path):
-            Run(plan, folder, shared).run(baselines=baselines)
+            with _spends_other(folder, called):
+                Run(plan, folder, shared).run(baselines=baselines)
             began = time.monotonic()
-            folder.spend("other", max(0.0, began - called - (folder.spent() - spent)))
             with watch.doing(WRITING):
                 report = write_report(folder.path)
             folder.spend("report", time.monotonic() - began)
@@ -142,7 +141,19 @@ def run_space(
     return folder.path, report
 
 
-def _agreed(file: SpaceFile, folder: RunFolder) -> SpaceFile:
+@contextmanager
+def _spends_other(folder: RunFolder, called: float) -> Iterator[None]:
+    """Note the seconds since a call that are in no phase, when a block ends in whatever way."""
+    before = folder.spent()
+    try:
+        yield
+    finally:
+        if folder.environment_file.is_file():
+            spent = folder.spent() - before
+            folder.spend("other", max(0.0, time.monotonic() - called - spent))
+
+
+def _agreed(file: SpaceFile, folder: RunFolder, watch: Watch) -> SpaceFile:
     """Return the space to run in a folder; a mistake in it is said before that it is another one.
 
     Raises:
@@ -151,7 +162,8 @@ def _agreed(file: SpaceFile, folder: RunFolder) -> SpaceFile:
     try:
         return folder.agree(file)
     except RunFolderError:
-        plan_space(file)
+        with watch.doing("checking the space", is_brief=True):
+            plan_space(file)
         raise
 
 

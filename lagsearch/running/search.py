@@ -148,12 +148,15 @@ class Searching:
         With an oracle the search does not wait at rungs.
         """
         settings = self.settings
-        last = settings.rungs[-1]
-        at = settings.rungs if settings.cut is None else tuple(dict.fromkeys((settings.cut, last)))
+        at = (
+            settings.rungs
+            if settings.cut is None
+            else tuple(dict.fromkeys((settings.cut, settings.rungs[-1])))
+        )
         is_whole = self.space.search.oracle and not self.stops_at_lag
         if is_whole or len(at) == 1 or until not in at:
             return "search"
-        return f"search, rung {at.index(until) + 1} of {len(at)} (up to step {last:,})"
+        return f"search, rung {at.index(until) + 1} of {len(at)}"
 
     def _there(self, step: int) -> dict[str, float]:
         """Return the losses of jobs that came to a step before, by name."""

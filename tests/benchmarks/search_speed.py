@@ -58,7 +58,7 @@ def one_job(folder):
     make = JobMaker(plan, store, objective, run_folder, compute, slots.cpus * slots.number)
     run_folder.begin(file.space, recorded(plan), {}, make.inputs())
     downstream = open_downstream(file, [], run_folder, print)
-    opened = (open_serial, open_serial, open_serial, False, compute)
+    opened = (open_serial, open_serial, open_serial, None, compute, slots)
     rest = (Watch(), {}, downstream, tokenizer, lambda path: {})
     sources = Phases(plan, make, *opened, *rest).sources()
     states = {seed: [each.state for each in found] for seed, found in sources.items()}

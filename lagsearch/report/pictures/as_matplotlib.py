@@ -51,6 +51,8 @@ STYLE = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "svg.hashsalt": "lagsearch",
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
 }
 """Sizes as they are printed, in points."""
 

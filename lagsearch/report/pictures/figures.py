@@ -33,13 +33,14 @@ def draw_sheets(
         if not _is_drawn(list(paths.values()), drawn_from):
             from lagsearch.report.pictures.as_matplotlib import write_figure
 
+            paths[_FORMATS[-1]].unlink(missing_ok=True)  # it would tell of files that are not there
             write_figure(sheet, paths, width, {"Identifier": drawn_from})
     return [(f"{sheet.key}.png", sheet.caption) for sheet in sheets]
 
 
 def _is_drawn(paths: Sequence[Path], drawn_from: str) -> bool:
     """Return whether a figure's files are there, drawn from this."""
-    if not all(path.is_file() for path in paths):
+    if not all(path.is_file() and path.stat().st_size for path in paths):
         return False
     return f">{drawn_from}<".encode() in paths[-1].read_bytes()
 

@@ -140,12 +140,13 @@ def _workers_that_wait() -> Iterator[None]:
     """
     from ray.tune.execution import class_cache
 
-    of_tune = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
-    try:
+    names: dict[str, Any] = {"DEFAULT_ENV_VARS": {}, "ENV_VARS_TO_PROPAGATE": set()}
+    with ExitStack() as stack:
+        for name, nothing in names.items():
+            if hasattr(class_cache, name):  # they are Ray's own: another version may have others
+                stack.callback(setattr, class_cache, name, getattr(class_cache, name))
+                setattr(class_cache, name, nothing)
         yield
-    finally:
-        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = of_tune
 
 
 @contextmanager
