@@ -11,7 +11,6 @@ from lagsearch.models.tabled import TabledCheckpoint, shapes_of
 from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.recipe import Recipe
-from lagsearch.operators.execute.rows import copied_rows
 from lagsearch.operators.execute.shapes import found_for
 
 _FORMATS = {"F16": "<e", "F32": "<f", "F64": "<d"}
@@ -79,6 +78,8 @@ def rows_of(
         return None
     if weight is None or not shape:  # no width changes it
         return ()
+    from lagsearch.operators.execute.rows import copied_rows  # numpy, for widths alone
+
     is_last_norm = name in stack.top and weight.role in ("norm", "shift")
     return copied_rows(plan.width, weight, shape, is_last_norm=is_last_norm)
 
