@@ -54,7 +54,7 @@ class Written:
     Attributes:
         file: The space.
         lines: What a user should know of it.
-        options: What `lagsearch run` is to be given where another length of training is advised.
+        options: What `lagsearch run` is to be given where longer training is advised.
     """
 
     file: SpaceFile

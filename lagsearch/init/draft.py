@@ -50,7 +50,7 @@ class Draft:
         growths: The candidates.
         length: Steps, K, and how long that takes.
         warnings: What a user should know before running it, in lines.
-        options: Of the command that runs it, where longer training is advised.
+        options: What `lagsearch run` is to be given where longer training is advised.
     """
 
     parts: Plain
@@ -113,11 +113,12 @@ def make_draft(
         "search.lag": "K: candidates are ranked after a quarter of the steps",
     }
     warnings = _warnings(length, hours, is_measured=is_measured)
-    more, options = min(TELLING_STEPS, most_steps(shape, text.tokens)), ""
-    if length.steps < more and length.is_hurried:
-        options = f" --set training.steps={more} --lag {lag_of(more)}"
-        warnings += (_too_few(length, options, seconds(more, shape, work, speed)),)
     parts = _sized(plain, shape, length, training)
+    more = min(TELLING_STEPS, most_steps(shape, text.tokens))
+    if length.steps >= more or not length.is_hurried:
+        return Draft(parts, notes, growths, length, warnings)
+    options = f" --set training.steps={more} --lag {lag_of(more)}"
+    warnings += (_too_few(length, options, seconds(more, shape, work, speed)),)
     return Draft(parts, notes, growths, length, warnings, options)
 
 

@@ -7,7 +7,7 @@ and the cache already hold.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from lagsearch.data.tokens.tokenizers import vocabulary_size
 from lagsearch.display.watch import Watch
 from lagsearch.errors import (
     DataError,
+    LagsearchError,
     ModelError,
     ResourceError,
     RunFolderError,
@@ -148,7 +149,7 @@ def _spends_other(folder: RunFolder, called: float) -> Iterator[None]:
     try:
         yield
     finally:
-        if folder.environment_file.is_file():
+        with suppress(OSError, LagsearchError):  # what a run ends with must not be lost for this
             spent = folder.spent() - before
             folder.spend("other", max(0.0, time.monotonic() - called - spent))
 

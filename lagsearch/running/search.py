@@ -148,11 +148,9 @@ class Searching:
         With an oracle the search does not wait at rungs.
         """
         settings = self.settings
-        at = (
-            settings.rungs
-            if settings.cut is None
-            else tuple(dict.fromkeys((settings.cut, settings.rungs[-1])))
-        )
+        at = settings.rungs
+        if settings.cut is not None:
+            at = tuple(dict.fromkeys((settings.cut, at[-1])))
         is_whole = self.space.search.oracle and not self.stops_at_lag
         if is_whole or len(at) == 1 or until not in at:
             return "search"

@@ -21,7 +21,7 @@ from lagsearch.report.pictures.picture import (
     Points,
     Sheet,
 )
-from lagsearch.report.pictures.style import LIGHT, PAGE_WIDTH
+from lagsearch.report.pictures.style import FORMATS, LIGHT, PAGE_WIDTH
 from lagsearch.storage.files import replacing
 
 STYLE = {
@@ -56,13 +56,6 @@ STYLE = {
 }
 """Sizes as they are printed, in points."""
 
-FORMATS: dict[str, dict[str, Any]] = {
-    "png": {"dpi": 300, "metadata": {}},
-    "svg": {"metadata": {"Date": None}},
-    "pdf": {"metadata": {"CreationDate": None}},
-}
-"""How each figure is saved; without a date the same numbers give the same bytes."""
-
 NARROW = 5.0
 """Inches below which pictures stand under one another."""
 
@@ -91,7 +84,7 @@ def write_figure(
 
     Args:
         sheet: What is drawn.
-        paths: Where to, by format, in order.
+        paths: Where to, by format, in the order of `FORMATS`.
         width: Of the figure, in inches.
         mark: Metadata of the last file.
     """

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 
 from lagsearch.report.pictures.picture import Sheet
-from lagsearch.report.pictures.style import LIGHT, PAGE_WIDTH
+from lagsearch.report.pictures.style import FORMATS, LIGHT, PAGE_WIDTH
 from lagsearch.storage.files import digest, file_digest
-
-_FORMATS = ("png", "pdf", "svg")
-"""In the order in which they are written; the last one says what all were drawn from."""
 
 
 def draw_sheets(
@@ -28,12 +25,14 @@ def draw_sheets(
     """
     how = [file_digest(Path(__file__).with_name("as_matplotlib.py")), version("matplotlib")]
     for sheet in sheets:
-        paths = {kind: folder / f"{sheet.key}.{kind}" for kind in _FORMATS}
-        drawn_from = digest([*how, LIGHT, width, _plain(sheet)])
+        paths = {kind: folder / f"{sheet.key}.{kind}" for kind in FORMATS}
+        drawn_from = digest([*how, LIGHT, FORMATS, width, _plain(sheet)])
         if not _is_drawn(list(paths.values()), drawn_from):
             from lagsearch.report.pictures.as_matplotlib import write_figure
 
-            paths[_FORMATS[-1]].unlink(missing_ok=True)  # it would tell of files that are not there
+            paths[[*FORMATS][-1]].unlink(
+                missing_ok=True
+            )  # it would tell of files that are not there
             write_figure(sheet, paths, width, {"Identifier": drawn_from})
     return [(f"{sheet.key}.png", sheet.caption) for sheet in sheets]
 

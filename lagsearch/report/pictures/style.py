@@ -1,7 +1,18 @@
-"""Colours by what they stand for, in all that is drawn.
+"""Colours by what they stand for, in all that is drawn, and how figures are saved.
 
-Those that stand side by side differ for colour-blind readers too: tests/report/test_colors.py.
+Colours that stand side by side differ for colour-blind readers too: tests/report/test_colors.py.
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+FORMATS: Mapping[str, dict[str, Any]] = {
+    "png": {"dpi": 300, "metadata": {}},
+    "pdf": {"metadata": {"CreationDate": None}},
+    "svg": {"metadata": {"Date": None}},
+}
+"""How each figure is saved, in the order in which its files are written: the last one says what all
+were drawn from. Without a date the same numbers give the same bytes."""
 
 PAGE_WIDTH = 6.75
 """Inches that figures are wide: both columns of most conferences' papers; one is 3.25."""

@@ -97,6 +97,7 @@ def spoken(number: int, job: Any, until: int) -> Iterator[Any]:
     from lagsearch.training.group import RankGroup
     from lagsearch.training.loop import train
 
+    gc.freeze()  # what was imported is no garbage, and takes long to look through
     own = near(job if number == 0 else replace(job, profile=None))
     try:
         for sign in train(own, until, RankGroup(shards_model=job.compute.parallel == "fsdp")):
