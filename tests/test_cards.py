@@ -209,6 +209,12 @@ def test_a_broken_card_of_a_source_says_nothing(tmp_path, text):
     assert "is not known here" in source_card(str(tmp_path)).licence
 
 
+def test_a_card_of_another_system_in_norwegian(tmp_path):
+    text = "\ufeff---\r\nlanguage: no\r\nlicense: mit\r\n---\r\n# Words\r\n"
+    (tmp_path / "README.md").write_bytes(text.encode())
+    assert source_card(str(tmp_path)).metadata == {"license": "mit", "language": "no"}
+
+
 def test_sources_with_different_licences_have_none_in_common(tmp_path):
     for name, licence in (("a", "mit"), ("b", "apache-2.0")):
         (tmp_path / name).mkdir()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from lagsearch.storage.files import path_of, write_text
 
 CARD = "README.md"
@@ -16,6 +18,7 @@ OURS = (
 )
 _TAKEN_OVER = ("license", "license_name", "license_link", "language")
 """What a grown model has of its source's card: the licence goes with the weights."""
+_METADATA = re.compile(r"\s*---\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
 _HEADS = {"ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 _HEADS |= {"ForMaskedLM": "fill-mask", "ForPreTraining": "fill-mask"}
 
@@ -96,7 +99,7 @@ def write_card(
     Returns:
         Whether it was written.
     """
-    from huggingface_hub import ModelCardData
+    from huggingface_hub.repocard_data import ModelCardData  # without the hub's client
 
     path = folder / CARD
     if path.exists() and OURS not in path.read_text(encoding="utf-8", errors="replace"):
@@ -126,13 +129,13 @@ def _common(sources: Sequence[SourceCard]) -> dict[str, Any]:
 
 def _metadata(path: Path) -> dict[str, Any]:
     """Return what is taken over of a card's metadata; nothing where there is none to be read."""
-    from huggingface_hub import metadata_load
-
+    if not path.is_file():
+        return {}
     found = None
-    if path.is_file():
-        with suppress(Exception):  # whatever is wrong with the card of somebody else
-            found = metadata_load(path)
-    return _only(found or {}, _TAKEN_OVER)
+    with suppress(Exception):  # whatever is wrong with the card of somebody else
+        block = _METADATA.match(path.read_text(encoding="utf-8-sig"))
+        found = YAML(typ="safe").load(block[1]) if block else None
+    return _only(found, _TAKEN_OVER) if isinstance(found, dict) else {}
 
 
 def _only(values: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
