@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import LLAMA
+from hypothesis import given
+from hypothesis import strategies as st
 from processes import in_one_process
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
@@ -16,9 +18,11 @@ from transformers import AutoConfig
 from lagsearch.errors import LagsearchError, ModelError
 from lagsearch.grow import GrowRequest, find_growth, grow, shards
 from lagsearch.grow.shards import WrittenTensor, write_shards
+from lagsearch.grow.values import with_factors
 from lagsearch.models.headers import make_header, read_header
 from lagsearch.models.tabled import open_tabled
 from lagsearch.operators import all_operators
+from lagsearch.operators.plan.runs import Run, Runs
 
 TIED = {**LLAMA, "tie_word_embeddings": True}
 GPT2 = {"model_type": "gpt2", "n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 259}
@@ -516,23 +520,52 @@ def test_copying_needs_neither_torch_nor_transformers(checkpoint, tmp_path):
         assert (tmp_path / operator / "model.safetensors").is_file()
 
 
-def test_widths_need_torch_alone(checkpoint, tmp_path):
-    how = ("--operator", "net2net", "--target", "intermediate_size=48", "--no-measure", "--out")
-    [ended] = in_one_process(("grow", checkpoint(), *how, tmp_path / "wider"))
+WIDER = [f"{key}={2 * LLAMA[key]}" for key in DOUBLED["all"] if key in LLAMA]
+
+
+def test_a_width_of_copies_needs_neither(checkpoint, tmp_path):
+    how = ("--operator", "net2net", "--no-measure", *(f"--target={each}" for each in WIDER))
+    [ended] = in_one_process(("grow", checkpoint(), *how, "--out", tmp_path / "wider"))
+    assert ended.code == 0, ended.err
+    assert not {"torch", "transformers", "ray"} & ended.modules
+
+
+def test_what_differs_from_output_to_output_needs_torch_alone(checkpoint, tmp_path):
+    how = ("--operator", "net2net", "--set", "split=uneven", "--target", WIDER[1])
+    [ended] = in_one_process(
+        ("grow", checkpoint(), *how, "--no-measure", "--out", tmp_path / "wider")
+    )
     assert ended.code == 0, ended.err
     assert "torch" in ended.modules and not {"transformers", "ray"} & ended.modules
 
 
-def test_only_what_shares_its_inputs_is_computed(checkpoint):
+def test_a_feed_forward_width_in_rows_and_columns(checkpoint):
     size = LLAMA["intermediate_size"]
-    wider = {"intermediate_size": 2 * size}
+    wider = {"intermediate_size": 3 * size // 2}
     growth = find_growth(GrowRequest((str(checkpoint(LLAMA)),), "net2net", {}, wider))
-    computed = {each.name for each in growth.entries if each.copied is None}
-    layers = range(LLAMA["num_hidden_layers"])
-    assert computed == {f"model.layers.{layer}.mlp.down_proj.weight" for layer in layers}
-    rows = {each.name: each.rows for each in growth.entries}
-    assert rows["model.layers.0.mlp.up_proj.weight"] == (range(size), range(size))
-    assert rows["model.layers.0.self_attn.q_proj.weight"] == (range(LLAMA["hidden_size"]),)
+    runs = {each.name: each.runs for each in growth.entries}
+    first, rest = range(size // 2), range(size // 2, size)
+    copied = (Run(range(size)), Run(first))
+    assert runs["model.layers.0.mlp.up_proj.weight"] == Runs(copied)
+    shared = (Run(first, 0.5), Run(rest), Run(first, 0.5))
+    rows = Run(range(LLAMA["hidden_size"]))
+    assert runs["model.layers.0.mlp.down_proj.weight"] == Runs((rows,), shared)
+    assert runs["model.layers.0.self_attn.q_proj.weight"] == Runs()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@given(seed=st.integers(0, 2**32 - 1), factor=st.floats(1e-3, 3), of_row=st.sampled_from([1, 0.7]))
+def test_factors_round_as_torch_does(dtype, seed, factor, of_row):
+    generator = torch.Generator().manual_seed(seed)
+    w_OI = (torch.randn(5, 7, generator=generator, dtype=torch.float64) * 1e-3).to(dtype)
+    columns = (Run(range(2, 6), factor), Run(range(3), 0.0), Run(range(7)))
+    chunk = memoryview(w_OI.view(torch.uint8).numpy()).cast("B")
+    made = bytearray(with_factors(chunk, TYPES[dtype], 7, columns, of_row))
+    wide = torch.promote_types(dtype, torch.float32)
+    factors = torch.tensor([factor] * 4 + [0.0] * 3 + [1.0] * 7, dtype=torch.float64) * of_row
+    taken = w_OI[:, [2, 3, 4, 5, 0, 1, 2, *range(7)]].to(wide)
+    expected = (taken * factors.to(wide)).to(dtype) + 0.0  # of the zeros, the one without a sign
+    assert torch.equal(torch.frombuffer(made, dtype=dtype).reshape(5, 14), expected)
 
 
 def test_a_disk_that_is_full_leaves_nothing(checkpoint, tmp_path):

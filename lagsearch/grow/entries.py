@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lagsearch.grow.shards import WrittenTensor
-from lagsearch.models.headers import ITEM_BYTES
+from lagsearch.models.headers import FLOATS, ITEM_BYTES, StoredTensor
 from lagsearch.models.layers import LayerStack
 from lagsearch.models.tabled import TabledCheckpoint, shapes_of
 from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.recipe import Recipe
 from lagsearch.operators.execute.shapes import found_for
+from lagsearch.operators.plan.runs import AS_IT_IS, Runs
 
 _FORMATS = {"F16": "<e", "F32": "<f", "F64": "<d"}
 
@@ -42,13 +43,13 @@ def tabled_entries(
     targets = {name: _Shaped(shape) for name, shape in shapes.items()}
     entries = []
     for name, made, found in found_for(plan, stack, [each.tensors for each in sources], targets):
-        dtype, rows = found[0].dtype, None
-        if len(found) == 1:
-            rows = rows_of(plan, stack, name, made, found[0].shape)
-        copied = None if rows is None else found[0]
-        value = None if rows is None else value_of(made, dtype)
+        dtype = found[0].dtype
+        runs = _runs(plan, stack, name, made, found[0]) if len(found) == 1 else None
+        copied = None if runs is None else found[0]
+        value = None if runs is None else value_of(made, dtype)
         written = spelling.written(name)
-        entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name, rows or ()))
+        runs = AS_IT_IS if runs is None else runs
+        entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name, runs))
     return tuple(entries) if len(entries) == len(shapes) else None
 
 
@@ -57,31 +58,31 @@ def only_copies(plan: GrowthPlan) -> bool:
     return plan.width is None and not plan.noise and plan.learned is None
 
 
-def rows_of(
-    plan: GrowthPlan, stack: LayerStack, name: str, made: Recipe, shape: Sequence[int]
-) -> tuple[range, ...] | None:
-    """Return the rows of the tensor it is made of that a target tensor has, one after the other.
-
-    `None` where it has other values; an empty tuple where it is the same tensor.
+def _runs(
+    plan: GrowthPlan, stack: LayerStack, name: str, made: Recipe, copied: StoredTensor
+) -> Runs | None:
+    """Return a target tensor as rows and columns of the one that it is made of, where it is so.
 
     Args:
         plan: The growth.
         stack: Where the target keeps its layers.
         name: The target tensor's.
         made: How the plan makes it.
-        shape: Of what it is made of.
+        copied: What it is made of.
     """
     weight = stack.weight(name)
     if only_copies(plan):
-        return ()
+        return AS_IT_IS
     if plan.width is None or plan.noise or plan.learned is not None or made.above is not None:
         return None
-    if weight is None or not shape:  # no width changes it
-        return ()
-    from lagsearch.operators.execute.rows import copied_rows  # numpy, for widths alone
+    if weight is None or not copied.shape:  # no width changes it
+        return AS_IT_IS
+    from lagsearch.operators.execute.runs import runs_of  # numpy, for widths alone
 
     is_last_norm = name in stack.top and weight.role in ("norm", "shift")
-    return copied_rows(plan.width, weight, shape, is_last_norm=is_last_norm)
+    runs = runs_of(plan.width, weight, copied.shape, is_last_norm=is_last_norm)
+    is_float = copied.dtype in FLOATS
+    return runs if runs is None or is_float or runs.factors <= {0, 1} else None
 
 
 def value_of(made: Recipe, dtype: str) -> bytes | None:

@@ -1,29 +1,24 @@
 """Checkpoints of any size written shard by shard: bytes copied file to file, or made in between."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lagsearch.errors import ModelError
 from lagsearch.models.files import INDEX
 from lagsearch.models.headers import StoredTensor, make_header, n_bytes
+from lagsearch.operators.plan.runs import AS_IT_IS, Runs
 from lagsearch.storage.files import naming
 
 SHARD_BYTES = 256 * 2**20
 _CHUNK = 2**20  # read, looked through and written while it is in the processor's cache
 _MOST_THREADS = 4
-
-_INFINITY: Mapping[str, tuple[int, int]] = {
-    "F16": (2, 0x7C00),
-    "BF16": (2, 0x7F80),
-    "F32": (4, 0x7F800000),
-    "F64": (8, 0x7FF0000000000000),
-}
-"""Bytes of a value, and infinity's bits: larger ones are NaN, each without the sign's bit."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +32,7 @@ class WrittenTensor:
         copied: The tensor whose values it has. It is looked through for what is no number.
         value: The bytes of the one value that it has everywhere instead of those.
         group: Where nothing is copied: what is made together with it.
-        rows: Which rows of `copied` it has, one after the other: all of them, some repeatedly.
-            Empty where it is the same tensor.
+        runs: Which rows and columns of `copied` it has, and what is multiplied by them.
     """
 
     name: str
@@ -47,7 +41,7 @@ class WrittenTensor:
     copied: StoredTensor | None = None
     value: bytes | None = None
     group: str = ""
-    rows: tuple[range, ...] = ()
+    runs: Runs = AS_IT_IS
 
     @property
     def size(self) -> int:
@@ -174,6 +168,8 @@ def _copy(shard: _Shard, seen: set[StoredTensor]) -> int:
     Reading and writing in chunks is as fast here as the kernel's own copying from file to file,
     which could not look at what it copies.
     """
+    from lagsearch.grow.values import check_numbers  # numpy
+
     buffer = memoryview(bytearray(_CHUNK))
     written = 0
     with naming(shard.path), shard.path.open("r+b", buffering=0) as out:
@@ -186,32 +182,67 @@ def _copy(shard: _Shard, seen: set[StoredTensor]) -> int:
             if entry.value is not None:
                 _repeat(out, entry.value, entry.size)
             if entry.value is None or is_new:
-                for chunk in _chunks(tensor, buffer, entry.rows):
+                for chunk, made in _pieces(entry, tensor, buffer):
                     if is_new:
-                        _check_numbers(tensor, chunk)
+                        check_numbers(tensor, chunk, partial(_whole, tensor))
                     if entry.value is None:
-                        _write(out, chunk)
+                        _write(out, made)
             written += entry.size
     return written
 
 
+def _pieces(
+    entry: WrittenTensor, tensor: StoredTensor, buffer: memoryview
+) -> Iterator[tuple[memoryview, memoryview]]:
+    """Read what a tensor is made of, piece by piece; yield each, and what becomes of it."""
+    from lagsearch.grow.values import with_factors
+
+    rows, columns = entry.runs.rows, entry.runs.columns
+    if not rows:
+        yield from ((chunk, chunk) for chunk in _chunks(tensor, buffer))
+        return
+    n_rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+    n_columns, row = math.prod(tensor.shape) // n_rows, tensor.size // n_rows
+    made_row = entry.size // sum(len(run.source) for run in rows)
+    if columns or any(run.factor != 1 for run in rows):  # a row is put together as a whole
+        buffer = buffer[: len(buffer) // row * row] or memoryview(bytearray(row))
+    for run in rows:
+        if run.factor == 0:
+            yield from ((memoryview(b""), each) for each in _zeros(len(run.source) * made_row))
+            continue
+        for chunk in _chunks(tensor, buffer, run.source.start * row, len(run.source) * row):
+            if run.factor == 1 and not columns:
+                yield chunk, chunk
+            else:
+                made = with_factors(chunk, tensor.dtype, n_columns, columns, run.factor)
+                yield chunk, made
+
+
+def _zeros(size: int) -> Iterator[memoryview]:
+    while size > 0:
+        yield memoryview(bytes(min(size, _CHUNK)))
+        size -= _CHUNK
+
+
+def _whole(tensor: StoredTensor) -> Iterator[memoryview]:
+    return _chunks(tensor, memoryview(bytearray(_CHUNK)))
+
+
 def _chunks(
-    tensor: StoredTensor, buffer: memoryview, rows: Sequence[range] = ()
+    tensor: StoredTensor, buffer: memoryview, begin: int = 0, size: int | None = None
 ) -> Iterator[memoryview]:
-    """Read the bytes of a tensor, or of some rows, piece by piece, all into the same buffer."""
-    row = tensor.size // tensor.shape[0] if rows else 0
-    parts = [(each.start * row, len(each) * row) for each in rows] or [(0, tensor.size)]
+    """Read the bytes of a tensor, or a part of them, piece by piece, all into the same buffer."""
+    left = tensor.size if size is None else size
     with tensor.path.open("rb", buffering=0) as file:
-        for begin, left in parts:
-            file.seek(tensor.begin + begin)
-            while left:
-                chunk, held = buffer[: min(left, len(buffer))], 0
-                while held < len(chunk):
-                    if not (count := file.readinto(chunk[held:])):
-                        raise ModelError(f"{tensor.path} ends before {tensor.name} does")
-                    held += count
-                left -= held
-                yield chunk
+        file.seek(tensor.begin + begin)
+        while left:
+            chunk, held = buffer[: min(left, len(buffer))], 0
+            while held < len(chunk):
+                if not (count := file.readinto(chunk[held:])):
+                    raise ModelError(f"{tensor.path} ends before {tensor.name} does")
+                held += count
+            left -= held
+            yield chunk
 
 
 def _write(file: BinaryIO | Any, data: memoryview) -> None:
@@ -228,32 +259,3 @@ def _repeat(file: Any, value: bytes, size: int) -> None:
     while size > 0:
         _write(file, block[: min(size, len(block))])
         size -= len(block)
-
-
-def _check_numbers(tensor: StoredTensor, chunk: memoryview) -> None:
-    """Check that all values are numbers.
-
-    The bits of NaN and infinity are the largest of their sign, whether read as signed or as
-    unsigned: two maxima tell.
-
-    Raises:
-        ModelError: Some are not.
-    """
-    import numpy as np
-
-    if tensor.dtype not in _INFINITY:
-        return
-    width, infinity = _INFINITY[tensor.dtype]
-    signed, unsigned = np.frombuffer(chunk, f"<i{width}"), np.frombuffer(chunk, f"<u{width}")
-    sign = 1 << (8 * width - 1)
-    if signed.max() < infinity and int(unsigned.max()) < infinity + sign:
-        return
-    broken = sum(
-        int(((np.frombuffer(each, f"<u{width}") & infinity) == infinity).sum())
-        for each in _chunks(tensor, memoryview(bytearray(_CHUNK)))
-    )
-    count = tensor.size // width
-    raise ModelError(
-        f"{tensor.place}: {broken:,} of its {count:,} values are NaN or infinite; the source "
-        "computes nothing"
-    )

@@ -21,6 +21,9 @@ ITEM_BYTES: Mapping[str, int] = {
 }
 """Bytes of one value of each type, in the order in which a file has them: the last ones first."""
 
+FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+"""Types of numbers that can be multiplied, as files say them."""
+
 _Type = TypeVar("_Type")
 """A type as files say it, or torch's."""
 

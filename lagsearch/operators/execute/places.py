@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lagsearch.models.families import UNITS, Axis, Counted, Weight, units_of
 from lagsearch.operators.execute.shapes import n_units
-from lagsearch.operators.plan.width import Lift, Width
+from lagsearch.operators.plan.width import Fill, Lift, Width
 
 _FIXED = Lift(1, 1, 1)
 
@@ -109,6 +109,25 @@ def places_of(width: Width, axis: Axis | None, size: int) -> Places:
     lifts = [lift for unit, lift in width.lifts.items() if unit in units_of(axis)]
     grown = [each for each in lifts if each.source != each.target]
     return Places(origin, is_new, is_beyond, rank, counts[origin], grown[0] if grown else _FIXED)
+
+
+def fills_of(
+    width: Width, weight: Weight, out: Places, into: Places | None
+) -> tuple[Fill, Fill, Fill]:
+    """Return what stands in a weight's blocks of new units: below, right, corner.
+
+    Args:
+        width: The lifts.
+        weight: What the family's table says of it.
+        out: Places of its outputs.
+        into: Places of its inputs; a vector needs none.
+    """
+    if into is not None and weight.input_place is not None:
+        return out.lift.below, into.lift.right, out.lift.corner
+    if weight.role == "norm":
+        return (width.new_gain,) * 3
+    is_mean = out.lift.below == "mean" and weight.role != "shift"
+    return ("mean" if is_mean else "zero",) * 3
 
 
 def new_places(width: Width, axis: Axis, size: int) -> NDArray[np.bool_]:

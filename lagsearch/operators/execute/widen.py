@@ -14,7 +14,7 @@ import torch
 
 from lagsearch.models.families import Axis, Weight
 from lagsearch.operators.execute.moments import Value, Values, expected, shares_of, zero_moments
-from lagsearch.operators.execute.places import Places, places_of
+from lagsearch.operators.execute.places import Places, fills_of, places_of
 from lagsearch.operators.execute.scales import scale_of
 from lagsearch.operators.plan.width import Fill, Width
 
@@ -113,7 +113,7 @@ def _of_weight(
             "mean": lambda *_: mean()[into.origin] / into.count.to(kind),
         }
         shares_OI = _shares(part, into, block.start, several) * _scale(width, what, part)
-        below, right, corner = _fills(width, what.weight, part, into)
+        below, right, corner = fills_of(width, what.weight, part, into)
         return shares_OI.to(kind), (values[below], values[right], values[corner])
 
     return rule
@@ -239,13 +239,3 @@ def _scale(width: Width, what: Widened, out: Places) -> torch.Tensor:
     scale = scale_of(width, what.weight, is_last_norm=what.is_last_norm)
     is_shared = what.is_last_norm and width.is_tied
     return scale / (out.count.double() if is_shared else torch.ones(1).double())[:, None]
-
-
-def _fills(width: Width, weight: Weight, out: Places, into: Places) -> tuple[Fill, Fill, Fill]:
-    """Return what stands in the blocks of new units: below, right, corner."""
-    if weight.input_place is not None:
-        return out.lift.below, into.lift.right, out.lift.corner
-    if weight.role == "norm":
-        return (width.new_gain,) * 3
-    is_mean = out.lift.below == "mean" and weight.role != "shift"
-    return ("mean" if is_mean else "zero",) * 3
