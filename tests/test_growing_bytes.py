@@ -22,7 +22,7 @@ from lagsearch.grow.values import with_factors
 from lagsearch.models.headers import make_header, read_header
 from lagsearch.models.tabled import open_tabled
 from lagsearch.operators import all_operators
-from lagsearch.operators.plan.runs import Run, Runs
+from lagsearch.operators.plan.slices import Slice, Slices
 
 TIED = {**LLAMA, "tie_word_embeddings": True}
 GPT2 = {"model_type": "gpt2", "n_layer": 3, "n_embd": 16, "n_head": 2, "vocab_size": 259}
@@ -543,14 +543,14 @@ def test_a_feed_forward_width_in_rows_and_columns(checkpoint):
     size = LLAMA["intermediate_size"]
     wider = {"intermediate_size": 3 * size // 2}
     growth = find_growth(GrowRequest((str(checkpoint(LLAMA)),), "net2net", {}, wider))
-    runs = {each.name: each.runs for each in growth.entries}
+    slices = {each.name: each.slices for each in growth.entries}
     first, rest = range(size // 2), range(size // 2, size)
-    copied = (Run(range(size)), Run(first))
-    assert runs["model.layers.0.mlp.up_proj.weight"] == Runs(copied)
-    shared = (Run(first, 0.5), Run(rest), Run(first, 0.5))
-    rows = Run(range(LLAMA["hidden_size"]))
-    assert runs["model.layers.0.mlp.down_proj.weight"] == Runs((rows,), shared)
-    assert runs["model.layers.0.self_attn.q_proj.weight"] == Runs()
+    copied = (Slice(range(size)), Slice(first))
+    assert slices["model.layers.0.mlp.up_proj.weight"] == Slices(copied)
+    shared = (Slice(first, 0.5), Slice(rest), Slice(first, 0.5))
+    rows = Slice(range(LLAMA["hidden_size"]))
+    assert slices["model.layers.0.mlp.down_proj.weight"] == Slices((rows,), shared)
+    assert slices["model.layers.0.self_attn.q_proj.weight"] == Slices()
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -558,7 +558,7 @@ def test_a_feed_forward_width_in_rows_and_columns(checkpoint):
 def test_factors_round_as_torch_does(dtype, seed, factor, of_row):
     generator = torch.Generator().manual_seed(seed)
     w_OI = (torch.randn(5, 7, generator=generator, dtype=torch.float64) * 1e-3).to(dtype)
-    columns = (Run(range(2, 6), factor), Run(range(3), 0.0), Run(range(7)))
+    columns = (Slice(range(2, 6), factor), Slice(range(3), 0.0), Slice(range(7)))
     chunk = memoryview(w_OI.view(torch.uint8).numpy()).cast("B")
     made = bytearray(with_factors(chunk, TYPES[dtype], 7, columns, of_row))
     wide = torch.promote_types(dtype, torch.float32)

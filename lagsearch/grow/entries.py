@@ -12,7 +12,7 @@ from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.operators import GrowthPlan
 from lagsearch.operators.execute.recipe import Recipe
 from lagsearch.operators.execute.shapes import found_for
-from lagsearch.operators.plan.runs import AS_IT_IS, Runs
+from lagsearch.operators.plan.slices import AS_IT_IS, Slices
 
 _FORMATS = {"F16": "<e", "F32": "<f", "F64": "<d"}
 
@@ -44,12 +44,12 @@ def tabled_entries(
     entries = []
     for name, made, found in found_for(plan, stack, [each.tensors for each in sources], targets):
         dtype = found[0].dtype
-        runs = _runs(plan, stack, name, made, found[0]) if len(found) == 1 else None
-        copied = None if runs is None else found[0]
-        value = None if runs is None else value_of(made, dtype)
+        slices = _slices(plan, stack, name, made, found[0]) if len(found) == 1 else None
+        copied = None if slices is None else found[0]
+        value = None if slices is None else value_of(made, dtype)
         written = spelling.written(name)
-        runs = AS_IT_IS if runs is None else runs
-        entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name, runs))
+        slices = AS_IT_IS if slices is None else slices
+        entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name, slices))
     return tuple(entries) if len(entries) == len(shapes) else None
 
 
@@ -58,9 +58,9 @@ def only_copies(plan: GrowthPlan) -> bool:
     return plan.width is None and not plan.noise and plan.learned is None
 
 
-def _runs(
+def _slices(
     plan: GrowthPlan, stack: LayerStack, name: str, made: Recipe, copied: StoredTensor
-) -> Runs | None:
+) -> Slices | None:
     """Return a target tensor as rows and columns of the one that it is made of, where it is so.
 
     Args:
@@ -77,12 +77,12 @@ def _runs(
         return None
     if weight is None or not copied.shape:  # no width changes it
         return AS_IT_IS
-    from lagsearch.operators.execute.runs import runs_of  # numpy, for widths alone
+    from lagsearch.operators.execute.slices import slices_of  # numpy, for widths alone
 
     is_last_norm = name in stack.top and weight.role in ("norm", "shift")
-    runs = runs_of(plan.width, weight, copied.shape, is_last_norm=is_last_norm)
+    slices = slices_of(plan.width, weight, copied.shape, is_last_norm=is_last_norm)
     is_float = copied.dtype in FLOATS
-    return runs if runs is None or is_float or runs.factors <= {0, 1} else None
+    return slices if slices is None or is_float or slices.factors <= {0, 1} else None
 
 
 def value_of(made: Recipe, dtype: str) -> bytes | None:

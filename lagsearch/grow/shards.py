@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from lagsearch.errors import ModelError
 from lagsearch.models.files import INDEX
 from lagsearch.models.headers import StoredTensor, make_header, n_bytes
-from lagsearch.operators.plan.runs import AS_IT_IS, Runs
+from lagsearch.operators.plan.slices import AS_IT_IS, Slices
 from lagsearch.storage.files import naming
 
 SHARD_BYTES = 256 * 2**20
@@ -32,7 +32,7 @@ class WrittenTensor:
         copied: The tensor whose values it has. It is looked through for what is no number.
         value: The bytes of the one value that it has everywhere instead of those.
         group: Where nothing is copied: what is made together with it.
-        runs: Which rows and columns of `copied` it has, and what is multiplied by them.
+        slices: Which rows and columns of `copied` it has, and what is multiplied by them.
     """
 
     name: str
@@ -41,7 +41,7 @@ class WrittenTensor:
     copied: StoredTensor | None = None
     value: bytes | None = None
     group: str = ""
-    runs: Runs = AS_IT_IS
+    slices: Slices = AS_IT_IS
 
     @property
     def size(self) -> int:
@@ -197,24 +197,24 @@ def _pieces(
     """Read what a tensor is made of, piece by piece; yield each, and what becomes of it."""
     from lagsearch.grow.values import with_factors
 
-    rows, columns = entry.runs.rows, entry.runs.columns
+    rows, columns = entry.slices.rows, entry.slices.columns
     if not rows:
         yield from ((chunk, chunk) for chunk in _chunks(tensor, buffer))
         return
     n_rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
     n_columns, row = math.prod(tensor.shape) // n_rows, tensor.size // n_rows
-    made_row = entry.size // sum(len(run.source) for run in rows)
-    if columns or any(run.factor != 1 for run in rows):  # a row is put together as a whole
+    made_row = entry.size // sum(len(part.source) for part in rows)
+    if columns or any(part.factor != 1 for part in rows):  # a row is put together as a whole
         buffer = buffer[: len(buffer) // row * row] or memoryview(bytearray(row))
-    for run in rows:
-        if run.factor == 0:
-            yield from ((memoryview(b""), each) for each in _zeros(len(run.source) * made_row))
+    for part in rows:
+        if part.factor == 0:
+            yield from ((memoryview(b""), each) for each in _zeros(len(part.source) * made_row))
             continue
-        for chunk in _chunks(tensor, buffer, run.source.start * row, len(run.source) * row):
-            if run.factor == 1 and not columns:
+        for chunk in _chunks(tensor, buffer, part.source.start * row, len(part.source) * row):
+            if part.factor == 1 and not columns:
                 yield chunk, chunk
             else:
-                made = with_factors(chunk, tensor.dtype, n_columns, columns, run.factor)
+                made = with_factors(chunk, tensor.dtype, n_columns, columns, part.factor)
                 yield chunk, made
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lagsearch.errors import ModelError
 from lagsearch.models.headers import FLOATS, ITEM_BYTES, StoredTensor
-from lagsearch.operators.plan.runs import Run
+from lagsearch.operators.plan.slices import Slice
 
 _Bits = NDArray[np.unsignedinteger[Any]]
 
@@ -56,7 +56,7 @@ def check_numbers(
 
 
 def with_factors(
-    chunk: memoryview, dtype: str, n_columns: int, columns: Sequence[Run], factor: float
+    chunk: memoryview, dtype: str, n_columns: int, columns: Sequence[Slice], factor: float
 ) -> memoryview:
     """Return rows with other columns, times factors, as bytes: rounded once, as torch does.
 
@@ -68,10 +68,10 @@ def with_factors(
         factor: What all are multiplied by.
     """
     rows: _Bits = np.frombuffer(chunk, f"<u{ITEM_BYTES[dtype]}").reshape(-1, n_columns)
-    columns = columns or [Run(range(n_columns))]
+    columns = columns or [Slice(range(n_columns))]
     parts = {
-        run: _times(rows[:, run.source.start : run.source.stop], dtype, run.factor * factor)
-        for run in {*columns}
+        part: _times(rows[:, part.source.start : part.source.stop], dtype, part.factor * factor)
+        for part in {*columns}
     }
     made = np.empty((len(rows), sum(len(each.source) for each in columns)), rows.dtype)
     np.concatenate([parts[each] for each in columns], axis=1, out=made)

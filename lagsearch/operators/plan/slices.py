@@ -1,10 +1,10 @@
-"""A wider tensor as runs of the source's places, for those that copy bytes."""
+"""A wider tensor as slices of the source's places, for those that copy bytes."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Run:
+class Slice:
     """Places of a target's axis that follow one another in the source, too.
 
     Attributes:
@@ -17,18 +17,18 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Runs:
+class Slices:
     """A tensor made of another one's rows and columns; a vector is one row.
 
     An entry is the source's times the factors of its row and of its column.
 
     Attributes:
-        rows: One run after the other; none where it is the very same tensor.
+        rows: One slice after the other; none where it is the very same tensor.
         columns: Those of each row; none where rows are as they are.
     """
 
-    rows: tuple[Run, ...] = ()
-    columns: tuple[Run, ...] = ()
+    rows: tuple[Slice, ...] = ()
+    columns: tuple[Slice, ...] = ()
 
     @property
     def factors(self) -> frozenset[float]:
@@ -36,5 +36,5 @@ class Runs:
         return frozenset(each.factor for each in (*self.rows, *self.columns))
 
 
-AS_IT_IS = Runs()
+AS_IT_IS = Slices()
 """The very same tensor."""

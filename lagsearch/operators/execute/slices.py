@@ -1,4 +1,4 @@
-"""Wider tensors that are runs of the source's rows and columns; torch is not needed."""
+"""Wider tensors that are slices of the source's rows and columns; torch is not needed."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from lagsearch.models.families import Weight
 from lagsearch.operators.execute.places import Places, fills_of, places_of
 from lagsearch.operators.execute.scales import scale_of
-from lagsearch.operators.plan.runs import AS_IT_IS, Run, Runs
+from lagsearch.operators.plan.slices import AS_IT_IS, Slice, Slices
 from lagsearch.operators.plan.width import Width
 
 
-def runs_of(
+def slices_of(
     width: Width, weight: Weight, shape: Sequence[int], *, is_last_norm: bool
-) -> Runs | None:
+) -> Slices | None:
     """Return a wider tensor as the source's rows and columns, each with a factor.
 
     None where it is not: where new units are anything but zeros, where what an input is multiplied
@@ -42,11 +42,11 @@ def runs_of(
     if weight.counts_from and any((each != 1).any() for each in factors):
         return None
     pairs = zip(places, factors, shape, strict=True)
-    found = [_runs(each.origin, factor, size) for each, factor, size in pairs]
+    found = [_slices(each.origin, factor, size) for each, factor, size in pairs]
     if not any(found):
         return AS_IT_IS
     rows, columns = found if len(found) == 2 else ((), found[0])
-    return Runs(rows or (Run(range(shape[0] if len(shape) == 2 else 1)),), columns)
+    return Slices(rows or (Slice(range(shape[0] if len(shape) == 2 else 1)),), columns)
 
 
 def _are_new_ones_zero(width: Width, weight: Weight, places: Sequence[Places]) -> bool:
@@ -76,13 +76,13 @@ def _turned(weight: Weight, places: Sequence[Places]) -> tuple[Places, Places | 
     return places[1 - place], places[place]
 
 
-def _runs(origin: Any, factor: NDArray[np.float64], size: int) -> tuple[Run, ...]:
-    """Return the runs of an axis; none where it is the source's as it is."""
+def _slices(origin: Any, factor: NDArray[np.float64], size: int) -> tuple[Slice, ...]:
+    """Return the slices of an axis; none where it is the source's as it is."""
     is_end = (np.diff(origin) != 1) | (np.diff(factor) != 0)
     ends = np.flatnonzero(is_end) + 1
     bounds = [0, *ends.tolist(), len(origin)]
-    runs = tuple(
-        Run(range(int(origin[first]), int(origin[last - 1]) + 1), float(factor[first]))
+    slices = tuple(
+        Slice(range(int(origin[first]), int(origin[last - 1]) + 1), float(factor[first]))
         for first, last in pairwise(bounds)
     )
-    return () if runs == (Run(range(size)),) else runs
+    return () if slices == (Slice(range(size)),) else slices
