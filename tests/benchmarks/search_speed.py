@@ -2,7 +2,9 @@
 
     python tests/benchmarks/search_speed.py [--steps 100] [--candidates 12]
 
-Prints one table. Run it on an idle machine; no test calls it.
+A search is compared with its trainings' own time, steps and evaluations: divided by the slots, as
+if they could be cut, and whole, the longest first, as any search must train them. Seconds begin
+with the first candidate. Prints one table. Run it on an idle machine; no test calls it.
 """
 
 import argparse
@@ -105,22 +107,27 @@ def step_times(job: Job, rounds=40, steps=5):
 
 
 def search(folder, steps, candidates, *more, serial):
-    """Return a search's seconds, what its trainings took, slots, and how many there were.
-
-    The source trained on is one of them. The seconds begin with the first candidate; what is
-    counted for a training are its steps and evaluations.
-    """
+    """Return a search's seconds, those of each training, the source's among them, and slots."""
     file = space(steps, candidates, *more)
     result = lagsearch.run(file, out=folder, serial=serial, watch=Watch())
     trained = [each.curve.evaluations[-1] for each in RunReader(folder).trainings()]
     cost = result.report["cost"]
-    return cost["wall_s"]["search"], sum(each.wall_s for each in trained), cost["slots"], trained
+    return cost["wall_s"]["search"], [each.wall_s for each in trained], cost["slots"]
+
+
+def whole(seconds, slots):
+    """Return when the last of some trainings ends, each in the slot that is free first."""
+    ends = [0.0] * slots
+    for each in sorted(seconds, reverse=True):
+        ends[ends.index(min(ends))] += each
+    return max(ends)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--candidates", type=int, default=12)
+    parser.add_argument("--no-serial", action="store_true", help="leave out one at a time")
     options = parser.parse_args()
     size = (options.steps, options.candidates)
     table = Table("what", "measured", "against", "ratio", "wanted")
@@ -133,26 +140,24 @@ def main():
             f"{ours:.2f} ms",
             f"bare loop {bare:.2f} ms",
             f"{ours / bare:.3f}",
-            "<= 1.05",
+            "<= 1.00",
         )
-        wall, own, slots, trained = search(folder / "ray", *size, serial=False)
-        ideal = own / slots
-        table.add_row(
-            f"search, {len(trained)} x {options.steps} steps, {slots} slots of 1 thread",
-            f"{wall:.1f} s",
-            f"ideal {ideal:.1f} s",
-            f"{wall / ideal:.3f}",
-            "<= 1.2",
-        )
-        threads = f"resources.cpus_per_candidate={slots}"
-        alone, *_ = search(folder / "serial", *size, threads, serial=True)
-        table.add_row(
-            f"one at a time on {slots} threads",
-            f"{alone:.1f} s",
-            f"{slots} slots {wall:.1f} s",
-            f"{alone / wall:.3f}",
-            ">= 1.3",
-        )
+        wall, own, slots = search(folder / "ray", *size, serial=False)
+        what = f"search, {len(own)} x {options.steps} steps, {slots} slots of 1 thread"
+        for name, least_s in (("cut", sum(own) / slots), ("whole", whole(own, slots))):
+            against = f"trainings, {name}: {least_s:.1f} s"
+            table.add_row(what, f"{wall:.1f} s", against, f"{wall / least_s:.3f}", "<= 1.05")
+            what = ""
+        if not options.no_serial:
+            threads = f"resources.cpus_per_candidate={slots}"
+            alone, *_ = search(folder / "serial", *size, threads, serial=True)
+            table.add_row(
+                f"one at a time on {slots} threads",
+                f"{alone:.1f} s",
+                f"{slots} slots {wall:.1f} s",
+                f"{alone / wall:.3f}",
+                ">= 1.3",
+            )
     Console(width=110).print(table)
 
 

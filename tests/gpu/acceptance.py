@@ -61,6 +61,7 @@ SMALL = {
     "10M": (2, 48, 128, 2, 259, 32, 4),
     "124M": (2, 48, 128, 2, 500, 32, 4),
     "1.1B": (3, 48, 128, 2, 500, 32, 2),
+    "quickstart": (6, 48, 128, 2, 259, 64, 32),
 }
 SPACE = """\
 name: accept
@@ -414,10 +415,15 @@ def states(bench):
     return {"GB": round(size / 1e9, 3), "save s": round(saved, 2), "load s": round(loaded, 2)}
 
 
+def small_step(bench):
+    """Return the step of a candidate of which a device holds many, in what it is trained in."""
+    return Step(bench, "10M") if bench.is_gpu else Step(bench, "quickstart", fp32=True)
+
+
 def many_small(bench):
     """Steps of small candidates a second: one after another, stacked, as a graph, in processes."""
-    number, got = 2 if bench.small else 12, {}
-    each = [Step(bench, "10M") for _ in range(number)]
+    number, got = 12 if bench.is_gpu else 6, {}
+    each = [small_step(bench) for _ in range(number)]
 
     def in_turn():
         for step in each:
@@ -426,10 +432,9 @@ def many_small(bench):
     got["one after another"] = round(number / bench.seconds(in_turn), 1)
     got["stacked by vmap"] = round(number / bench.seconds(stacked(bench, each)), 1)
     if bench.is_gpu:
-        got["CUDA graph"] = round(1 / bench.seconds(graph(Step(bench, "10M")), 30), 1)
-    for processes in (2,) if bench.small else (2, 4, 8):
-        if bench.is_gpu:
-            got[f"{processes} processes"] = round(in_processes(bench, processes), 1)
+        got["CUDA graph"] = round(1 / bench.seconds(graph(small_step(bench)), 30), 1)
+    for processes in (2, 4, 8) if bench.is_gpu else (2,):
+        got[f"{processes} processes"] = round(in_processes(bench, processes), 1)
     return got
 
 
@@ -449,7 +454,7 @@ def stacked(bench, each):
     optimizer = torch.optim.AdamW(list(leaves.values()), lr=1e-4, fused=True)
 
     def loss(weights, held):
-        with torch.autocast(bench.device, torch.bfloat16):
+        with torch.autocast(bench.device, torch.bfloat16, enabled=bench.is_gpu):
             out = functional_call(empty, (weights, held), (tokens,), {"use_cache": False})
         return cross_entropy(out.logits.float().flatten(0, 1), tokens.flatten())
 
@@ -480,8 +485,9 @@ def graph(step):
 
 
 def in_processes(bench, number):
-    """Return the steps a second of so many processes on one GPU, by time slices."""
+    """Return the steps a second of so many processes: on one GPU by time slices, or a CPU each."""
     words = [sys.executable, __file__, "--device", bench.device, "--child"]
+    words += ["--small"] if bench.small else []
     started = [
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(number)
@@ -496,17 +502,19 @@ def in_processes(bench, number):
 
 def child(bench):
     """Be one of those processes."""
-    step = Step(bench, "10M")
+    if not bench.is_gpu:
+        torch.set_num_threads(1)
+    step, steps = small_step(bench), 60 if bench.is_gpu else 10
     for _ in range(5):
         step()
     bench.wait()
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.perf_counter()
-    for _ in range(60):
+    for _ in range(steps):
         step()
     bench.wait()
-    print(60 / (time.perf_counter() - began), flush=True)
+    print(steps / (time.perf_counter() - began), flush=True)
 
 
 STAGES = (
@@ -542,6 +550,8 @@ def main(words=None):
     parser.add_argument("--small", action="store_true", help="sizes for a CPU")
     parser.add_argument("--out", help="a folder; a temporary one when left out")
     parser.add_argument("--budget", type=float, default=500, help="seconds")
+    names = [name for name, _, _ in STAGES]
+    parser.add_argument("--stage", choices=names, action="append", help="these alone")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     options.out = options.out or tempfile.mkdtemp(prefix="acceptance-")
@@ -549,6 +559,8 @@ def main(words=None):
     if options.child:
         return child(bench)
     for name, need_s, run in STAGES:
+        if options.stage and name not in options.stage:
+            continue
         bench.stage(name, 0 if bench.small else need_s, run)
     print(table(bench.result))
     failed = [name for name, got in bench.result["stages"].items() if "FAILED" in got]

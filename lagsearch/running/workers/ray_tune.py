@@ -30,6 +30,7 @@ from lagsearch.running.workers.cluster import (  # before ray: it sets it up
 )
 from lagsearch.running.workers.gpu_use import measure_gpu_use
 from lagsearch.running.workers.nodes import Node, near
+from lagsearch.running.workers.rank import free_model
 from lagsearch.running.workers.serial import Finished, Outcome, Runner
 from lagsearch.running.workers.slots import Slots, share_by_use, with_fewest_on_a_gpu
 from lagsearch.running.workers.spread import Place, WorkerPlaces, place_here
@@ -58,7 +59,7 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._signs.close()
-        gc.collect()  # a model is full of cycles; the next one needs its memory
+        free_model()
         self._begin(new_config)
         return True
 
