@@ -1,5 +1,7 @@
 """One model's training: gradients in several passes, the average of the weights, and resuming."""
 
+import gc
+import weakref
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -33,6 +35,7 @@ from lagsearch.operators import make_candidate
 from lagsearch.operators.catalog.scratch import fresh_plan
 from lagsearch.records.curve import read_curve
 from lagsearch.running.workers.gpu_use import GpuUse, measure_gpu_use
+from lagsearch.running.workers.rank import free_model
 from lagsearch.space import (
     Corpus,
     Data,
@@ -699,3 +702,21 @@ def test_the_grown_optimizer_goes_on_with_the_sources_state(job_of, source):
     reset = replace(reset, state=reset.state.with_name("reset.safetensors"))
     run(reset, 1)
     assert TensorFile(reset.state)[f"step.{name.format(0)}"].item() == 1.0
+
+
+def test_nothing_of_a_model_is_left_when_it_is_freed(job_of):
+    """Also where what was seen before is not looked through again."""
+    gone = []
+    try:
+        for number in range(3):
+            trained = loop._Run(job_of(name=f"model{number}", steps=1))
+            list(trained.begin())
+            gone.append(weakref.ref(trained.model))
+            del trained
+            free_model()
+            assert gone[-1]() is None
+            kept = gc.get_freeze_count()
+        free_model()
+        assert gc.get_freeze_count() == kept  # the later ones left nothing at all
+    finally:
+        gc.unfreeze()
