@@ -352,6 +352,15 @@ def test_a_run_of_stages_opens_with_its_courses_and_growth_points(staged, width)
     assert page.errors() == []
 
 
+def test_where_a_table_goes_on_behind_an_edge_there_is_a_shadow(opened):
+    page = opened(made_report()).open(width=390)
+    box = "document.querySelector('#table').closest('.scroll')"
+    assert page.run(f"{box}.scrollWidth > {box}.clientWidth")
+    assert page.run(f"getComputedStyle({box}).backgroundImage").count("linear-gradient") == 4
+    kinds = "local, local, scroll, scroll"
+    assert page.run(f"getComputedStyle({box}).backgroundAttachment") == kinds
+
+
 SHOWN = ("quickstart-oracle", "evidence-shakespeare", "adaptive-decoder-laptop")
 """One search with a baseline beside, one of three seeds, one of four stages."""
 LOOKS = [(width, theme) for width in (390, 800, 1400) for theme in ("light", "dark")]
