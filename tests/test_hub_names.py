@@ -187,6 +187,34 @@ def test_weights_that_a_plan_cannot_look_at_are_not_fetched(
     assert max(size for _, size in asked) < 200_000
 
 
+def test_a_run_that_is_refused_fetches_no_weights(write_space, tmp_path):
+    """Nor does `init`, whatever it says, or a growth of a candidate that is none."""
+    folder = save(tmp_path / "own", LARGE)
+    size = (folder / "model.safetensors").stat().st_size
+    space = space_of(write_space, "some/model", "named")
+    shallow = ("--set", "target.num_hidden_layers=2")
+    with served("some/model", folder) as (address, asked):
+        found = in_one_process(
+            ("run", space, *shallow, "--out", tmp_path / "run"),
+            ("run", space, "--set", "training.batch_size=100000000", "--out", tmp_path / "run"),
+            ("grow", "--space", space, "--candidate", "none", "--out", tmp_path / "grown"),
+            ("init", "some/model", tmp_path / "gone.txt"),
+            ("init", "some/model", __file__, "--layers", "2"),
+            **environment(address, tmp_path),
+        )
+    words = (
+        "shallower than the source",
+        "one candidate needs",
+        "no candidate",
+        "gone.txt",
+        "--layers",
+    )
+    for ended, each in zip(found, words, strict=True):
+        assert ended.code == 2 and each in ended.err, ended.err
+    assert asked and ("model.safetensors", size) not in asked
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_part_of_a_model_in_the_cache_is_said_to_be_a_part(write_space, tmp_path):
     """The hub was never asked for a list of its files, so that it may have more."""
     folder = save(tmp_path / "own")
