@@ -23,10 +23,10 @@ LLAMA = {
 }
 
 
-def save(folder, keys=None, kind="causal", seed=0, dtype=None):
+def save(folder, keys=None, kind="causal", seed=0, dtype=None, **saving):
     """Save a small model with its tokenizer; return its folder."""
     model = fresh_model(build_config(keys or LLAMA), kind, seed).to(dtype or torch.float32)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, **saving)
     byte_tokenizer().save_pretrained(folder)
     return folder
 

@@ -21,13 +21,18 @@ def in_hub_cache(cache, name, folder):
 
 
 @contextmanager
-def served(name, folder):
+def served(name, folder, refused=()):
     """Serve a folder as a hub does its only model; give the address and what is asked for.
 
     What is asked for is a list that grows: a file's name, and how many of its bytes were sent.
+
+    Args:
+        name: The model.
+        folder: Its files.
+        refused: Names of files that are for those alone who were let in.
     """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.model, server.folder, server.asked = name, folder, []
+    server.model, server.folder, server.refused, server.asked = name, folder, refused, []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -57,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(json.dumps({"id": name, "sha": COMMIT, "siblings": []}).encode())
         elif path == f"/api/models/{name}/tree/{COMMIT}":
             self.send(json.dumps([listed(each) for each in sorted(folder.iterdir())]).encode())
+        elif path.removeprefix(files) in self.server.refused:
+            self.send(b"{}", 403, {"X-Error-Code": "GatedRepo"}, has_body=has_body)
         elif path.startswith(files) and (file := folder / path.removeprefix(files)).is_file():
             self.send_file(file, has_body=has_body)
         else:

@@ -1,17 +1,22 @@
 """Checkpoints and tokenizers that are named on the hub, from its cache and from a stand-in."""
 
 import json
+import sys
 
 import huggingface_hub
 import pytest
 import torch
 from checkpoints import LLAMA, save
 from hubs import in_hub_cache, served
+from huggingface_hub.utils import are_progress_bars_disabled
 from processes import in_one_process
+from safetensors.torch import load_file, save_file
 
 from lagsearch.data.tokens.tokenizers import make_tokenizer
 from lagsearch.errors import DataError, ModelError
+from lagsearch.models.configs import quiet
 from lagsearch.models.files import locate_checkpoint
+from lagsearch.models.hub_files import quiet_hub
 
 HEAVY = {"torch", "transformers"}
 LARGE = {**LLAMA, "hidden_size": 128, "intermediate_size": 256}
@@ -86,12 +91,14 @@ def test_a_plan_fetches_no_weights_from_the_hub_and_a_run_does(write_space, tmp_
         assert not found[-1].modules & HEAVY
         files = [name for name, _ in asked]
         assert sorted(files) == sorted({*files})  # each of them once
+        assert [each.err for each in found] == [""] * 3  # and without a bar
         read = dict(asked)["model.safetensors"]
         assert read < size / 2
         out = tmp_path / "grown"
         words = ("grow", "--space", named, "--candidate", first["candidates"][0]["name"])
         [grown] = in_one_process((*words, "--out", out, "--no-measure"), **online)
     assert grown.code == 0, grown.err
+    assert "files:" not in grown.err
     assert asked[-1] == ("model.safetensors", size)
     assert (out / "model.safetensors").is_file()
 
@@ -138,3 +145,134 @@ def test_a_mistyped_path_does_not_wait_for_the_hub(write_space, tmp_path, monkey
         with pytest.raises(DataError, match="tokenizer"):
             make_tokenizer(name, None)
     assert asked == [("nobody/model", False)] * 2 + [("models/modle", True)] * 2
+
+
+def without_weights(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"0" * 300_000)
+    (folder / "other.safetensors").write_bytes(b"0" * 300_000)
+
+
+def damaged(folder):
+    (folder / "model.safetensors").write_bytes(b"\x10" + b"0" * 300_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "refused", "words"),
+    [
+        (
+            None,
+            ("model.safetensors",),
+            ("cannot be read on the hub (403", "hf download some/model"),
+        ),
+        (damaged, (), ("cannot be read on the hub (Failed to parse", "hf download some/model")),
+        (without_weights, (), ("has no model.safetensors", "other.safetensors is not read")),
+    ],
+    ids=["for those alone who were let in", "damaged", "pickles and another file"],
+)
+def test_weights_that_a_plan_cannot_look_at_are_not_fetched(
+    write_space, tmp_path, change, refused, words
+):
+    """It says in one line that there are none, or why they cannot be looked at."""
+    folder = save(tmp_path / "own", LARGE)
+    if change is not None:
+        change(folder)
+    with served("some/model", folder, refused) as (address, asked):
+        space = space_of(write_space, "some/model", "named")
+        [ended] = in_one_process(("plan", space), **environment(address, tmp_path))
+    assert ended.code == 2 and not ended.out
+    line = ended.err.strip()
+    assert "\n" not in line and "sources[0].checkpoint" in line
+    assert all(each in line for each in words), line
+    assert max(size for _, size in asked) < 200_000
+
+
+def test_a_run_that_is_refused_fetches_no_weights(write_space, tmp_path):
+    """Nor does `init`, whatever it says, or a growth of a candidate that is none."""
+    folder = save(tmp_path / "own", LARGE)
+    size = (folder / "model.safetensors").stat().st_size
+    space = space_of(write_space, "some/model", "named")
+    shallow = ("--set", "target.num_hidden_layers=2")
+    with served("some/model", folder) as (address, asked):
+        found = in_one_process(
+            ("run", space, *shallow, "--out", tmp_path / "run"),
+            ("run", space, "--set", "training.batch_size=100000000", "--out", tmp_path / "run"),
+            ("grow", "--space", space, "--candidate", "none", "--out", tmp_path / "grown"),
+            ("init", "some/model", tmp_path / "gone.txt"),
+            ("init", "some/model", __file__, "--layers", "2"),
+            **environment(address, tmp_path),
+        )
+    words = (
+        "shallower than the source",
+        "one candidate needs",
+        "no candidate",
+        "gone.txt",
+        "--layers",
+    )
+    for ended, each in zip(found, words, strict=True):
+        assert ended.code == 2 and each in ended.err, ended.err
+    assert asked and ("model.safetensors", size) not in asked
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_of_a_model_in_the_cache_is_said_to_be_a_part(write_space, tmp_path):
+    """The hub was never asked for a list of its files, so that it may have more."""
+    folder = save(tmp_path / "own")
+    spaces = [space_of(write_space, f"some/{each}", each) for each in ("words", "weights", "both")]
+    for name, lacking in (("words", "tokenizer.json"), ("weights", "model.safetensors")):
+        there = in_hub_cache(tmp_path / "hub", f"some/{name}", folder)
+        (there / lacking).unlink()
+    in_hub_cache(tmp_path / "hub", "some/both", folder)
+    first, second, third, init = in_one_process(
+        *(("plan", each) for each in spaces),
+        ("init", "some/words", __file__),
+        HF_HUB_CACHE=str(tmp_path / "hub"),
+        HF_HUB_OFFLINE="1",
+    )
+    assert third.code == 0, third.err
+    for ended, name in ((first, "words"), (second, "weights"), (init, "words")):
+        assert ended.code == 2
+        part = f"only a part of it, `hf download some/{name}` fetches the rest"
+        assert part in ended.err and ended.err.count("\n") == 1
+
+
+def test_of_several_files_those_alone_count_that_the_index_names(write_space, tmp_path):
+    """Others may hold the same tensors, and are not fetched."""
+    folder = save(tmp_path / "own", LARGE, max_shard_size="200KB")
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    parts = sorted({*index["weight_map"].values()})
+    assert len(parts) > 2
+    tensors = load_file(folder / parts[0])
+    for name in ("consolidated.safetensors", "adapter_model.safetensors"):
+        save_file({each: torch.zeros(7) for each in tensors}, folder / name)
+    doubled = {**{each: torch.zeros(3) for each in tensors}, **load_file(folder / parts[-1])}
+    save_file(doubled, folder / parts[-1])
+    own, named = space_of(write_space, folder, "own"), space_of(write_space, "some/model", "named")
+    with served("some/model", folder) as (address, asked):
+        online = environment(address, tmp_path)
+        first, second = in_one_process(
+            *(("plan", each, "--json") for each in (own, named)), **online
+        )
+        assert plan_in(first, folder) == plan_in(second, folder)
+        assert second.err == "" and not second.modules & HEAVY
+        read = [name for name, _ in asked if name.endswith(".safetensors")]
+        assert sorted(read) == parts
+        words = ("grow", "some/model", "--operator", "stack", "--set", "factor=2", "--no-measure")
+        [grown] = in_one_process((*words, "--out", tmp_path / "grown"), **online)
+    assert grown.code == 0, grown.err
+    assert {name for name, _ in asked if name.endswith(".safetensors")} == {*parts}
+
+
+def test_bars_are_where_somebody_waits_for_weights(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    for is_terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda answer=is_terminal: answer)
+        quiet_hub(has_bars=True)
+        assert are_progress_bars_disabled() is not is_terminal
+        quiet_hub()
+        assert are_progress_bars_disabled()
+    quiet()
+    quiet_hub(has_bars=True)
+    assert not are_progress_bars_disabled()
+    quiet()
+    assert are_progress_bars_disabled()

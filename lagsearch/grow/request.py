@@ -213,6 +213,7 @@ def _usual_type(source: _Source, allow_pickle: bool) -> str:
 
 
 def _from_space(request: GrowRequest, path: Path) -> Growth:
+    from lagsearch.planning.brought import fetch_brought
     from lagsearch.planning.stage import make_plan
     from lagsearch.planning.vocabulary import find_tokenizer, vocabulary_of
 
@@ -238,7 +239,9 @@ def _from_space(request: GrowRequest, path: Path) -> Growth:
         for each in plan.sources
     ]
     claims_exact = find_operator(chosen.operator).preserves != "no"
-    return _growth(sources, chosen.plan, file.space.target, claims_exact=claims_exact)
+    growth = _growth(sources, chosen.plan, file.space.target, claims_exact=claims_exact)
+    fetch_brought(file, plan.sources)
+    return growth
 
 
 def _read(names: Sequence[str], *, allow_pickle: bool) -> list[_Source]:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lagsearch.data.tokens.tokenizers import tokenizer_in
-from lagsearch.errors import ModelError
+from lagsearch.errors import HubError, ModelError
 from lagsearch.models.build import empty_model, n_parameters
-from lagsearch.models.checkpoints import load_config
-from lagsearch.models.configs import n_layers, read_config
+from lagsearch.models.configs import n_layers, plain_config, read_config, rebuild_config
 from lagsearch.models.files import locate_checkpoint
+from lagsearch.models.hub_files import check_known
+from lagsearch.models.tabled_configs import TabledConfig
+from lagsearch.planning.brought import brought_config
+from lagsearch.storage.files import path_of
 
 Kind = Literal["causal", "masked"]
 
@@ -81,17 +84,33 @@ def inspect_checkpoint(name: str) -> SourceCheckpoint:
         ModelError: It is not a checkpoint of a causal or masked language model with safetensors.
     """
     try:
-        folder = locate_checkpoint(name)
+        folder = locate_checkpoint(name, weights=False)
         kind = _kind(read_config(folder))
-        config = load_config(folder)
+        tokenizer = _tokenizer_of(name, folder)
+        config = brought_config(name)
+        if isinstance(config, TabledConfig):
+            config = rebuild_config(plain_config(config))
         n_layers(config)
-        if (tokenizer := tokenizer_in(folder)) is None:
-            message = "brings no tokenizer: put its tokenizer.json beside config.json"
-            raise ModelError(message)
         return SourceCheckpoint(name, folder, config, kind, tokenizer)
     except ModelError as error:
         message = str(error)
         raise ModelError(message if message.startswith(name) else f"{name}: {message}") from None
+
+
+def _tokenizer_of(name: str, folder: Path) -> Any:
+    """Load a checkpoint's own tokenizer.
+
+    Raises:
+        ModelError: It has none, or it is not here.
+    """
+    if (tokenizer := tokenizer_in(folder)) is not None:
+        return tokenizer
+    try:
+        if not path_of(name).is_dir():
+            check_known(name, folder)
+    except HubError as error:
+        raise ModelError(f"its tokenizer is not here: {error}") from None
+    raise ModelError("brings no tokenizer: put its tokenizer.json beside config.json")
 
 
 def _kind(config: Any) -> Kind:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lagsearch.errors import ModelError, brief, did_you_mean
 from lagsearch.models.files import check_config, check_fetched
+from lagsearch.models.hub_files import quiet_hub
 
 PER_LAYER_KEYS = (
     "layer_types",
@@ -71,8 +72,8 @@ def quiet() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    for name in ("huggingface_hub", "datasets"):
-        getLogger(name).setLevel(ERROR)
+    getLogger("datasets").setLevel(ERROR)
+    quiet_hub()
 
 
 def build_config(keys: Mapping[str, Any]) -> Any:

@@ -1,15 +1,19 @@
 """A checkpoint's folder: where it is, and which of its files are read and which go along."""
 
 import difflib
+import fnmatch
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from lagsearch.errors import HubError, ModelError
-from lagsearch.models.hub_files import hub_folder
+from lagsearch.models.hub_files import check_known, hub_folder, hub_list
 from lagsearch.storage.files import is_path, path_of
 
 INDEX = "model.safetensors.index.json"
+_WHOLE = "model.safetensors"
+_PICKLES = "pytorch_model*.bin"
 
 TOKENIZER = (
     "tokenizer*",
@@ -56,16 +60,56 @@ def locate_checkpoint(
         raise ModelError("is a file: give the folder of a checkpoint")
     if is_path(name):
         raise ModelError("there is no such folder")
-    patterns = ["*.safetensors", *_BESIDE] if weights else [*_BESIDE]
-    patterns += ["pytorch_model*.bin"] if allow_pickle else []
     try:
-        return hub_folder(name, patterns, fetch=fetch)
+        folder = hub_folder(name, _BESIDE, fetch=fetch)
+        if not (folder / "config.json").is_file():
+            check_known(name, folder)
     except HubError as error:
-        raise ModelError(
-            f"is no folder here{_folder_like(name)} and cannot be fetched from the hub "
-            f"({error}); give a local path, or set HF_HOME to a cache that has it, and "
-            "HF_HUB_OFFLINE=1 where there is no network"
-        ) from error
+        raise _not_fetched(name, error) from error
+    if weights:
+        fetch_weights(name, folder, allow_pickle=allow_pickle, fetch=fetch)
+    return folder
+
+
+def fetch_weights(
+    name: str, folder: Path, *, allow_pickle: bool = False, fetch: bool = True
+) -> None:
+    """Fetch the weights of a checkpoint, those files alone that are read.
+
+    Args:
+        name: Its folder, where nothing is done, or its name on the hub.
+        folder: Where it is; for a hub name, what `locate_checkpoint` returned.
+        allow_pickle: Fetch pickled weights where there are no others.
+        fetch: Whether the hub may be asked.
+
+    Raises:
+        ModelError: They are not to be had.
+    """
+    if path_of(name).is_dir():
+        return
+    listed = hub_list(name, folder)
+    try:
+        files = weight_files(folder, allow_pickle=allow_pickle, listed=listed)
+    except ModelError:
+        if listed is not None:
+            raise
+        files = {}
+    try:
+        if listed is not None:
+            names = [path.name for path in files]
+            hub_folder(name, names, fetch=fetch, revision=folder.name, has_bars=True)
+        elif not files:
+            check_known(name, folder)
+    except HubError as error:
+        raise _not_fetched(name, error) from error
+
+
+def _not_fetched(name: str, error: HubError) -> ModelError:
+    return ModelError(
+        f"is no folder here{_folder_like(name)} and cannot be fetched from the hub "
+        f"({error}); give a local path, or set HF_HOME to a cache that has it, and "
+        "HF_HUB_OFFLINE=1 where there is no network"
+    )
 
 
 def _folder_like(name: str) -> str:
@@ -92,7 +136,9 @@ def check_config(folder: Path) -> None:
     raise ModelError(f"{folder} has no config.json: not a Hugging Face checkpoint{way}")
 
 
-def weight_files(folder: Path, *, allow_pickle: bool = False) -> dict[Path, frozenset[str] | None]:
+def weight_files(
+    folder: Path, *, allow_pickle: bool = False, listed: Collection[str] | None = None
+) -> dict[Path, frozenset[str] | None]:
     """Return the files of weights, each with the names that the index has in it (None: all).
 
     They are `model.safetensors`, or what `model.safetensors.index.json` lists; other files of the
@@ -101,23 +147,27 @@ def weight_files(folder: Path, *, allow_pickle: bool = False) -> dict[Path, froz
     Args:
         folder: The checkpoint.
         allow_pickle: Take `pytorch_model*.bin` where there is no safetensors.
+        listed: The names of all files, where some of them are still on the hub.
 
     Raises:
         ModelError: There are none, or not all that the index lists, or Git LFS has not fetched
             them.
     """
-    whole, index = folder / "model.safetensors", folder / INDEX
+    names = listed
+    if names is None:
+        names = [each.name for each in folder.glob("*") if each.is_file()]
     files: dict[Path, frozenset[str] | None] = {}
-    if whole.is_file():
-        files[whole] = None
-    elif index.is_file():
-        files |= _listed(folder, index)
+    if _WHOLE in names:
+        files[folder / _WHOLE] = None
+    elif INDEX in names:
+        files |= _indexed(folder, names)
     elif allow_pickle:
-        files |= dict.fromkeys(sorted(folder.glob("pytorch_model*.bin")))
+        files |= {folder / each: None for each in sorted(fnmatch.filter(names, _PICKLES))}
     if not files:
-        raise ModelError(_none(folder))
+        raise ModelError(_none(folder, names))
     for path in files:
-        check_fetched(path)
+        if listed is None or path.is_file():
+            check_fetched(path)
     return files
 
 
@@ -146,8 +196,9 @@ def copy_along(source: Path, out: Path, patterns: tuple[str, ...] = (*TOKENIZER,
                 shutil.copy(path, out / path.name)
 
 
-def _listed(folder: Path, index: Path) -> dict[Path, frozenset[str] | None]:
+def _indexed(folder: Path, there: Collection[str]) -> dict[Path, frozenset[str] | None]:
     """Return what an index lists."""
+    index = folder / INDEX
     check_fetched(index)
     try:
         where: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -159,14 +210,14 @@ def _listed(folder: Path, index: Path) -> dict[Path, frozenset[str] | None]:
     for path in names:
         if path.parent != folder or path.name in ("", ".."):
             raise ModelError(f"{index} lists {path}, which is not in its folder")
-        if not path.is_file():
+        if path.name not in there:
             raise ModelError(f"{index} lists {path.name}, which is not there")
     return {path: frozenset(names[path]) for path in sorted(names)}
 
 
-def _none(folder: Path) -> str:
+def _none(folder: Path, names: Collection[str]) -> str:
     """Say what a folder has in place of weights that are read."""
-    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    others = sorted(fnmatch.filter(names, "*.safetensors"))
     if others:
         return (
             f"{folder} has no model.safetensors and no {INDEX}; {', '.join(others[:3])} is not "

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,18 +77,22 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     return {each.name: each for each in found}
 
 
-def tensors_in(files: Mapping[Path, frozenset[str] | None]) -> dict[str, StoredTensor]:
+def tensors_in(
+    files: Mapping[Path, frozenset[str] | None],
+    read: Callable[[Path], Mapping[str, StoredTensor]] = read_header,
+) -> dict[str, StoredTensor]:
     """Return the tensors of several files by their names.
 
     Args:
         files: The names that an index has in each of them; None for all that there are.
+        read: Reads the header of one.
 
     Raises:
         ModelError: One is no such file, or lacks a tensor.
     """
     tensors: dict[str, StoredTensor] = {}
     for path, names in files.items():
-        found = read_header(path)
+        found = read(path)
         if missing := sorted((names or found.keys()) - found.keys()):
             raise ModelError(f"{path} lacks {missing[0]}, which the index has in it")
         tensors |= {name: found[name] for name in names or found}

@@ -1,7 +1,10 @@
 """Models on the Hugging Face hub: folders in its cache, fetched as far as they are needed."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from logging import ERROR, getLogger
 from pathlib import Path
 
 from lagsearch.errors import HubError, brief
@@ -9,7 +12,33 @@ from lagsearch.models.headers import StoredTensor, stored_tensor
 from lagsearch.storage.files import path_of
 
 
-def hub_folder(name: str, patterns: Sequence[str], *, fetch: bool) -> Path:
+def quiet_hub(*, has_bars: bool = False) -> None:
+    """Keep what the hub's library says out of the output, and its progress bars.
+
+    Where the environment has HF_HUB_DISABLE_PROGRESS_BARS, that decides about bars.
+
+    Args:
+        has_bars: Whether there is so much to fetch that they are of use to who waits at a terminal.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+
+    getLogger("huggingface_hub").setLevel(ERROR)
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+        set_bars = (
+            enable_progress_bars if has_bars and sys.stderr.isatty() else disable_progress_bars
+        )
+        set_bars()
+
+
+def hub_folder(
+    name: str,
+    patterns: Sequence[str],
+    *,
+    fetch: bool,
+    revision: str | None = None,
+    has_bars: bool = False,
+) -> Path:
     """Return where the hub's cache has a model, with those of its files that patterns name.
 
     Where a folder is here that the name would be in, the hub is not asked.
@@ -18,31 +47,39 @@ def hub_folder(name: str, patterns: Sequence[str], *, fetch: bool) -> Path:
         name: On the hub.
         patterns: Names of files, with `*`.
         fetch: Whether the hub may be asked.
+        revision: The commit; the newest one when left out.
+        has_bars: Whether a terminal shows how far it is.
 
     Raises:
         HubError: It is not to be had; the message says why.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
-    from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call, unused-ignore]
+    quiet_hub(has_bars=has_bars)
     is_asked = fetch and not _is_like_path(name)
     try:
         found = snapshot_download(
-            name, allow_patterns=list(patterns), local_files_only=not is_asked
+            name,
+            revision=revision,
+            allow_patterns=list(patterns),
+            local_files_only=not is_asked,
         )
     except LocalEntryNotFoundError as error:
-        kept = "only a part of it" if hasattr(error, "snapshot_path") else "none of that name"
-        reason = "it cannot be reached, and the" if is_asked else "the"
+        has_part = hasattr(error, "snapshot_path")
+        kept = _a_part_of(name) if has_part else "the cache has none of that name"
         if _is_like_path(name):
             here = path_of(name).parent
             reason = f"it is not asked, as there is a folder {here}: mend the path, or run "
             raise HubError(f"{reason}`hf download {name}` first") from error
-        raise HubError(f"{reason} cache has {kept}") from error
+        raise HubError(f"it cannot be reached, and {kept}" if is_asked else kept) from error
     except Exception as error:  # the hub's library raises many types; all mean: not to be had
         raise HubError(brief(error)) from error
     return Path(found)
+
+
+def _a_part_of(name: str) -> str:
+    return f"the cache has only a part of it, `hf download {name}` fetches the rest"
 
 
 def _is_like_path(name: str) -> bool:
@@ -50,29 +87,60 @@ def _is_like_path(name: str) -> bool:
     return "/" in name and path_of(name).parent.is_dir()
 
 
-@cache
-def hub_tensors(name: str, folder: Path) -> Mapping[str, StoredTensor]:
-    """Return the tensors of a model whose weights stay on the hub, by their names.
-
-    Where their values begin is counted from the first of a file.
+def hub_list(name: str, folder: Path) -> frozenset[str] | None:
+    """Return the names of all files that a model has on the hub, as the cache knows them.
 
     Args:
         name: On the hub.
         folder: What is here of the revision that is meant; it has the revision's name.
 
-    Raises:
-        HubError: Its files cannot be asked, or are no safetensors.
+    Returns:
+        The names; None where the hub was never asked for them.
     """
-    from huggingface_hub import get_safetensors_metadata
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
-    if _is_like_path(name):
-        raise HubError(f"{name}: the hub is not asked, as there is a folder of that name here")
     try:
-        files = get_safetensors_metadata(name, revision=folder.name).files_metadata
-        return {
-            each: stored_tensor(folder / file, each, vars(info), 0)
-            for file, found in files.items()
-            for each, info in found.tensors.items()
-        }
+        return frozenset(each.path for each in get_cached_repo_tree(name, revision=folder.name))
+    except CachedRepoTreeNotFoundError:
+        return None
+
+
+def check_known(name: str, folder: Path) -> None:
+    """Check that what a folder of the cache lacks is not on the hub either.
+
+    Raises:
+        HubError: It may be there.
+    """
+    if hub_list(name, folder) is None:
+        raise HubError(_a_part_of(name))
+
+
+@cache
+def hub_headers(name: str, paths: tuple[Path, ...]) -> Mapping[Path, Mapping[str, StoredTensor]]:
+    """Return the tensors of files that stay on the hub, by their names.
+
+    Where their values begin is counted from the first of a file.
+
+    Args:
+        name: The model.
+        paths: Where the files would be in the cache; the folder has the revision's name.
+
+    Raises:
+        HubError: They cannot be asked, or are no safetensors.
+    """
+    from huggingface_hub import parse_safetensors_file_metadata
+
+    def header(path: Path) -> dict[str, StoredTensor]:
+        found = parse_safetensors_file_metadata(name, path.name, revision=path.parent.name)
+        words = found.tensors.items()
+        return {each: stored_tensor(path, each, vars(info), 0) for each, info in words}
+
+    quiet_hub()
+    if _is_like_path(name):
+        raise HubError(f"it is not asked, as there is a folder {path_of(name).parent}")
+    try:
+        with ThreadPoolExecutor(max_workers=8) as pool:  # as many as the hub's library takes
+            return dict(zip(paths, pool.map(header, paths), strict=True))
     except Exception as error:  # the hub's library raises many types
         raise HubError(brief(error)) from error

@@ -4,19 +4,22 @@ Neither torch nor transformers is imported where tables say all of a checkpoint,
 what is wrong with its files. Nor are weights fetched from the hub where tables say all of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lagsearch.display.watch import Watch
 from lagsearch.errors import HubError, ModelError
 from lagsearch.models.configs import read_config
-from lagsearch.models.files import check_config, locate_checkpoint, weight_files
+from lagsearch.models.files import check_config, fetch_weights, locate_checkpoint, weight_files
 from lagsearch.models.headers import TYPES, StoredTensor, tensors_in
-from lagsearch.models.hub_files import hub_tensors
+from lagsearch.models.hub_files import hub_headers, hub_list
 from lagsearch.models.tabled import TabledCheckpoint, open_tabled, read_tabled
 from lagsearch.models.tabled_configs import stored_config
+from lagsearch.planning.planned import PlannedSource
+from lagsearch.space import StageFile
 from lagsearch.storage.files import path_of
 
 
@@ -52,7 +55,7 @@ def read_brought(name: str, kind: str) -> Brought:
     is_usual = tabled is not None and _predicts(tabled, kind)
     if tabled is not None and is_usual and (config := stored_config(tabled.config)) is not None:
         return Brought(folder, config, TYPES[tabled.usual_type])
-    folder = _checked(name)
+    _check_files(name, folder)
     from lagsearch.models.checkpoints import open_checkpoint
 
     opened = open_checkpoint(folder, kind)
@@ -71,20 +74,45 @@ def brought_config(name: str, *, fetch: bool = True) -> Any:
     Raises:
         ModelError: It cannot be read.
     """
-    tabled = open_tabled(*_found(name, fetch=fetch))
+    folder, tensors = _found(name, fetch=fetch)
+    tabled = open_tabled(folder, tensors)
     if tabled is not None and (config := stored_config(tabled.config)) is not None:
         return config
-    folder = _checked(name, fetch=fetch)
+    _check_files(name, folder, fetch=fetch)
     from lagsearch.models.checkpoints import load_config
 
     return load_config(folder)
+
+
+def fetch_brought(
+    file: StageFile, sources: Iterable[PlannedSource], watch: Watch | None = None
+) -> None:
+    """Fetch the weights of planned checkpoints, as far as they are still on the hub.
+
+    Args:
+        file: The space.
+        sources: What was planned of it.
+        watch: Is told what is fetched.
+
+    Raises:
+        SpaceError: They are not to be had.
+    """
+    for index, each in enumerate(sources):
+        name = each.source.checkpoint
+        if name is None or each.checkpoint is None or path_of(name).is_dir():
+            continue
+        try:
+            with (watch or Watch()).doing(f"fetching the weights of {name}", is_brief=True):
+                fetch_weights(name, each.checkpoint)
+        except ModelError as error:
+            raise file.error(("sources", index, "checkpoint"), str(error)) from None
 
 
 def _found(name: str, *, fetch: bool = True) -> tuple[Path, Mapping[str, StoredTensor] | None]:
     """Return a checkpoint's folder, and its tensors where they are still on the hub.
 
     Raises:
-        ModelError: There is none.
+        ModelError: There is none, or the hub does not say what tensors it has.
     """
     folder = locate_checkpoint(name, fetch=fetch, weights=False)
     check_config(folder)
@@ -93,9 +121,17 @@ def _found(name: str, *, fetch: bool = True) -> tuple[Path, Mapping[str, StoredT
     with suppress(ModelError):
         weight_files(folder)
         return folder, None
-    with suppress(HubError):
-        return folder, hub_tensors(name, folder)
-    return locate_checkpoint(name), None
+    if (listed := hub_list(name, folder)) is None:  # the hub was not reached
+        return folder, None
+    files = weight_files(folder, listed=listed)
+    try:
+        headers = hub_headers(name, tuple(files))
+    except HubError as error:
+        raise ModelError(
+            f"what tensors it has cannot be read on the hub ({error}); give a local path, or run "
+            f"`hf download {name}` first, which fetches all of it"
+        ) from error
+    return folder, tensors_in(files, headers.__getitem__)
 
 
 def _predicts(tabled: TabledCheckpoint, kind: str) -> bool:
@@ -104,13 +140,12 @@ def _predicts(tabled: TabledCheckpoint, kind: str) -> bool:
     return ("MaskedLM" in name) == (kind == "masked")
 
 
-def _checked(name: str, *, fetch: bool = True) -> Path:
-    """Return the folder of a checkpoint, with all files, of which what needs no torch is checked.
+def _check_files(name: str, folder: Path, *, fetch: bool = True) -> None:
+    """Check what needs no torch of a checkpoint's files, all of which are here then.
 
     Raises:
         ModelError: Its configuration or one of its files cannot be read.
     """
-    folder = locate_checkpoint(name, fetch=fetch)
     read_config(folder)
+    fetch_weights(name, folder, fetch=fetch)
     tensors_in(weight_files(folder))
-    return folder

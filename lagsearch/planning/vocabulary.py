@@ -66,8 +66,7 @@ def find_tokenizer(
         file: The space.
         fetch: Whether the hub may be asked.
         opener: Opens the corpus, and is told what there is to wait for.
-        is_bare: Whether it need only say what a plan asks for; else all of a checkpoint that is on
-            the hub is fetched, for a run.
+        is_bare: Whether it need only say what a plan asks for.
 
     Raises:
         SpaceError: It or the corpus it needs is missing.
@@ -84,8 +83,6 @@ def find_tokenizer(
         own = tokenizer.get_vocab()
         add_tokens(tokenizer, space.objective, space.data.sequence_length)
         _check_tokenizers(file, own, tokenizer, fetch=fetch, is_bare=is_bare)
-        if fetch and not is_bare:
-            _check_checkpoints(file, fetch=True, weights=True)
         return tokenizer
     except DataError as error:
         _check_checkpoints(file, fetch=fetch)  # where the tokenizer should have come from, perhaps
@@ -206,13 +203,12 @@ def _difference(own: dict[str, int], tokenizer: Any, found: Any) -> str | None:
     return f"{token!r} is token {own.get(token)} here, {other.get(token)} there"
 
 
-def _check_checkpoints(file: StageFile, *, fetch: bool, weights: bool = False) -> None:
-    """Check that all checkpoints are to be had.
+def _check_checkpoints(file: StageFile, *, fetch: bool) -> None:
+    """Check that all checkpoints are to be had, but for their weights.
 
     Args:
         file: The space.
         fetch: Whether the hub may be asked; what is not here is then not looked at.
-        weights: Fetch the weights, too.
 
     Raises:
         SpaceError: One is not.
@@ -220,7 +216,7 @@ def _check_checkpoints(file: StageFile, *, fetch: bool, weights: bool = False) -
     for index, source in enumerate(file.space.sources):
         try:
             if source.checkpoint is not None:
-                found = locate_checkpoint(source.checkpoint, fetch=fetch, weights=weights)
+                found = locate_checkpoint(source.checkpoint, fetch=fetch, weights=False)
                 check_config(found)
         except ModelError as error:
             if not fetch and not is_path(source.checkpoint or ""):

@@ -11,6 +11,7 @@ from typing import Any
 from lagsearch.display.watch import Watch
 from lagsearch.errors import RunFolderError
 from lagsearch.models.checkpoints import checkpoint_digest
+from lagsearch.planning.brought import fetch_brought
 from lagsearch.planning.planned import PlannedCandidate
 from lagsearch.planning.run import Plan, plan_stages
 from lagsearch.planning.stage import StagePlan, recorded
@@ -78,6 +79,7 @@ class _Exporting:
             raise RunFolderError(f"{out}: is a file; choose a folder with --out")
         for line in plan.remarks:
             self._watch.say(line)
+        fetch_brought(self._stage, plan.sources, self._watch)
         made_of = {each.name: self._made_of(each) for each in everything}
         for name, identity in made_of.items():
             self._check(name, identity)

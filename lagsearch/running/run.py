@@ -31,6 +31,7 @@ from lagsearch.errors import (
     ResourceError,
     RunFolderError,
 )
+from lagsearch.planning.brought import fetch_brought
 from lagsearch.planning.run import Plan, check_baselines, plan_stages
 from lagsearch.planning.run import plan as plan_space
 from lagsearch.planning.stage import StagePlan
@@ -325,6 +326,7 @@ def _checkpoints(
     brought = {}
     for note in plan.read_notes:
         watch.say(note)
+    fetch_brought(file, plan.sources, watch)
     for index, planned in enumerate(plan.sources):
         if planned.checkpoint is not None:
             name = planned.source.name

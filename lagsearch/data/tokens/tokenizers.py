@@ -12,7 +12,7 @@ from lagsearch.data.tokens.stored import BareTokenizer, stored_tokenizer
 from lagsearch.errors import DataError, HubError, ModelError, and_then, brief, did_you_mean
 from lagsearch.models.configs import quiet
 from lagsearch.models.files import TOKENIZER
-from lagsearch.models.hub_files import hub_folder
+from lagsearch.models.hub_files import check_known, hub_folder
 from lagsearch.space import TrainBpe
 from lagsearch.storage.files import (
     alone,
@@ -304,7 +304,10 @@ def _folder_of(name: str, *, fetch: bool) -> Path:
     if is_path(name):
         raise DataError(f"there is no tokenizer folder {name!r}; built in: bytes, characters", _AT)
     try:
-        return hub_folder(name, (*TOKENIZER, "config.json", "*.jinja"), fetch=fetch)
+        folder = hub_folder(name, (*TOKENIZER, "config.json", "*.jinja"), fetch=fetch)
+        if not _has_tokenizer(folder):
+            check_known(name, folder)
+        return folder
     except HubError as error:
         raise _not_there(name, str(error)) from error
 
