@@ -120,8 +120,8 @@ def test_the_check_would_see_a_source_that_was_read_wrongly(
 
     source, read = checkpoint(), shards._chunks
 
-    def halved(tensor, buffer, rows):
-        for chunk in read(tensor, buffer, rows):
+    def halved(tensor, buffer, *part):
+        for chunk in read(tensor, buffer, *part):
             yield memoryview((np.frombuffer(chunk, np.float32) * 0.5).tobytes())
 
     monkeypatch.setattr(shards, "_chunks", halved)
