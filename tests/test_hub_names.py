@@ -1,5 +1,6 @@
 """Checkpoints and tokenizers that are named on the hub, from its cache and from a stand-in."""
 
+import io
 import json
 import sys
 
@@ -14,9 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from lagsearch.data.tokens.tokenizers import make_tokenizer
 from lagsearch.errors import DataError, ModelError
-from lagsearch.models.configs import quiet
+from lagsearch.models import hub_files
 from lagsearch.models.files import locate_checkpoint
-from lagsearch.models.hub_files import quiet_hub
 
 HEAVY = {"torch", "transformers"}
 LARGE = {**LLAMA, "hidden_size": 128, "intermediate_size": 256}
@@ -263,16 +263,32 @@ def test_of_several_files_those_alone_count_that_the_index_names(write_space, tm
     assert {name for name, _ in asked if name.endswith(".safetensors")} == {*parts}
 
 
-def test_bars_are_where_somebody_waits_for_weights(monkeypatch):
+@pytest.mark.parametrize("damage", ["{", '{"weight_map": {"a": "../other.safetensors"}}'])
+def test_what_is_wrong_with_an_index_is_said_of_a_part_too(tmp_path, monkeypatch, damage):
+    there = in_hub_cache(tmp_path / "hub", "some/model", save(tmp_path / "own"))
+    (there / "model.safetensors").unlink()
+    (there / "model.safetensors.index.json").write_text(damage)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(ModelError, match=r"not a readable index|not in its folder"):
+        locate_checkpoint("some/model", fetch=False)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_bars_are_in_a_terminal_where_nothing_else_is_drawn(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_PROGRESS_BARS", None)
-    for is_terminal in (False, True):
-        monkeypatch.setattr(sys.stderr, "isatty", lambda answer=is_terminal: answer)
-        quiet_hub(has_bars=True)
-        assert are_progress_bars_disabled() is not is_terminal
-        quiet_hub()
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "__stderr__", terminal)
+    for stream, is_free in ((io.StringIO(), False), (Terminal(), False), (terminal, True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        hub_files.quiet_hub()
+        with hub_files._progress_bars(are_wanted=True):
+            assert are_progress_bars_disabled() == (not is_free)
         assert are_progress_bars_disabled()
-    quiet()
-    quiet_hub(has_bars=True)
-    assert not are_progress_bars_disabled()
-    quiet()
-    assert are_progress_bars_disabled()
+        with hub_files._progress_bars(are_wanted=False):
+            assert are_progress_bars_disabled()

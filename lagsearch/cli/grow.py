@@ -102,10 +102,10 @@ def grow_command(  # noqa: PLR0913 (each is an option of the command line)
     )
     if out is None and to_mergekit is None:
         raise LagsearchError("grow: give --out DIR for the new checkpoint, or --to-mergekit FILE")
-    with watch.doing("reading the checkpoint", is_brief=True):
-        growth = find_growth(request)
     if out is not None:
         check_free(out)
+    with watch.doing("reading the checkpoint", is_brief=True):
+        growth = find_growth(request)
     if to_mergekit is not None:
         from lagsearch.space import dump_yaml
         from lagsearch.storage.files import write_text

@@ -44,11 +44,12 @@ def tabled_entries(
     entries = []
     for name, made, found in found_for(plan, stack, [each.tensors for each in sources], targets):
         dtype = found[0].dtype
-        slices = _slices(plan, stack, name, made, found[0]) if len(found) == 1 else None
+        slices = _parts_of(plan, stack, name, made, found[0]) if len(found) == 1 else None
         copied = None if slices is None else found[0]
         value = None if slices is None else value_of(made, dtype)
         written = spelling.written(name)
-        slices = AS_IT_IS if slices is None else slices
+        if slices is None or value is not None:
+            slices = AS_IT_IS
         entries.append(WrittenTensor(written, dtype, shapes[name], copied, value, name, slices))
     return tuple(entries) if len(entries) == len(shapes) else None
 
@@ -58,7 +59,7 @@ def only_copies(plan: GrowthPlan) -> bool:
     return plan.width is None and not plan.noise and plan.learned is None
 
 
-def _slices(
+def _parts_of(
     plan: GrowthPlan, stack: LayerStack, name: str, made: Recipe, copied: StoredTensor
 ) -> Slices | None:
     """Return a target tensor as rows and columns of the one that it is made of, where it is so.
@@ -75,7 +76,7 @@ def _slices(
         return AS_IT_IS
     if plan.width is None or plan.noise or plan.learned is not None or made.above is not None:
         return None
-    if weight is None or not copied.shape:  # no width changes it
+    if weight is None or not copied.shape or not copied.size:  # no width changes it
         return AS_IT_IS
     from lagsearch.operators.execute.slices import slices_of  # numpy, for widths alone
 

@@ -71,7 +71,7 @@ def with_factors(
     columns = columns or [Slice(range(n_columns))]
     parts = {
         part: _times(rows[:, part.source.start : part.source.stop], dtype, part.factor * factor)
-        for part in {*columns}
+        for part in dict.fromkeys(columns)
     }
     made = np.empty((len(rows), sum(len(each.source) for each in columns)), rows.dtype)
     np.concatenate([parts[each] for each in columns], axis=1, out=made)

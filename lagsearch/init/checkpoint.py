@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lagsearch.data.tokens.tokenizers import tokenizer_in
-from lagsearch.errors import HubError, ModelError
+from lagsearch.errors import ModelError
 from lagsearch.models.build import empty_model, n_parameters
 from lagsearch.models.configs import n_layers, plain_config, read_config, rebuild_config
 from lagsearch.models.files import locate_checkpoint
-from lagsearch.models.hub_files import check_known
 from lagsearch.models.tabled_configs import TabledConfig
 from lagsearch.planning.brought import brought_config
-from lagsearch.storage.files import path_of
 
 Kind = Literal["causal", "masked"]
 
@@ -103,14 +101,9 @@ def _tokenizer_of(name: str, folder: Path) -> Any:
     Raises:
         ModelError: It has none, or it is not here.
     """
-    if (tokenizer := tokenizer_in(folder)) is not None:
-        return tokenizer
-    try:
-        if not path_of(name).is_dir():
-            check_known(name, folder)
-    except HubError as error:
-        raise ModelError(f"its tokenizer is not here: {error}") from None
-    raise ModelError("brings no tokenizer: put its tokenizer.json beside config.json")
+    if (tokenizer := tokenizer_in(folder, name)) is None:
+        raise ModelError("brings no tokenizer: put its tokenizer.json beside config.json")
+    return tokenizer
 
 
 def _kind(config: Any) -> Kind:

@@ -89,19 +89,43 @@ def fetch_weights(
         return
     listed = hub_list(name, folder)
     try:
-        files = weight_files(folder, allow_pickle=allow_pickle, listed=listed)
-    except ModelError:
         if listed is not None:
-            raise
-        files = {}
-    try:
-        if listed is not None:
+            files = weight_files(folder, allow_pickle=allow_pickle, listed=listed)
             names = [path.name for path in files]
             hub_folder(name, names, fetch=fetch, revision=folder.name, has_bars=True)
-        elif not files:
+        elif _has_part(folder):
             check_known(name, folder)
+        else:
+            weight_files(folder, allow_pickle=allow_pickle)
     except HubError as error:
         raise _not_fetched(name, error) from error
+
+
+def lacking_bytes(name: str, folder: Path) -> int:
+    """Return the bytes of a checkpoint's weights that are still on the hub, as the cache knows it.
+
+    Args:
+        name: Its folder, or its name on the hub.
+        folder: Where it is; for a hub name, what `locate_checkpoint` returned.
+
+    Raises:
+        ModelError: It has none that are read.
+    """
+    if path_of(name).is_dir() or (listed := hub_list(name, folder)) is None:
+        return 0
+    files = weight_files(folder, listed=listed)
+    return sum(listed[path.name] for path in files if not path.is_file())
+
+
+def _has_part(folder: Path) -> bool:
+    """Return whether weights may be lacking in a folder of the cache: some, or all of them.
+
+    Raises:
+        ModelError: Its index cannot be read.
+    """
+    if (folder / INDEX).is_file():
+        return not all(path.is_file() for path in _indexed(folder, None))
+    return not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", _PICKLES))
 
 
 def _not_fetched(name: str, error: HubError) -> ModelError:
@@ -196,8 +220,8 @@ def copy_along(source: Path, out: Path, patterns: tuple[str, ...] = (*TOKENIZER,
                 shutil.copy(path, out / path.name)
 
 
-def _indexed(folder: Path, there: Collection[str]) -> dict[Path, frozenset[str] | None]:
-    """Return what an index lists."""
+def _indexed(folder: Path, there: Collection[str] | None) -> dict[Path, frozenset[str] | None]:
+    """Return what an index lists, all of which must be there, where that is known."""
     index = folder / INDEX
     check_fetched(index)
     try:
@@ -210,7 +234,7 @@ def _indexed(folder: Path, there: Collection[str]) -> dict[Path, frozenset[str] 
     for path in names:
         if path.parent != folder or path.name in ("", ".."):
             raise ModelError(f"{index} lists {path}, which is not in its folder")
-        if path.name not in there:
+        if there is not None and path.name not in there:
             raise ModelError(f"{index} lists {path.name}, which is not there")
     return {path: frozenset(names[path]) for path in sorted(names)}
 

@@ -1,8 +1,9 @@
 """Models on the Hugging Face hub: folders in its cache, fetched as far as they are needed."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from logging import ERROR, getLogger
 from pathlib import Path
@@ -12,23 +13,32 @@ from lagsearch.models.headers import StoredTensor, stored_tensor
 from lagsearch.storage.files import path_of
 
 
-def quiet_hub(*, has_bars: bool = False) -> None:
+def quiet_hub() -> None:
     """Keep what the hub's library says out of the output, and its progress bars.
 
     Where the environment has HF_HUB_DISABLE_PROGRESS_BARS, that decides about bars.
-
-    Args:
-        has_bars: Whether there is so much to fetch that they are of use to who waits at a terminal.
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     getLogger("huggingface_hub").setLevel(ERROR)
     if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
-        set_bars = (
-            enable_progress_bars if has_bars and sys.stderr.isatty() else disable_progress_bars
-        )
-        set_bars()
+        disable_progress_bars()
+
+
+@contextmanager
+def _progress_bars(*, are_wanted: bool) -> Iterator[None]:
+    """Show the library's progress bars inside, in a terminal where nothing else is drawn."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+
+    is_free = sys.stderr is sys.__stderr__ and sys.stderr is not None and sys.stderr.isatty()
+    if are_wanted and is_free and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        quiet_hub()
 
 
 def hub_folder(
@@ -48,7 +58,7 @@ def hub_folder(
         patterns: Names of files, with `*`.
         fetch: Whether the hub may be asked.
         revision: The commit; the newest one when left out.
-        has_bars: Whether a terminal shows how far it is.
+        has_bars: Whether it takes so long that one wants to see how far it is.
 
     Raises:
         HubError: It is not to be had; the message says why.
@@ -56,18 +66,21 @@ def hub_folder(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    quiet_hub(has_bars=has_bars)
+    quiet_hub()
     is_asked = fetch and not _is_like_path(name)
     try:
-        found = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=list(patterns),
-            local_files_only=not is_asked,
-        )
+        with _progress_bars(are_wanted=has_bars):
+            found = snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=not is_asked,
+            )
     except LocalEntryNotFoundError as error:
         has_part = hasattr(error, "snapshot_path")
-        kept = _a_part_of(name) if has_part else "the cache has none of that name"
+        kept = (
+            f"the cache has {_a_part_of(name)}" if has_part else "the cache has none of that name"
+        )
         if _is_like_path(name):
             here = path_of(name).parent
             reason = f"it is not asked, as there is a folder {here}: mend the path, or run "
@@ -79,7 +92,7 @@ def hub_folder(
 
 
 def _a_part_of(name: str) -> str:
-    return f"the cache has only a part of it, `hf download {name}` fetches the rest"
+    return f"only a part of it, `hf download {name}` fetches the rest"
 
 
 def _is_like_path(name: str) -> bool:
@@ -87,23 +100,24 @@ def _is_like_path(name: str) -> bool:
     return "/" in name and path_of(name).parent.is_dir()
 
 
-def hub_list(name: str, folder: Path) -> frozenset[str] | None:
-    """Return the names of all files that a model has on the hub, as the cache knows them.
+def hub_list(name: str, folder: Path) -> Mapping[str, int] | None:
+    """Return the files that a model has on the hub and their bytes, as the cache knows them.
 
     Args:
         name: On the hub.
         folder: What is here of the revision that is meant; it has the revision's name.
 
     Returns:
-        The names; None where the hub was never asked for them.
+        Bytes by name, of files that are in no folder; None where the hub was never asked for them.
     """
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
     try:
-        return frozenset(each.path for each in get_cached_repo_tree(name, revision=folder.name))
+        files = get_cached_repo_tree(name, revision=folder.name)
     except CachedRepoTreeNotFoundError:
         return None
+    return {each.path: each.size for each in files if "/" not in each.path}
 
 
 def check_known(name: str, folder: Path) -> None:
@@ -113,7 +127,7 @@ def check_known(name: str, folder: Path) -> None:
         HubError: It may be there.
     """
     if hub_list(name, folder) is None:
-        raise HubError(_a_part_of(name))
+        raise HubError(f"the cache may have {_a_part_of(name)}")
 
 
 @cache

@@ -13,7 +13,13 @@ from typing import Any
 from lagsearch.display.watch import Watch
 from lagsearch.errors import HubError, ModelError
 from lagsearch.models.configs import read_config
-from lagsearch.models.files import check_config, fetch_weights, locate_checkpoint, weight_files
+from lagsearch.models.files import (
+    check_config,
+    fetch_weights,
+    lacking_bytes,
+    locate_checkpoint,
+    weight_files,
+)
 from lagsearch.models.headers import TYPES, StoredTensor, tensors_in
 from lagsearch.models.hub_files import hub_headers, hub_list
 from lagsearch.models.tabled import TabledCheckpoint, open_tabled, read_tabled
@@ -102,7 +108,9 @@ def fetch_brought(
         if name is None or each.checkpoint is None or path_of(name).is_dir():
             continue
         try:
-            with (watch or Watch()).doing(f"fetching the weights of {name}", is_brief=True):
+            lacks = lacking_bytes(name, each.checkpoint)
+            what = f"fetching the weights of {name}, {lacks / 2**20:,.0f} MiB"
+            with (watch or Watch()).doing(what, is_brief=not lacks):
                 fetch_weights(name, each.checkpoint)
         except ModelError as error:
             raise file.error(("sources", index, "checkpoint"), str(error)) from None

@@ -177,7 +177,7 @@ def _check_tokenizers(
             continue
         try:
             folder = locate_checkpoint(source.checkpoint, fetch=fetch, weights=False)
-            found = tokenizer_in(folder, is_bare=is_bare)
+            found = tokenizer_in(folder, source.checkpoint, is_bare=is_bare)
         except ModelError as error:
             if not fetch and not is_path(source.checkpoint):
                 continue

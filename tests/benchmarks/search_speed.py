@@ -3,8 +3,9 @@
     python tests/benchmarks/search_speed.py [--steps 100] [--candidates 12]
 
 A search is compared with its trainings' own time, steps and evaluations: divided by the slots, as
-if they could be cut, and whole, the longest first, as any search must train them. Seconds begin
-with the first candidate. Prints one table. Run it on an idle machine; no test calls it.
+if they could be cut, and whole, the longest first, in the slot that is free first. Seconds begin
+with the first candidate; the source that is trained on is one of them. Prints one table. Run it on
+an idle machine; no test calls it.
 """
 
 import argparse
@@ -107,7 +108,7 @@ def step_times(job: Job, rounds=40, steps=5):
 
 
 def search(folder, steps, candidates, *more, serial):
-    """Return a search's seconds, those of each training, the source's among them, and slots."""
+    """Return a search's seconds, those of each training in it, and slots."""
     file = space(steps, candidates, *more)
     result = lagsearch.run(file, out=folder, serial=serial, watch=Watch())
     trained = [each.curve.evaluations[-1] for each in RunReader(folder).trainings()]

@@ -56,12 +56,13 @@ SIZES = {
     "10M": (6, 384, 1024, 6, 259, 256, 32),
     "124M": (12, 768, 2048, 12, 50304, 1024, 16),
     "1.1B": (22, 2048, 5632, 32, 32000, 2048, 4),
+    "quickstart": (6, 48, 128, 2, 259, 64, 32),
 }
 SMALL = {
     "10M": (2, 48, 128, 2, 259, 32, 4),
     "124M": (2, 48, 128, 2, 500, 32, 4),
     "1.1B": (3, 48, 128, 2, 500, 32, 2),
-    "quickstart": (6, 48, 128, 2, 259, 64, 32),
+    "quickstart": SIZES["quickstart"],
 }
 SPACE = """\
 name: accept
@@ -422,7 +423,8 @@ def small_step(bench):
 
 def many_small(bench):
     """Steps of small candidates a second: one after another, stacked, as a graph, in processes."""
-    number, got = 12 if bench.is_gpu else 6, {}
+    is_whole = bench.is_gpu and not bench.small
+    number, got = 12 if is_whole else 6, {}
     each = [small_step(bench) for _ in range(number)]
 
     def in_turn():
@@ -433,7 +435,7 @@ def many_small(bench):
     got["stacked by vmap"] = round(number / bench.seconds(stacked(bench, each)), 1)
     if bench.is_gpu:
         got["CUDA graph"] = round(1 / bench.seconds(graph(small_step(bench)), 30), 1)
-    for processes in (2, 4, 8) if bench.is_gpu else (2,):
+    for processes in (2, 4, 8) if is_whole else (2,):
         got[f"{processes} processes"] = round(in_processes(bench, processes), 1)
     return got
 

@@ -169,17 +169,23 @@ def vocabulary_size(tokenizer: Any) -> int:
     return int(max(tokenizer.get_vocab().values())) + 1
 
 
-def tokenizer_in(folder: Path, *, is_bare: bool = False) -> Any | None:
+def tokenizer_in(folder: Path, name: str | None = None, *, is_bare: bool = False) -> Any | None:
     """Load a checkpoint's tokenizer; None where it has none.
 
     Args:
         folder: The checkpoint.
+        name: Its name on the hub, where the folder is of the hub's cache.
         is_bare: Whether it need only say what a plan asks for.
 
     Raises:
-        ModelError: It has one that cannot be loaded.
+        ModelError: It has one that cannot be loaded, or one that may still be on the hub.
     """
     if not _has_tokenizer(folder):
+        if name is not None and not path_of(name).is_dir():
+            try:
+                check_known(name, folder)
+            except HubError as error:
+                raise ModelError(f"its tokenizer is not here: {error}") from None
         return None
     if is_bare and (found := stored_tokenizer(folder)) is not None:
         return found

@@ -20,7 +20,7 @@ def slices_of(
     """Return a wider tensor as the source's rows and columns, each with a factor.
 
     None where it is not: where new units are anything but zeros, where what an input is multiplied
-    by differs from output to output, and where what is stored does not count from zero.
+    by differs from output to output, and where there are factors of what does not count from zero.
 
     Args:
         width: The lifts.
@@ -62,10 +62,10 @@ def _are_new_ones_zero(width: Width, weight: Weight, places: Sequence[Places]) -
 def _do_outputs_read_alike(weight: Weight, places: Sequence[Places]) -> bool:
     """Return whether copies of an input are multiplied by the same for all that read them."""
     out, into = _turned(weight, places)
-    if into is None or int(into.count.max()) == 1:
+    if into is None or not (into.count > 1).any():
         return True
     if into.lift.split == "own":
-        return int(out.count.max()) == 1
+        return not (out.count > 1).any()
     return into.lift.split == "even"
 
 
