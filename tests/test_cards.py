@@ -168,6 +168,7 @@ def test_a_grown_checkpoint_has_a_short_card(grow, licensed, tmp_path):
     assert (card.data.license, card.data.license_link) == ("other", "LICENSE")
     assert card.data.pipeline_tag == "text-generation"
     assert "```text\n0 1 2 0* 1* 2*\n```" in card.text and "NOT preserved" in card.text
+    assert "operator `stack`, `factor=2`" in card.text and OURS not in card.text
     assert "# Tiny" not in card.text and str(tmp_path) not in card.text
     code, _, err = grow(*asked[:-1], "--out", tmp_path / "unmeasured")
     assert code == 0, err

@@ -426,6 +426,14 @@ def test_what_is_not_all_that_tables_say_is_left_to_transformers(checkpoint, cha
     assert open_tabled(source) is None
 
 
+def test_a_target_that_is_no_model_is_refused(checkpoint):
+    request = GrowRequest((str(checkpoint()),), "net2net", {}, {"hidden_size": 34})
+    with pytest.raises(
+        ModelError, match=r"^llama: The hidden size \(34\) is not a multiple of the"
+    ):
+        find_growth(request)
+
+
 def test_files_of_older_versions_are_grown_by_tables(checkpoint, tmp_path):
     """Without keys that came later, with `torch_dtype`, and with keys that nobody knows."""
     source, out = checkpoint(), tmp_path / "out"

@@ -1,5 +1,6 @@
 """The model card of a grown checkpoint: short, for nothing was trained."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 from lagsearch.display.layer_blocks import legend
@@ -24,7 +25,8 @@ def write_grown_card(growth: Growth, out: Path, function: str) -> None:
         f"# Grown from {' and '.join(each.link for each in sources)}",
         f"```text\n{drawn}\n```",
         f"{legend([drawn], '`')}.",
-        f"Grown by `lagsearch grow`, and not trained since: {function}.",
+        f"Grown by `lagsearch grow` {version('lagsearch')}, {growth.asked}; not trained since: "
+        f"{function}.",
         *(each.licence for each in sources),
     ]
-    write_card(out, "\n\n".join(lines), sources)
+    write_card(out, "\n\n".join(lines), sources, is_renewed=False)

@@ -42,7 +42,8 @@ class Growth:
         config: The target's configuration, with the source's `architectures`.
         entries: What is written, where tables say all of it and nothing stays random.
         tabled: The sources, where tables say all of them.
-        claims_exact: Whether it claims to compute what the source does.
+        preserves: How far its operator preserves what the source computes, in words; or `no`.
+        asked: What was asked for, in Markdown, e.g. the operator with its settings.
     """
 
     names: tuple[str, ...]
@@ -51,7 +52,13 @@ class Growth:
     config: Any
     entries: tuple[WrittenTensor, ...] | None = None
     tabled: tuple[TabledCheckpoint, ...] = ()
-    claims_exact: bool = False
+    preserves: str = "no"
+    asked: str = ""
+
+    @property
+    def claims_exact(self) -> bool:
+        """Whether it claims to compute what the source does."""
+        return self.preserves != "no"
 
     @property
     def residual_width(self) -> int:

@@ -33,6 +33,8 @@ def compare_function(growth: Growth, sources: Sequence[Checkpoint], out: Path) -
     difference, scale = float((before - after).abs().max()), float(before.abs().max())
     is_kept = difference <= 1e-4 * max(1.0, scale)
     words = "the function is preserved" if is_kept else "the function is NOT preserved"
+    if growth.claims_exact and not is_kept:
+        words += f"; how far its operator preserves it: {growth.preserves}"
     has_logits = before.shape[-1] != source.config.hidden_size
     return Measurement(difference, scale, "logits" if has_logits else "hidden states", words)
 

@@ -1,5 +1,6 @@
 """From what a user asks for to a growth: an operator, a space's candidate, a mergekit file."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from lagsearch.models.families import family_of, find_family
 from lagsearch.models.files import check_config, locate_checkpoint
 from lagsearch.models.headers import TYPES
 from lagsearch.models.tabled import TabledCheckpoint, open_tabled
+from lagsearch.models.tabled_configs import stored_config
 from lagsearch.operators import GrowthPlan, Operator, find_operator, make_candidate
 from lagsearch.space import load_space, read_yaml
 from lagsearch.storage.files import path_of
@@ -79,6 +81,16 @@ class GrowRequest:
     mergekit: Path | None = None
     allow_pickle: bool = False
 
+    def text(self) -> str:
+        """Say it, in Markdown."""
+        if self.mergekit is not None:
+            return "what a mergekit file asks for"
+        if self.candidate is not None:
+            return f"candidate `{self.candidate}` of a search space"
+        given = {**self.settings, **self.target}
+        values = ", ".join(f"{key}={json.dumps(value)}" for key, value in given.items())
+        return f"operator `{self.operator}`" + (f", `{values}`" if given else "")
+
 
 def find_growth(request: GrowRequest) -> Growth:
     """Work out the growth that is asked for.
@@ -106,9 +118,9 @@ def find_growth(request: GrowRequest) -> Growth:
         raise
     except LagsearchError:  # said again below, with all that transformers knows of it
         growth = None
-    if growth is not None and growth.entries is not None:
-        return growth
-    return find(request, partial(_read, allow_pickle=request.allow_pickle))
+    if growth is None or growth.entries is None:
+        growth = find(request, partial(_read, allow_pickle=request.allow_pickle))
+    return replace(growth, asked=request.text())
 
 
 def _from_operator(request: GrowRequest, read: _Read) -> Growth:
@@ -128,7 +140,7 @@ def _from_operator(request: GrowRequest, read: _Read) -> Growth:
     letters = tuple(chr(ord("a") + place) for place in range(len(shapes)))
     shape = target_shape(sources[0].config, changes)
     plan = make_candidate(operator, settings, shapes, shape, letters).plan
-    return _growth(sources, plan, changes, claims_exact=found.preserves != "no")
+    return _growth(sources, plan, changes, preserves=found.preserves)
 
 
 def _check_used(request: GrowRequest, way: str) -> None:
@@ -171,7 +183,7 @@ def _from_mergekit(request: GrowRequest, read: _Read) -> Growth:
                 f"{names[0]} and {other!r} in {name}"
             )
     changes = {"num_hidden_layers": len(plan.layers)}
-    return _growth(sources, plan, changes, claims_exact=bool(asked.zeroed))
+    return _growth(sources, plan, changes, preserves="exactly" if asked.zeroed else "no")
 
 
 def _check_asked(path: Path, asked: Passthrough, first: _Source, allow_pickle: bool) -> None:
@@ -238,8 +250,8 @@ def _from_space(request: GrowRequest, path: Path) -> Growth:
         _Source(each.source.checkpoint or "", each.checkpoint or Path(), each.config)
         for each in plan.sources
     ]
-    claims_exact = find_operator(chosen.operator).preserves != "no"
-    growth = _growth(sources, chosen.plan, file.space.target, claims_exact=claims_exact)
+    preserves = find_operator(chosen.operator).preserves
+    growth = _growth(sources, chosen.plan, file.space.target, preserves=preserves)
     fetch_brought(file, plan.sources)
     return growth
 
@@ -273,7 +285,7 @@ def _read_tabled(names: Sequence[str]) -> list[_Source]:
 
 
 def _growth(
-    sources: Sequence[_Source], plan: GrowthPlan, changes: Mapping[str, Any], *, claims_exact: bool
+    sources: Sequence[_Source], plan: GrowthPlan, changes: Mapping[str, Any], *, preserves: str
 ) -> Growth:
     """Put a growth together for these checkpoints."""
     if plan.learned is not None:
@@ -288,11 +300,13 @@ def _growth(
     tabled = tuple(each.tabled for each in sources if each.tabled is not None)
     if tabled:
         config = tabled[0].config.grown(keys)
+        if stored_config(config) is None and stored_config(tabled[0].config) is not None:
+            raise ModelError("transformers makes no such model, and says why")
         entries = tabled_entries(plan, tabled, config)
-        return Growth(names, folders, plan, config, entries, tabled, claims_exact=claims_exact)
+        return Growth(names, folders, plan, config, entries, tabled, preserves=preserves)
     config = rebuild_config(keys)
     config.architectures = getattr(first, "architectures", None)
-    return Growth(names, folders, plan, config, claims_exact=claims_exact)
+    return Growth(names, folders, plan, config, preserves=preserves)
 
 
 def _check_settings(request: GrowRequest, operator: Operator) -> None:

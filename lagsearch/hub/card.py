@@ -86,7 +86,12 @@ def source_card(checkpoint: str) -> SourceCard:
 
 
 def write_card(
-    folder: Path, body: str, sources: Sequence[SourceCard], *, datasets: Sequence[str] = ()
+    folder: Path,
+    body: str,
+    sources: Sequence[SourceCard],
+    *,
+    datasets: Sequence[str] = (),
+    is_renewed: bool = True,
 ) -> bool:
     """Write a checkpoint's card; one that somebody else wrote or made their own stays.
 
@@ -95,6 +100,7 @@ def write_card(
         body: The card's words, Markdown.
         sources: What it was grown from.
         datasets: Names on the hub of what it was trained on.
+        is_renewed: Whether a later report writes it anew.
 
     Returns:
         Whether it was written.
@@ -113,7 +119,8 @@ def write_card(
         tags=["lagsearch", "model-growth"],
         **known,
     )
-    write_text(path, f"---\n{metadata.to_yaml()}\n---\n\n{OURS}\n\n{body.strip()}\n")
+    words = f"{OURS}\n\n{body.strip()}" if is_renewed else body.strip()
+    write_text(path, f"---\n{metadata.to_yaml()}\n---\n\n{words}\n")
     return True
 
 

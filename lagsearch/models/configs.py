@@ -278,4 +278,6 @@ def numbered(model_type: str, keys: Mapping[str, Any]) -> str | None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    """Return what is wrong, without the names of who found it."""
+    words = re.sub(r"^Class validation error for validator '\w+':\s*\w+: ", "", str(error))
+    return " ".join(words.split())[:300].rstrip(".")

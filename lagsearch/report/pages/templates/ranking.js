@@ -106,6 +106,7 @@
   const fixed = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
   const state = { key: "rank", isUp: true, text: "", kind: "all", shown: PAGE };
   const { columns, rows, winner } = data.ranking;
+  const hasBaselines = rows.some((row) => row.baseline);
   const gaps = rows.map((row) => row.gap).filter((gap) => gap !== null).sort((a, b) => a - b);
   const widest = gaps.length ? gaps[Math.floor(0.9 * (gaps.length - 1))] || gaps[gaps.length - 1] : 0;
   for (const row of rows) row.search = `${row.name} ${row.also.join(" ")} ${row.operator || ""} ${row.map || ""} ${row.failure || ""} ${row.evidence || ""}`.toLowerCase();
@@ -165,6 +166,10 @@
       const holder = make("span", "bar");
       const bar = make("i");
       bar.style.width = `${widest > 0 ? Math.max(0, Math.min(56, (56 * value) / widest)) : 0}px`;
+      if (value > widest && widest > 0) {
+        bar.className = "cut";
+        bar.title = "longer than the bar can show";
+      }
       holder.append(bar);
       const equal = make("span", "equal", row.tied ? "=" : "");
       if (row.tied) equal.title = "cannot be told apart from the winner";
@@ -218,7 +223,7 @@
     const shown = Math.min(state.shown, found.length);
     const some = found.length === rows.length ? "" : ` found, of ${rows.length.toLocaleString("en-US")}`;
     document.getElementById("count").textContent =
-      `${found.length.toLocaleString("en-US")} candidates${some}` + (shown < found.length ? `, ${shown} shown` : "");
+      `${found.length.toLocaleString("en-US")} ${hasBaselines ? "rows" : "candidates"}${some}` + (shown < found.length ? `, ${shown} shown` : "");
     const more = document.getElementById("more");
     more.replaceChildren();
     if (shown < found.length) {
