@@ -16,6 +16,7 @@ from lagsearch.init.sizes import (
     Length,
     Shape,
     Work,
+    best_place,
     lag_of,
     longest,
     most_steps,
@@ -92,7 +93,7 @@ def make_draft(
     work = _work(growths, fitting[-1])
     lengths = [longest(each, text.tokens, work, speed, hours * 3600) for each in fitting]
     enough = [place for place, each in enumerate(lengths) if each.steps >= _ENOUGH_STEPS]
-    place = enough[0] if enough else lengths.index(max(lengths, key=lambda each: each.steps))
+    place = enough[0] if enough else best_place(lengths, hours * 3600)
     shape, length = fitting[place], lengths[place]
     rate = rate_of(checkpoint)
     warmup = max(1, length.steps // 20)

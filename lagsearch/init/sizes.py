@@ -192,6 +192,17 @@ def longest(shape: Shape, tokens: int, work: Work, speed: Speed, budget_s: float
     return _length(best, shape, work, speed, why, is_hurried=is_hurried)
 
 
+def best_place(lengths: Sequence[Length], budget_s: float) -> int:
+    """Return the place of the one of most steps.
+
+    Of equal ones it is the first, and of those that take longer than one has, the shortest.
+    """
+    return min(
+        range(len(lengths)),
+        key=lambda place: (-lengths[place].steps, max(lengths[place].seconds, budget_s)),
+    )
+
+
 def _duration(budget_s: float) -> str:
     """Write what a run may take."""
     if budget_s >= 5400:

@@ -519,10 +519,11 @@ class Resources(StrictModel):
     mix_devices: bool = False
     """Train candidates of one search on different GPUs, or without GPUs on different CPUs, where a
     cluster has them; `devices` of the report says which had what. Losses differ by rounding."""
-    save_every: Duration = 600.0
-    """Least time from one save of a candidate's state to the next, e.g. `10m`. None is saved in the
-    first 2 minutes but at the step that it is trained to: K, or with an oracle the final one.
-    Saving never takes more than a twentieth of the time."""
+    save_every: Duration | None = None
+    """Least time from one save of a candidate's state to the next, e.g. `10m`. When left out, 200
+    times what the last save took, from a minute to 10 minutes. None is saved in the first 2 minutes
+    but at the step that it is trained to: K, or with an oracle the final one. Saving never takes
+    more than a twentieth of the time."""
     save_dtype: Literal["fp32", "source"] = "fp32"
     """The type that the winner is saved in: that of its training, or the one that the first source,
     if it is a checkpoint, is stored in."""

@@ -22,16 +22,26 @@ class Interval:
     """When to save.
 
     Attributes:
-        every_s: Least seconds from the end of one save to the next.
+        every_s: Least seconds from the end of one save to the next; if left out, 200 times what the
+            last one took, and from one minute to ten.
         after_s: Seconds that a training lasts before its first save: a shorter one is as well done
             again.
         times_last: The least interval as a multiple of what the last save took, so that saving
             never takes more than a small share of the time.
     """
 
-    every_s: float = 600.0
+    every_s: float | None = None
     after_s: float = 120.0
     times_last: float = 20.0
+
+    def after(self, took_s: float) -> float:
+        """Return the seconds from the end of a save to the next one.
+
+        Args:
+            took_s: Seconds that the last save took; 0 before the first.
+        """
+        every_s = min(600.0, max(60.0, 200 * took_s)) if self.every_s is None else self.every_s
+        return max(every_s, self.times_last * took_s)
 
 
 class Saver:
@@ -83,7 +93,7 @@ class Saver:
         now, wanted = time.perf_counter(), self._interval
         if now - self._began < wanted.after_s:
             return False
-        return now - self._since > max(wanted.every_s, wanted.times_last * self._took)
+        return now - self._since > wanted.after(self._took)
 
     def save(self, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
         """Save tensors and words, whole or not at all.

@@ -12,8 +12,10 @@ from lagsearch.init.sizes import (
     MOST_PASSES,
     MOST_STEPS,
     OVERHEAD_S,
+    Length,
     Shape,
     Work,
+    best_place,
     lag_of,
     longest,
     seconds,
@@ -112,3 +114,12 @@ def test_values_at_their_ends_have_the_reason_for_it(tokens, positions, device, 
     shape = next(shapes(tokens, positions, device))
     assert length in shape.why_length(positions, device)
     assert rows in shape.why_rows(device)
+
+
+def test_of_trainings_that_all_take_too_long_the_shortest_is_chosen():
+    def lengths(*each):
+        return [Length(steps, 15, seconds, "", True) for steps, seconds in each]
+
+    assert best_place(lengths((60, 900), (60, 500), (60, 400)), 360) == 2
+    assert best_place(lengths((60, 300), (60, 200), (60, 400)), 360) == 0
+    assert best_place(lengths((60, 900), (80, 350), (60, 200)), 360) == 1

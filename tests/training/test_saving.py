@@ -63,7 +63,16 @@ def test_nothing_is_saved_in_the_first_two_minutes(monkeypatch):
     found = saved_at(monkeypatch, asked, steps=200, step_s=1.0, save_s=0.01)
     assert 120 <= found[0] < 122
     assert found[1] - found[0] == pytest.approx(10, abs=1.1)
-    assert saved_at(monkeypatch, Interval(), steps=599, step_s=1.0, save_s=0.01) == []
+    assert saved_at(monkeypatch, Interval(), steps=119, step_s=1.0, save_s=0.01) == []
+
+
+@pytest.mark.parametrize(
+    ("save_s", "gap_s"), [(0.001, 60), (0.2, 60), (1.0, 200), (2.5, 500), (10, 600), (100, 2000)]
+)
+def test_what_is_quick_is_saved_often(monkeypatch, save_s, gap_s):
+    found = saved_at(monkeypatch, Interval(), steps=8000, step_s=1.0, save_s=save_s)
+    assert found[0] == pytest.approx(120, abs=1.1)
+    assert found[2] - found[1] == pytest.approx(gap_s + save_s, abs=1.1)
 
 
 def test_a_thread_writes_what_was_there_and_training_goes_on(tmp_path, monkeypatch):
