@@ -176,8 +176,10 @@ def test_nor_are_they_without_an_oracle(count):
 
 def test_an_early_k_is_said_to_be_early_where_nothing_shows_better():
     losses = [1.5, 1.6, 1.7, 1.8, 1.9]
-    told = "K = 10 is early: on recorded runs, rankings before step 50 told little."
-    assert told in judge(report(losses, losses, oracle=False)).lines
+    told = "K = 10 is early: on recorded runs, rankings before step 50 told little, and none of "
+    told += "them looked settled."
+    early = judge(report(losses, losses, oracle=False))
+    assert told in early.lines and early.trust == "unsettled"
     assert told not in judge(report(losses, losses)).lines
     later = report(losses, losses, oracle=False)
     for each in later["candidates"]:
@@ -231,27 +233,27 @@ def test_that_growing_was_not_compared_is_said(kind):
 
 def test_without_an_oracle_a_moving_or_tied_ranking_is_not_settled():
     losses = [1.5, 1.6, 1.7, 1.8, 1.9]
-    assert judge(report(losses, losses, oracle=False)).trust == "settled"
-    tied = judge(report(losses, losses, oracle=False, tied=["c1"]))
+    assert judge(report(losses, losses, oracle=False, **AT_100)).trust == "settled"
+    tied = judge(report(losses, losses, oracle=False, **AT_100, tied=["c1"]))
     assert tied.trust == "open"
     assert tied.lines[-1].startswith(
         "The first places are undecided: 1 of the 4 other candidates cannot be told apart from the "
-        "winner at step 10 (paired t-test over the validation batches, Holm-corrected, 5 %): c1; "
+        "winner at step 100 (paired t-test over the validation batches, Holm-corrected, 5 %): c1; "
     )
-    moving = judge(report(losses, losses, oracle=False, outlook=MOVING))
+    moving = judge(report(losses, losses, oracle=False, **AT_100, outlook=MOVING))
     assert moving.trust == "unsettled"
     assert (
-        "losses differ by 0.2000 nats at step 10 (standard deviation) and should still move "
-        "against one another by 0.3000 up to step 50 (their movement from step 5 to 10, "
+        "losses differ by 0.2000 nats at step 100 (standard deviation) and should still move "
+        "against one another by 0.3000 up to step 800 (their movement from step 5 to 100, "
         "extrapolated in log(step)); to look settled, they would have to differ by 0.6000, "
         "2 times that movement; " in moving.lines[-1]
     )
-    assert "to look settled" not in judge(report(losses, losses, oracle=False)).lines[-1]
+    assert "to look settled" not in judge(report(losses, losses, oracle=False, **AT_100)).lines[-1]
 
 
 def test_what_was_measured_once_is_never_called_settled():
     losses = [1.5, 1.6, 1.7, 1.8, 1.9]
-    once = judge(report(losses, losses, oracle=False, tied=None))
+    once = judge(report(losses, losses, oracle=False, **AT_100, tied=None))
     assert once.trust == "open"
     assert "each loss was measured once" in once.lines[-1]
 
@@ -263,16 +265,16 @@ def test_who_is_forecast_to_lead_is_named():
         ({"forecast": "c2"}, "; c2 is forecast to lead then, not c0. Only"),
         (
             {"forecast": None},
-            "; too few evaluations since step 2 to forecast which will lead then. Only",
+            "; too few evaluations since step 25 to forecast which will lead then. Only",
         ),
     ):
         found = {**CLEAR, **changes, "is_clear": not changes}
-        verdict = judge(report(losses, losses, oracle=False, outlook=found))
+        verdict = judge(report(losses, losses, oracle=False, **AT_100, outlook=found))
         assert said in verdict.lines[-1]
         assert verdict.trust == ("unsettled" if changes else "settled")
-    none = judge(report(losses, losses, oracle=False, outlook=None))
+    none = judge(report(losses, losses, oracle=False, **AT_100, outlook=None))
     assert none.trust == "unsettled"
-    assert "; no evaluation up to step 5: too little" in none.lines[-1]
+    assert "; no evaluation up to step 50: too little" in none.lines[-1]
 
 
 def test_no_line_promises_what_only_an_oracle_knows():
@@ -329,8 +331,8 @@ def test_since_when_the_ranking_is_stable():
     bad = [1.4, 1.3, 1.2, 1.1, 1.0]
     for made, said in (
         (report(losses, losses, phase=none), never + apart),
-        (report(losses, losses, oracle=False, phase=none), never + apart),
-        (report(losses, losses, oracle=False, phase=none, outlook=MOVING), f"{never}."),
+        (report(losses, losses, oracle=False, **AT_100, phase=none), never + apart),
+        (report(losses, losses, oracle=False, **AT_100, phase=none, outlook=MOVING), f"{never}."),
         (report(losses, bad, phase=none), f"{never}."),
         (report(losses, bad, phase={"step": 20, **rule}), line.removesuffix(".") + apart),
     ):

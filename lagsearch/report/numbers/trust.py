@@ -12,7 +12,7 @@ from lagsearch.report.numbers.view import (
     stopped,
     varied,
 )
-from lagsearch.selection.outlook import FEWEST, LEAST
+from lagsearch.selection.outlook import EARLIEST, FEWEST, LEAST
 from lagsearch.selection.scores import half
 
 Trust = Literal["useful", "partly", "misleading", "unknown", "settled", "open", "unsettled"]
@@ -190,9 +190,18 @@ def without_oracle(report: dict[str, Any]) -> tuple[Trust, str]:
         return "unknown", _few(report, facts)
     if len(compared_at_lag(report)) < FEWEST:  # others were stopped
         return ("open" if tied or tied is None else "unknown"), facts
-    if found is None or not found["is_clear"]:
+    if found is None or not found["is_clear"] or is_early(report):
         return "unsettled", facts
     return ("open" if tied or tied is None else "settled"), facts
+
+
+def is_early(report: dict[str, Any]) -> bool:
+    """Return whether K is so early that a ranking there says little, and no oracle says how much.
+
+    Steps of curves that others recorded may be of any length.
+    """
+    known = report["curves"] is not None or report["oracle"] is not None
+    return not known and report["lag"] < EARLIEST
 
 
 _ALONE = "there was one candidate, so nothing was chosen."

@@ -12,6 +12,7 @@ from lagsearch.report.numbers.trust import (
     HEADLINES,
     NAMED,
     Trust,
+    is_early,
     judge_ranking,
 )
 from lagsearch.report.numbers.view import (
@@ -88,11 +89,11 @@ def _not_compared(report: dict[str, Any]) -> list[str]:
 
 def _too_early(report: dict[str, Any]) -> list[str]:
     """Warn of a K that is early, where no oracle tells what the ranking there is worth."""
-    if report["curves"] is not None or report["oracle"] or report["lag"] >= EARLIEST:
+    if not is_early(report):
         return []
     return [
         f"K = {report['lag']:,} is early: on recorded runs, rankings before step {EARLIEST} told "
-        "little."
+        "little, and none of them looked settled."
     ]
 
 
