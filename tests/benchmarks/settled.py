@@ -1,6 +1,6 @@
 """How often a ranking that is called settled keeps its choice to the end, on recorded runs.
 
-    python tests/benchmarks/settled.py [RUNS OR CURVES ...] [--half test] [--least 1]
+    python tests/benchmarks/settled.py [RUNS OR CURVES ...] [--half test] [--least 1] [--from-step 50]
 
 Every seed is a search of its own, and every evaluated step K from 20 on, with one at or before
 K / 2, a search that ends there. A choice is kept if what it gives away at completion is within the
@@ -33,6 +33,9 @@ REPORTS = Path(__file__).parents[2] / "reports"
 
 GRID = (0.5, 1.0, 1.5, 2.0, 3.0)
 """Least distances over movement to choose from."""
+
+FIRST = 20
+"""The first step that is a K."""
 
 KEPT = 0.95
 """Least share of choices that are kept, the mean over the runs that choose."""
@@ -90,14 +93,14 @@ def interaction(values_RC):
     return (left**2).sum() / ((left.shape[0] - 1) * (left.shape[1] - 1))
 
 
-def points(path: Path) -> list[Point]:
+def points(path: Path, first: int) -> list[Point]:
     """Return all searches of a run that end early."""
     found = recordings(path)
     return [
         point
         for each in found
         for step in each.measured.loss.steps
-        if 20 <= step < each.completion and (point := at(each, step, noise(found))) is not None
+        if first <= step < each.completion and (point := at(each, step, noise(found))) is not None
     ]
 
 
@@ -173,6 +176,7 @@ def main():
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--half", choices=("test",))
     parser.add_argument("--least", type=float, default=LEAST, help="distance that judges")
+    parser.add_argument("--from-step", type=int, default=FIRST, help="the first step that is a K")
     given = parser.parse_args()
     committed = sorted(path.parent for path in REPORTS.glob("*/space.yaml"))
     paths = given.runs or [path for path in committed if not RunFolder(path).has_stages]
@@ -181,7 +185,7 @@ def main():
     if given.half:
         name = f"the half {given.half}"
         paths = [bench / run for run in load_benchmark(bench, given.half).runs]
-    judges, choosing = searches(paths), searches([bench])
+    judges, choosing = (searches(each, given.from_step) for each in (paths, [bench]))
     runs = sorted({each.run for each in choosing})
     by_others = {run: chosen([each for each in choosing if each.run != run]) for run in runs}
     by_least = dict.fromkeys((each.run for each in judges), given.least)
@@ -210,9 +214,9 @@ def main():
     )
 
 
-def searches(paths: list[Path]) -> list[Point]:
-    """Return all searches of some runs that end early."""
-    return [point for path in paths for each in searches_in(path) for point in points(each)]
+def searches(paths: list[Path], first: int) -> list[Point]:
+    """Return all searches of some runs that end early, at that step or later."""
+    return [point for path in paths for each in searches_in(path) for point in points(each, first)]
 
 
 if __name__ == "__main__":
