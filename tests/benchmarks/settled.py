@@ -1,6 +1,6 @@
 """How often a ranking that is called settled keeps its choice to the end, on recorded runs.
 
-    python tests/benchmarks/settled.py [RUNS OR CURVES ...] [--half test] [--least 1] [--from-step 50]
+    python tests/benchmarks/settled.py [RUNS ...] [--half test] [--least 1] [--from-step 50]
 
 Every seed is a search of its own, and every evaluated step K from 20 on, with one at or before
 K / 2, a search that ends there. A choice is kept if what it gives away at completion is within the
